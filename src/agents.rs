@@ -1,0 +1,153 @@
+//! Agents: who answers a visitor.
+//!
+//! An [`Agent`] gets what a turn knows and gives a [`Reply`]: text as it comes, and effects
+//! that the turn applies when it finishes. It never reaches up to the turn or the store.
+//! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
+//! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
+
+mod flow;
+mod llm;
+mod memory;
+mod router;
+mod slots;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use serde_json::Value;
+
+use crate::{
+    config::Settings,
+    error::{Error, Result},
+    llm::{Chunk, Models},
+    store::messages::Message,
+};
+use router::Router;
+
+/// Somebody who answers. Strangers plug in here.
+pub trait Agent: Send + Sync {
+    /// Answers the last message of the turn's history. Returning is having begun to answer.
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>>;
+}
+
+/// What an agent knows of a turn.
+#[derive(Debug, Clone)]
+pub struct TurnInput {
+    /// The conversation as far as it fits, oldest first. The last message is the visitor's.
+    pub history: Vec<Message>,
+    /// What the agents remember of this conversation.
+    pub state: Value,
+    /// The visitor's name, where a conversation begins with somebody known.
+    pub user_name: Option<String>,
+}
+
+impl TurnInput {
+    /// The text that is to be answered.
+    pub fn text(&self) -> &str {
+        self.history.last().map_or("", |message| &message.body)
+    }
+}
+
+/// An answer, as it is made.
+pub struct Reply {
+    /// The text, up to the chunk that has a finish reason.
+    pub chunks: BoxStream<'static, Result<Chunk>>,
+    /// What changes by it.
+    pub effects: Effects,
+}
+
+/// What an answer changes. The turn applies it when it finishes, in the same transaction.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// What the agents remember from now on.
+    pub state: Option<Value>,
+    /// The visitor's name, if it was learnt.
+    pub user_name: Option<String>,
+}
+
+/// The agents of a desk.
+pub struct Agents {
+    agents: BTreeMap<String, Member>,
+    router: Router,
+}
+
+/// An agent and what the desk knows of it.
+struct Member {
+    agent: Arc<dyn Agent>,
+    session_ttl: Option<Duration>,
+}
+
+impl Agents {
+    /// The configured agents, with a model or without one.
+    ///
+    /// # Errors
+    /// When a slot's pattern is not valid; the configuration's check finds it first.
+    pub fn new(
+        settings: &Settings,
+        models: &Arc<Models>,
+    ) -> std::result::Result<Self, regex::Error> {
+        let default_model = models.default_model();
+        let mut agents = BTreeMap::new();
+        for (path, agent) in &settings.agents {
+            let slots = slots::Slots::new(agent)?;
+            let own_model = agent.model.as_deref().map(|spec| models.model(spec));
+            // Offline is offline: then an agent's own model does not count either.
+            let model = default_model
+                .clone()
+                .map(|default| own_model.unwrap_or(default));
+            let respond: Arc<dyn Agent> = match model {
+                Some(model) => Arc::new(llm::LlmAgent::new(
+                    path,
+                    agent,
+                    slots,
+                    model,
+                    Arc::clone(models),
+                )),
+                None => Arc::new(flow::FlowAgent::new(
+                    path,
+                    agent,
+                    slots,
+                    settings.offline.word_delay(),
+                )),
+            };
+            let session_ttl = agent.session_ttl_seconds.map(Duration::from_secs);
+            agents.insert(
+                path.clone(),
+                Member {
+                    agent: respond,
+                    session_ttl,
+                },
+            );
+        }
+        Ok(Self {
+            agents,
+            router: Router::new(settings, default_model, Arc::clone(models)),
+        })
+    }
+
+    /// Whether there is an agent of this path.
+    pub fn contains(&self, path: &str) -> bool {
+        self.agents.contains_key(path)
+    }
+
+    /// How long a session on this agent lives, where it has a life of its own.
+    pub fn session_ttl(&self, path: &str) -> Option<Duration> {
+        self.agents.get(path)?.session_ttl
+    }
+
+    /// The agent for a session that has none, or whose agent no longer exists.
+    pub async fn route(&self, turn: &TurnInput) -> String {
+        self.router.route(turn).await
+    }
+
+    /// Lets an agent answer.
+    ///
+    /// # Errors
+    /// When the agent fails before its first word.
+    pub async fn respond(&self, path: &str, turn: &TurnInput) -> Result<Reply> {
+        match self.agents.get(path) {
+            Some(member) => member.agent.respond(turn).await,
+            None => Err(Error::new(crate::error::Code::UnknownAgent)),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The manager: which agent takes a visitor that nobody has yet.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::TurnInput;
+use crate::{
+    config::{AgentSettings, Settings},
+    llm::{self, Model, Models, PromptMessage, Request},
+};
+
+/// How long the manager may think; after that the words decide.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Routes by asking the model where there is one, else by the agents' keywords.
+pub(super) struct Router {
+    agents: BTreeMap<String, AgentSettings>,
+    default_agent: String,
+    prompt: String,
+    model: Option<Model>,
+    models: Arc<Models>,
+}
+
+impl Router {
+    pub(super) fn new(settings: &Settings, model: Option<Model>, models: Arc<Models>) -> Self {
+        Self {
+            agents: settings.agents.clone(),
+            default_agent: settings.routing.default_agent.clone(),
+            prompt: settings.routing.prompt.clone(),
+            model,
+            models,
+        }
+    }
+
+    /// The path of the agent for this turn; there always is one.
+    pub(super) async fn route(&self, turn: &TurnInput) -> String {
+        if self.agents.len() < 2 {
+            return self.default_agent.clone();
+        }
+        let chosen = match &self.model {
+            Some(model) => self.ask(model, turn.text()).await,
+            None => None,
+        };
+        chosen
+            .unwrap_or_else(|| self.by_keywords(turn.text()))
+            .to_owned()
+    }
+
+    async fn ask(&self, model: &Model, text: &str) -> Option<&str> {
+        let list = self
+            .agents
+            .iter()
+            .map(|(path, agent)| format!("- {path}: {}", agent.description));
+        let request = Request {
+            system: format!("{}\n\n{}", self.prompt, list.collect::<Vec<_>>().join("\n")),
+            messages: vec![PromptMessage {
+                from_visitor: true,
+                text: text.to_owned(),
+                images: Vec::new(),
+            }],
+            max_tokens: None,
+        };
+        match timeout(PATIENCE, llm::complete(&self.models, model, &request)).await {
+            Ok(Ok(answer)) => self.named_in(&answer),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    llm.model = model.spec,
+                    "the manager got no answer: routing by keywords"
+                );
+                None
+            }
+        }
+    }
+
+    /// The agent whose path an answer is, or else the one that it mentions.
+    fn named_in(&self, answer: &str) -> Option<&str> {
+        let answer = answer
+            .trim()
+            .trim_matches(['"', '`', '\'', '.', '*'])
+            .to_lowercase();
+        let paths = || self.agents.keys().map(String::as_str);
+        let is = paths().find(|path| path.to_lowercase() == answer);
+        is.or_else(|| paths().find(|path| answer.contains(&path.to_lowercase())))
+    }
+
+    /// The agent with the most keywords in the text.
+    fn by_keywords(&self, text: &str) -> &str {
+        let text = text.to_lowercase();
+        let words: Vec<&str> = text
+            .split(|c: char| !c.is_alphanumeric() && c != '-')
+            .collect();
+        let score = |agent: &AgentSettings| {
+            agent
+                .keywords
+                .iter()
+                .filter(|keyword| words.contains(&keyword.to_lowercase().as_str()))
+                .count()
+        };
+        let mut best = (0, self.default_agent.as_str());
+        for (path, agent) in &self.agents {
+            if score(agent) > best.0 {
+                best = (score(agent), path);
+            }
+        }
+        best.1
+    }
+}

@@ -1,0 +1,62 @@
+//! The application: everything that handlers and commands share, put together once.
+
+use std::sync::Arc;
+
+use crate::{
+    agents::Agents, clock::Clock, config::Settings, devices::Devices, http, llm::Models,
+    store::Store, turn::Engine,
+};
+
+/// Everything that handlers and commands share.
+pub struct App {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The database.
+    pub store: Store,
+    /// Turns.
+    pub engine: Arc<Engine>,
+    /// Device ids.
+    pub devices: Devices,
+    /// The models; for the banner.
+    pub models: Arc<Models>,
+}
+
+/// Why an application cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database's settings are wrong, or its schema cannot be brought up to date.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// No client for outgoing calls.
+    #[error("outgoing HTTP: {0}")]
+    Http(#[from] reqwest::Error),
+    /// An agent's pattern is not valid.
+    #[error("agents: {0}")]
+    Agents(#[from] regex::Error),
+    /// The address cannot be bound.
+    #[error("{0}: {1}")]
+    Bind(std::net::SocketAddr, std::io::Error),
+}
+
+impl App {
+    /// Puts an application together. Must be called on the main runtime. It does not touch the
+    /// database yet.
+    ///
+    /// # Errors
+    /// When a part cannot be built.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let settings = Arc::new(settings);
+        let store = Store::open(&settings.database, Arc::clone(&clock))?;
+        let client = http::client(settings.llm.timeouts())?;
+        let models = Arc::new(Models::new(&settings.llm, client));
+        let agents = Arc::new(Agents::new(&settings, &models)?);
+        let server = &settings.server;
+        Ok(Arc::new(Self {
+            devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),
+            engine: Engine::new(store.clone(), agents, clock, Arc::clone(&settings)),
+            store,
+            models,
+            settings,
+        }))
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    app::{App, StartError},
+    clock::SystemClock,
+    config::{self, Loaded, Settings, Sources},
+    server::Server,
+    sessions::Sessions,
+    store::Store,
+    telemetry,
+    upkeep::Upkeep,
+};
+
+/// How many batches `tick` does at the most; a cron job must end.
+const TICK_BATCHES: usize = 10_000;
+
+#[derive(Parser)]
+#[command(name = "frontdesk", version, about = "The chat backend behind a website.", after_help = environment_help())]
+struct Cli {
+    /// The settings' file; without it frontdesk.toml, if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct Listen {
+    /// The address to listen on.
+    #[arg(long, global = true)]
+    host: Option<String>,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, global = true)]
+    port: Option<String>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Command {
+    /// Serve the chat. What happens without a command.
+    Serve,
+    /// Bring the database's schema up to date, and end.
+    Migrate,
+    /// Do all housekeeping once, and end; for a cron job.
+    Tick,
+    /// Check or show the settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum ConfigCommand {
+    /// Say what is wrong with the settings, all at once.
+    Check,
+    /// Print every setting with its default.
+    Default,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Config(ConfigCommand::Default)) = cli.command {
+        print!("{}", config::defaults_document());
+        return ExitCode::SUCCESS;
+    }
+    let flags = [
+        ("server.host", cli.listen.host),
+        ("server.port", cli.listen.port),
+    ];
+    let flags = flags
+        .into_iter()
+        .filter_map(|(path, value)| Some((path, value?)));
+    let sources = Sources {
+        file: cli.config,
+        flags: flags.collect(),
+        ..Sources::from_process()
+    };
+    let loaded = match sources.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("The settings are wrong:");
+            for problem in problems {
+                eprintln!("  {problem}");
+            }
+            return ExitCode::FAILURE;
+        }
+    };
+    run(cli.command.unwrap_or(Command::Serve), loaded)
+}
+
+fn run(command: Command, loaded: Loaded) -> ExitCode {
+    let Loaded { settings, warnings } = loaded;
+    telemetry::start(&settings.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("frontdesk: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Serve => serve(settings).await,
+            Command::Migrate => migrate(&settings).await,
+            Command::Tick => tick(settings).await,
+            Command::Config(_) => check(settings),
+        }
+    });
+    // A thread that hangs in a database call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("frontdesk: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), StartError> {
+    let pretty = telemetry::is_pretty(&settings.log);
+    let app = App::new(settings, Arc::new(SystemClock))?;
+    let server = Server::start(Arc::clone(&app)).await?;
+    announce(&app, &server, pretty);
+    stop_signal().await;
+    tracing::info!("shutting down");
+    server.stop().await;
+    Ok(())
+}
+
+/// What the operator wants to know first: where, which database, which model, and why.
+fn announce(app: &App, server: &Server, pretty: bool) {
+    let address = format!("http://{}", server.address);
+    let mut database = app.store.describe();
+    if app.store.is_single_instance() {
+        database.push_str(": one instance only; set DATABASE_URL=postgres://… for more");
+    }
+    let model = match app.models.default_model() {
+        Some(model) => model.spec,
+        None => "offline: the agents follow their flows; set OPENAI_API_KEY, OPENAI_BASE_URL or \
+                 ANTHROPIC_API_KEY for a model"
+            .to_owned(),
+    };
+    if pretty || std::io::stdout().is_terminal() {
+        println!(
+            "\n  frontdesk is open\n\n  address   {address}\n  database  {database}\n  model     {model}\n"
+        );
+    } else {
+        tracing::info!(address, database, model, "frontdesk is open");
+    }
+}
+
+async fn stop_signal() {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}
+
+async fn migrate(settings: &Settings) -> Result<(), StartError> {
+    let store = Store::open(&settings.database, Arc::new(SystemClock))?;
+    let applied = store.migrate().await?;
+    println!("{}: {} migrations applied", store.describe(), applied.len());
+    Ok(())
+}
+
+async fn tick(settings: Settings) -> Result<(), StartError> {
+    let app = App::new(settings, Arc::new(SystemClock))?;
+    let upkeep = Upkeep::new(app.store.clone(), Sessions::clone(app.engine.sessions()));
+    let swept = upkeep.sweep(TICK_BATCHES).await?;
+    println!(
+        "cleaned up: {} expired sessions, {} abandoned turns, {} old logs",
+        swept.sessions, swept.turns, swept.logs
+    );
+    Ok(())
+}
+
+fn check(settings: Settings) -> Result<(), StartError> {
+    println!(
+        "The settings are in order: {} agents.",
+        settings.agents.len()
+    );
+    Ok(())
+}
+
+fn environment_help() -> String {
+    let names = config::environment_names().map(|(name, path)| format!("  {name:<28} {path}\n"));
+    format!(
+        "Environment:\n{}  FRONTDESK_CONFIG             the settings' file\n\n\
+         Every setting has a name of this form too: FRONTDESK_LLM__TOTAL_TIMEOUT_SECONDS.\n\
+         `frontdesk config default` explains each.",
+        names.collect::<String>()
+    )
+}

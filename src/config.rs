@@ -1,0 +1,255 @@
+//! Settings: one struct, filled from `default.toml`, a file, the environment and flags.
+//!
+//! `config/default.toml` is the defaults and the manual, and it is the schema too: a key that
+//! it does not have is refused with a suggestion. All problems are reported at once, each with
+//! its mend ([`load::Problem`]). Nothing else in the crate reads the environment.
+
+mod agents;
+mod check;
+mod load;
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
+
+use serde::Deserialize;
+
+pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings};
+pub use load::{Loaded, Problem, Sources, defaults_document, environment_names};
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Settings {
+    /// Where and how to listen.
+    pub server: Server,
+    /// Where everything is kept.
+    pub database: Database,
+    /// Session locks.
+    pub session: Session,
+    /// Turns.
+    pub turn: Turn,
+    /// Models.
+    pub llm: Llm,
+    /// Agents without a model.
+    pub offline: Offline,
+    /// Who takes a message.
+    pub routing: Routing,
+    /// Log lines.
+    pub log: Log,
+    /// The agents by their paths.
+    pub agents: BTreeMap<String, AgentSettings>,
+}
+
+/// Where and how to listen.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Server {
+    /// The address to bind.
+    pub host: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Origins that CORS admits.
+    pub allowed_origins: Vec<String>,
+    /// Which device ids are taken.
+    pub device_ids: DeviceIds,
+    /// From which all keys are derived; empty: kept in the database.
+    pub secret: Secret,
+    /// The drain, in seconds.
+    pub shutdown_seconds: u64,
+    /// Threads that serve connections; 0: one for each core.
+    pub workers: usize,
+}
+
+/// Which device ids are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceIds {
+    /// Any that is well-formed.
+    Open,
+    /// Those that this server issued.
+    Signed,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Database {
+    /// `postgres://…` or `sqlite:PATH`. A secret, as it may hold a password.
+    pub url: Secret,
+    /// Connections at the most.
+    pub pool_size: u32,
+    /// What a message gets while the database is away.
+    pub on_outage: OnOutage,
+}
+
+/// What a message gets while the database is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOutage {
+    /// A stateless answer that says so.
+    Answer,
+    /// 503.
+    Refuse,
+}
+
+/// Session locks.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Session {
+    /// A lock's life after the last message, in seconds.
+    pub ttl_seconds: u64,
+}
+
+/// Turns.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Turn {
+    /// A lease's length, in seconds.
+    pub lease_seconds: u64,
+    /// How many messages the model is shown at the most.
+    pub history_messages: u32,
+    /// How many tokens of them, about.
+    pub history_tokens: usize,
+    /// How long a finished turn's frames are kept, in seconds.
+    pub log_kept_seconds: u64,
+}
+
+/// Models, and how long to wait for them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Llm {
+    /// `openai:NAME`, `anthropic:NAME`, `offline`, or empty.
+    pub model: String,
+    /// Tries after the first, before the first word.
+    pub retries: u32,
+    connect_timeout_seconds: u64,
+    first_token_timeout_seconds: u64,
+    idle_timeout_seconds: u64,
+    payload_idle_timeout_seconds: u64,
+    total_timeout_seconds: u64,
+    /// Servers that speak chat completions.
+    pub openai: Vendor,
+    /// Servers that speak Anthropic's messages.
+    pub anthropic: Vendor,
+    /// Settings of single models.
+    pub models: BTreeMap<String, ModelSettings>,
+}
+
+/// The timers of a call to a model. Each is a timer of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the connection.
+    pub connect: Duration,
+    /// For the first piece of the answer.
+    pub first_token: Duration,
+    /// Between bytes.
+    pub idle: Duration,
+    /// Between pieces of the answer.
+    pub payload_idle: Duration,
+    /// For the whole.
+    pub total: Duration,
+}
+
+impl Llm {
+    /// The timers.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(self.connect_timeout_seconds),
+            first_token: Duration::from_secs(self.first_token_timeout_seconds),
+            idle: Duration::from_secs(self.idle_timeout_seconds),
+            payload_idle: Duration::from_secs(self.payload_idle_timeout_seconds),
+            total: Duration::from_secs(self.total_timeout_seconds),
+        }
+    }
+}
+
+/// One vendor's key and address.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Vendor {
+    /// The key; empty: none is sent.
+    pub api_key: Secret,
+    /// The address without the call's own path.
+    pub base_url: String,
+    /// The model when none is named.
+    pub model: String,
+}
+
+/// Settings of one model.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// Models to try when this one fails before its first word.
+    pub fallbacks: Vec<String>,
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// Headers to send along.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// Agents without a model.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Offline {
+    word_delay_milliseconds: u64,
+}
+
+impl Offline {
+    /// The pause between two words.
+    pub fn word_delay(&self) -> Duration {
+        Duration::from_millis(self.word_delay_milliseconds)
+    }
+}
+
+/// Who takes a message.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Routing {
+    /// The agent for what fits none better.
+    pub default_agent: String,
+    /// What the manager tells the model.
+    pub prompt: String,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which there are, as `RUST_LOG`.
+    pub filter: String,
+    /// More of them.
+    pub debug: bool,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// A string that no log line and no error ever shows.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "***" })
+    }
+}

@@ -1,0 +1,82 @@
+//! What an agent's section holds; `config/agents.toml` explains it.
+
+use serde::Deserialize;
+
+/// An agent: a prompt for when there is a model, a flow for when there is none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSettings {
+    /// What it is for; the manager reads it.
+    pub description: String,
+    /// Words that bring a visitor here when there is no model to ask.
+    #[serde(default)]
+    pub keywords: Vec<String>,
+    /// What the model is told.
+    pub prompt: String,
+    /// Instead of `llm.model`.
+    pub model: Option<String>,
+    /// Instead of `session.ttl_seconds`.
+    pub session_ttl_seconds: Option<u64>,
+    /// What it wants to know, in the order of asking.
+    #[serde(default)]
+    pub slots: Vec<SlotSettings>,
+    /// What it says when there is no model.
+    pub flow: FlowSettings,
+}
+
+/// What an agent says around its questions when there is no model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowSettings {
+    /// Before the first question.
+    pub greeting: String,
+    /// When all is known.
+    pub done: String,
+    /// To whatever comes after that.
+    pub again: String,
+}
+
+/// One thing an agent wants to know.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotSettings {
+    /// How texts and prompts refer to it.
+    pub name: String,
+    /// How it is read from what the visitor says.
+    pub kind: SlotKind,
+    /// The question.
+    pub ask: String,
+    /// Said instead when the answer does not fit.
+    pub retry: String,
+    /// Patterns whose first group gives it, wherever it is said.
+    #[serde(default)]
+    pub volunteered: Vec<String>,
+    /// Said to a "no".
+    pub refused: Option<String>,
+    /// What is asked again after a "no".
+    #[serde(default)]
+    pub refused_clears: Vec<String>,
+    /// True when the visitor gave any other slot.
+    #[serde(default)]
+    pub implied: bool,
+}
+
+/// How a slot is read from what the visitor says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotKind {
+    /// A person's name; kept for the visitor.
+    Name,
+    /// An e-mail address.
+    Email,
+    /// A phone number.
+    Phone,
+    /// An e-mail address or a phone number.
+    Contact,
+    /// A day or a time, in the visitor's words.
+    Time,
+    /// Yes or no.
+    YesNo,
+    /// Any words.
+    Text,
+}

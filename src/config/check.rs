@@ -1,0 +1,175 @@
+//! What the types of the settings cannot say.
+
+use std::collections::BTreeSet;
+
+use super::{AgentSettings, Problem, Settings, SlotKind};
+
+/// Adds every problem that the settings have.
+pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    let mut at_least = |at: &str, value: u64, least: u64| {
+        if value < least {
+            problems.push(Problem::new(at, format!("must be at least {least}")));
+        }
+    };
+    at_least("session.ttl_seconds", settings.session.ttl_seconds, 1);
+    at_least("turn.lease_seconds", settings.turn.lease_seconds, 3);
+    at_least(
+        "turn.history_messages",
+        settings.turn.history_messages.into(),
+        1,
+    );
+    at_least("database.pool_size", settings.database.pool_size.into(), 1);
+    let timeouts = settings.llm.timeouts();
+    at_least("llm.connect_timeout_seconds", timeouts.connect.as_secs(), 1);
+    at_least(
+        "llm.first_token_timeout_seconds",
+        timeouts.first_token.as_secs(),
+        1,
+    );
+    at_least("llm.idle_timeout_seconds", timeouts.idle.as_secs(), 1);
+    at_least(
+        "llm.payload_idle_timeout_seconds",
+        timeouts.payload_idle.as_secs(),
+        1,
+    );
+    at_least("llm.total_timeout_seconds", timeouts.total.as_secs(), 1);
+    for ttl in settings
+        .agents
+        .values()
+        .filter_map(|agent| agent.session_ttl_seconds)
+    {
+        at_least("agents: session_ttl_seconds", ttl, 1);
+    }
+    let longest = settings
+        .agents
+        .values()
+        .filter_map(|agent| agent.session_ttl_seconds);
+    if longest.chain([settings.session.ttl_seconds]).max() > Some(10 * 365 * 86_400) {
+        problems.push(Problem::new(
+            "session.ttl_seconds",
+            "must be at most ten years",
+        ));
+    }
+
+    addresses(settings, problems);
+    if !settings
+        .agents
+        .contains_key(&settings.routing.default_agent)
+    {
+        let known = settings
+            .agents
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        problems.push(Problem::new(
+            "routing.default_agent",
+            format!("must be one of the agents: {known}"),
+        ));
+    }
+    for (path, agent) in &settings.agents {
+        check_agent(path, agent, problems);
+    }
+}
+
+fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
+    let url = settings.database.url.reveal();
+    let known = ["postgres://", "postgresql://", "sqlite:"];
+    if !known.iter().any(|scheme| url.starts_with(scheme)) {
+        problems.push(Problem::new(
+            "DATABASE_URL",
+            "must begin with postgres:// or sqlite:",
+        ));
+    }
+    for (at, url) in [
+        ("OPENAI_BASE_URL", &settings.llm.openai.base_url),
+        ("ANTHROPIC_BASE_URL", &settings.llm.anthropic.base_url),
+    ] {
+        if !url.is_empty()
+            && !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        {
+            problems.push(Problem::new(at, "must be an http or https URL"));
+        }
+    }
+    for origin in &settings.server.allowed_origins {
+        let exact =
+            url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+        if !exact {
+            problems.push(Problem::new(
+                "server.allowed_origins",
+                format!("{origin} is no origin: scheme, host and port alone, as in https://www.example.com"),
+            ));
+        }
+    }
+}
+
+fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
+    let at = |rest: &str| format!("agents.{path}{rest}");
+    let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
+    if path.is_empty() || path.len() > 100 || !path.chars().all(well_formed) {
+        problems.push(Problem::new(
+            at(""),
+            "an agent's path has 1 to 100 of A-Z a-z 0-9 _ - /",
+        ));
+    }
+    let names: BTreeSet<&str> = agent.slots.iter().map(|slot| slot.name.as_str()).collect();
+    if names.len() != agent.slots.len() {
+        problems.push(Problem::new(at(".slots"), "two slots have the same name"));
+    }
+    for slot in &agent.slots {
+        for pattern in &slot.volunteered {
+            match regex::Regex::new(pattern) {
+                Ok(regex) if regex.captures_len() > 1 => {}
+                Ok(_) => problems.push(Problem::new(
+                    at(".slots"),
+                    format!("{pattern} has no group to take the value from"),
+                )),
+                Err(error) => problems.push(Problem::new(at(".slots"), error.to_string())),
+            }
+        }
+        if let Some(name) = slot
+            .refused_clears
+            .iter()
+            .find(|name| !names.contains(name.as_str()))
+        {
+            problems.push(Problem::new(
+                at(".slots"),
+                format!("refused_clears names {name}, which is no slot"),
+            ));
+        }
+        if slot.kind != SlotKind::YesNo
+            && (slot.implied || slot.refused.is_some() || !slot.refused_clears.is_empty())
+        {
+            problems.push(Problem::new(
+                at(".slots"),
+                format!("{}: only a yes_no can be refused or implied", slot.name),
+            ));
+        }
+        let texts = [&slot.ask, &slot.retry].into_iter().chain(&slot.refused);
+        unknown_slots(texts, &names, &at(".slots"), problems);
+    }
+    let flow = [&agent.flow.greeting, &agent.flow.done, &agent.flow.again];
+    unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
+}
+
+fn unknown_slots<'a>(
+    texts: impl Iterator<Item = &'a String>,
+    names: &BTreeSet<&str>,
+    at: &str,
+    problems: &mut Vec<Problem>,
+) {
+    for text in texts {
+        for (_, rest) in text
+            .match_indices('{')
+            .filter_map(|(i, _)| text.split_at_checked(i + 1))
+        {
+            let name = rest.split('}').next().unwrap_or_default();
+            if name != "first_name" && !names.contains(name) {
+                problems.push(Problem::new(
+                    at,
+                    format!("{{{name}}} is no slot of this agent"),
+                ));
+            }
+        }
+    }
+}

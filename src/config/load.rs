@@ -1,0 +1,417 @@
+//! From documents and the environment to [`Settings`]: layers of TOML tables, held against
+//! the shape of `default.toml`, with every problem collected before one is reported.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{Settings, check};
+
+const DEFAULTS: &str = include_str!("default.toml");
+const AGENTS: &str = include_str!("agents.toml");
+
+/// The settings' short environment names.
+const SHORT_NAMES: [(&str, &str); 20] = [
+    ("HOST", "server.host"),
+    ("PORT", "server.port"),
+    ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
+    ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
+    ("FRONTDESK_SECRET", "server.secret"),
+    ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),
+    ("DATABASE_URL", "database.url"),
+    ("SESSION_TTL", "session.ttl_seconds"),
+    ("FRONTDESK_LEASE_SECONDS", "turn.lease_seconds"),
+    ("FRONTDESK_MODEL", "llm.model"),
+    ("OPENAI_API_KEY", "llm.openai.api_key"),
+    ("OPENAI_BASE_URL", "llm.openai.base_url"),
+    ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
+    ("ANTHROPIC_BASE_URL", "llm.anthropic.base_url"),
+    ("FRONTDESK_LOG", "log.format"),
+    ("RUST_LOG", "log.filter"),
+    ("DEBUG", "log.debug"),
+    ("FRONTDESK_OFFLINE_DELAY", "offline.word_delay_milliseconds"),
+    ("FRONTDESK_DEFAULT_AGENT", "routing.default_agent"),
+    ("FRONTDESK_POOL_SIZE", "database.pool_size"),
+];
+
+/// Settings that may come from a file named by the variable with `_FILE` at its end.
+const SECRETS: [&str; 4] = [
+    "server.secret",
+    "database.url",
+    "llm.openai.api_key",
+    "llm.anthropic.api_key",
+];
+
+/// Tables whose keys are names that the operator chose.
+const FREE_TABLES: [&str; 2] = ["agents", "llm.models"];
+
+/// Platforms on which a database of the instance's own would be a mistake.
+const PLATFORMS: [(&str, &str); 4] = [
+    ("K_SERVICE", "Cloud Run"),
+    ("AWS_LAMBDA_FUNCTION_NAME", "Lambda"),
+    ("FLY_APP_NAME", "Fly"),
+    ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
+];
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file that `--config` names.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Flags, as paths of settings and their values.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+impl Sources {
+    /// The process's own environment, and nothing else.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    pub fn from_process() -> Self {
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Self {
+            env: env.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads all sources.
+    ///
+    /// # Errors
+    /// Every problem that there is, not only the first.
+    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+        let mut layers = Layers::new();
+        layers.file(self);
+        layers.environment(&self.env);
+        for (path, value) in &self.flags {
+            layers.text(path, value, path);
+        }
+        layers.finish(&self.env)
+    }
+}
+
+/// Settings, and what is odd about where they came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What the operator should know, though the server can start.
+    pub warnings: Vec<String>,
+}
+
+/// A wrong value, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key or variable at fault.
+    pub at: String,
+    /// What is wrong with it and what would be right. Never the value of a secret.
+    pub mend: String,
+}
+
+impl Problem {
+    pub(super) fn new(at: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            at: at.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.mend)
+    }
+}
+
+/// The documented defaults, the shipped agents among them.
+pub fn defaults_document() -> String {
+    format!("{DEFAULTS}\n{AGENTS}")
+}
+
+/// The short environment names and the settings that they set, for `--help`.
+pub fn environment_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHORT_NAMES.into_iter()
+}
+
+/// The table so far, and what was found wrong on the way.
+struct Layers {
+    table: Table,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        let mut layers = Self {
+            table: Table::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        match toml::from_str(&defaults_document()) {
+            Ok(table) => layers.table = table,
+            Err(error) => layers
+                .problems
+                .push(Problem::new("default.toml", error.to_string())),
+        }
+        layers
+    }
+
+    fn file(&mut self, sources: &Sources) {
+        let named = sources
+            .file
+            .clone()
+            .or_else(|| sources.env.get("FRONTDESK_CONFIG").map(PathBuf::from));
+        let path = named
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("frontdesk.toml"));
+        let at = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match toml::from_str::<Table>(&text) {
+                Ok(over) => merge(&mut self.table, over, "", &mut self.problems),
+                Err(error) => self.problems.push(Problem::new(at, error.to_string())),
+            },
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => self
+                .problems
+                .push(Problem::new(at, format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn environment(&mut self, env: &BTreeMap<String, String>) {
+        for (name, value) in env {
+            if injected_by_kubernetes(name, value) || name == "FRONTDESK_CONFIG" {
+                continue;
+            }
+            let (base, from_file) = match name.strip_suffix("_FILE") {
+                Some(base) => (base, true),
+                None => (name.as_str(), false),
+            };
+            let Some(path) = path_of(base) else {
+                continue;
+            };
+            if !self.knows(&path) || (from_file && !SECRETS.contains(&path.as_str())) {
+                self.warn_unknown(name);
+            } else if from_file {
+                match std::fs::read_to_string(value) {
+                    Ok(secret) => self.text(&path, secret.trim_end(), name),
+                    Err(error) => self.problems.push(Problem::new(
+                        name,
+                        format!("{value} cannot be read: {error}"),
+                    )),
+                }
+            } else if !value.is_empty() {
+                self.text(&path, value, name);
+            }
+        }
+    }
+
+    fn knows(&self, path: &str) -> bool {
+        lookup(&self.table, path).is_some_and(|value| !value.is_table())
+    }
+
+    fn warn_unknown(&mut self, name: &str) {
+        let known = SHORT_NAMES.iter().map(|(short, _)| *short);
+        let hint = suggestion(name, known);
+        self.warnings.push(format!("{name} sets nothing{hint}"));
+    }
+
+    /// Sets one value from text, read as the type that the default has.
+    fn text(&mut self, path: &str, text: &str, at: &str) {
+        let Some(slot) = lookup_mut(&mut self.table, path) else {
+            return;
+        };
+        let read = match slot {
+            Value::Integer(_) => text
+                .trim()
+                .parse()
+                .map(Value::Integer)
+                .map_err(|_| "a whole number"),
+            Value::Boolean(_) => match text.trim() {
+                "true" | "1" | "yes" | "on" => Ok(Value::Boolean(true)),
+                "false" | "0" | "no" | "off" => Ok(Value::Boolean(false)),
+                _ => Err("true or false"),
+            },
+            Value::Array(_) => {
+                let items = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                Ok(Value::Array(
+                    items.map(|item| Value::String(item.to_owned())).collect(),
+                ))
+            }
+            _ => Ok(Value::String(text.to_owned())),
+        };
+        match read {
+            Ok(value) => *slot = value,
+            Err(wanted) => self
+                .problems
+                .push(Problem::new(at, format!("must be {wanted}"))),
+        }
+    }
+
+    fn finish(mut self, env: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
+        let default_url = toml::from_str::<Table>(DEFAULTS)
+            .ok()
+            .and_then(|t| lookup(&t, "database.url").cloned());
+        if lookup(&self.table, "database.url") == default_url.as_ref()
+            && let Some((_, platform)) = PLATFORMS
+                .iter()
+                .find(|(variable, _)| env.contains_key(*variable))
+        {
+            self.problems.push(Problem::new(
+                "DATABASE_URL",
+                format!("is not set, and on {platform} each instance would have a database of its own: set it to postgres://…"),
+            ));
+        }
+        let settings = sections(&self.table, &mut self.problems);
+        if let Some(settings) = &settings {
+            check::check(settings, &mut self.problems);
+        }
+        match settings {
+            Some(settings) if self.problems.is_empty() => Ok(Loaded {
+                settings,
+                warnings: self.warnings,
+            }),
+            _ => Err(self.problems),
+        }
+    }
+}
+
+/// Every section read by itself, so that a fault in one does not hide a fault in another.
+fn sections(table: &Table, problems: &mut Vec<Problem>) -> Option<Settings> {
+    fn section<T: for<'de> Deserialize<'de>>(
+        table: &Table,
+        name: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<T> {
+        let value = lookup(table, name)
+            .cloned()
+            .unwrap_or_else(|| Value::Table(Table::new()));
+        let read = T::deserialize(value);
+        read.map_err(|error| problems.push(Problem::new(name, error.message().to_owned())))
+            .ok()
+    }
+    let mut agents = BTreeMap::new();
+    for path in table
+        .get("agents")
+        .and_then(Value::as_table)
+        .into_iter()
+        .flat_map(Table::keys)
+    {
+        let value = table.get("agents").and_then(|all| all.get(path)).cloned();
+        let read = value.map(super::AgentSettings::deserialize);
+        match read {
+            Some(Ok(agent)) => drop(agents.insert(path.clone(), agent)),
+            Some(Err(error)) => problems.push(Problem::new(
+                format!("agents.{path}"),
+                error.message().to_owned(),
+            )),
+            None => {}
+        }
+    }
+    let (server, database) = (
+        section(table, "server", problems),
+        section(table, "database", problems),
+    );
+    let (session, turn) = (
+        section(table, "session", problems),
+        section(table, "turn", problems),
+    );
+    let (llm, offline) = (
+        section(table, "llm", problems),
+        section(table, "offline", problems),
+    );
+    let (routing, log) = (
+        section(table, "routing", problems),
+        section(table, "log", problems),
+    );
+    Some(Settings {
+        server: server?,
+        database: database?,
+        session: session?,
+        turn: turn?,
+        llm: llm?,
+        offline: offline?,
+        routing: routing?,
+        log: log?,
+        agents,
+    })
+}
+
+/// Lays `over` on `base`, which says what keys there are and of what type.
+fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<Problem>) {
+    for (key, value) in over {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        if FREE_TABLES.contains(&path.as_str()) {
+            base.insert(key, value);
+            continue;
+        }
+        let Some(slot) = base.get_mut(&key) else {
+            let hint = suggestion(&key, base.keys().map(String::as_str));
+            problems.push(Problem::new(path, format!("is no setting{hint}")));
+            continue;
+        };
+        match (slot, value) {
+            (Value::Table(base), Value::Table(over)) => merge(base, over, &path, problems),
+            (slot, value) if slot.same_type(&value) => *slot = value,
+            (slot, value) => problems.push(Problem::new(
+                path,
+                format!(
+                    "must be of type {}, and is of type {}",
+                    slot.type_str(),
+                    value.type_str()
+                ),
+            )),
+        }
+    }
+}
+
+/// The setting that a variable sets, if it is one of ours.
+fn path_of(variable: &str) -> Option<String> {
+    let short = SHORT_NAMES.iter().find(|(name, _)| *name == variable);
+    short.map(|(_, path)| (*path).to_owned()).or_else(|| {
+        let long = variable.strip_prefix("FRONTDESK_")?;
+        Some(long.to_lowercase().replace("__", "."))
+    })
+}
+
+/// Kubernetes gives every pod variables about the service called frontdesk.
+fn injected_by_kubernetes(name: &str, value: &str) -> bool {
+    name.strip_prefix("FRONTDESK_").is_some_and(|rest| {
+        rest.starts_with("SERVICE_")
+            || rest.starts_with("PORT_")
+            || (rest == "PORT" && value.contains("://"))
+    })
+}
+
+fn lookup<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    let first = table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
+}
+
+fn lookup_mut<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
+    let mut parts = path.split('.');
+    let first = table.get_mut(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get_mut(part))
+}
+
+fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| format!("; did you mean {candidate}?"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! The one error at the edge: a stable [`Code`], and what else a client may know.
+//!
+//! Responses are `application/problem+json` (RFC 9457). The same codes fill the error frames
+//! of a stream. A 5xx says nothing of its cause; the cause is logged once, where the response
+//! is made ([`Error::log`]).
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// A result at the edge.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request, or a turn, failed. The name in snake case is part of the wire contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body is not the JSON that the call takes.
+    InvalidBody,
+    /// One field breaks its rule; `param` names it.
+    InvalidField,
+    /// `X-Device-ID` breaks its rule, or carries no valid signature.
+    InvalidDeviceId,
+    /// A `Last-Event-ID` that no frame ever had.
+    InvalidCursor,
+    /// No such thing, or another's.
+    NotFound,
+    /// No agent has this path.
+    UnknownAgent,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The conversation is answering another message.
+    TurnInProgress,
+    /// The frames of this turn are no longer kept; the history has the text.
+    Gone,
+    /// The body is larger than the call takes.
+    PayloadTooLarge,
+    /// The body is not `application/json`.
+    UnsupportedMediaType,
+    /// The key was used with another body.
+    IdempotencyKeyReused,
+    /// A fault of ours.
+    Internal,
+    /// The model's server failed or sent what cannot be read.
+    UpstreamError,
+    /// The instance that ran the turn went away before the answer was complete.
+    Interrupted,
+    /// The answer was made, and could not be stored.
+    AnswerNotStored,
+    /// The database cannot be reached, or the server is shutting down.
+    Unavailable,
+    /// The model's server did not answer in time.
+    UpstreamTimeout,
+}
+
+/// What a [`Code`] means for HTTP and for the log.
+struct Meaning {
+    status: StatusCode,
+    title: &'static str,
+    retry_after: Option<u32>,
+}
+
+impl Code {
+    /// Every code, for the table in the documentation and its test.
+    pub const ALL: [Self; 18] = [
+        Self::InvalidBody,
+        Self::InvalidField,
+        Self::InvalidDeviceId,
+        Self::InvalidCursor,
+        Self::NotFound,
+        Self::UnknownAgent,
+        Self::MethodNotAllowed,
+        Self::TurnInProgress,
+        Self::Gone,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::Internal,
+        Self::UpstreamError,
+        Self::Interrupted,
+        Self::AnswerNotStored,
+        Self::Unavailable,
+        Self::UpstreamTimeout,
+    ];
+
+    #[rustfmt::skip] // A table reads as a table.
+    fn meaning(self) -> Meaning {
+        let (status, title, retry_after) = match self {
+            Self::InvalidBody => (400, "The body cannot be read", None),
+            Self::InvalidField => (400, "A field is not valid", None),
+            Self::InvalidDeviceId => (400, "The device id is not valid", None),
+            Self::InvalidCursor => (400, "The event id is not valid", None),
+            Self::NotFound => (404, "Not found", None),
+            Self::UnknownAgent => (404, "No agent has this path", None),
+            Self::MethodNotAllowed => (405, "Method not allowed", None),
+            Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
+            Self::Gone => (410, "No longer kept", None),
+            Self::PayloadTooLarge => (413, "The body is too large", None),
+            Self::UnsupportedMediaType => (415, "The body must be application/json", None),
+            Self::IdempotencyKeyReused => (422, "The idempotency key was used with another body", None),
+            Self::Internal => (500, "Internal error", None),
+            Self::UpstreamError => (502, "The model's server failed", None),
+            Self::Interrupted => (503, "The answer was interrupted", Some(1)),
+            Self::AnswerNotStored => (503, "The answer could not be stored", Some(5)),
+            Self::Unavailable => (503, "Temporarily unavailable", Some(2)),
+            Self::UpstreamTimeout => (504, "The model's server did not answer in time", None),
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Meaning { status, title, retry_after }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        self.meaning().status
+    }
+
+    /// One sentence for people, the same for every occurrence.
+    pub fn title(self) -> &'static str {
+        self.meaning().title
+    }
+
+    /// After how many seconds a client may try again, where that helps.
+    pub fn retry_after(self) -> Option<u32> {
+        self.meaning().retry_after
+    }
+
+    /// The name on the wire.
+    pub fn as_str(self) -> String {
+        serde_json::to_value(self)
+            .ok()
+            .and_then(|name| name.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// The code of this name, as the database keeps it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+}
+
+/// A refusal or a failure on its way to the client.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {}", code.title(), detail.as_deref().unwrap_or("-"))]
+pub struct Error {
+    /// What went wrong.
+    pub code: Code,
+    /// What the client may know of this occurrence. Never a cause of ours.
+    pub detail: Option<String>,
+    /// The field at fault.
+    pub param: Option<&'static str>,
+    /// More members for the problem document.
+    pub extra: Map<String, Value>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with its code alone.
+    pub fn new(code: Code) -> Self {
+        Self {
+            code,
+            detail: None,
+            param: None,
+            extra: Map::new(),
+            source: None,
+        }
+    }
+
+    /// One field breaks its rule.
+    pub fn field(param: &'static str, detail: impl Into<String>) -> Self {
+        let mut error = Self::new(Code::InvalidField).detail(detail);
+        error.param = Some(param);
+        error
+    }
+
+    /// Says more to the client.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a member to the problem document.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// One line for a failure of ours or of a server behind us; a client's mistake is none.
+    pub fn log(&self) {
+        if !self.code.status().is_server_error() {
+            return;
+        }
+        let cause = self.source.as_deref().map(tracing::field::display);
+        if self.code == Code::Internal {
+            tracing::error!(
+                error.code = self.code.as_str(),
+                error.cause = cause,
+                "request failed"
+            );
+        } else {
+            tracing::warn!(
+                error.code = self.code.as_str(),
+                error.cause = cause,
+                "request failed"
+            );
+        }
+    }
+}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.log();
+        let mut problem = self.extra.clone();
+        let status = self.code.status();
+        problem.insert("type".into(), "about:blank".into());
+        problem.insert("title".into(), self.code.title().into());
+        problem.insert("status".into(), status.as_u16().into());
+        problem.insert("code".into(), self.code.as_str().into());
+        if let Some(detail) = &self.detail {
+            problem.insert("detail".into(), detail.as_str().into());
+        }
+        if let Some(param) = self.param {
+            problem.insert("param".into(), param.into());
+        }
+        let mut response = HttpResponse::build(status);
+        if let Some(seconds) = self.code.retry_after() {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        response
+            .content_type("application/problem+json")
+            .body(Value::Object(problem).to_string())
+    }
+}

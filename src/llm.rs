@@ -1,0 +1,246 @@
+//! Models: what is asked, what they answer with, and which there are.
+//!
+//! A [`Provider`] speaks one vendor's wire format and yields [`Chunk`]s. It does not repeat
+//! itself: [`retry`] repeats calls and falls back to other models, before the first visible
+//! word only, and holds the timers. Reasoning text is never shown.
+
+mod anthropic;
+mod call;
+mod events;
+mod openai;
+mod retry;
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
+
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::{
+    config::{self, ModelSettings, Timeouts},
+    error::{Code, Error},
+    store::messages::FinishReason,
+};
+
+pub use retry::{complete, open};
+
+/// What a model is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The instructions.
+    pub system: String,
+    /// The conversation, oldest first. It begins and ends with the visitor.
+    pub messages: Vec<PromptMessage>,
+    /// The longest answer, in tokens, where the model's own setting is not meant.
+    pub max_tokens: Option<u32>,
+}
+
+/// One message of the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptMessage {
+    /// Whether the visitor said it, or the desk.
+    pub from_visitor: bool,
+    /// The text; may be empty where there are images.
+    pub text: String,
+    /// URLs of images.
+    pub images: Vec<String>,
+}
+
+/// A piece of an answer. One without text and reason is a sign of life.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// Text to append.
+    pub text: String,
+    /// Why the answer ends here.
+    pub finish: Option<FinishReason>,
+}
+
+/// The rest of an answer. It ends after the chunk with a finish reason, or with an error.
+pub type Chunks = BoxStream<'static, Result<Chunk, LlmError>>;
+
+/// A vendor's wire format.
+pub trait Provider: Debug + Send + Sync {
+    /// Asks once. The answer's head has arrived when this returns.
+    fn ask<'a>(
+        &'a self,
+        model: &'a Model,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Chunks, LlmError>>;
+}
+
+/// A model that can be asked.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// As configured: `openai:gpt-5-mini`.
+    pub spec: String,
+    /// As the vendor calls it.
+    pub name: String,
+    /// Its settings.
+    pub settings: ModelSettings,
+    provider: Arc<dyn Provider>,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {detail}")]
+pub struct LlmError {
+    /// What kind of failure it was.
+    pub kind: Failure,
+    /// What the log says of it; never shown to a visitor.
+    pub detail: String,
+    /// How long the vendor asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+/// What kind of failure a call had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No connection.
+    #[error("no connection")]
+    Connect,
+    /// The vendor refused, with this status.
+    #[error("status {0}")]
+    Status(u16),
+    /// The vendor reported an error within the answer.
+    #[error("error event")]
+    Reported,
+    /// What came cannot be read.
+    #[error("unreadable")]
+    Unreadable,
+    /// The answer has no text.
+    #[error("empty answer")]
+    Empty,
+    /// The connection ended before the answer did.
+    #[error("cut off")]
+    Cut,
+    /// A timer ran out.
+    #[error("timeout")]
+    Timeout,
+}
+
+impl LlmError {
+    fn new(kind: Failure, detail: impl ToString) -> Self {
+        Self {
+            kind,
+            detail: detail.to_string(),
+            retry_after: None,
+        }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    fn is_passing(&self) -> bool {
+        match self.kind {
+            Failure::Connect | Failure::Cut | Failure::Empty | Failure::Reported => true,
+            Failure::Status(status) => matches!(status, 408 | 409 | 425 | 429 | 500 | 502..=599),
+            Failure::Unreadable | Failure::Timeout => false,
+        }
+    }
+
+    /// The code that a client sees.
+    pub fn code(&self) -> Code {
+        match self.kind {
+            Failure::Timeout => Code::UpstreamTimeout,
+            Failure::Cut => Code::Interrupted,
+            _ => Code::UpstreamError,
+        }
+    }
+}
+
+impl From<LlmError> for Error {
+    fn from(error: LlmError) -> Self {
+        Self::new(error.code()).caused_by(error)
+    }
+}
+
+/// The configured models.
+#[derive(Debug)]
+pub struct Models {
+    openai: Arc<dyn Provider>,
+    anthropic: Arc<dyn Provider>,
+    default_spec: Option<String>,
+    settings: BTreeMap<String, ModelSettings>,
+    /// How calls are repeated and timed.
+    pub policy: Policy,
+}
+
+/// How calls are repeated and timed.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Tries after the first.
+    pub retries: u32,
+    /// The timers.
+    pub timeouts: Timeouts,
+}
+
+impl Models {
+    /// The models of a configuration.
+    pub fn new(settings: &config::Llm, client: reqwest::Client) -> Self {
+        let timeouts = settings.timeouts();
+        Self {
+            openai: Arc::new(openai::OpenAi::new(
+                &settings.openai,
+                client.clone(),
+                timeouts,
+            )),
+            anthropic: Arc::new(anthropic::Anthropic::new(
+                &settings.anthropic,
+                client,
+                timeouts,
+            )),
+            default_spec: default_spec(settings),
+            settings: settings.models.clone(),
+            policy: Policy {
+                retries: settings.retries,
+                timeouts,
+            },
+        }
+    }
+
+    /// The model of the desk; none: it is offline.
+    pub fn default_model(&self) -> Option<Model> {
+        self.default_spec.as_deref().map(|spec| self.model(spec))
+    }
+
+    /// A model by its name. The part before the first colon is a provider only if it is one
+    /// that is known: `llama3:8b` is a model's name.
+    pub fn model(&self, spec: &str) -> Model {
+        let (provider, name) = match spec.split_once(':') {
+            Some(("openai", name)) => (&self.openai, name),
+            Some(("anthropic", name)) => (&self.anthropic, name),
+            _ if self
+                .default_spec
+                .as_deref()
+                .is_some_and(|spec| spec.starts_with("anthropic:")) =>
+            {
+                (&self.anthropic, spec)
+            }
+            _ => (&self.openai, spec),
+        };
+        Model {
+            spec: spec.to_owned(),
+            name: name.to_owned(),
+            settings: self.settings.get(spec).cloned().unwrap_or_default(),
+            provider: Arc::clone(provider),
+        }
+    }
+
+    /// A model and those to try after it.
+    pub fn with_fallbacks(&self, model: &Model) -> Vec<Model> {
+        let fallbacks = model.settings.fallbacks.iter().map(|spec| self.model(spec));
+        std::iter::once(model.clone()).chain(fallbacks).collect()
+    }
+}
+
+/// Which model the desk uses; none: it is offline. A model that was named counts, then the
+/// vendor that has an address or a key.
+fn default_spec(settings: &config::Llm) -> Option<String> {
+    let is_set =
+        |vendor: &config::Vendor| !vendor.api_key.is_empty() || !vendor.base_url.is_empty();
+    match settings.model.as_str() {
+        "offline" => None,
+        "" if is_set(&settings.openai) => Some(format!("openai:{}", settings.openai.model)),
+        "" if is_set(&settings.anthropic) => {
+            Some(format!("anthropic:{}", settings.anthropic.model))
+        }
+        "" => None,
+        spec => Some(spec.to_owned()),
+    }
+}

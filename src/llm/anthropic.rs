@@ -1,0 +1,184 @@
+//! Anthropic's messages.
+
+use futures_util::{FutureExt, future::BoxFuture};
+use reqwest::{
+    Client,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    call::{Endpoint, Format, secret_header},
+};
+use crate::{
+    config::{Timeouts, Vendor},
+    store::messages::FinishReason,
+    text,
+};
+
+const BASE_URL: &str = "https://api.anthropic.com";
+const VERSION: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("anthropic-version"),
+    HeaderValue::from_static("2023-06-01"),
+);
+
+/// The longest answer where none is configured: this vendor wants to be told.
+const MAX_TOKENS: u32 = 4096;
+
+const FORMAT: Format = Format {
+    optional: &["temperature"],
+    body,
+    event,
+    whole,
+};
+
+/// A server that speaks Anthropic's messages.
+#[derive(Debug)]
+pub(super) struct Anthropic(Endpoint);
+
+impl Anthropic {
+    pub(super) fn new(vendor: &Vendor, client: Client, timeouts: Timeouts) -> Self {
+        let base = if vendor.base_url.is_empty() {
+            BASE_URL
+        } else {
+            &vendor.base_url
+        };
+        let base = base.trim_end_matches('/').trim_end_matches("/v1");
+        let key = Some(vendor.api_key.reveal()).filter(|key| !key.is_empty());
+        let key = key
+            .and_then(secret_header)
+            .map(|key| (HeaderName::from_static("x-api-key"), key));
+        let headers: HeaderMap = [VERSION].into_iter().chain(key).collect();
+        Self(Endpoint::new(
+            client,
+            format!("{base}/v1/messages"),
+            headers,
+            timeouts.idle,
+        ))
+    }
+}
+
+impl Provider for Anthropic {
+    fn ask<'a>(
+        &'a self,
+        model: &'a Model,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Chunks, LlmError>> {
+        self.0.ask(model, request, FORMAT).boxed()
+    }
+}
+
+fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool) -> Value {
+    let most = request
+        .max_tokens
+        .or(model.settings.max_tokens)
+        .unwrap_or(MAX_TOKENS);
+    let mut body = Map::from_iter([
+        ("model".to_owned(), json!(model.name)),
+        ("stream".to_owned(), json!(true)),
+        ("max_tokens".to_owned(), json!(most)),
+        ("system".to_owned(), json!(request.system)),
+        (
+            "messages".to_owned(),
+            request.messages.iter().map(message).collect(),
+        ),
+    ]);
+    if let Some(temperature) = model
+        .settings
+        .temperature
+        .filter(|_| allowed("temperature"))
+    {
+        body.insert("temperature".to_owned(), json!(temperature));
+    }
+    Value::Object(body)
+}
+
+fn message(message: &PromptMessage) -> Value {
+    let role = if message.from_visitor {
+        "user"
+    } else {
+        "assistant"
+    };
+    let text = Some(&message.text).filter(|text| !text.is_empty());
+    let text = text.map(|text| json!({"type": "text", "text": text}));
+    let images = message
+        .images
+        .iter()
+        .map(|url| json!({"type": "image", "source": {"type": "url", "url": url}}));
+    json!({"role": role, "content": images.chain(text).collect::<Vec<_>>()})
+}
+
+fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
+    let event: Event = read(data)?;
+    if let Some(error) = event.error {
+        return Err(LlmError::new(Failure::Reported, error));
+    }
+    let part = event.delta.or(event.content_block).unwrap_or_default();
+    match event.kind.as_deref() {
+        Some("ping") => Ok(None),
+        Some("message_stop") => Ok(Some(Chunk {
+            finish: Some(FinishReason::Stop),
+            ..Chunk::default()
+        })),
+        _ => Ok(Some(Chunk {
+            finish: part.stop_reason.as_deref().map(finish_reason),
+            text: part.text.unwrap_or_default(),
+        })),
+    }
+}
+
+fn whole(json: &str) -> Result<Chunk, LlmError> {
+    #[derive(Deserialize)]
+    struct Message {
+        #[serde(default)]
+        content: Vec<Part>,
+        stop_reason: Option<String>,
+        error: Option<Value>,
+    }
+    let message: Message = read(json)?;
+    if let Some(error) = message.error {
+        return Err(LlmError::new(Failure::Reported, error));
+    }
+    let text = message
+        .content
+        .into_iter()
+        .filter_map(|part| part.text)
+        .collect();
+    let finish = message
+        .stop_reason
+        .as_deref()
+        .map_or(FinishReason::Stop, finish_reason);
+    Ok(Chunk {
+        text,
+        finish: Some(finish),
+    })
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, LlmError> {
+    text::parse_json(json.as_bytes()).map_err(|error| LlmError::new(Failure::Unreadable, error))
+}
+
+fn finish_reason(stop_reason: &str) -> FinishReason {
+    match stop_reason {
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        _ => FinishReason::Stop,
+    }
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    delta: Option<Part>,
+    content_block: Option<Part>,
+    error: Option<Value>,
+}
+
+/// A piece of text. A piece of reasoning has it under another name, and so is passed over.
+#[derive(Default, Deserialize)]
+struct Part {
+    text: Option<String>,
+    stop_reason: Option<String>,
+}

@@ -1,0 +1,215 @@
+//! Calls to a model's server: what is sent, and what a refusal teaches.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt, stream};
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode,
+    header::{self, HeaderMap, HeaderValue},
+};
+use serde_json::Value;
+
+use super::{
+    Chunk, Chunks, Failure, LlmError, Model, Request,
+    events::{Body, body, chunks},
+};
+
+/// How much of a refusal is read.
+const REFUSAL_BYTES: usize = 64 * 1024;
+
+/// One vendor's address, and what was learnt about the server there.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: Client,
+    url: String,
+    headers: HeaderMap,
+    idle: Duration,
+    /// Fields that the server refused, by the model's name.
+    refused: Mutex<BTreeSet<(String, &'static str)>>,
+}
+
+/// What differs between the vendors' wire formats.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    /// Fields of the body that a server may refuse.
+    pub optional: &'static [&'static str],
+    /// The body. The closure says which optional fields may be in it.
+    pub body: fn(&Model, &Request, &dyn Fn(&'static str) -> bool) -> Value,
+    /// An event's data; none for a keep-alive.
+    pub event: fn(&str) -> Result<Option<Chunk>, LlmError>,
+    /// An answer in one piece.
+    pub whole: fn(&str) -> Result<Chunk, LlmError>,
+}
+
+impl Endpoint {
+    pub(super) fn new(client: Client, url: String, headers: HeaderMap, idle: Duration) -> Self {
+        Self {
+            client,
+            url,
+            headers,
+            idle,
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Asks once; the answer's head has arrived when this returns.
+    pub(super) async fn ask(
+        &self,
+        model: &Model,
+        request: &Request,
+        format: Format,
+    ) -> Result<Chunks, LlmError> {
+        let response = self.call(model, request, format).await?;
+        match body(response, self.idle).await? {
+            Body::Events(events) => Ok(chunks(events, format.event)),
+            Body::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
+        }
+    }
+
+    /// Calls once more for each optional field that the server refuses, without it. A server
+    /// that cannot take the images gets their URLs in the text.
+    async fn call(
+        &self,
+        model: &Model,
+        request: &Request,
+        format: Format,
+    ) -> Result<Response, LlmError> {
+        let mut request = Cow::Borrowed(request);
+        loop {
+            let body = (format.body)(model, &request, &|field| !self.is_refused(model, field));
+            let (status, refusal) = match send(self.post(model).json(&body)).await {
+                Err(Refusal::Refused(status, text)) => (status, text),
+                Err(Refusal::Failed(error)) => return Err(error),
+                Ok(response) => return Ok(response),
+            };
+            let at_fault = |field: &&&str| body.get(**field).is_some() && refusal.contains(**field);
+            if !matches!(status.as_u16(), 400 | 422) {
+                return Err(LlmError::new(Failure::Status(status.as_u16()), refusal));
+            } else if let Some(field) = format.optional.iter().find(at_fault) {
+                tracing::info!(
+                    llm.model = model.spec,
+                    llm.field = field,
+                    "the model's server refuses a field: left out from now on"
+                );
+                self.refused().insert((model.name.clone(), field));
+            } else if request
+                .messages
+                .iter()
+                .any(|message| !message.images.is_empty())
+            {
+                tracing::info!(
+                    llm.model = model.spec,
+                    "the model's server refuses images: named in the text instead"
+                );
+                request = Cow::Owned(name_images(&request));
+            } else {
+                return Err(LlmError::new(Failure::Status(status.as_u16()), refusal));
+            }
+        }
+    }
+
+    fn post(&self, model: &Model) -> RequestBuilder {
+        let call = self.client.post(&self.url).headers(self.headers.clone());
+        let own = model.settings.headers.iter();
+        own.fold(call, |call, (name, value)| {
+            call.header(name, value.reveal())
+        })
+    }
+
+    fn is_refused(&self, model: &Model, field: &'static str) -> bool {
+        self.refused().contains(&(model.name.clone(), field))
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeSet<(String, &'static str)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A header that no log shows. A key that is no header's value is left out, and the server's
+/// refusal says the rest.
+pub(super) fn secret_header(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// The request with its images as text.
+fn name_images(request: &Request) -> Request {
+    let mut request = request.clone();
+    for message in &mut request.messages {
+        for url in message.images.drain(..) {
+            message.text.push_str(&format!("\n[image: {url}]"));
+        }
+    }
+    request
+}
+
+enum Refusal {
+    /// The server answered with a status that is no success.
+    Refused(StatusCode, String),
+    Failed(LlmError),
+}
+
+async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
+    let failed = |error: reqwest::Error| {
+        // Without the URL, which may hold a key.
+        let error = error.without_url();
+        let kind = if error.is_timeout() {
+            Failure::Timeout
+        } else {
+            Failure::Connect
+        };
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        Refusal::Failed(LlmError::new(
+            kind,
+            cause.unwrap_or_else(|| error.to_string()),
+        ))
+    };
+    let response = call.send().await.map_err(failed)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = retry_after(&response);
+    let text = refusal(response).await;
+    if retry_after.is_some() {
+        let mut error = LlmError::new(Failure::Status(status.as_u16()), text);
+        error.retry_after = retry_after;
+        return Err(Refusal::Failed(error));
+    }
+    Err(Refusal::Refused(status, text))
+}
+
+/// The beginning of a refusal's body.
+async fn refusal(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(bytes))) =
+        tokio::time::timeout(Duration::from_secs(5), response.chunk()).await
+    {
+        body.extend_from_slice(&bytes);
+        if body.len() >= REFUSAL_BYTES {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).chars().take(2_000).collect()
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}

@@ -1,0 +1,209 @@
+//! OpenAI's chat completions, and the many servers that speak it: Azure, vLLM, llama.cpp,
+//! Ollama, OpenRouter, LiteLLM. None of them is quite like another, so what is not needed is
+//! not asked for.
+
+use std::fmt;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use reqwest::{
+    Client,
+    header::{AUTHORIZATION, HeaderMap},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    call::{Endpoint, Format, secret_header},
+};
+use crate::{
+    config::{Timeouts, Vendor},
+    store::messages::FinishReason,
+    text,
+};
+
+const BASE_URL: &str = "https://api.openai.com/v1";
+
+/// Newer models want the first of the optional fields for the second.
+const FORMAT: Format = Format {
+    optional: &["max_completion_tokens", "max_tokens", "temperature"],
+    body,
+    event,
+    whole,
+};
+
+/// A server that speaks chat completions.
+#[derive(Debug)]
+pub(super) struct OpenAi(Endpoint);
+
+impl OpenAi {
+    pub(super) fn new(vendor: &Vendor, client: Client, timeouts: Timeouts) -> Self {
+        let base = if vendor.base_url.is_empty() {
+            BASE_URL
+        } else {
+            &vendor.base_url
+        };
+        let url = format!("{}/chat/completions", base.trim_end_matches('/'));
+        let key = Some(vendor.api_key.reveal()).filter(|key| !key.is_empty());
+        let key = key.and_then(|key| secret_header(&format!("Bearer {key}")));
+        let headers: HeaderMap = key.map(|key| (AUTHORIZATION, key)).into_iter().collect();
+        Self(Endpoint::new(client, url, headers, timeouts.idle))
+    }
+}
+
+impl Provider for OpenAi {
+    fn ask<'a>(
+        &'a self,
+        model: &'a Model,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<Chunks, LlmError>> {
+        self.0.ask(model, request, FORMAT).boxed()
+    }
+}
+
+fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool) -> Value {
+    let system = json!({"role": "system", "content": request.system});
+    let messages = request.messages.iter().map(message);
+    let mut body = Map::from_iter([
+        ("model".to_owned(), json!(model.name)),
+        ("stream".to_owned(), json!(true)),
+        (
+            "messages".to_owned(),
+            std::iter::once(system).chain(messages).collect(),
+        ),
+    ]);
+    if let Some(temperature) = model
+        .settings
+        .temperature
+        .filter(|_| allowed("temperature"))
+    {
+        body.insert("temperature".to_owned(), json!(temperature));
+    }
+    let limit = ["max_tokens", "max_completion_tokens"]
+        .into_iter()
+        .find(|field| allowed(field));
+    if let Some((most, field)) = request.max_tokens.or(model.settings.max_tokens).zip(limit) {
+        body.insert(field.to_owned(), json!(most));
+    }
+    Value::Object(body)
+}
+
+fn message(message: &PromptMessage) -> Value {
+    if !message.from_visitor {
+        return json!({"role": "assistant", "content": message.text});
+    }
+    if message.images.is_empty() {
+        return json!({"role": "user", "content": message.text});
+    }
+    let text = Some(&message.text).filter(|text| !text.is_empty());
+    let text = text.map(|text| json!({"type": "text", "text": text}));
+    let images = message
+        .images
+        .iter()
+        .map(|url| json!({"type": "image_url", "image_url": {"url": url}}));
+    json!({"role": "user", "content": text.into_iter().chain(images).collect::<Vec<_>>()})
+}
+
+/// The answer ends with its finish reason or, where there is none, with `[DONE]`.
+fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
+    if data.trim() == "[DONE]" {
+        return Ok(Some(Chunk {
+            finish: Some(FinishReason::Stop),
+            ..Chunk::default()
+        }));
+    }
+    let event: Event = text::parse_json(data.as_bytes())
+        .map_err(|error| LlmError::new(Failure::Unreadable, error))?;
+    if let Some(error) = event.error {
+        return Err(LlmError::new(Failure::Reported, error));
+    }
+    let Some(choice) = event.choices.into_iter().flatten().next() else {
+        return Ok(None);
+    };
+    let said = choice
+        .delta
+        .or(choice.message)
+        .and_then(|said| said.content);
+    let finish = choice.finish_reason.map(|reason| match reason.as_str() {
+        "length" | "max_tokens" => FinishReason::Length,
+        _ => FinishReason::Stop,
+    });
+    Ok(Some(Chunk {
+        text: said.map(|content| content.0).unwrap_or_default(),
+        finish,
+    }))
+}
+
+/// A server that does not stream sends the same, with `message` for `delta`.
+fn whole(json: &str) -> Result<Chunk, LlmError> {
+    let mut chunk = event(json)?.unwrap_or_default();
+    chunk.finish = chunk.finish.or(Some(FinishReason::Stop));
+    Ok(chunk)
+}
+
+#[derive(Deserialize)]
+struct Event {
+    choices: Option<Vec<Choice>>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    delta: Option<Said>,
+    message: Option<Said>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    content: Option<Content>,
+}
+
+/// Text, or an array of parts of which those of type text count.
+#[derive(Default)]
+struct Content(String);
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Content::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Content {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or parts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self, E> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self, E> {
+        Ok(Self(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self, A::Error> {
+        let mut all = self.0;
+        while let Some(part) = parts.next_element::<Self>()? {
+            all.push_str(&part.0);
+        }
+        Ok(Self(all))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut part: A) -> Result<Self, A::Error> {
+        let mut all = self.0;
+        while let Some(key) = part.next_key::<String>()? {
+            if key == "text" {
+                all.push_str(&part.next_value::<Option<String>>()?.unwrap_or_default());
+            } else {
+                part.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Self(all))
+    }
+}

@@ -1,0 +1,112 @@
+//! The URL table, and nothing else. A route whose feature does not exist is not here.
+
+mod assets;
+mod chat;
+mod device;
+mod extract;
+mod messages;
+mod ops;
+mod sessions;
+mod sse;
+mod turns;
+
+use actix_cors::Cors;
+use actix_web::{
+    HttpResponse, ResponseError as _, Route,
+    http::header,
+    middleware::from_fn,
+    web::{self, ServiceConfig, delete, get, post, resource, scope},
+};
+
+use crate::error::{Code, Error};
+
+/// Every URL.
+pub(crate) fn urls(urls: &mut ServiceConfig) {
+    urls.service(
+        scope("/chat")
+            .wrap(from_fn(device::identify))
+            .service(resource("").post(chat::json).default_service(only("POST")))
+            .service(resource("/").post(chat::json).default_service(only("POST")))
+            .service(
+                resource("/stream")
+                    .route(post().to(chat::stream))
+                    .route(get().to(turns::newest))
+                    .default_service(only("GET, POST")),
+            )
+            .service(
+                resource("/stream/{turn_id}")
+                    .route(get().to(turns::resume))
+                    .route(delete().to(turns::stop))
+                    .default_service(only("GET, DELETE")),
+            )
+            .service(
+                resource("/history")
+                    .get(messages::history)
+                    .default_service(only("GET")),
+            )
+            .service(
+                resource("/session")
+                    .route(get().to(sessions::show))
+                    .route(delete().to(sessions::clear))
+                    .default_service(only("GET, DELETE")),
+            )
+            .default_service(web::to(not_found)),
+    )
+    .service(
+        resource("/healthz")
+            .get(ops::health)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/readyz")
+            .get(ops::ready)
+            .default_service(only("GET")),
+    )
+    .service(resource("/").get(assets::page).default_service(only("GET")))
+    .service(
+        resource("/assets/{file}")
+            .get(assets::file)
+            .default_service(only("GET")),
+    )
+    .default_service(web::to(not_found));
+}
+
+/// The origins whose pages may call, and what they may send and see.
+pub(crate) fn cors(origins: &[String]) -> Cors {
+    let exposed = [
+        "X-Device-ID",
+        "X-Conversation-ID",
+        "X-Turn-ID",
+        "Retry-After",
+    ];
+    let allowed = [
+        "Content-Type",
+        "Authorization",
+        "X-Device-ID",
+        "Idempotency-Key",
+        "Last-Event-ID",
+    ];
+    let none = Cors::default()
+        .allowed_methods(["GET", "POST", "DELETE"])
+        .allowed_headers(allowed)
+        .expose_headers(exposed)
+        .max_age(3600);
+    origins
+        .iter()
+        .fold(none, |cors, origin| cors.allowed_origin(origin))
+}
+
+async fn not_found() -> Result<HttpResponse, Error> {
+    Err(Error::new(Code::NotFound))
+}
+
+/// What any other method gets.
+fn only(methods: &'static str) -> Route {
+    web::to(move || async move {
+        let mut response = Error::new(Code::MethodNotAllowed).error_response();
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static(methods));
+        response
+    })
+}

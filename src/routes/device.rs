@@ -1,0 +1,87 @@
+//! Whose request it is: the `X-Device-ID` header, else the cookie, else a new device.
+//!
+//! Every response under `/chat` carries `X-Device-ID`; a new device gets the cookie too.
+
+use actix_web::{
+    Error as ActixError, FromRequest, HttpMessage, HttpRequest, ResponseError as _,
+    body::{BoxBody, MessageBody},
+    cookie::{Cookie, SameSite, time::Duration},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::header::{CACHE_CONTROL, HeaderName, HeaderValue},
+    middleware::Next,
+    web::Data,
+};
+use std::future::{Ready, ready};
+
+use crate::{
+    app::App,
+    devices::Device,
+    error::{Code, Error, Result},
+};
+
+const HEADER: HeaderName = HeaderName::from_static("x-device-id");
+const COOKIE: &str = "frontdesk_device";
+const COOKIE_LIFE: Duration = Duration::days(365);
+
+/// Identifies the device of a request and names it in the response.
+pub(super) async fn identify(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<BoxBody>, ActixError> {
+    let (device, is_new) = match device_of(&mut request).await {
+        Ok(found) => found,
+        Err(error) => return Ok(request.into_response(error.error_response())),
+    };
+    let is_https = request.connection_info().scheme() == "https";
+    request.extensions_mut().insert(device.clone());
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(device.presented.reveal()) {
+        headers.insert(HEADER, value);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if is_new {
+        let cookie = Cookie::build(COOKIE, device.presented.reveal())
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(is_https)
+            .max_age(COOKIE_LIFE)
+            .finish();
+        response.response_mut().add_cookie(&cookie)?;
+    }
+    Ok(response)
+}
+
+/// The device, and whether it is new. An id in a header is taken or refused; a cookie that is
+/// of no use any more is replaced.
+async fn device_of(request: &mut ServiceRequest) -> Result<(Device, bool)> {
+    let app = request
+        .extract::<Data<App>>()
+        .await
+        .map_err(|_| Error::new(Code::Internal))?;
+    if let Some(header) = request.headers().get(HEADER) {
+        let id = header.to_str().unwrap_or_default();
+        return Ok((app.devices.accept(id).await?, false));
+    }
+    let cookie = request.cookie(COOKIE);
+    if let Some(cookie) = cookie
+        && let Ok(device) = app.devices.accept(cookie.value()).await
+    {
+        return Ok((device, false));
+    }
+    Ok((app.devices.issue().await?, true))
+}
+
+/// The device that [`identify`] found.
+impl FromRequest for Device {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let device = request.extensions().get::<Self>().cloned();
+        ready(device.ok_or_else(|| Error::new(Code::Internal)))
+    }
+}

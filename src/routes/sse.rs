@@ -1,0 +1,46 @@
+//! A turn's log as an event stream (WHATWG HTML §9.2).
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, http::header, web::Bytes};
+use futures_util::stream;
+use tokio::time::timeout;
+
+use crate::{
+    error::Error,
+    turn::{Reply, log::Reader},
+};
+
+/// How long a stream may be silent before a comment shows that it lives.
+const SILENCE: Duration = Duration::from_secs(15);
+/// One line with one LF: after a blank line some clients would deliver an empty event.
+const COMMENT: &[u8] = b":\n";
+/// Said inside the first frame: how many milliseconds a client waits before it comes back.
+const RETRY: &[u8] = b"retry: 1000\n";
+
+/// Streams a turn. Frames that are ready together leave in one piece.
+pub(super) fn respond(reply: Reply) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .insert_header(("X-Accel-Buffering", "no"));
+    if let Some(id) = reply.conversation_id {
+        response.insert_header(("X-Conversation-ID", id.to_string()));
+    }
+    if let Some(id) = reply.turn_id {
+        response.insert_header(("X-Turn-ID", id.to_string()));
+    }
+    response.streaming(stream::unfold((reply.reader, false), |(reader, begun)| {
+        piece(reader, begun)
+    }))
+}
+
+async fn piece(mut reader: Reader, begun: bool) -> Option<(Result<Bytes, Error>, (Reader, bool))> {
+    match timeout(SILENCE, reader.next()).await {
+        Err(_) => Some((Ok(Bytes::from_static(COMMENT)), (reader, begun))),
+        Ok(None) => None,
+        Ok(Some(frames)) if begun => Some((Ok(frames), (reader, true))),
+        Ok(Some(frames)) => Some((Ok([RETRY, &frames].concat().into()), (reader, true))),
+    }
+}

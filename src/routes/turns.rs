@@ -1,0 +1,60 @@
+//! `GET /chat/stream/{turn_id}`, `GET /chat/stream` and `DELETE /chat/stream/{turn_id}`:
+//! coming back to an answer, and stopping it.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+
+use super::{extract::LastEventId, sse};
+use crate::{
+    app::App,
+    devices::Device,
+    error::{Code, Error, Result},
+    store::TurnId,
+    turn::Reply,
+};
+
+/// The rest of a turn.
+pub(super) async fn resume(
+    app: Data<App>,
+    device: Device,
+    path: Path<String>,
+    after: LastEventId,
+) -> Result<HttpResponse> {
+    let turn = turn_id(&path)?;
+    if after.0.is_some_and(|after| after.turn_id != turn) {
+        return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
+    }
+    Ok(respond(app.engine.attach(&device.id, turn, after.0).await?))
+}
+
+/// The rest of the turn that a client was reading, or the newest one; else the running one.
+pub(super) async fn newest(
+    app: Data<App>,
+    device: Device,
+    after: LastEventId,
+) -> Result<HttpResponse> {
+    Ok(respond(
+        app.engine.attach_newest(&device.id, after.0).await?,
+    ))
+}
+
+/// Stops a turn; what it has said so far is kept.
+pub(super) async fn stop(
+    app: Data<App>,
+    device: Device,
+    path: Path<String>,
+) -> Result<HttpResponse> {
+    app.engine.stop(&device.id, turn_id(&path)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn respond(reply: Option<Reply>) -> HttpResponse {
+    reply.map_or_else(|| HttpResponse::NoContent().finish(), sse::respond)
+}
+
+/// What is no id is the id of nothing.
+fn turn_id(path: &str) -> Result<TurnId> {
+    path.parse().map_err(|_| Error::new(Code::NotFound))
+}

@@ -1,0 +1,125 @@
+//! The HTTP server: how it listens, starts and stops.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, web};
+use tokio::task::JoinHandle;
+
+use crate::{
+    app::{App, StartError},
+    routes,
+    store::StoreError,
+};
+
+/// How long after a failed migration the next one is tried, while the database is away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A server that is listening.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    app: Arc<App>,
+    handle: ServerHandle,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Migrates, listens and serves. While PostgreSQL is away it serves all the same, not
+    /// ready, and migrates when it is back.
+    ///
+    /// # Errors
+    /// When the schema cannot be brought up to date, or the address is taken.
+    pub async fn start(app: Arc<App>) -> Result<Self, StartError> {
+        let pending = match app.store.migrate().await {
+            Ok(applied) => {
+                report(&applied);
+                false
+            }
+            Err(error @ StoreError::Unavailable(_)) if !app.store.is_single_instance() => {
+                tracing::warn!(error.cause = %error, "the database is away: serving, and not ready");
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = SocketAddr::new(app.settings.server.host, app.settings.server.port);
+        let bound =
+            TcpListener::bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = bound.map_err(|error| StartError::Bind(wanted, error))?;
+        let server =
+            http_server(&app, listener).map_err(|error| StartError::Bind(wanted, error))?;
+        let handle = server.handle();
+        let runtime = tokio::runtime::Handle::current();
+        if pending {
+            runtime.spawn(migrate_later(Arc::clone(&app)));
+        }
+        let engine = Arc::clone(&app.engine);
+        runtime.spawn(async move { engine.sweep().await });
+        Ok(Self {
+            address,
+            app,
+            handle,
+            serving: runtime.spawn(server),
+        })
+    }
+
+    /// Refuses new turns, lets the running ones finish, and stops.
+    pub async fn stop(self) {
+        let patience = Duration::from_secs(self.app.settings.server.shutdown_seconds);
+        self.app
+            .engine
+            .drain(patience.saturating_sub(Duration::from_secs(1)))
+            .await;
+        self.handle.stop(true).await;
+        drop(self.serving.await);
+    }
+}
+
+fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
+    let data = web::Data::from(Arc::clone(app));
+    let settings = Arc::clone(&app.settings);
+    let server = HttpServer::new(move || {
+        ActixApp::new()
+            .app_data(data.clone())
+            .wrap(routes::cors(&settings.server.allowed_origins))
+            .configure(routes::urls)
+    });
+    // Without `tcp_nodelay` a first chunk waits for the client's delayed ACK; half-closed
+    // connections would hide a client that hung up on a silent stream.
+    let server = server
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .client_request_timeout(Duration::from_secs(10))
+        .shutdown_timeout(1)
+        .disable_signals();
+    let server = match app.settings.server.workers {
+        0 => server,
+        workers => server.workers(workers),
+    };
+    Ok(server.listen(listener)?.run())
+}
+
+async fn migrate_later(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        match app.store.migrate().await {
+            Ok(applied) => return report(&applied),
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::error!(error.cause = %error, "the schema could not be brought up to date")
+            }
+        }
+    }
+}
+
+fn report(applied: &[String]) {
+    if !applied.is_empty() {
+        tracing::info!(
+            migrations = applied.join(", "),
+            "the schema was brought up to date"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Session locks: which agent holds a visitor's conversation, and for how long.
+//!
+//! A lock is keyed by the device, lives in the database on the database's clock, and is
+//! refreshed by every message. When it has expired, the next message starts a new
+//! conversation, through the router. The statements are in [`crate::store::sessions`].
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    agents::Agents,
+    config,
+    store::{
+        ConversationId, DeviceId, Store, StoreError,
+        sessions::{LockRequest, Mode, SessionLock},
+    },
+};
+
+/// How many locks one statement cleans up.
+const BATCH: u32 = 500;
+
+/// The session locks of a desk.
+#[derive(Clone)]
+pub struct Sessions {
+    store: Store,
+    agents: Arc<Agents>,
+    ttl: Duration,
+}
+
+impl Sessions {
+    /// The locks of a store.
+    pub fn new(store: Store, agents: Arc<Agents>, settings: &config::Session) -> Self {
+        Self {
+            store,
+            agents,
+            ttl: Duration::from_secs(settings.ttl_seconds),
+        }
+    }
+
+    /// A device's live lock, and who answers in its conversation.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get(&self, device: &DeviceId) -> Result<Option<(SessionLock, Mode)>, StoreError> {
+        self.store.session(device).await
+    }
+
+    /// What sets a device's lock: it is taken with the statement that begins a turn, never by
+    /// itself. `agent` moves the session there.
+    pub fn set(&self, device: DeviceId, agent: Option<String>) -> LockRequest {
+        let agent_ttl = agent
+            .as_deref()
+            .map(|agent| self.agents.session_ttl(agent).unwrap_or(self.ttl));
+        LockRequest {
+            device,
+            new_conversation: ConversationId::new(),
+            agent,
+            default_ttl: self.ttl,
+            agent_ttl,
+        }
+    }
+
+    /// Forgets a device's lock: the next message starts a new conversation.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clear(&self, device: &DeviceId) -> Result<(), StoreError> {
+        let cleared = self.store.clear_session(device).await?;
+        tracing::debug!(session.cleared = cleared, "session cleared");
+        Ok(())
+    }
+
+    /// Deletes expired locks, up to `batches` batches of them; how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clean_up(&self, batches: usize) -> Result<usize, StoreError> {
+        let mut all = 0;
+        for _ in 0..batches {
+            let deleted = self.store.clean_up_sessions(BATCH).await?;
+            all += deleted;
+            if deleted < BATCH as usize {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The life of a lock whose agent has none of its own.
+    pub fn default_ttl(&self) -> Duration {
+        self.ttl
+    }
+}

@@ -1,0 +1,174 @@
+//! Everything that is kept: PostgreSQL, or SQLite for a machine that has nothing.
+//!
+//! The queries in `queries/` are compiled once for each database; what only one of them has
+//! stands in its `dialect`. The types that they take and give stand beside them, a file a noun:
+//! [`turns`], [`sessions`], [`messages`]. Nothing outside this module knows diesel.
+//!
+//! A caller hands over a synchronous closure for a whole step, so no connection can be held
+//! across a model's call.
+
+mod connect;
+mod error;
+mod lane;
+pub mod messages;
+mod migrate;
+mod schema;
+pub mod sessions;
+mod settings;
+pub mod turns;
+mod types;
+
+use std::{sync::Arc, time::Duration};
+
+use diesel::{PgConnection, SqliteConnection};
+
+pub use error::StoreError;
+pub use types::{ConversationId, DeviceId, InstanceId, MessageId, TurnId, UserId};
+
+use crate::{clock::Clock, config};
+use lane::Lane;
+
+/// Runs a block for the database that there is: `$conn` is its connection, `$db` the module
+/// with its queries.
+macro_rules! on_db {
+    ($store:expr, read, |$conn:ident, $db:ident| $body:expr) => {
+        on_db!($store, readers, |$conn, $db| $body)
+    };
+    ($store:expr, write, |$conn:ident, $db:ident| $body:expr) => {
+        on_db!($store, writer, |$conn, $db| $body)
+    };
+    ($store:expr, $lane:ident, |$conn:ident, $db:ident| $body:expr) => {
+        match &*$store.db {
+            $crate::store::Db::Postgres(lane) => {
+                use $crate::store::postgres as $db;
+                lane.run(move |$conn| $body).await
+            }
+            $crate::store::Db::Sqlite(sqlite) => {
+                use $crate::store::sqlite as $db;
+                sqlite.$lane.run(move |$conn| $body).await
+            }
+        }
+    };
+}
+use on_db;
+
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one source, compiled once per database"
+)]
+mod postgres {
+    pub mod dialect;
+    #[path = "../queries/messages.rs"]
+    pub mod messages;
+    #[path = "../queries/sessions.rs"]
+    pub mod sessions;
+    #[path = "../queries/settings.rs"]
+    pub mod settings;
+    #[path = "../queries/turns.rs"]
+    pub mod turns;
+    #[path = "../queries/upkeep.rs"]
+    pub mod upkeep;
+}
+
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one source, compiled once per database"
+)]
+mod sqlite {
+    pub mod dialect;
+    #[path = "../queries/messages.rs"]
+    pub mod messages;
+    #[path = "../queries/sessions.rs"]
+    pub mod sessions;
+    #[path = "../queries/settings.rs"]
+    pub mod settings;
+    #[path = "../queries/turns.rs"]
+    pub mod turns;
+    #[path = "../queries/upkeep.rs"]
+    pub mod upkeep;
+}
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Arc<Db>,
+    url: config::Secret,
+}
+
+#[derive(Debug)]
+enum Db {
+    Postgres(Lane<PgConnection>),
+    Sqlite(Sqlite),
+}
+
+/// SQLite has one writer: more would only wait for each other, for seconds.
+#[derive(Debug)]
+struct Sqlite {
+    writer: Lane<SqliteConnection>,
+    readers: Lane<SqliteConnection>,
+}
+
+impl Store {
+    /// Prepares the connections; none is made before the first call, so that a server can
+    /// start while its database is away. Must be called on the main runtime, whose blocking
+    /// threads then do the work.
+    ///
+    /// # Errors
+    /// When the URL is of neither database, or SQLite's directory cannot be made.
+    pub fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let db = connect::open(settings, clock)?;
+        Ok(Self {
+            db: Arc::new(db),
+            url: settings.url.clone(),
+        })
+    }
+
+    /// The database's name for people: its kind and place, without user and password.
+    pub fn describe(&self) -> String {
+        match &*self.db {
+            Db::Sqlite(_) => format!("SQLite ({})", connect::sqlite_path(self.url.reveal())),
+            Db::Postgres(_) => match url::Url::parse(self.url.reveal()) {
+                Ok(url) => format!(
+                    "PostgreSQL ({}{})",
+                    url.host_str().unwrap_or("local"),
+                    url.path()
+                ),
+                Err(_) => "PostgreSQL".to_owned(),
+            },
+        }
+    }
+
+    /// Whether only one instance can use this database.
+    pub fn is_single_instance(&self) -> bool {
+        matches!(&*self.db, Db::Sqlite(_))
+    }
+
+    /// Brings the schema up to date. Any number of instances may do so at once.
+    ///
+    /// # Errors
+    /// When the database is away, or a migration fails; then nothing has changed.
+    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        match &*self.db {
+            Db::Postgres(lane) => lane.run_for(migrate::DEADLINE, migrate::postgres).await,
+            Db::Sqlite(sqlite) => {
+                sqlite
+                    .writer
+                    .run_for(migrate::DEADLINE, migrate::sqlite)
+                    .await
+            }
+        }
+    }
+
+    /// Whether the database answers and has the schema.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        on_db!(self, read, |conn, db| db::settings::get(conn, "").map(drop))
+    }
+}
+
+/// A duration as the statements take it.
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

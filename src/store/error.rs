@@ -1,0 +1,73 @@
+//! How a database fails, as far as a caller acts on it.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::error::{Code, Error};
+
+/// A failed step. Whatever it was, nothing of it was kept, unless the commit's own answer was
+/// lost; then repeating the step with the same ids finds out.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or not now.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// Another transaction won; the step may be repeated at once.
+    #[error("the transaction must be repeated: {0}")]
+    Conflict(String),
+    /// The step is wrong, or the database is.
+    #[error("the database refused: {0}")]
+    Refused(String),
+}
+
+/// What PostgreSQL and SQLite say when they cannot serve, rather than when a statement is
+/// wrong; diesel has no kind for these.
+const UNAVAILABLE: [&str; 12] = [
+    "terminating connection",
+    "server closed the connection",
+    "connection to server",
+    "could not connect",
+    "the database system is",
+    "no connection to the server",
+    "too many connections",
+    "remaining connection slots",
+    "No space left",
+    "disk is full",
+    "disk I/O error",
+    "database is locked",
+];
+
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        use DatabaseErrorKind::{
+            ClosedConnection, ReadOnlyTransaction, SerializationFailure, UnableToSendCommand,
+        };
+        let text = error.to_string();
+        match &error {
+            DieselError::DatabaseError(SerializationFailure, _) => Self::Conflict(text),
+            DieselError::DatabaseError(
+                ClosedConnection | UnableToSendCommand | ReadOnlyTransaction,
+                _,
+            )
+            | DieselError::BrokenTransactionManager => Self::Unavailable(text),
+            DieselError::DatabaseError(..) if text.contains("deadlock detected") => {
+                Self::Conflict(text)
+            }
+            DieselError::DatabaseError(..)
+                if UNAVAILABLE.iter().any(|sign| text.contains(sign)) =>
+            {
+                Self::Unavailable(text)
+            }
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Unavailable(_) | StoreError::Conflict(_) => Code::Unavailable,
+            StoreError::Refused(_) => Code::Internal,
+        };
+        Self::new(code).caused_by(error)
+    }
+}

@@ -1,0 +1,116 @@
+//! Session locks: get, set, clear, clean up. Compiled once for each database.
+
+use std::time::Duration;
+
+use diesel::{dsl::case_when, prelude::*, upsert::excluded};
+
+use super::dialect::{Conn, skip_locked, write_tx};
+use crate::store::{
+    ConversationId, DeviceId, StoreError, milliseconds,
+    schema::{conversations, db_now, db_now_plus, session_locks},
+    sessions::{LockRequest, Mode, SessionLock},
+};
+
+pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLock, Mode)>> {
+    session_locks::table
+        .inner_join(conversations::table.on(conversations::id.eq(session_locks::conversation_id)))
+        .filter(session_locks::device_id.eq(device.as_str()))
+        .filter(session_locks::expires_at.gt(db_now()))
+        .select((SessionLock::as_select(), conversations::mode))
+        .first(conn)
+        .optional()
+}
+
+/// Takes the lock or refreshes it. One that has expired begins anew, with the new
+/// conversation and without an agent. The returned lock's conversation is the new one if and
+/// only if there was no live lock.
+pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
+    use session_locks::{
+        active_agent, conversation_id, device_id, expires_at, locked_at, session_ttl,
+    };
+    let ttl = request.agent_ttl.unwrap_or(request.default_ttl);
+    let row = (
+        device_id.eq(request.device.as_str()),
+        conversation_id.eq(request.new_conversation),
+        active_agent.eq(request.agent.as_deref()),
+        locked_at.eq(db_now()),
+        session_ttl.eq(seconds(ttl)),
+        expires_at.eq(db_now_plus(milliseconds(ttl))),
+    );
+    let expired = || session_locks::expires_at.le(db_now());
+    let insert = diesel::insert_into(session_locks::table)
+        .values(row)
+        .on_conflict(device_id);
+    let kept_or_new = case_when(expired(), excluded(conversation_id)).otherwise(conversation_id);
+    if request.agent.is_some() {
+        return insert
+            .do_update()
+            .set((
+                conversation_id.eq(kept_or_new),
+                active_agent.eq(excluded(active_agent)),
+                locked_at.eq(db_now()),
+                session_ttl.eq(excluded(session_ttl)),
+                expires_at.eq(excluded(expires_at)),
+            ))
+            .returning(SessionLock::as_returning())
+            .get_result(conn);
+    }
+    insert
+        .do_update()
+        .set((
+            conversation_id.eq(kept_or_new),
+            active_agent.eq(case_when(expired(), excluded(active_agent)).otherwise(active_agent)),
+            locked_at.eq(db_now()),
+            session_ttl.eq(case_when(expired(), excluded(session_ttl)).otherwise(session_ttl)),
+            expires_at.eq(case_when(expired(), excluded(expires_at))
+                .otherwise(db_now_plus(session_ttl * 1_000_i64))),
+        ))
+        .returning(SessionLock::as_returning())
+        .get_result(conn)
+}
+
+/// Gives a device's lock on a conversation to an agent, and the agent's life to the lock.
+pub fn hand_to_agent(
+    conn: &mut Conn,
+    device: &DeviceId,
+    conversation: ConversationId,
+    agent: &str,
+    ttl: Duration,
+) -> QueryResult<usize> {
+    diesel::update(session_locks::table)
+        .filter(session_locks::device_id.eq(device.as_str()))
+        .filter(session_locks::conversation_id.eq(conversation))
+        .set((
+            session_locks::active_agent.eq(agent),
+            session_locks::locked_at.eq(db_now()),
+            session_locks::session_ttl.eq(seconds(ttl)),
+            session_locks::expires_at.eq(db_now_plus(milliseconds(ttl))),
+        ))
+        .execute(conn)
+}
+
+pub fn clear(conn: &mut Conn, device: &DeviceId) -> QueryResult<bool> {
+    let mine = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
+    diesel::delete(mine).execute(conn).map(|rows| rows > 0)
+}
+
+/// The ids first, then the rows: so two sweepers never wait for each other.
+pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
+    write_tx(conn, |conn| {
+        let expired = session_locks::table
+            .filter(session_locks::expires_at.le(db_now()))
+            .order(session_locks::expires_at)
+            .limit(limit)
+            .select(session_locks::device_id);
+        let devices: Vec<String> = skip_locked!(expired).load(conn)?;
+        if devices.is_empty() {
+            return Ok(0);
+        }
+        let rows = session_locks::table.filter(session_locks::device_id.eq_any(devices));
+        Ok(diesel::delete(rows).execute(conn)?)
+    })
+}
+
+fn seconds(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,124 @@
+//! The tables, once for both databases; a test holds them against both catalogues.
+
+use diesel::{allow_tables_to_appear_in_same_query, table};
+
+table! {
+    use diesel::sql_types::*;
+    settings (key) {
+        key -> Text,
+        value -> Text,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    users (id) {
+        id -> Uid,
+        phone_number -> Text,
+        name -> Nullable<Text>,
+        created_at -> Ts,
+        last_seen_at -> Ts,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Doc, Ts, Uid};
+    conversations (id) {
+        id -> Uid,
+        user_id -> Uid,
+        title -> Nullable<Text>,
+        user_input -> Text,
+        agent_path -> Nullable<Text>,
+        mode -> Text,
+        status -> Text,
+        state -> Doc,
+        last_seq -> BigInt,
+        running_turn -> Nullable<Uid>,
+        owner -> Nullable<Uid>,
+        lease_until -> Nullable<Ts>,
+        fence -> BigInt,
+        stop_requested -> Bool,
+        created_at -> Ts,
+        updated_at -> Ts,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    session_locks (device_id) {
+        device_id -> Text,
+        conversation_id -> Uid,
+        active_agent -> Nullable<Text>,
+        locked_at -> Ts,
+        session_ttl -> BigInt,
+        expires_at -> Ts,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    turns (id) {
+        id -> Uid,
+        conversation_id -> Uid,
+        device_id -> Nullable<Text>,
+        attempt -> Integer,
+        fence -> BigInt,
+        idempotency_key -> Nullable<Text>,
+        request_hash -> Nullable<Binary>,
+        finish_reason -> Nullable<Text>,
+        error_code -> Nullable<Text>,
+        started_at -> Ts,
+        finished_at -> Nullable<Ts>,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Doc, Ts, Uid};
+    messages (id) {
+        id -> Uid,
+        conversation_id -> Uid,
+        turn_id -> Nullable<Uid>,
+        seq -> BigInt,
+        role -> Text,
+        direction -> Text,
+        message_type -> Text,
+        body -> Text,
+        media_urls -> Doc,
+        audio_urls -> Doc,
+        component_type -> Nullable<Text>,
+        component_data -> Nullable<Doc>,
+        tool_name -> Nullable<Text>,
+        tool_success -> Nullable<Bool>,
+        finish_reason -> Nullable<Text>,
+        metadata -> Nullable<Doc>,
+        created_at -> Ts,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    turn_events (turn_id, attempt) {
+        turn_id -> Uid,
+        attempt -> Integer,
+        last_seq -> BigInt,
+        frames -> Binary,
+        expires_at -> Ts,
+    }
+}
+
+allow_tables_to_appear_in_same_query!(session_locks, conversations, messages, turns, turn_events);
+
+/// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// Now.
+    fn db_now() -> crate::store::types::Ts;
+    /// Now and so many milliseconds more.
+    fn db_now_plus(milliseconds: diesel::sql_types::BigInt) -> crate::store::types::Ts;
+}

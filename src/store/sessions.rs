@@ -1,0 +1,82 @@
+//! Session locks: which conversation a device is in, and which agent holds it.
+//!
+//! A lock lives for its `session_ttl` after the last message, on the database's clock. One
+//! that has expired counts as none, whether or not it was cleaned up yet.
+
+use std::time::Duration;
+
+use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+
+use super::{ConversationId, DeviceId, Store, StoreError, on_db, schema, types::SqlTime};
+use crate::clock::Timestamp;
+
+pub use super::types::Mode;
+
+/// A live lock.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = schema::session_locks, check_for_backend(Pg, Sqlite))]
+pub struct SessionLock {
+    /// The conversation that the device is in.
+    pub conversation_id: ConversationId,
+    /// The agent that holds it; none before the first answer.
+    pub active_agent: Option<String>,
+    /// When the last message came.
+    #[diesel(deserialize_as = SqlTime)]
+    pub locked_at: Timestamp,
+    /// Seconds from then to the end.
+    pub session_ttl: i64,
+    /// The end.
+    #[diesel(deserialize_as = SqlTime)]
+    pub expires_at: Timestamp,
+}
+
+/// A lock to take, or to refresh.
+#[derive(Debug, Clone)]
+pub struct LockRequest {
+    /// Whose lock it is.
+    pub device: DeviceId,
+    /// The conversation to open if there is no live lock.
+    pub new_conversation: ConversationId,
+    /// The agent to move to; none leaves it as it is.
+    pub agent: Option<String>,
+    /// The life of a new lock.
+    pub default_ttl: Duration,
+    /// The life that a lock gets by moving to `agent`.
+    pub agent_ttl: Option<Duration>,
+}
+
+impl Store {
+    /// A device's live lock and the mode of its conversation.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn session(
+        &self,
+        device: &DeviceId,
+    ) -> Result<Option<(SessionLock, Mode)>, StoreError> {
+        let device = device.clone();
+        on_db!(self, read, |conn, db| db::sessions::get(conn, &device)
+            .map_err(Into::into))
+    }
+
+    /// Forgets a device's lock; whether there was one, live or not.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clear_session(&self, device: &DeviceId) -> Result<bool, StoreError> {
+        let device = device.clone();
+        on_db!(self, write, |conn, db| db::sessions::clear(conn, &device)
+            .map_err(Into::into))
+    }
+
+    /// Deletes up to `limit` expired locks; how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn clean_up_sessions(&self, limit: u32) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::sessions::clean_up(
+            conn,
+            limit.into()
+        ))
+    }
+}

@@ -1,0 +1,28 @@
+//! What only SQLite has.
+
+/// The connection that the queries are compiled for.
+pub type Conn = diesel::SqliteConnection;
+
+/// A transaction that writes: it takes the one write lock at its beginning.
+pub fn write_tx<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    work: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    conn.immediate_transaction(work)
+}
+
+/// A writing transaction is alone: there is nothing to lock.
+macro_rules! lock_rows {
+    ($query:expr) => {
+        $query
+    };
+}
+pub(crate) use lock_rows;
+
+/// A writing transaction is alone: there is nothing to pass over.
+macro_rules! skip_locked {
+    ($query:expr) => {
+        $query
+    };
+}
+pub(crate) use skip_locked;

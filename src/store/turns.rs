@@ -1,0 +1,302 @@
+//! Turns: begun with the visitor's message, finished with the answer, owned in between.
+//!
+//! A running turn has an owner, a lease on the database's clock and a fence on its
+//! conversation's row. Every write of a turn goes through that row and holds only while the
+//! fence is its own.
+
+use std::time::Duration;
+
+use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use serde_json::Value;
+
+use super::{
+    ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
+    messages::{FinishReason, Message},
+    on_db, schema,
+    sessions::{LockRequest, Mode},
+};
+
+/// Everything that begins a turn. The ids are new, and kept when the step is repeated.
+#[derive(Debug, Clone)]
+pub struct BeginTurn {
+    /// The turn's id.
+    pub turn_id: TurnId,
+    /// The id of the visitor's message.
+    pub message_id: MessageId,
+    /// The user's id, if the device is new.
+    pub new_user: UserId,
+    /// The session lock; its device is the visitor.
+    pub lock: LockRequest,
+    /// Which server runs the turn.
+    pub owner: InstanceId,
+    /// For how long it is taken for alive.
+    pub lease: Duration,
+    /// The key that makes a repeated request the same turn.
+    pub idempotency: Option<Idempotency>,
+    /// What the visitor said.
+    pub body: String,
+    /// Images, an array of URLs.
+    pub media_urls: Value,
+    /// Recordings, an array of URLs.
+    pub audio_urls: Value,
+    /// What the website adds.
+    pub metadata: Option<Value>,
+    /// How many messages to read for the prompt, this one included.
+    pub history: u32,
+    /// Until when the caller waits; later than that nothing is committed.
+    pub deadline: std::time::Instant,
+}
+
+/// A client's key for a request, and what the request was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: String,
+    /// A digest of the body.
+    pub request_hash: Vec<u8>,
+}
+
+/// What became of a [`BeginTurn`].
+#[derive(Debug)]
+pub enum Begin {
+    /// The message is committed and the turn is the caller's to run.
+    Started(Box<Started>),
+    /// The same request was here before: this is its turn.
+    Repeated(TurnRow),
+    /// The key was used with another body.
+    KeyReused,
+    /// The conversation is answering another message.
+    Busy,
+}
+
+/// A turn that has begun.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Whose lock the turn was begun with.
+    pub device: DeviceId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name, read when a conversation begins.
+    pub user_name: Option<String>,
+    /// The turn's fence: what it writes counts while this is the conversation's.
+    pub fence: i64,
+    /// The agent that holds the session; none yet in a new one.
+    pub agent: Option<String>,
+    /// The agent that held the session before this message.
+    pub agent_before: Option<String>,
+    /// Who answers here.
+    pub mode: Mode,
+    /// What the agents remember of this conversation.
+    pub state: Value,
+    /// The newest messages, oldest first; the last one began the turn.
+    pub history: Vec<Message>,
+}
+
+/// Everything that finishes a turn.
+#[derive(Debug, Clone)]
+pub struct FinishTurn {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// Its user.
+    pub user_id: UserId,
+    /// The device whose lock it was begun with.
+    pub device: DeviceId,
+    /// The fence that it was given.
+    pub fence: i64,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// The code of its error frame.
+    pub error_code: Option<String>,
+    /// The answer, or as much of it as there is.
+    pub answer: Option<Answer>,
+    /// The agent that holds the session now, and its lock's life.
+    pub agent: Option<(String, Duration)>,
+    /// What the agents remember now.
+    pub state: Option<Value>,
+    /// The visitor's name, if it was learnt.
+    pub user_name: Option<String>,
+    /// The framed log, its final frame included.
+    pub frames: Vec<u8>,
+    /// The final frame's number.
+    pub last_seq: i64,
+    /// For how long the log is kept.
+    pub log_kept: Duration,
+}
+
+/// The text that answers a turn.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its id.
+    pub message_id: MessageId,
+    /// Byte for byte what was streamed.
+    pub body: String,
+}
+
+/// What became of a [`FinishTurn`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// It is committed.
+    Done,
+    /// The turn was no longer the caller's; nothing was written.
+    Fenced,
+}
+
+/// A turn as it stands.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = schema::turns, check_for_backend(Pg, Sqlite))]
+pub struct TurnRow {
+    /// Its id.
+    pub id: TurnId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// The attempt that is running or was the last.
+    pub attempt: i32,
+    /// Why it ended; none while it runs.
+    pub finish_reason: Option<FinishReason>,
+    /// The code of its error frame.
+    pub error_code: Option<String>,
+}
+
+/// What is kept of a turn that has ended.
+#[derive(Debug)]
+pub struct Kept {
+    /// The framed log and its last number, unless it was pruned.
+    pub log: Option<KeptLog>,
+    /// The stored answer.
+    pub answer: Option<Message>,
+}
+
+/// A finished turn's log.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = schema::turn_events, check_for_backend(Pg, Sqlite))]
+pub struct KeptLog {
+    /// The attempt that wrote it.
+    pub attempt: i32,
+    /// The final frame's number.
+    pub last_seq: i64,
+    /// All frames.
+    pub frames: Vec<u8>,
+}
+
+/// A lease that was renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Whether somebody asked for it to stop.
+    pub stop_requested: bool,
+}
+
+impl Store {
+    /// Begins turns: each one's user, session lock, conversation, lease, message and
+    /// idempotency key, and the history for its prompt. An answer for each, in order; one
+    /// that fails does not touch the others.
+    pub async fn begin_turns(&self, turns: Vec<BeginTurn>) -> Vec<Result<Begin, StoreError>> {
+        let mut done = Vec::with_capacity(turns.len());
+        for turn in turns {
+            done.push(on_db!(self, write, |conn, db| db::turns::begin(
+                conn, &turn
+            )));
+        }
+        done
+    }
+
+    /// Finishes turns: each one's answer, state and log, and its lease released, under its
+    /// fence. Repeating it is safe. An answer for each, in order.
+    pub async fn finish_turns(&self, turns: Vec<FinishTurn>) -> Vec<Result<Finish, StoreError>> {
+        let mut done = Vec::with_capacity(turns.len());
+        for turn in turns {
+            done.push(on_db!(self, write, |conn, db| db::turns::finish(
+                conn, &turn
+            )));
+        }
+        done
+    }
+
+    /// Renews the leases of an instance's turns. One that is missing in the answer is no
+    /// longer the instance's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn renew_leases(
+        &self,
+        owner: InstanceId,
+        turns: Vec<TurnId>,
+        lease: Duration,
+    ) -> Result<Vec<Renewed>, StoreError> {
+        on_db!(self, write, |conn, db| db::turns::renew(
+            conn, owner, &turns, lease
+        )
+        .map_err(Into::into))
+    }
+
+    /// A device's turn. One whose owner is dead is closed as interrupted first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn turn(
+        &self,
+        device: &DeviceId,
+        turn: TurnId,
+    ) -> Result<Option<TurnRow>, StoreError> {
+        let device = device.clone();
+        on_db!(self, write, |conn, db| db::turns::get(conn, &device, turn))
+    }
+
+    /// The newest turn of the conversation that a device is in. One whose owner is dead is
+    /// closed as interrupted first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest_turn(&self, device: &DeviceId) -> Result<Option<TurnRow>, StoreError> {
+        let device = device.clone();
+        on_db!(self, write, |conn, db| db::turns::newest(conn, &device))
+    }
+
+    /// What is kept of a turn that has ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn kept(&self, turn: TurnId) -> Result<Kept, StoreError> {
+        on_db!(self, read, |conn, db| db::turns::kept(conn, turn)
+            .map_err(Into::into))
+    }
+
+    /// Asks the owner of a running turn to stop it; it learns of it by its next renewal.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn request_stop(&self, turn: TurnId) -> Result<(), StoreError> {
+        on_db!(self, write, |conn, db| db::turns::request_stop(conn, turn)
+            .map(drop)
+            .map_err(Into::into))
+    }
+
+    /// Closes up to `limit` turns whose owner is dead as interrupted; how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn close_abandoned_turns(&self, limit: u32) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::upkeep::close_abandoned(
+            conn,
+            limit.into()
+        ))
+    }
+
+    /// Deletes up to `limit` logs that are no longer kept; how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune_logs(&self, limit: u32) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::upkeep::prune_logs(
+            conn,
+            limit.into()
+        ))
+    }
+}

@@ -1,0 +1,334 @@
+//! What the columns hold: SQL types that both databases know, and the Rust types for them.
+//!
+//! | SQL type | PostgreSQL | SQLite | Rust |
+//! | --- | --- | --- | --- |
+//! | [`Uid`] | `uuid` | blob of 16 bytes | [`TurnId`], [`ConversationId`], … |
+//! | [`Ts`] | `timestamptz` | microseconds since 1970 | [`Timestamp`] |
+//! | [`Doc`] | `jsonb` | text | [`Json`] |
+
+use std::{fmt, io::Write as _, str::FromStr};
+
+use diesel::{
+    backend::Backend,
+    deserialize::{self, FromSql, FromSqlRow},
+    expression::AsExpression,
+    pg::{Pg, PgValue},
+    query_builder::QueryId,
+    serialize::{self, IsNull, Output, ToSql},
+    sql_types::{BigInt, SqlType, Text},
+    sqlite::{Sqlite, SqliteValue},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+
+/// An id.
+#[derive(Debug, Clone, Copy, Default, QueryId, SqlType)]
+#[diesel(postgres_type(oid = 2950, array_oid = 2951))]
+#[diesel(sqlite_type(name = "Binary"))]
+pub struct Uid;
+
+/// A moment.
+#[derive(Debug, Clone, Copy, Default, QueryId, SqlType)]
+#[diesel(postgres_type(oid = 1184, array_oid = 1185))]
+#[diesel(sqlite_type(name = "Long"))]
+pub struct Ts;
+
+/// A JSON document.
+#[derive(Debug, Clone, Copy, Default, QueryId, SqlType)]
+#[diesel(postgres_type(oid = 3802, array_oid = 3807))]
+#[diesel(sqlite_type(name = "Text"))]
+pub struct Doc;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(AsExpression, FromSqlRow)]
+        #[diesel(sql_type = Uid)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A new id; ids that are made later sort later.
+            #[expect(clippy::new_without_default, reason = "a new id is no default")]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+
+        impl From<$name> for Value {
+            fn from(id: $name) -> Self {
+                Self::String(id.to_string())
+            }
+        }
+
+        impl FromSql<Uid, Pg> for $name {
+            fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+                Ok(Self(Uuid::from_slice(value.as_bytes())?))
+            }
+        }
+
+        impl ToSql<Uid, Pg> for $name {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                out.write_all(self.0.as_bytes())?;
+                Ok(IsNull::No)
+            }
+        }
+
+        impl FromSql<Uid, Sqlite> for $name {
+            fn from_sql(mut value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+                Ok(Self(Uuid::from_slice(value.read_blob())?))
+            }
+        }
+
+        impl ToSql<Uid, Sqlite> for $name {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+                out.set_value(self.0.as_bytes().as_slice());
+                Ok(IsNull::No)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A person, known by a channel's handle.
+    UserId;
+    /// A conversation.
+    ConversationId;
+    /// A turn: a message and all that answers it.
+    TurnId;
+    /// A message.
+    MessageId;
+    /// A running server, anew at each start; the owner of its turns.
+    InstanceId;
+}
+
+/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A [`Timestamp`] as a column's value.
+#[derive(Debug, Clone, Copy, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Ts)]
+pub struct SqlTime(pub Timestamp);
+
+impl From<SqlTime> for Timestamp {
+    fn from(time: SqlTime) -> Self {
+        time.0
+    }
+}
+
+impl FromSql<Ts, Pg> for SqlTime {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let micros = <i64 as FromSql<BigInt, Pg>>::from_sql(value)?;
+        let micros = micros
+            .checked_add(POSTGRES_EPOCH)
+            .ok_or("a time out of range")?;
+        Ok(Self(Timestamp(micros)))
+    }
+}
+
+impl ToSql<Ts, Pg> for SqlTime {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let micros = self
+            .0
+            .0
+            .checked_sub(POSTGRES_EPOCH)
+            .ok_or("a time out of range")?;
+        ToSql::<BigInt, Pg>::to_sql(&micros, &mut out.reborrow())
+    }
+}
+
+impl FromSql<Ts, Sqlite> for SqlTime {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        <i64 as FromSql<BigInt, Sqlite>>::from_sql(value).map(|micros| Self(Timestamp(micros)))
+    }
+}
+
+impl ToSql<Ts, Sqlite> for SqlTime {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.0.0);
+        Ok(IsNull::No)
+    }
+}
+
+/// A JSON document as a column's value.
+#[derive(Debug, Clone, Default, PartialEq, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Doc)]
+pub struct Json(pub Value);
+
+impl From<Json> for Value {
+    fn from(json: Json) -> Self {
+        json.0
+    }
+}
+
+impl FromSql<Doc, Pg> for Json {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        // jsonb travels as a version byte and the text.
+        match value.as_bytes().split_first() {
+            Some((1, text)) => Ok(Self(serde_json::from_slice(text)?)),
+            _ => Err("an unknown version of jsonb".into()),
+        }
+    }
+}
+
+impl ToSql<Doc, Pg> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[1])?;
+        serde_json::to_writer(out, &self.0)?;
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<Doc, Sqlite> for Json {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
+        Ok(Self(serde_json::from_str(&text)?))
+    }
+}
+
+impl ToSql<Doc, Sqlite> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(serde_json::to_string(&self.0)?);
+        Ok(IsNull::No)
+    }
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AsExpression, FromSqlRow)]
+        #[diesel(sql_type = Text)]
+        pub enum $name {
+            $($(#[$word_doc])* #[serde(rename = $text)] $word,)*
+        }
+
+        impl $name {
+            /// The word, alike in the database and on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$word => $text,)*
+                }
+            }
+        }
+
+        impl<DB: Backend> FromSql<Text, DB> for $name
+        where
+            String: FromSql<Text, DB>,
+        {
+            fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                match String::from_sql(value)?.as_str() {
+                    $($text => Ok(Self::$word),)*
+                    other => Err(format!("{other} is no {}", stringify!($name)).into()),
+                }
+            }
+        }
+
+        impl<DB: Backend> ToSql<Text, DB> for $name
+        where
+            str: ToSql<Text, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                self.as_str().to_sql(out)
+            }
+        }
+    )*};
+}
+
+words! {
+    /// Who said it.
+    Role {
+        /// The visitor.
+        User = "user",
+        /// An agent.
+        Assistant = "assistant",
+        /// A person at the desk.
+        Expert = "expert",
+        /// The desk itself.
+        System = "system",
+        /// A tool.
+        Tool = "tool",
+    }
+    /// Which way a message went, seen from the desk.
+    Direction {
+        /// To the desk.
+        Incoming = "incoming",
+        /// From the desk.
+        Outgoing = "outgoing",
+    }
+    /// What kind of message it is.
+    MessageType {
+        /// What the visitor wrote.
+        UserInput = "user_input",
+        /// What an agent answered.
+        AssistantResponse = "assistant_response",
+    }
+    /// Who is answering in a conversation.
+    Mode {
+        /// An agent.
+        Ai = "ai",
+        /// A person.
+        Expert = "expert",
+    }
+    /// Why a turn ended.
+    FinishReason {
+        /// The answer is complete.
+        Stop = "stop",
+        /// The answer reached the longest length that is allowed.
+        Length = "length",
+        /// The visitor stopped it.
+        Cancelled = "cancelled",
+        /// A person has the conversation.
+        Handoff = "handoff",
+        /// The server that ran it went away.
+        Interrupted = "interrupted",
+        /// It failed.
+        Error = "error",
+    }
+}
+
+/// The id of a visitor's device: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`.
+///
+/// It is a bearer secret, so it is never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// The id, if it is well-formed.
+    pub fn parse(id: &str) -> Option<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+        ((1..=128).contains(&id.len()) && id.chars().all(allowed)).then(|| Self(id.to_owned()))
+    }
+
+    /// The id as the client sends it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The handle of the device's user row.
+    pub fn handle(&self) -> String {
+        format!("chat_{}", self.0)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceId")
+    }
+}

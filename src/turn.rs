@@ -1,0 +1,534 @@
+//! Turns: a visitor's message and all that answers it, as a numbered log with many readers.
+//!
+//! A turn belongs to its conversation, not to the connection that began it: it runs as a task
+//! of its own on the main runtime ([`run`]) and appends frames to a [`log::Log`]. Every face of
+//! an answer (JSON, an event stream, a resumed stream) is a reader of that log. Promises, in
+//! this order: the message is committed before a [`Reply`] is returned; the answer is
+//! committed before the final frame.
+
+pub mod event;
+pub mod fold;
+mod lease;
+pub mod log;
+mod prompt;
+mod run;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agents::Agents,
+    clock::{Clock, Timestamp},
+    config::{OnOutage, Settings},
+    error::{Code, Error, Result},
+    sessions::Sessions,
+    store::{
+        ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
+        messages::{Direction, FinishReason, Message, MessageType, Role},
+        turns::{Begin, BeginTurn, Idempotency, Started, TurnRow},
+    },
+    upkeep::Upkeep,
+};
+use event::{Cursor, Frame};
+use lease::Keeper;
+use log::{Log, Reader};
+
+/// How long a message may take to be committed before the database counts as away.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a stop waits for the turn's end.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A visitor's message, checked.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// The text.
+    pub body: String,
+    /// Images.
+    pub media_urls: Vec<String>,
+    /// Recordings.
+    pub audio_urls: Vec<String>,
+    /// What the website adds.
+    pub metadata: Option<Value>,
+    /// The agent to move to.
+    pub agent: Option<String>,
+    /// The client's key for this request.
+    pub idempotency: Option<Idempotency>,
+    /// Whether frames also say their content as `text`.
+    pub mirror_text: bool,
+}
+
+/// A turn's answer, as it comes.
+#[derive(Debug)]
+pub struct Reply {
+    /// The turn; none where nothing is stored.
+    pub turn_id: Option<TurnId>,
+    /// Its conversation.
+    pub conversation_id: Option<ConversationId>,
+    /// The frames.
+    pub reader: Reader,
+}
+
+/// Runs turns and knows those that are running here.
+pub struct Engine {
+    store: Store,
+    agents: Arc<Agents>,
+    sessions: Sessions,
+    upkeep: Upkeep,
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    owner: InstanceId,
+    leases: Arc<Keeper>,
+    running: Mutex<HashMap<TurnId, Running>>,
+    runtime: Handle,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    shutdown: CancellationToken,
+}
+
+/// A turn that runs here.
+#[derive(Debug, Clone)]
+struct Running {
+    conversation_id: ConversationId,
+    device: DeviceId,
+    log: Arc<Log>,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    /// An engine of a new instance. Must be called on the main runtime, on which its turns
+    /// then run.
+    pub fn new(
+        store: Store,
+        agents: Arc<Agents>,
+        clock: Arc<dyn Clock>,
+        settings: Arc<Settings>,
+    ) -> Arc<Self> {
+        let owner = InstanceId::new();
+        let sessions = Sessions::new(store.clone(), Arc::clone(&agents), &settings.session);
+        let lease = Duration::from_secs(settings.turn.lease_seconds);
+        let engine = Arc::new(Self {
+            leases: Keeper::new(store.clone(), owner, lease),
+            upkeep: Upkeep::new(store.clone(), sessions.clone()),
+            store,
+            agents,
+            sessions,
+            clock,
+            settings,
+            owner,
+            running: Mutex::default(),
+            runtime: Handle::current(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
+        });
+        let leases = Arc::clone(&engine.leases);
+        engine.runtime.spawn(async move { leases.run().await });
+        engine
+    }
+
+    /// The session locks.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Begins a turn: its message is committed when this returns. It goes on whether or not
+    /// the caller stays, from the first moment.
+    ///
+    /// # Errors
+    /// When the request is refused, or the database is away and outages are not answered.
+    pub async fn start(self: &Arc<Self>, request: TurnRequest) -> Result<Reply> {
+        let engine = Arc::clone(self);
+        let begun = self.spawn(async move { engine.begin(request).await });
+        begun
+            .await
+            .unwrap_or_else(|panic| Err(Error::new(Code::Internal).caused_by(panic)))
+    }
+
+    async fn begin(self: Arc<Self>, request: TurnRequest) -> Result<Reply> {
+        if self.draining.is_cancelled() {
+            return Err(Error::new(Code::Unavailable).detail("This server is shutting down."));
+        }
+        if let Some(agent) = request
+            .agent
+            .as_deref()
+            .filter(|agent| !self.agents.contains(agent))
+        {
+            return Err(
+                Error::new(Code::UnknownAgent).detail(format!("No agent has the path {agent:?}."))
+            );
+        }
+        self.nudge_upkeep();
+        let since = Instant::now();
+        let turn = self.begin_turn(&request, since);
+        let begun =
+            match timeout_at(since + COMMIT_PATIENCE, self.store.begin_turns(vec![turn])).await {
+                Ok(results) => results.into_iter().next(),
+                Err(_) => Some(Err(StoreError::Unavailable(
+                    "not committed in time".to_owned(),
+                ))),
+            };
+        match begun {
+            Some(Ok(Begin::Started(started))) => {
+                Ok(self.launch(*started, since, request.mirror_text))
+            }
+            Some(Ok(Begin::Repeated(row))) => self.repeat(&request.device, row).await,
+            Some(Ok(Begin::Busy)) => Err(Error::new(Code::TurnInProgress)),
+            Some(Ok(Begin::KeyReused)) => Err(Error::new(Code::IdempotencyKeyReused)),
+            Some(Err(error)) => self.without_database(request, error),
+            None => Err(Error::new(Code::Internal)),
+        }
+    }
+
+    fn begin_turn(&self, request: &TurnRequest, since: Instant) -> BeginTurn {
+        BeginTurn {
+            turn_id: TurnId::new(),
+            message_id: MessageId::new(),
+            new_user: UserId::new(),
+            lock: self
+                .sessions
+                .set(request.device.clone(), request.agent.clone()),
+            owner: self.owner,
+            lease: Duration::from_secs(self.settings.turn.lease_seconds),
+            idempotency: request.idempotency.clone(),
+            body: request.body.clone(),
+            media_urls: json!(request.media_urls),
+            audio_urls: json!(request.audio_urls),
+            metadata: request.metadata.clone(),
+            history: self.settings.turn.history_messages,
+            deadline: (since + COMMIT_PATIENCE).into_std(),
+        }
+    }
+
+    /// Lets a turn run that has begun.
+    fn launch(self: &Arc<Self>, started: Started, since: Instant, mirror_text: bool) -> Reply {
+        let (turn_id, conversation_id) = (started.turn_id, started.conversation_id);
+        let log = Arc::new(Log::new(Some(Cursor::prefix(turn_id, 1)), mirror_text));
+        let stop = CancellationToken::new();
+        let lease = self.leases.hold(turn_id, since, stop.clone());
+        let running = Running {
+            conversation_id,
+            device: started.device.clone(),
+            log: Arc::clone(&log),
+            stop: stop.clone(),
+        };
+        self.running().insert(turn_id, running);
+        let reader = log.reader(0);
+        let signals = run::Signals {
+            stop,
+            shutdown: self.shutdown.clone(),
+        };
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            run::run(Arc::clone(&engine), started, log, lease, signals).await;
+            engine.leases.release(turn_id);
+            engine.running().remove(&turn_id);
+        });
+        Reply {
+            turn_id: Some(turn_id),
+            conversation_id: Some(conversation_id),
+            reader,
+        }
+    }
+
+    /// The answer to a request that was here before.
+    async fn repeat(&self, device: &DeviceId, row: TurnRow) -> Result<Reply> {
+        match self.read(device, row.clone(), None).await {
+            Ok(Some(reply)) => Ok(reply),
+            // The log is no longer kept, but the answer is.
+            Err(Error {
+                code: Code::Gone, ..
+            })
+            | Ok(None) => {
+                let kept = self.store.kept(row.id).await?;
+                Ok(reply_of(
+                    &row,
+                    retell(&row, kept.answer.as_ref(), self.clock.now()).reader(0),
+                ))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a message gets while the database is away.
+    fn without_database(
+        self: &Arc<Self>,
+        request: TurnRequest,
+        error: StoreError,
+    ) -> Result<Reply> {
+        if self.settings.database.on_outage == OnOutage::Refuse {
+            return Err(Error::new(Code::Unavailable).caused_by(error));
+        }
+        tracing::warn!(error.cause = %error, "the message could not be stored: answering without memory");
+        let log = Arc::new(Log::new(None, request.mirror_text));
+        let reader = log.reader(0);
+        let signals = run::Signals {
+            stop: CancellationToken::new(),
+            shutdown: self.shutdown.clone(),
+        };
+        let message = unstored_message(&request, self.clock.now());
+        self.spawn(run::run_stateless(
+            Arc::clone(self),
+            message,
+            request.agent,
+            log,
+            signals,
+        ));
+        Ok(Reply {
+            turn_id: None,
+            conversation_id: None,
+            reader,
+        })
+    }
+
+    /// The rest of a turn after a cursor. `None`: the reader has it all.
+    ///
+    /// # Errors
+    /// `not_found` for a turn that is not this device's, `gone` for one whose frames are no
+    /// longer kept.
+    pub async fn attach(
+        self: &Arc<Self>,
+        device: &DeviceId,
+        turn: TurnId,
+        after: Option<Cursor>,
+    ) -> Result<Option<Reply>> {
+        self.nudge_upkeep();
+        if let Some(running) = self.running_here(device, turn) {
+            return Ok(Some(follow(turn, &running, after)));
+        }
+        match self.store.turn(device, turn).await? {
+            Some(row) => self.read(device, row, after).await,
+            None => Err(Error::new(Code::NotFound)),
+        }
+    }
+
+    /// The rest of the turn after a cursor, or the newest turn if there is a newer one; without
+    /// a cursor the running turn. `None`: there is nothing to read.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`].
+    pub async fn attach_newest(
+        self: &Arc<Self>,
+        device: &DeviceId,
+        after: Option<Cursor>,
+    ) -> Result<Option<Reply>> {
+        let Some(row) = self.store.newest_turn(device).await? else {
+            return match after {
+                Some(after) => self.attach(device, after.turn_id, Some(after)).await,
+                None => Ok(None),
+            };
+        };
+        match after {
+            None if row.finish_reason.is_some() => Ok(None),
+            after => {
+                let after = after.filter(|after| after.turn_id == row.id);
+                self.read(device, row, after).await
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        device: &DeviceId,
+        row: TurnRow,
+        after: Option<Cursor>,
+    ) -> Result<Option<Reply>> {
+        if row.finish_reason.is_none() {
+            return match self.running_here(device, row.id) {
+                Some(running) => Ok(Some(follow(row.id, &running, after))),
+                // It ended just now, or another instance runs it.
+                None => match self.store.turn(device, row.id).await? {
+                    Some(row) if row.finish_reason.is_some() => {
+                        self.read_finished(row, after).await
+                    }
+                    _ => Err(Error::new(Code::Unavailable)
+                        .detail("Another instance is answering this message.")),
+                },
+            };
+        }
+        self.read_finished(row, after).await
+    }
+
+    async fn read_finished(&self, row: TurnRow, after: Option<Cursor>) -> Result<Option<Reply>> {
+        let kept = self.store.kept(row.id).await?;
+        let at = |attempt, seq| Cursor {
+            turn_id: row.id,
+            attempt,
+            seq,
+        };
+        if let Some(log) = kept.log {
+            if after.is_some_and(|after| after >= at(log.attempt, log.last_seq)) {
+                return Ok(None);
+            }
+            let seen = after
+                .filter(|after| after.attempt == log.attempt)
+                .map_or(0, |after| after.seq);
+            let log = Arc::new(Log::complete(log.frames));
+            return Ok(Some(reply_of(
+                &row,
+                log.reader(usize::try_from(seen).unwrap_or_default()),
+            )));
+        }
+        if row.finish_reason == Some(FinishReason::Interrupted) && kept.answer.is_none() {
+            // Its server died: all there is to say is that.
+            if after.is_some_and(|after| after >= at(row.attempt + 1, 0)) {
+                return Ok(None);
+            }
+            return Ok(Some(reply_of(
+                &row,
+                retell(&row, None, self.clock.now()).reader(0),
+            )));
+        }
+        Err(Error::new(Code::Gone)
+            .detail("The frames of this turn are no longer kept; the history has its text."))
+    }
+
+    /// Stops a turn. What it has said so far is kept.
+    ///
+    /// # Errors
+    /// `not_found` for a turn that is not this device's.
+    pub async fn stop(&self, device: &DeviceId, turn: TurnId) -> Result<()> {
+        if let Some(running) = self.running_here(device, turn) {
+            running.stop.cancel();
+            let mut reader = running.log.reader(0);
+            let end = async { while reader.next().await.is_some() {} };
+            drop(timeout(STOP_PATIENCE, end).await);
+            return Ok(());
+        }
+        match self.store.turn(device, turn).await? {
+            None => Err(Error::new(Code::NotFound)),
+            Some(row) if row.finish_reason.is_some() => Ok(()),
+            Some(row) => Ok(self.store.request_stop(row.id).await?),
+        }
+    }
+
+    /// Refuses new turns, gives the running ones this long to finish, then ends them.
+    pub async fn drain(&self, patience: Duration) {
+        self.draining.cancel();
+        self.tasks.close();
+        if timeout(patience, self.tasks.wait()).await.is_err() {
+            self.shutdown.cancel();
+            drop(timeout(STOP_PATIENCE, self.tasks.wait()).await);
+        }
+    }
+
+    /// Whether the server is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Sweeps now and then, for ever.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(crate::upkeep::INTERVAL).await;
+            self.upkeep.piece().await;
+        }
+    }
+
+    fn nudge_upkeep(self: &Arc<Self>) {
+        if self.upkeep.nudge(self.clock.now()) {
+            let engine = Arc::clone(self);
+            self.spawn(async move { engine.upkeep.piece().await });
+        }
+    }
+
+    fn running_here(&self, device: &DeviceId, turn: TurnId) -> Option<Running> {
+        self.running()
+            .get(&turn)
+            .filter(|running| running.device == *device)
+            .cloned()
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<TurnId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spawns on the main runtime, and counts for the shutdown. `tokio::spawn` in a handler
+    /// would pin the work to one actix worker.
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tasks.spawn_on(task, &self.runtime)
+    }
+}
+
+/// A reader of a turn that runs here. A cursor of a later attempt waits, as one that is ahead
+/// does.
+fn follow(turn: TurnId, running: &Running, after: Option<Cursor>) -> Reply {
+    let seen = after.map_or(0, |after| usize::try_from(after.seq).unwrap_or_default());
+    Reply {
+        turn_id: Some(turn),
+        conversation_id: Some(running.conversation_id),
+        reader: running.log.reader(seen),
+    }
+}
+
+fn reply_of(row: &TurnRow, reader: Reader) -> Reply {
+    Reply {
+        turn_id: Some(row.id),
+        conversation_id: Some(row.conversation_id),
+        reader,
+    }
+}
+
+/// A finished turn's frames, where its log is not kept: the answer in one piece, and the end.
+fn retell(row: &TurnRow, answer: Option<&Message>, now: Timestamp) -> Arc<Log> {
+    let now = answer.map_or(now, |answer| answer.created_at);
+    let reason = row.finish_reason.unwrap_or(FinishReason::Interrupted);
+    let error = row
+        .error_code
+        .as_deref()
+        .and_then(Code::parse)
+        .map(Error::new);
+    let mut last = Frame::last(reason, error.as_ref(), now);
+    let mut bytes = Vec::new();
+    match answer {
+        Some(answer) => {
+            let prefix = Cursor::prefix(row.id, row.attempt);
+            last.message_id = Some(answer.id);
+            Frame::text(&answer.body, now).write(Some((&prefix, 1)), &mut bytes);
+            last.write(Some((&prefix, 2)), &mut bytes);
+        }
+        None => last.write(
+            Some((&Cursor::prefix(row.id, row.attempt + 1), 0)),
+            &mut bytes,
+        ),
+    }
+    Arc::new(Log::complete(bytes))
+}
+
+/// The message of a turn that is not stored, for the agent.
+fn unstored_message(request: &TurnRequest, now: Timestamp) -> Message {
+    Message {
+        id: MessageId::new(),
+        conversation_id: ConversationId::new(),
+        turn_id: None,
+        seq: 1,
+        role: Role::User,
+        direction: Direction::Incoming,
+        message_type: MessageType::UserInput,
+        body: request.body.clone(),
+        media_urls: json!(request.media_urls),
+        audio_urls: json!(request.audio_urls),
+        component_type: None,
+        component_data: None,
+        tool_name: None,
+        tool_success: None,
+        finish_reason: None,
+        metadata: None,
+        created_at: now,
+    }
+}

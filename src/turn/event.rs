@@ -1,0 +1,220 @@
+//! The events of a turn as frames of an event stream (WHATWG HTML §9.2), and their ids.
+
+use std::{borrow::Cow, fmt, io, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::ser::{CompactFormatter, Formatter};
+
+use crate::{
+    clock::Timestamp,
+    error::Error,
+    store::{MessageId, TurnId, messages::FinishReason},
+};
+
+/// One event, as the `data:` line has it. Fields may be added, never renamed or removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Frame<'a> {
+    /// Text to append; may be empty.
+    pub content: Cow<'a, str>,
+    /// The same once more, for clients that read `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+    /// When it was made.
+    pub timestamp: Timestamp,
+    /// Whether it is the turn's last.
+    pub is_final: bool,
+    /// Whether nothing of this turn is stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
+    /// What it is, where it is more than text.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// The agent that the conversation moved to; in a final frame, the one that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Cow<'a, str>>,
+    /// The stored answer, in a final frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// Why the turn ended, in a final frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<FinishReason>,
+    /// What failed, in a final frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<FrameError<'a>>,
+}
+
+/// What a frame is that is more than text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The conversation moved to another agent.
+    Agent,
+    /// The turn failed.
+    Error,
+}
+
+/// What failed: a code of [`crate::error::Code`] and a sentence.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FrameError<'a> {
+    /// The code.
+    pub code: Cow<'a, str>,
+    /// The sentence.
+    pub message: Cow<'a, str>,
+}
+
+impl<'a> Frame<'a> {
+    /// Text to append.
+    pub fn text(content: impl Into<Cow<'a, str>>, timestamp: Timestamp) -> Self {
+        Self {
+            content: content.into(),
+            text: None,
+            timestamp,
+            is_final: false,
+            degraded: false,
+            kind: None,
+            agent: None,
+            message_id: None,
+            finish_reason: None,
+            error: None,
+        }
+    }
+
+    /// The conversation moved to another agent.
+    pub fn agent(agent: &'a str, timestamp: Timestamp) -> Self {
+        Self {
+            kind: Some(Kind::Agent),
+            agent: Some(agent.into()),
+            ..Self::text("", timestamp)
+        }
+    }
+
+    /// The last frame of a turn.
+    pub fn last(reason: FinishReason, error: Option<&Error>, timestamp: Timestamp) -> Self {
+        let error = error.map(|error| FrameError {
+            code: error.code.as_str().into(),
+            message: error.code.title().into(),
+        });
+        Self {
+            is_final: true,
+            finish_reason: Some(reason),
+            kind: error.is_some().then_some(Kind::Error),
+            error,
+            ..Self::text("", timestamp)
+        }
+    }
+
+    /// Appends the frame to a buffer: an `id:` line where there is one, a `data:` line and a
+    /// blank line, with LF only.
+    pub fn write(&self, id: Option<(&str, usize)>, buffer: &mut Vec<u8>) {
+        if let Some((prefix, seq)) = id {
+            buffer.extend_from_slice(b"id: ");
+            buffer.extend_from_slice(prefix.as_bytes());
+            buffer.extend_from_slice(seq.to_string().as_bytes());
+            buffer.push(b'\n');
+        }
+        buffer.extend_from_slice(b"data: ");
+        let mut json =
+            serde_json::Serializer::with_formatter(&mut *buffer, OneLine(CompactFormatter));
+        // A frame is strings, flags and ids, and a vector takes any write: this cannot fail.
+        drop(self.serialize(&mut json));
+        buffer.extend_from_slice(b"\n\n");
+    }
+}
+
+/// JSON without U+0085, U+2028 and U+2029 in the open: some clients split lines there.
+struct OneLine(CompactFormatter);
+
+impl Formatter for OneLine {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+            let (plain, from) = rest.split_at(at);
+            let separator = from.chars().next().unwrap_or_default();
+            self.0.write_string_fragment(writer, plain)?;
+            write!(writer, "\\u{:04x}", u32::from(separator))?;
+            rest = from.get(separator.len_utf8()..).unwrap_or_default();
+        }
+        self.0.write_string_fragment(writer, rest)
+    }
+}
+
+/// A frame's id: `{turn_id}.{attempt}:{seq}`. Cursors compare by attempt, then seq.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// The attempt, from 1.
+    pub attempt: i32,
+    /// The frame's number, from 1; 0 is before the first.
+    pub seq: i64,
+}
+
+impl Cursor {
+    /// The id without the number.
+    pub fn prefix(turn_id: TurnId, attempt: i32) -> String {
+        format!("{turn_id}.{attempt}:")
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}:{}", self.turn_id, self.attempt, self.seq)
+    }
+}
+
+/// A text that is no frame's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoCursor;
+
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(id: &str) -> Result<Self, NoCursor> {
+        let (turn_id, rest) = id.split_once('.').ok_or(NoCursor)?;
+        let (attempt, seq) = rest.split_once(':').ok_or(NoCursor)?;
+        let cursor = Self {
+            turn_id: turn_id.parse().map_err(|_| NoCursor)?,
+            attempt: attempt.parse().map_err(|_| NoCursor)?,
+            seq: seq.parse().map_err(|_| NoCursor)?,
+        };
+        (cursor.attempt >= 1 && cursor.seq >= 0)
+            .then_some(cursor)
+            .ok_or(NoCursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_an_id_line_a_data_line_and_a_blank_line() {
+        let mut buffer = Vec::new();
+        let frame = Frame::text("a\nb\u{2028}c\u{85}\"", Timestamp(1_763_648_659_941_641));
+        frame.write(Some(("T.1:", 7)), &mut buffer);
+        assert_eq!(
+            String::from_utf8(buffer).unwrap(),
+            "id: T.1:7\ndata: {\"content\":\"a\\nb\\u2028c\\u0085\\\"\",\
+             \"timestamp\":\"2025-11-20T14:24:19.941641Z\",\"is_final\":false}\n\n"
+        );
+    }
+
+    #[test]
+    fn cursors_compare_by_attempt_then_seq() {
+        let cursor =
+            |id: &str| format!("0198c0de-0000-7000-8000-000000000000.{id}").parse::<Cursor>();
+        assert!(cursor("1:9").unwrap() < cursor("2:0").unwrap());
+        assert!(cursor("2:9").unwrap() < cursor("2:10").unwrap());
+        for bad in ["", "1", "0:1", "1:-1", "1:x", "1:1:1"] {
+            assert_eq!(cursor(bad), Err(NoCursor), "{bad}");
+        }
+        assert_eq!(
+            cursor("2:10").unwrap().to_string().parse(),
+            Ok(cursor("2:10").unwrap())
+        );
+    }
+}

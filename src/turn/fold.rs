@@ -1,0 +1,38 @@
+//! A turn's answer in one piece: the stream, folded.
+
+use serde::Deserialize;
+
+use super::{event::Frame, log::Reader};
+
+/// All that a turn said.
+#[derive(Debug)]
+pub struct Answer {
+    /// The text.
+    pub content: String,
+    /// The final frame.
+    pub last: Frame<'static>,
+}
+
+/// Reads a turn to its end. `None` if the log was given up before it had one.
+pub async fn fold(mut reader: Reader) -> Option<Answer> {
+    let mut content = String::new();
+    while let Some(frames) = reader.next().await {
+        for line in frames.split(|byte| *byte == b'\n') {
+            let Some(json) = line.strip_prefix(b"data: ") else {
+                continue;
+            };
+            let mut json = serde_json::Deserializer::from_slice(json);
+            let Ok(frame) = Frame::deserialize(&mut json) else {
+                continue;
+            };
+            content.push_str(&frame.content);
+            if frame.is_final {
+                return Some(Answer {
+                    content,
+                    last: frame,
+                });
+            }
+        }
+    }
+    None
+}

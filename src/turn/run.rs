@@ -1,0 +1,347 @@
+//! One turn, from its committed message to its committed answer.
+//!
+//! It runs on the main runtime and outlives the client that began it. Whatever happens in
+//! between, the log gets exactly one final frame.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, event::Frame, lease::Lease, log::Log, prompt};
+use crate::{
+    agents::{Effects, TurnInput},
+    clock::Timestamp,
+    error::{Code, Error},
+    store::{
+        MessageId,
+        messages::{FinishReason, Message},
+        turns::{Answer, Finish, FinishTurn, Started},
+    },
+    text,
+};
+
+/// The longest answer, in bytes of text.
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// The longest log, in frames: a model that sends single letters must not fill the memory.
+const ANSWER_FRAMES: usize = 400_000;
+/// How long a final frame waits for its commit.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a turn is told to end early.
+#[derive(Debug, Clone)]
+pub(super) struct Signals {
+    /// The visitor stopped it.
+    pub stop: CancellationToken,
+    /// The server shuts down.
+    pub shutdown: CancellationToken,
+}
+
+/// What a turn has come to.
+#[derive(Default)]
+struct Progress {
+    text: String,
+    frames: usize,
+    agent: Option<String>,
+    effects: Effects,
+}
+
+/// Why a turn ends.
+struct Ending {
+    reason: FinishReason,
+    error: Option<Error>,
+}
+
+impl Ending {
+    fn failed(error: Error) -> Self {
+        let reason = match error.code {
+            Code::Interrupted => FinishReason::Interrupted,
+            _ => FinishReason::Error,
+        };
+        error.log();
+        Self {
+            reason,
+            error: Some(error),
+        }
+    }
+}
+
+impl From<FinishReason> for Ending {
+    fn from(reason: FinishReason) -> Self {
+        Self {
+            reason,
+            error: None,
+        }
+    }
+}
+
+/// Where a turn's text goes.
+struct Output<'a> {
+    log: &'a Log,
+    lease: Option<Lease>,
+    degraded: bool,
+}
+
+impl Output<'_> {
+    async fn append<'f>(&mut self, engine: &Engine, frame: impl FnOnce(Timestamp) -> Frame<'f>) {
+        if let Some(lease) = &mut self.lease {
+            lease.valid().await;
+        }
+        let mut frame = frame(engine.clock.now());
+        frame.degraded = self.degraded;
+        self.log.append(frame);
+    }
+}
+
+/// Runs a turn that has begun.
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    started: Started,
+    log: Arc<Log>,
+    lease: Lease,
+    signals: Signals,
+) {
+    let began = Instant::now();
+    let mut progress = Progress::default();
+    let input = TurnInput {
+        history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
+        state: started.state.clone(),
+        user_name: started.user_name.clone(),
+    };
+    let lost = lease.lost.clone();
+    let mut output = Output {
+        log: &log,
+        lease: Some(lease),
+        degraded: false,
+    };
+    let place = Place {
+        agent: started.agent.as_deref(),
+        before: started.agent_before.as_deref(),
+    };
+    let ending = answer(
+        &engine,
+        &input,
+        place,
+        &mut progress,
+        &mut output,
+        &signals,
+        &lost,
+    )
+    .await;
+    let reason = finish(&engine, &started, &log, progress, ending, &lost).await;
+    tracing::info!(
+        turn.id = %started.turn_id,
+        conversation.id = %started.conversation_id,
+        turn.finish_reason = reason.as_str(),
+        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "turn finished"
+    );
+}
+
+/// Runs a turn of which nothing is kept, while the database is away.
+pub(super) async fn run_stateless(
+    engine: Arc<Engine>,
+    message: Message,
+    agent: Option<String>,
+    log: Arc<Log>,
+    signals: Signals,
+) {
+    let input = TurnInput {
+        history: vec![message],
+        state: Value::Null,
+        user_name: None,
+    };
+    let mut progress = Progress::default();
+    let mut output = Output {
+        log: &log,
+        lease: None,
+        degraded: true,
+    };
+    let place = Place {
+        agent: agent.as_deref(),
+        before: None,
+    };
+    let never = CancellationToken::new();
+    let ending = answer(
+        &engine,
+        &input,
+        place,
+        &mut progress,
+        &mut output,
+        &signals,
+        &never,
+    )
+    .await;
+    let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
+    last.degraded = true;
+    last.agent = progress.agent.map(Into::into);
+    log.close(last);
+}
+
+/// Which agent has the session, and which had it before this message.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    agent: Option<&'a str>,
+    before: Option<&'a str>,
+}
+
+/// Lets an agent answer, until it ends or is ended.
+async fn answer(
+    engine: &Engine,
+    input: &TurnInput,
+    place: Place<'_>,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+    signals: &Signals,
+    lost: &CancellationToken,
+) -> Ending {
+    let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
+    tokio::select! {
+        biased;
+        () = lost.cancelled() => Ending::failed(Error::new(Code::Interrupted)),
+        () = signals.stop.cancelled() => FinishReason::Cancelled.into(),
+        () = signals.shutdown.cancelled() => Ending::failed(Error::new(Code::Interrupted)),
+        spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))),
+    }
+}
+
+async fn speak(
+    engine: &Engine,
+    input: &TurnInput,
+    place: Place<'_>,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+) -> Ending {
+    let agent = match place.agent.filter(|agent| engine.agents.contains(agent)) {
+        Some(agent) => agent.to_owned(),
+        None => engine.agents.route(input).await,
+    };
+    progress.agent = Some(agent.clone());
+    if place.before.is_some_and(|before| before != agent) {
+        output.append(engine, |now| Frame::agent(&agent, now)).await;
+    }
+    let mut reply = match engine.agents.respond(&agent, input).await {
+        Ok(reply) => reply,
+        Err(error) => return Ending::failed(error),
+    };
+    progress.effects = std::mem::take(&mut reply.effects);
+    while let Some(chunk) = reply.chunks.next().await {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => return Ending::failed(error),
+        };
+        let text = text::clean(&chunk.text);
+        if progress.text.len() + text.len() > ANSWER_BYTES || progress.frames >= ANSWER_FRAMES {
+            return FinishReason::Length.into();
+        }
+        if !text.is_empty() {
+            output.append(engine, |now| Frame::text(&*text, now)).await;
+            progress.text.push_str(&text);
+            progress.frames += 1;
+        }
+        match chunk.finish {
+            Some(_) if progress.text.is_empty() => break,
+            Some(reason) => return reason.into(),
+            None => {}
+        }
+    }
+    Ending::failed(Error::new(Code::UpstreamError).caused_by("the agent said nothing"))
+}
+
+/// Commits the answer, then sends the final frame.
+async fn finish(
+    engine: &Engine,
+    started: &Started,
+    log: &Log,
+    progress: Progress,
+    ending: Ending,
+    lost: &CancellationToken,
+) -> FinishReason {
+    let answer = (!progress.text.is_empty()).then(|| Answer {
+        message_id: MessageId::new(),
+        body: progress.text,
+    });
+    let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
+    last.message_id = answer.as_ref().map(|answer| answer.message_id);
+    last.agent = progress.agent.clone().map(Into::into);
+    let (frames, last_seq) = log.with_last(last.clone());
+    let turn = &engine.settings.turn;
+    let ttl = |agent: &str| {
+        engine
+            .agents
+            .session_ttl(agent)
+            .unwrap_or(engine.sessions.default_ttl())
+    };
+    let moved = progress.agent.filter(|agent| {
+        started.agent.as_ref() != Some(agent) || started.agent_before.as_ref() != Some(agent)
+    });
+    let finish = FinishTurn {
+        turn_id: started.turn_id,
+        conversation_id: started.conversation_id,
+        user_id: started.user_id,
+        device: started.device.clone(),
+        fence: started.fence,
+        finish_reason: ending.reason,
+        error_code: ending.error.as_ref().map(|error| error.code.as_str()),
+        answer,
+        agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
+        state: progress.effects.state,
+        user_name: progress.effects.user_name,
+        frames,
+        last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+        log_kept: Duration::from_secs(turn.log_kept_seconds),
+    };
+    let committed = commit(engine, finish, lost).await;
+    let last = match &committed {
+        Ok(()) => last,
+        Err(error) => Frame::last(
+            Ending::failed_reason(error),
+            Some(error),
+            engine.clock.now(),
+        ),
+    };
+    let reason = last.finish_reason.unwrap_or(FinishReason::Error);
+    log.close(last);
+    reason
+}
+
+impl Ending {
+    fn failed_reason(error: &Error) -> FinishReason {
+        if error.code == Code::Interrupted {
+            FinishReason::Interrupted
+        } else {
+            FinishReason::Error
+        }
+    }
+}
+
+/// Stores the end of a turn, for as long as a final frame may wait.
+async fn commit(
+    engine: &Engine,
+    finish: FinishTurn,
+    lost: &CancellationToken,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let stored = engine.store.finish_turns(vec![finish.clone()]);
+        let error = match timeout_at(deadline, stored).await {
+            Ok(results) => match results.into_iter().next() {
+                Some(Ok(Finish::Done)) => return Ok(()),
+                Some(Ok(Finish::Fenced)) => return Err(Error::new(Code::Interrupted)),
+                Some(Err(error)) => error.to_string(),
+                None => "no answer".to_owned(),
+            },
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if Instant::now() + pause >= deadline || lost.is_cancelled() {
+            let error = Error::new(Code::AnswerNotStored).caused_by(error);
+            error.log();
+            return Err(error);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,99 @@
+//! Housekeeping: expired session locks, turns whose server died, old logs.
+//!
+//! Nothing depends on a timer alone: where the platform withdraws the CPU between requests, a
+//! timer never fires. So every turn does a bounded piece ([`Upkeep::nudge`]), a sweeper does
+//! the same now and then, and `frontdesk tick` does all of it once, for a cron job.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    clock::Timestamp,
+    sessions::Sessions,
+    store::{Store, StoreError},
+};
+
+/// How often the sweeper comes, and how long a nudge has nothing to do after another.
+pub const INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many rows one statement handles.
+const BATCH: u32 = 200;
+
+/// What one sweep found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Session locks that had expired.
+    pub sessions: usize,
+    /// Turns whose server died, closed as interrupted.
+    pub turns: usize,
+    /// Logs of finished turns that are no longer kept.
+    pub logs: usize,
+}
+
+/// The housekeeping of one instance.
+pub struct Upkeep {
+    store: Store,
+    sessions: Sessions,
+    last: AtomicI64,
+}
+
+impl Upkeep {
+    /// The housekeeping of a store.
+    pub fn new(store: Store, sessions: Sessions) -> Self {
+        Self {
+            store,
+            sessions,
+            last: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// Whether it is time for a piece of housekeeping; if so, it is the caller's to do.
+    pub fn nudge(&self, now: Timestamp) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        Timestamp(last).plus(INTERVAL) <= now
+            && self
+                .last
+                .compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// A bounded piece of it; failures are only logged.
+    pub async fn piece(&self) {
+        if let Err(error) = self.sweep(1).await {
+            tracing::warn!(error.cause = %error, "housekeeping failed");
+        }
+    }
+
+    /// Up to so many batches of each kind.
+    ///
+    /// # Errors
+    /// When the database fails; what was done by then is done.
+    pub async fn sweep(&self, batches: usize) -> Result<Swept, StoreError> {
+        let mut swept = Swept {
+            sessions: self.sessions.clean_up(batches).await?,
+            ..Swept::default()
+        };
+        for _ in 0..batches {
+            let turns = self.store.close_abandoned_turns(BATCH).await?;
+            let logs = self.store.prune_logs(BATCH).await?;
+            swept.turns += turns;
+            swept.logs += logs;
+            if turns.max(logs) < BATCH as usize {
+                break;
+            }
+        }
+        if swept == Swept::default() {
+            tracing::debug!("housekeeping found nothing");
+        } else {
+            tracing::info!(
+                cleaned.sessions = swept.sessions,
+                cleaned.turns = swept.turns,
+                cleaned.logs = swept.logs,
+                "housekeeping cleaned up"
+            );
+        }
+        Ok(swept)
+    }
+}

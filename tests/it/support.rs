@@ -1,0 +1,51 @@
+//! What a test starts with: an application, a database of its own, a model's server.
+
+mod app;
+mod database;
+mod llm;
+mod process;
+mod stream;
+
+pub use app::{Said, TestApp};
+pub use database::Db;
+pub use llm::{FakeLlm, Request};
+pub use process::Process;
+pub use stream::{Event, Stream};
+
+/// A test for each database.
+macro_rules! both {
+    ($($test:ident)*) => {$(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$test($crate::support::Db::Postgres).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$test($crate::support::Db::Sqlite).await;
+            }
+        }
+    )*};
+}
+
+/// A text in which every id and time is replaced by a name, for snapshots: the same id gets
+/// the same name.
+pub fn tidy(text: &str) -> String {
+    let ids =
+        regex::Regex::new(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").unwrap();
+    let times = regex::Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z").unwrap();
+    let mut seen = Vec::new();
+    let named = ids.replace_all(text, |found: &regex::Captures<'_>| {
+        let id = found[0].to_owned();
+        let at = seen
+            .iter()
+            .position(|known| *known == id)
+            .unwrap_or_else(|| {
+                seen.push(id);
+                seen.len() - 1
+            });
+        format!("id-{}", at + 1)
+    });
+    times.replace_all(&named, "[time]").into_owned()
+}

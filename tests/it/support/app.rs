@@ -1,0 +1,243 @@
+//! The application, started as `cargo run` starts it, on a free port.
+
+use std::{sync::Arc, time::Duration};
+
+use frontdesk::{
+    app::App,
+    clock::ManualClock,
+    config::{Loaded, Settings, Sources},
+    server::Server,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Db, FakeLlm, Stream, database::Database, tidy};
+
+/// A server with a database, a clock and a model's server of its own.
+pub struct TestApp {
+    pub url: String,
+    pub app: Arc<App>,
+    pub llm: FakeLlm,
+    pub database: Arc<Database>,
+    pub http: reqwest::Client,
+    clock: Arc<ManualClock>,
+    server: Option<Server>,
+}
+
+/// An answer to a request, read to its end.
+pub struct Said {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl TestApp {
+    /// With a model: an OpenAI-compatible one.
+    pub async fn start(db: Db) -> Self {
+        Self::with(db, |_| {}).await
+    }
+
+    /// Without a model.
+    pub async fn offline(db: Db) -> Self {
+        Self::with(db, |settings| settings.llm.model = "offline".into()).await
+    }
+
+    /// With settings of the test's own.
+    pub async fn with(db: Db, change: impl FnOnce(&mut Settings)) -> Self {
+        let database = Arc::new(Database::migrated(db).await);
+        Self::on(database, FakeLlm::start().await, change).await
+    }
+
+    /// On a database and a model's server that are there already.
+    pub async fn on(
+        database: Arc<Database>,
+        llm: FakeLlm,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let mut settings = settings();
+        settings.database = database.settings();
+        settings.llm.model = "openai:fake".into();
+        settings.llm.openai.base_url = format!("{}/v1", llm.url);
+        settings.llm.anthropic.base_url = llm.url.clone();
+        change(&mut settings);
+        let clock = Arc::new(ManualClock::default());
+        let app = App::new(settings, Arc::clone(&clock) as _).unwrap();
+        let server = Server::start(Arc::clone(&app)).await.unwrap();
+        Self {
+            url: format!("http://{}", server.address),
+            app,
+            llm,
+            database,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            clock,
+            server: Some(server),
+        }
+    }
+
+    /// Another server on the same database, with the same model's server.
+    pub async fn another(&self) -> Self {
+        Self::on(Arc::clone(&self.database), self.llm.clone(), |_| {}).await
+    }
+
+    /// Moves the clock: the process's and the database's.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        if self.database.url.starts_with("postgres") {
+            let micros = by.as_micros();
+            self.database
+                .execute(format!(
+                    "create table if not exists test_clock (ahead interval not null default '0');
+                     insert into test_clock select where not exists (select from test_clock);
+                     update test_clock set ahead = ahead + {micros} * interval '1 microsecond';
+                     create or replace function db_now() returns timestamptz language sql stable as
+                     $$ select statement_timestamp() + (select ahead from test_clock) $$;"
+                ))
+                .await;
+        }
+    }
+
+    /// A request of a device.
+    pub fn request(&self, method: Method, device: &str, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.url))
+            .header("X-Device-ID", device)
+    }
+
+    /// `POST /chat`.
+    pub async fn say(&self, device: &str, content: &str) -> Said {
+        self.post(device, "/chat", json!({"content": content}))
+            .await
+    }
+
+    /// A JSON body posted.
+    pub async fn post(&self, device: &str, path: &str, body: Value) -> Said {
+        Said::of(
+            self.request(Method::POST, device, path)
+                .json(&body)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub async fn get(&self, device: &str, path: &str) -> Said {
+        Said::of(
+            self.request(Method::GET, device, path)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    pub async fn delete(&self, device: &str, path: &str) -> Said {
+        Said::of(
+            self.request(Method::DELETE, device, path)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
+    }
+
+    /// `POST /chat/stream`.
+    pub async fn stream(&self, device: &str, content: &str) -> Stream {
+        let call = self.request(Method::POST, device, "/chat/stream");
+        Stream::of(
+            call.json(&json!({"content": content}))
+                .send()
+                .await
+                .unwrap(),
+        )
+    }
+
+    /// `GET /chat/stream/{turn_id}` after an event.
+    pub async fn resume(&self, device: &str, last_event_id: &str) -> Stream {
+        let turn = last_event_id.split('.').next().unwrap();
+        let call = self.request(Method::GET, device, &format!("/chat/stream/{turn}"));
+        Stream::of(
+            call.header("Last-Event-ID", last_event_id)
+                .send()
+                .await
+                .unwrap(),
+        )
+    }
+
+    /// What the device's conversation holds, as `role: content`.
+    pub async fn history(&self, device: &str) -> Vec<String> {
+        let history = self.get(device, "/chat/history").await.json();
+        let messages = history["messages"].as_array().unwrap().iter();
+        messages
+            .map(|message| format!("{}: {}", text(&message["role"]), text(&message["content"])))
+            .collect()
+    }
+
+    /// Stops the server as a signal would.
+    pub async fn stop(mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// The defaults, on a free port, at no pace.
+pub fn settings() -> Settings {
+    let env = [
+        ("PORT", "0"),
+        ("FRONTDESK_SERVER__WORKERS", "1"),
+        ("FRONTDESK_OFFLINE__WORD_DELAY_MILLISECONDS", "0"),
+        ("FRONTDESK_SHUTDOWN_SECONDS", "2"),
+    ];
+    let env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let Loaded { settings, warnings } = Sources {
+        env,
+        ..Sources::default()
+    }
+    .load()
+    .unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    settings
+}
+
+impl Said {
+    pub async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self {
+            status,
+            headers,
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The text of an answer.
+    pub fn content(&self) -> String {
+        self.json()["content"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no content: {}", self.text))
+            .to_owned()
+    }
+
+    /// Status and body for a snapshot.
+    pub fn shown(&self) -> String {
+        let body = match serde_json::from_str::<Value>(&self.text) {
+            Ok(json) => serde_json::to_string_pretty(&json).unwrap(),
+            Err(_) => self.text.clone(),
+        };
+        tidy(&format!("{}\n{body}", self.status.as_u16()))
+    }
+}

@@ -1,0 +1,333 @@
+//! A model's server: the vendors' wire formats over a socket, with scripted pauses, cuts and
+//! refusals. What was asked is in its journal.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
+
+/// The server. Cheap to clone.
+#[derive(Clone)]
+pub struct FakeLlm {
+    pub url: String,
+    state: Arc<Mutex<State>>,
+    go: watch::Sender<u32>,
+    closed: watch::Sender<u32>,
+}
+
+#[derive(Default)]
+struct State {
+    scripts: VecDeque<Vec<Step>>,
+    journal: Vec<Request>,
+}
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Value,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The conversation as the model sees it, `role: content`, without the system's part.
+    pub fn conversation(&self) -> Vec<String> {
+        let messages = self.body["messages"].as_array().unwrap().iter();
+        let visible = messages.filter(|message| message["role"] != "system");
+        visible
+            .map(|message| {
+                format!(
+                    "{}: {}",
+                    message["role"].as_str().unwrap(),
+                    flat(&message["content"])
+                )
+            })
+            .collect()
+    }
+
+    pub fn system(&self) -> String {
+        let first = &self.body["messages"][0];
+        let system = if first["role"] == "system" {
+            &first["content"]
+        } else {
+            &self.body["system"]
+        };
+        system.as_str().unwrap().to_owned()
+    }
+}
+
+fn flat(content: &Value) -> String {
+    content
+        .as_str()
+        .map_or_else(|| content.to_string(), str::to_owned)
+}
+
+/// One step of an answer.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A piece of text, in the vendor's format.
+    Text(String),
+    /// The end of an answer, in the vendor's format.
+    Finish(&'static str),
+    /// Bytes of the body as they are.
+    Raw(Vec<u8>),
+    /// Waits for `go_on`.
+    Pause,
+    /// Closes the connection without an end.
+    Cut,
+    /// Another head than that of an event stream: status line, headers.
+    Head(String),
+}
+
+impl FakeLlm {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let llm = Self {
+            url,
+            state: Arc::default(),
+            go: watch::Sender::new(0),
+            closed: watch::Sender::new(0),
+        };
+        let server = llm.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let server = server.clone();
+                tokio::spawn(async move { server.serve(socket).await });
+            }
+        });
+        llm
+    }
+
+    /// The next answer: these pieces, and the end.
+    pub fn says<const N: usize>(&self, pieces: [&str; N]) -> &Self {
+        let text = pieces.map(|piece| Step::Text(piece.to_owned()));
+        self.script(text.into_iter().chain([Step::Finish("stop")]))
+    }
+
+    /// The next answer, step by step.
+    pub fn script(&self, steps: impl IntoIterator<Item = Step>) -> &Self {
+        self.state
+            .lock()
+            .unwrap()
+            .scripts
+            .push_back(steps.into_iter().collect());
+        self
+    }
+
+    /// The next answer has this status and body.
+    pub fn refuses(&self, status: u16, headers: &str, body: &str) -> &Self {
+        let head = format!("HTTP/1.1 {status} Refused\r\n{headers}");
+        self.script([Step::Head(head), Step::Raw(body.as_bytes().to_vec())])
+    }
+
+    /// The answer that was scripted last waits after so many pieces.
+    pub fn pause_after(&self, pieces: usize) -> &Self {
+        self.state
+            .lock()
+            .unwrap()
+            .scripts
+            .back_mut()
+            .unwrap()
+            .insert(pieces, Step::Pause);
+        self
+    }
+
+    /// The answer that was scripted last is cut after so many pieces.
+    pub fn cut_after(&self, pieces: usize) -> &Self {
+        let mut state = self.state.lock().unwrap();
+        let script = state.scripts.back_mut().unwrap();
+        script.truncate(pieces);
+        script.push(Step::Cut);
+        self
+    }
+
+    /// Lets every answer that waits go on.
+    pub fn go_on(&self) {
+        self.go.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until a client has closed a connection whose answer was waiting.
+    pub async fn hung_up(&self) {
+        let mut closed = self.closed.subscribe();
+        timeout(Duration::from_secs(1), closed.wait_for(|count| *count > 0))
+            .await
+            .expect("the call is closed within a second")
+            .unwrap();
+    }
+
+    /// What was asked so far, but for the manager's questions.
+    pub fn asked(&self) -> Vec<Request> {
+        let journal = self.state.lock().unwrap().journal.clone();
+        journal
+            .into_iter()
+            .filter(|request| !is_manager(&request.body))
+            .collect()
+    }
+
+    /// How often the manager asked.
+    pub fn routed(&self) -> usize {
+        let all = self.state.lock().unwrap().journal.len();
+        all - self.asked().len()
+    }
+
+    async fn serve(&self, socket: TcpStream) {
+        socket.set_nodelay(true).unwrap();
+        let mut socket = BufReader::new(socket);
+        while let Some(request) = read_request(&mut socket).await {
+            let script = self.script_for(&request);
+            self.state.lock().unwrap().journal.push(request.clone());
+            if self.answer(&mut socket, &request, script).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn script_for(&self, request: &Request) -> Vec<Step> {
+        if is_manager(&request.body) {
+            return vec![Step::Text("scheduling".into()), Step::Finish("stop")];
+        }
+        let scripted = self.state.lock().unwrap().scripts.pop_front();
+        scripted.unwrap_or_else(|| vec![Step::Text("Very well.".into()), Step::Finish("stop")])
+    }
+
+    /// Plays a script; `None` when the connection is over.
+    async fn answer(
+        &self,
+        socket: &mut BufReader<TcpStream>,
+        request: &Request,
+        script: Vec<Step>,
+    ) -> Option<()> {
+        let anthropic = request.path.ends_with("/messages");
+        let head = match script.first() {
+            Some(Step::Head(head)) => format!("{head}\r\n"),
+            _ => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n".to_owned(),
+        };
+        write(
+            socket,
+            format!("{}\r\nTransfer-Encoding: chunked\r\n\r\n", head.trim_end()).as_bytes(),
+        )
+        .await?;
+        for step in script {
+            match step {
+                Step::Head(_) => {}
+                Step::Text(text) => chunk(socket, text_event(anthropic, &text).as_bytes()).await?,
+                Step::Finish(reason) => {
+                    chunk(socket, end_event(anthropic, reason).as_bytes()).await?
+                }
+                Step::Raw(bytes) => chunk(socket, &bytes).await?,
+                Step::Cut => return None,
+                Step::Pause => self.wait(socket).await?,
+            }
+        }
+        write(socket, b"0\r\n\r\n").await
+    }
+
+    /// Waits for `go_on`, and for the client to hang up.
+    async fn wait(&self, socket: &mut BufReader<TcpStream>) -> Option<()> {
+        let mut go = self.go.subscribe();
+        let before = *go.borrow_and_update();
+        let mut byte = [0];
+        tokio::select! {
+            _ = go.wait_for(|count| *count > before) => Some(()),
+            _ = socket.read(&mut byte) => {
+                self.closed.send_modify(|count| *count += 1);
+                None
+            }
+        }
+    }
+}
+
+fn is_manager(body: &Value) -> bool {
+    body.to_string().contains("You are the manager")
+}
+
+/// A piece of text as the vendor frames it.
+pub fn text_event(anthropic: bool, text: &str) -> String {
+    if anthropic {
+        let data = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
+        return format!("event: content_block_delta\ndata: {data}\n\n");
+    }
+    let data = json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
+    format!("data: {data}\n\n")
+}
+
+/// The end of an answer as the vendor frames it.
+pub fn end_event(anthropic: bool, reason: &str) -> String {
+    if anthropic {
+        let reason = if reason == "length" {
+            "max_tokens"
+        } else {
+            "end_turn"
+        };
+        let delta = json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 2}});
+        let stop = json!({"type": "message_stop"});
+        return format!(
+            "event: message_delta\ndata: {delta}\n\nevent: message_stop\ndata: {stop}\n\n"
+        );
+    }
+    let data = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
+    format!("data: {data}\n\ndata: [DONE]\n\n")
+}
+
+async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    socket
+        .read_line(&mut line)
+        .await
+        .ok()
+        .filter(|read| *read > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        socket
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|read| *read > 0)?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => headers.push((name.to_lowercase(), value.to_owned())),
+            None => break,
+        }
+    }
+    let length = headers
+        .iter()
+        .find(|(name, _)| name == "content-length")
+        .map_or("0", |(_, value)| value);
+    let mut body = vec![0; length.parse().unwrap()];
+    socket.read_exact(&mut body).await.ok()?;
+    Some(Request {
+        path,
+        headers,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    })
+}
+
+async fn chunk(socket: &mut BufReader<TcpStream>, bytes: &[u8]) -> Option<()> {
+    write(
+        socket,
+        &[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat(),
+    )
+    .await
+}
+
+async fn write(socket: &mut BufReader<TcpStream>, bytes: &[u8]) -> Option<()> {
+    socket.write_all(bytes).await.ok()
+}

@@ -1,0 +1,85 @@
+//! The binary as a process of its own, for what only a process can suffer.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+};
+
+/// A running `frontdesk serve`. Killed with its test.
+pub struct Process {
+    child: Child,
+    pub url: String,
+}
+
+impl Process {
+    /// Starts the binary with these variables and no others, on a free port.
+    pub fn start(env: &[(&str, &str)]) -> Self {
+        let directory = std::env::temp_dir();
+        let mut child = command()
+            .args(["serve", "--port", "0"])
+            .current_dir(directory)
+            .envs(env.iter().copied())
+            .env("FRONTDESK_LOG", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = lines.find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).ok()?;
+            line["address"].as_str().map(str::to_owned)
+        });
+        // Goes on reading, so that the process never waits for a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            url: url.expect("the server says where it listens"),
+        }
+    }
+
+    /// As the kernel or a platform would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name and waits for the end; the exit code.
+    pub fn stop(mut self, signal: &str) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Runs a command to its end: exit code, and all that it printed.
+    pub fn run(arguments: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let done = command()
+            .args(arguments)
+            .current_dir(directory.path())
+            .envs(env.iter().copied())
+            .output()
+            .unwrap();
+        let mut text = String::new();
+        done.stdout
+            .as_slice()
+            .chain(done.stderr.as_slice())
+            .read_to_string(&mut text)
+            .unwrap();
+        (done.status.code(), text)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frontdesk"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
