@@ -6,6 +6,7 @@
 
 mod agents;
 mod check;
+mod environment;
 mod load;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
@@ -13,7 +14,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 use serde::Deserialize;
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings};
-pub use load::{Loaded, Problem, Sources, defaults_document, environment_names};
+pub use environment::environment_names;
+pub use load::{Loaded, Problem, Sources, defaults_document};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]

@@ -6,6 +6,8 @@
 
 mod anthropic;
 mod call;
+#[cfg(test)]
+mod conformance;
 mod events;
 mod openai;
 mod retry;

@@ -57,6 +57,8 @@ use on_db;
     reason = "one source, compiled once per database"
 )]
 mod postgres {
+    #[path = "../queries/begin.rs"]
+    pub mod begin;
     pub mod dialect;
     #[path = "../queries/messages.rs"]
     pub mod messages;
@@ -75,6 +77,8 @@ mod postgres {
     reason = "one source, compiled once per database"
 )]
 mod sqlite {
+    #[path = "../queries/begin.rs"]
+    pub mod begin;
     pub mod dialect;
     #[path = "../queries/messages.rs"]
     pub mod messages;

@@ -39,7 +39,6 @@ impl FlowAgent {
     /// What to say to a message, and what is known after it.
     fn step(&self, text: &str, mut memory: Memory) -> (String, Memory) {
         let heard = self.hear(text, &mut memory);
-        self.slots.imply(&mut memory);
         let mut said = Vec::new();
         if !memory.greeted {
             said.push(self.flow.greeting.clone());
@@ -77,6 +76,9 @@ impl FlowAgent {
         let volunteered = self.slots.volunteered(text, memory);
         let gave_something = !volunteered.is_empty();
         memory.slots.extend(volunteered);
+        if gave_something {
+            self.slots.imply(memory);
+        }
         let asked = memory
             .asked
             .as_deref()

@@ -70,16 +70,14 @@ impl Slots {
             .collect()
     }
 
-    /// Fills what follows from the rest: the visitor who tells their name has said yes to
-    /// being asked.
+    /// Fills what follows from a visitor's giving something unasked: who tells their name has
+    /// said yes to being asked.
     pub(super) fn imply(&self, memory: &mut Memory) {
-        if !memory.slots.is_empty() {
-            for slot in self.slots.iter().filter(|slot| slot.settings.implied) {
-                memory
-                    .slots
-                    .entry(slot.settings.name.clone())
-                    .or_insert_with(|| "yes".to_owned());
-            }
+        for slot in self.slots.iter().filter(|slot| slot.settings.implied) {
+            memory
+                .slots
+                .entry(slot.settings.name.clone())
+                .or_insert_with(|| "yes".to_owned());
         }
     }
 

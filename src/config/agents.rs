@@ -56,7 +56,7 @@ pub struct SlotSettings {
     /// What is asked again after a "no".
     #[serde(default)]
     pub refused_clears: Vec<String>,
-    /// True when the visitor gave any other slot.
+    /// True when the visitor gives another slot unasked.
     #[serde(default)]
     pub implied: bool,
 }

@@ -81,6 +81,15 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
             "must begin with postgres:// or sqlite:",
         ));
     }
+    let needs_tls = ["sslmode=require", "sslmode=verify"]
+        .iter()
+        .any(|mode| url.contains(mode));
+    if needs_tls && !cfg!(feature = "postgres-tls") {
+        problems.push(Problem::new(
+            "DATABASE_URL",
+            "asks for TLS, which this build has not: build with --features postgres-tls",
+        ));
+    }
     for (at, url) in [
         ("OPENAI_BASE_URL", &settings.llm.openai.base_url),
         ("ANTHROPIC_BASE_URL", &settings.llm.anthropic.base_url),

@@ -6,53 +6,13 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{Settings, check};
+use super::{Settings, check, environment};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
-/// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 20] = [
-    ("HOST", "server.host"),
-    ("PORT", "server.port"),
-    ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
-    ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
-    ("FRONTDESK_SECRET", "server.secret"),
-    ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),
-    ("DATABASE_URL", "database.url"),
-    ("SESSION_TTL", "session.ttl_seconds"),
-    ("FRONTDESK_LEASE_SECONDS", "turn.lease_seconds"),
-    ("FRONTDESK_MODEL", "llm.model"),
-    ("OPENAI_API_KEY", "llm.openai.api_key"),
-    ("OPENAI_BASE_URL", "llm.openai.base_url"),
-    ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
-    ("ANTHROPIC_BASE_URL", "llm.anthropic.base_url"),
-    ("FRONTDESK_LOG", "log.format"),
-    ("RUST_LOG", "log.filter"),
-    ("DEBUG", "log.debug"),
-    ("FRONTDESK_OFFLINE_DELAY", "offline.word_delay_milliseconds"),
-    ("FRONTDESK_DEFAULT_AGENT", "routing.default_agent"),
-    ("FRONTDESK_POOL_SIZE", "database.pool_size"),
-];
-
-/// Settings that may come from a file named by the variable with `_FILE` at its end.
-const SECRETS: [&str; 4] = [
-    "server.secret",
-    "database.url",
-    "llm.openai.api_key",
-    "llm.anthropic.api_key",
-];
-
 /// Tables whose keys are names that the operator chose.
 const FREE_TABLES: [&str; 2] = ["agents", "llm.models"];
-
-/// Platforms on which a database of the instance's own would be a mistake.
-const PLATFORMS: [(&str, &str); 4] = [
-    ("K_SERVICE", "Cloud Run"),
-    ("AWS_LAMBDA_FUNCTION_NAME", "Lambda"),
-    ("FLY_APP_NAME", "Fly"),
-    ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
-];
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -134,11 +94,6 @@ pub fn defaults_document() -> String {
     format!("{DEFAULTS}\n{AGENTS}")
 }
 
-/// The short environment names and the settings that they set, for `--help`.
-pub fn environment_names() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SHORT_NAMES.into_iter()
-}
-
 /// The table so far, and what was found wrong on the way.
 struct Layers {
     table: Table,
@@ -185,17 +140,17 @@ impl Layers {
 
     fn environment(&mut self, env: &BTreeMap<String, String>) {
         for (name, value) in env {
-            if injected_by_kubernetes(name, value) || name == "FRONTDESK_CONFIG" {
+            if environment::injected_by_kubernetes(name, value) || name == "FRONTDESK_CONFIG" {
                 continue;
             }
             let (base, from_file) = match name.strip_suffix("_FILE") {
                 Some(base) => (base, true),
                 None => (name.as_str(), false),
             };
-            let Some(path) = path_of(base) else {
+            let Some(path) = environment::path_of(base) else {
                 continue;
             };
-            if !self.knows(&path) || (from_file && !SECRETS.contains(&path.as_str())) {
+            if !self.knows(&path) || (from_file && !environment::SECRETS.contains(&path.as_str())) {
                 self.warn_unknown(name);
             } else if from_file {
                 match std::fs::read_to_string(value) {
@@ -216,8 +171,13 @@ impl Layers {
     }
 
     fn warn_unknown(&mut self, name: &str) {
-        let known = SHORT_NAMES.iter().map(|(short, _)| *short);
-        let hint = suggestion(name, known);
+        let short = environment::environment_names();
+        let mut known: Vec<String> = short.map(|(name, _)| name.to_owned()).collect();
+        if name.contains("__") {
+            known = Vec::new();
+            environment::long_names(&self.table, "FRONTDESK", &mut known);
+        }
+        let hint = suggestion(name, known.iter().map(String::as_str));
         self.warnings.push(format!("{name} sets nothing{hint}"));
     }
 
@@ -257,20 +217,16 @@ impl Layers {
     }
 
     fn finish(mut self, env: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
-        let default_url = toml::from_str::<Table>(DEFAULTS)
-            .ok()
-            .and_then(|t| lookup(&t, "database.url").cloned());
-        if lookup(&self.table, "database.url") == default_url.as_ref()
-            && let Some((_, platform)) = PLATFORMS
-                .iter()
-                .find(|(variable, _)| env.contains_key(*variable))
+        let defaults: Table = toml::from_str(&defaults_document()).unwrap_or_default();
+        if lookup(&self.table, "database.url") == lookup(&defaults, "database.url")
+            && let Some(platform) = environment::platform(env)
         {
             self.problems.push(Problem::new(
                 "DATABASE_URL",
                 format!("is not set, and on {platform} each instance would have a database of its own: set it to postgres://…"),
             ));
         }
-        let settings = sections(&self.table, &mut self.problems);
+        let settings = sections(&self.table, &defaults, &mut self.problems);
         if let Some(settings) = &settings {
             check::check(settings, &mut self.problems);
         }
@@ -284,63 +240,53 @@ impl Layers {
     }
 }
 
-/// Every section read by itself, so that a fault in one does not hide a fault in another.
-fn sections(table: &Table, problems: &mut Vec<Problem>) -> Option<Settings> {
+/// Every section read by itself. One that is wrong is a problem and is replaced by its
+/// default, so that a fault in one does not hide a fault in another.
+fn sections(table: &Table, defaults: &Table, problems: &mut Vec<Problem>) -> Option<Settings> {
+    fn read<T: for<'de> Deserialize<'de>>(table: &Table, name: &str) -> Result<T, toml::de::Error> {
+        T::deserialize(
+            table
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| Value::Table(Table::new())),
+        )
+    }
     fn section<T: for<'de> Deserialize<'de>>(
         table: &Table,
+        defaults: &Table,
         name: &str,
         problems: &mut Vec<Problem>,
     ) -> Option<T> {
-        let value = lookup(table, name)
-            .cloned()
-            .unwrap_or_else(|| Value::Table(Table::new()));
-        let read = T::deserialize(value);
-        read.map_err(|error| problems.push(Problem::new(name, error.message().to_owned())))
-            .ok()
+        let read_default = |error: toml::de::Error| {
+            problems.push(Problem::new(name, error.message().to_owned()));
+            read(defaults, name).ok()
+        };
+        read(table, name).map(Some).unwrap_or_else(read_default)
     }
     let mut agents = BTreeMap::new();
-    for path in table
+    for (path, agent) in table
         .get("agents")
         .and_then(Value::as_table)
         .into_iter()
-        .flat_map(Table::keys)
+        .flatten()
     {
-        let value = table.get("agents").and_then(|all| all.get(path)).cloned();
-        let read = value.map(super::AgentSettings::deserialize);
-        match read {
-            Some(Ok(agent)) => drop(agents.insert(path.clone(), agent)),
-            Some(Err(error)) => problems.push(Problem::new(
+        match super::AgentSettings::deserialize(agent.clone()) {
+            Ok(agent) => drop(agents.insert(path.clone(), agent)),
+            Err(error) => problems.push(Problem::new(
                 format!("agents.{path}"),
                 error.message().to_owned(),
             )),
-            None => {}
         }
     }
-    let (server, database) = (
-        section(table, "server", problems),
-        section(table, "database", problems),
-    );
-    let (session, turn) = (
-        section(table, "session", problems),
-        section(table, "turn", problems),
-    );
-    let (llm, offline) = (
-        section(table, "llm", problems),
-        section(table, "offline", problems),
-    );
-    let (routing, log) = (
-        section(table, "routing", problems),
-        section(table, "log", problems),
-    );
     Some(Settings {
-        server: server?,
-        database: database?,
-        session: session?,
-        turn: turn?,
-        llm: llm?,
-        offline: offline?,
-        routing: routing?,
-        log: log?,
+        server: section(table, defaults, "server", problems)?,
+        database: section(table, defaults, "database", problems)?,
+        session: section(table, defaults, "session", problems)?,
+        turn: section(table, defaults, "turn", problems)?,
+        llm: section(table, defaults, "llm", problems)?,
+        offline: section(table, defaults, "offline", problems)?,
+        routing: section(table, defaults, "routing", problems)?,
+        log: section(table, defaults, "log", problems)?,
         agents,
     })
 }
@@ -375,24 +321,6 @@ fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<Problem
             )),
         }
     }
-}
-
-/// The setting that a variable sets, if it is one of ours.
-fn path_of(variable: &str) -> Option<String> {
-    let short = SHORT_NAMES.iter().find(|(name, _)| *name == variable);
-    short.map(|(_, path)| (*path).to_owned()).or_else(|| {
-        let long = variable.strip_prefix("FRONTDESK_")?;
-        Some(long.to_lowercase().replace("__", "."))
-    })
-}
-
-/// Kubernetes gives every pod variables about the service called frontdesk.
-fn injected_by_kubernetes(name: &str, value: &str) -> bool {
-    name.strip_prefix("FRONTDESK_").is_some_and(|rest| {
-        rest.starts_with("SERVICE_")
-            || rest.starts_with("PORT_")
-            || (rest == "PORT" && value.contains("://"))
-    })
 }
 
 fn lookup<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {

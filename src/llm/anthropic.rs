@@ -110,7 +110,7 @@ fn message(message: &PromptMessage) -> Value {
     json!({"role": role, "content": images.chain(text).collect::<Vec<_>>()})
 }
 
-fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
+pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     let event: Event = read(data)?;
     if let Some(error) = event.error {
         return Err(LlmError::new(Failure::Reported, error));

@@ -108,7 +108,7 @@ fn message(message: &PromptMessage) -> Value {
 }
 
 /// The answer ends with its finish reason or, where there is none, with `[DONE]`.
-fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
+pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     if data.trim() == "[DONE]" {
         return Ok(Some(Chunk {
             finish: Some(FinishReason::Stop),

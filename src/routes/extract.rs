@@ -45,6 +45,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                     return Err(Error::new(Code::PayloadTooLarge).detail(detail));
                 }
             };
+            // serde would take an array for a struct, too.
+            if bytes.trim_ascii_start().first() != Some(&b'{') {
+                return Err(Error::new(Code::InvalidBody).detail("The body must be a JSON object."));
+            }
             let parsed = text::parse_json(&bytes);
             parsed
                 .map(Self)

@@ -200,7 +200,7 @@ impl Store {
     pub async fn begin_turns(&self, turns: Vec<BeginTurn>) -> Vec<Result<Begin, StoreError>> {
         let mut done = Vec::with_capacity(turns.len());
         for turn in turns {
-            done.push(on_db!(self, write, |conn, db| db::turns::begin(
+            done.push(on_db!(self, write, |conn, db| db::begin::begin(
                 conn, &turn
             )));
         }

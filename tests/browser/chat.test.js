@@ -84,7 +84,7 @@ test("a visitor books an appointment, word by word", async () => {
   assert.ok(await page.getByRole("button", { name: "Stop" }).isVisible(), "the answer is still on its way");
   await page.getByRole("button", { name: "Send" }).waitFor();
   await say(page, "My name is John Doe and I need help with hair transplant");
-  await answer.filter({ hasText: "Thank you, John" }).waitFor();
+  await answer.filter({ hasText: "How can we reach you, John?" }).waitFor();
   await page.context().close();
 });
 

@@ -3,10 +3,25 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test is a client, and sets up its own surroundings"
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, is a client, and sets up its own surroundings"
 )]
 
 #[macro_use]
 mod support;
 
+mod agents;
 mod chat;
+mod config;
+mod devices;
+mod errors;
+mod llm;
+mod messages;
+mod process;
+mod readme;
+mod sessions;
+mod store;
+mod turns;

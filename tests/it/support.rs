@@ -7,8 +7,8 @@ mod process;
 mod stream;
 
 pub use app::{Said, TestApp};
-pub use database::Db;
-pub use llm::{FakeLlm, Request};
+pub use database::{Database, Db};
+pub use llm::{FakeLlm, Step, text_event};
 pub use process::Process;
 pub use stream::{Event, Stream};
 
@@ -27,6 +27,13 @@ macro_rules! both {
             }
         }
     )*};
+}
+
+/// A client that talks to loopback alone.
+pub fn client() -> reqwest::Client {
+    // Already installed, by another test.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 /// A text in which every id and time is replaced by a name, for snapshots: the same id gets

@@ -11,7 +11,7 @@ use frontdesk::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Db, FakeLlm, Stream, database::Database, tidy};
+use super::{Db, FakeLlm, Stream, client, database::Database, tidy};
 
 /// A server with a database, a clock and a model's server of its own.
 pub struct TestApp {
@@ -68,7 +68,7 @@ impl TestApp {
             app,
             llm,
             database,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: client(),
             clock,
             server: Some(server),
         }
@@ -171,6 +171,11 @@ impl TestApp {
         messages
             .map(|message| format!("{}: {}", text(&message["role"]), text(&message["content"])))
             .collect()
+    }
+
+    /// How many rows a table has; a condition may follow its name.
+    pub async fn count(&self, table: &str) -> i64 {
+        self.database.count(table.to_owned()).await
     }
 
     /// Stops the server as a signal would.

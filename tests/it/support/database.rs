@@ -3,7 +3,10 @@
 use std::{process::Command, sync::Arc};
 
 use diesel::{
-    Connection, PgConnection, RunQueryDsl, connection::SimpleConnection, sql_query, sql_types::Bool,
+    Connection, PgConnection, RunQueryDsl, SqliteConnection,
+    connection::SimpleConnection,
+    sql_query,
+    sql_types::{BigInt, Text},
 };
 use frontdesk::{
     clock::SystemClock,
@@ -70,9 +73,117 @@ impl Database {
         execute(self.url.clone(), sql.into()).await;
     }
 
+    /// How many rows a table has; a condition may follow its name.
+    pub async fn count(&self, table: String) -> i64 {
+        let (url, sql) = (
+            self.url.clone(),
+            format!("select count(*) as value from {table}"),
+        );
+        let counted = tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                sql_query(sql).get_result::<Number>(&mut SqliteConnection::establish(path).unwrap())
+            }
+            None => {
+                sql_query(sql).get_result::<Number>(&mut PgConnection::establish(&url).unwrap())
+            }
+        });
+        counted.await.unwrap().unwrap().value
+    }
+
+    /// The columns of a table, with their types, by name.
+    pub async fn columns(&self, table: &str) -> Vec<(String, String)> {
+        #[derive(diesel::QueryableByName)]
+        struct Column {
+            #[diesel(sql_type = Text)]
+            name: String,
+            #[diesel(sql_type = Text)]
+            kind: String,
+        }
+        let (url, table) = (self.url.clone(), table.to_owned());
+        let columns = tokio::task::spawn_blocking(move || {
+            match url.strip_prefix("sqlite:") {
+            Some(path) => sql_query(format!(
+                "select name, lower(type) || iif(\"notnull\" or pk, '', ' null') as kind from pragma_table_info('{table}') order by 1"
+            ))
+            .load::<Column>(&mut SqliteConnection::establish(path).unwrap()),
+            None => sql_query(format!(
+                "select column_name::text as name, data_type || case is_nullable when 'YES' then ' null' else '' end as kind
+                 from information_schema.columns where table_name = '{table}' order by 1"
+            ))
+            .load::<Column>(&mut PgConnection::establish(&url).unwrap()),
+        }
+        });
+        columns
+            .await
+            .unwrap()
+            .unwrap()
+            .into_iter()
+            .map(|column| (column.name, column.kind))
+            .collect()
+    }
+
+    /// Begins to count the statements of this PostgreSQL database, but for those that only
+    /// begin, end or watch.
+    pub async fn count_statements(&self) {
+        let reset = "create extension if not exists pg_stat_statements; \
+            select pg_stat_statements_reset(0, (select oid from pg_database where datname = current_database()), 0)";
+        self.execute(reset).await;
+    }
+
+    /// The statements since then.
+    pub async fn statements(&self) -> Vec<String> {
+        #[derive(diesel::QueryableByName)]
+        struct Statement {
+            #[diesel(sql_type = Text)]
+            query: String,
+        }
+        let sql = r"select query from pg_stat_statements, generate_series(1, calls)
+            where dbid = (select oid from pg_database where datname = current_database())
+            and query !~* '^(begin|commit|rollback|set |select 1$|select pg_stat_statements|create extension)'";
+        let url = self.url.clone();
+        let seen = tokio::task::spawn_blocking(move || {
+            sql_query(sql).load::<Statement>(&mut PgConnection::establish(&url).unwrap())
+        });
+        seen.await
+            .unwrap()
+            .unwrap()
+            .into_iter()
+            .map(|statement| statement.query)
+            .collect()
+    }
+
+    /// A PostgreSQL that does not answer.
+    pub fn nowhere() -> Self {
+        Self {
+            url: "postgres://frontdesk@127.0.0.1:9/nowhere".into(),
+            _directory: None,
+            name: None,
+        }
+    }
+
+    /// An empty PostgreSQL database that does not exist before the future is awaited.
+    pub async fn later() -> (Self, impl Future<Output = ()>) {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let create = admin(format!("create database {name}"));
+        (
+            Self {
+                url: url_of(&name),
+                _directory: None,
+                name: Some(name),
+            },
+            create,
+        )
+    }
+
     pub fn settings(&self) -> config::Database {
         settings(&self.url)
     }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
 }
 
 impl Drop for Database {
@@ -91,7 +202,7 @@ impl Drop for Database {
 /// Runs SQL in a database of either kind.
 async fn execute(url: String, sql: String) {
     tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
-        Some(path) => diesel::SqliteConnection::establish(path)
+        Some(path) => SqliteConnection::establish(path)
             .unwrap()
             .batch_execute(&sql)
             .unwrap(),
@@ -148,26 +259,16 @@ async fn template() -> &'static str {
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
             );
             admin(terminate).await;
-            while busy(name.clone()).await {}
+            let connected = format!("pg_stat_activity where datname = '{name}'");
+            let admin = Database {
+                url: cluster().to_owned(),
+                _directory: None,
+                name: None,
+            };
+            while admin.count(connected.clone()).await > 0 {}
             name
         })
         .await
-}
-
-async fn busy(name: String) -> bool {
-    #[derive(diesel::QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Bool)]
-        busy: bool,
-    }
-    let sql =
-        format!("select exists (select from pg_stat_activity where datname = '{name}') as busy");
-    tokio::task::spawn_blocking(move || {
-        let mut conn = PgConnection::establish(cluster()).unwrap();
-        sql_query(sql).get_result::<Row>(&mut conn).unwrap().busy
-    })
-    .await
-    .unwrap()
 }
 
 fn settings(url: &str) -> config::Database {

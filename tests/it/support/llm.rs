@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 
@@ -20,13 +20,16 @@ use tokio::{
 pub struct FakeLlm {
     pub url: String,
     state: Arc<Mutex<State>>,
-    go: watch::Sender<u32>,
+    /// One permit lets one pause go on.
+    go: Arc<Semaphore>,
     closed: watch::Sender<u32>,
 }
 
 #[derive(Default)]
 struct State {
     scripts: VecDeque<Vec<Step>>,
+    manager_fails: bool,
+    connections: usize,
     journal: Vec<Request>,
 }
 
@@ -89,6 +92,8 @@ pub enum Step {
     Raw(Vec<u8>),
     /// Waits for `go_on`.
     Pause,
+    /// These bytes again and again, every 100 ms, until the client hangs up.
+    Drip(Vec<u8>),
     /// Closes the connection without an end.
     Cut,
     /// Another head than that of an event stream: status line, headers.
@@ -102,7 +107,7 @@ impl FakeLlm {
         let llm = Self {
             url,
             state: Arc::default(),
-            go: watch::Sender::new(0),
+            go: Arc::new(Semaphore::new(0)),
             closed: watch::Sender::new(0),
         };
         let server = llm.clone();
@@ -158,9 +163,24 @@ impl FakeLlm {
         self
     }
 
-    /// Lets every answer that waits go on.
+    /// The manager's questions are refused from now on.
+    pub fn manager_fails(&self) {
+        self.state.lock().unwrap().manager_fails = true;
+    }
+
+    /// Drops the scripts that were not played.
+    pub fn forget_scripts(&self) {
+        self.state.lock().unwrap().scripts.clear();
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+
+    /// Lets one answer that waits go on, or the next one that will.
     pub fn go_on(&self) {
-        self.go.send_modify(|count| *count += 1);
+        self.go.add_permits(1);
     }
 
     /// Waits until a client has closed a connection whose answer was waiting.
@@ -189,6 +209,7 @@ impl FakeLlm {
 
     async fn serve(&self, socket: TcpStream) {
         socket.set_nodelay(true).unwrap();
+        self.state.lock().unwrap().connections += 1;
         let mut socket = BufReader::new(socket);
         while let Some(request) = read_request(&mut socket).await {
             let script = self.script_for(&request);
@@ -201,6 +222,9 @@ impl FakeLlm {
 
     fn script_for(&self, request: &Request) -> Vec<Step> {
         if is_manager(&request.body) {
+            if self.state.lock().unwrap().manager_fails {
+                return vec![Step::Head("HTTP/1.1 403 Forbidden\r\n".into())];
+            }
             return vec![Step::Text("scheduling".into()), Step::Finish("stop")];
         }
         let scripted = self.state.lock().unwrap().scripts.pop_front();
@@ -233,6 +257,12 @@ impl FakeLlm {
                 }
                 Step::Raw(bytes) => chunk(socket, &bytes).await?,
                 Step::Cut => return None,
+                Step::Drip(bytes) => {
+                    for _ in 0..100 {
+                        chunk(socket, &bytes).await?;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
                 Step::Pause => self.wait(socket).await?,
             }
         }
@@ -241,11 +271,9 @@ impl FakeLlm {
 
     /// Waits for `go_on`, and for the client to hang up.
     async fn wait(&self, socket: &mut BufReader<TcpStream>) -> Option<()> {
-        let mut go = self.go.subscribe();
-        let before = *go.borrow_and_update();
         let mut byte = [0];
         tokio::select! {
-            _ = go.wait_for(|count| *count > before) => Some(()),
+            permit = self.go.acquire() => permit.ok().map(|permit| permit.forget()),
             _ = socket.read(&mut byte) => {
                 self.closed.send_modify(|count| *count += 1);
                 None

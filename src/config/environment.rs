@@ -1,0 +1,88 @@
+//! The names that settings have in the environment.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+/// The settings' short environment names.
+const SHORT_NAMES: [(&str, &str); 20] = [
+    ("HOST", "server.host"),
+    ("PORT", "server.port"),
+    ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
+    ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
+    ("FRONTDESK_SECRET", "server.secret"),
+    ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),
+    ("DATABASE_URL", "database.url"),
+    ("SESSION_TTL", "session.ttl_seconds"),
+    ("FRONTDESK_LEASE_SECONDS", "turn.lease_seconds"),
+    ("FRONTDESK_MODEL", "llm.model"),
+    ("OPENAI_API_KEY", "llm.openai.api_key"),
+    ("OPENAI_BASE_URL", "llm.openai.base_url"),
+    ("ANTHROPIC_API_KEY", "llm.anthropic.api_key"),
+    ("ANTHROPIC_BASE_URL", "llm.anthropic.base_url"),
+    ("FRONTDESK_LOG", "log.format"),
+    ("RUST_LOG", "log.filter"),
+    ("DEBUG", "log.debug"),
+    ("FRONTDESK_OFFLINE_DELAY", "offline.word_delay_milliseconds"),
+    ("FRONTDESK_DEFAULT_AGENT", "routing.default_agent"),
+    ("FRONTDESK_POOL_SIZE", "database.pool_size"),
+];
+
+/// Settings that may come from a file named by the variable with `_FILE` at its end.
+pub(super) const SECRETS: [&str; 4] = [
+    "server.secret",
+    "database.url",
+    "llm.openai.api_key",
+    "llm.anthropic.api_key",
+];
+
+/// Platforms on which a database of the instance's own would be a mistake.
+const PLATFORMS: [(&str, &str); 4] = [
+    ("K_SERVICE", "Cloud Run"),
+    ("AWS_LAMBDA_FUNCTION_NAME", "Lambda"),
+    ("FLY_APP_NAME", "Fly"),
+    ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
+];
+
+/// The short environment names and the settings that they set, for `--help`.
+pub fn environment_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHORT_NAMES.into_iter()
+}
+
+/// The setting that a variable sets, if it is one of ours.
+pub(super) fn path_of(variable: &str) -> Option<String> {
+    let short = SHORT_NAMES.iter().find(|(name, _)| *name == variable);
+    short.map(|(_, path)| (*path).to_owned()).or_else(|| {
+        let long = variable.strip_prefix("FRONTDESK_")?;
+        Some(long.to_lowercase().replace("__", "."))
+    })
+}
+
+/// The environment names of all settings below a table.
+pub(super) fn long_names(table: &Table, prefix: &str, names: &mut Vec<String>) {
+    let gap = if prefix == "FRONTDESK" { "_" } else { "__" };
+    for (key, value) in table {
+        let name = format!("{prefix}{gap}{}", key.to_uppercase());
+        match value {
+            Value::Table(table) => long_names(table, &name, names),
+            _ => names.push(name),
+        }
+    }
+}
+
+/// Kubernetes gives every pod variables about the service called frontdesk.
+pub(super) fn injected_by_kubernetes(name: &str, value: &str) -> bool {
+    name.strip_prefix("FRONTDESK_").is_some_and(|rest| {
+        rest.starts_with("SERVICE_")
+            || rest.starts_with("PORT_")
+            || (rest == "PORT" && value.contains("://"))
+    })
+}
+
+/// The platform that this environment is of, if it is one that runs many instances.
+pub(super) fn platform(env: &BTreeMap<String, String>) -> Option<&'static str> {
+    let here = PLATFORMS
+        .iter()
+        .find(|(variable, _)| env.contains_key(*variable));
+    here.map(|(_, platform)| *platform)
+}

@@ -1,0 +1,248 @@
+//! Beginning a turn. Compiled once for each database.
+//!
+//! Rows are locked in one order everywhere: session lock, user, conversation, turn.
+
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use serde_json::{Value, json};
+
+use super::{
+    dialect::{Conn, lock_rows, write_tx},
+    messages, sessions,
+    turns::{Abort, close, close_if_abandoned},
+};
+use crate::store::{
+    ConversationId, StoreError, TurnId, UserId,
+    messages::{Direction, MessageType, Role},
+    milliseconds,
+    schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
+    sessions::Mode,
+    turns::{Begin, BeginTurn, Idempotency, Started, TurnRow},
+    types::Json,
+};
+
+/// For how long an idempotency key is kept.
+const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
+    match write_tx(conn, |conn| begin_within(conn, turn)) {
+        Ok(started) => Ok(Begin::Started(Box::new(started))),
+        Err(Abort::With(outcome)) => Ok(outcome),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begin>> {
+    let lock = sessions::set(conn, &turn.lock)?;
+    // Under the lock of the device's row: a request with the same key has committed, or waits.
+    if let Some(idempotency) = &turn.idempotency {
+        check_key(conn, turn, idempotency)?;
+    }
+    let (held, user_name) = if lock.conversation_id == turn.lock.new_conversation {
+        open_conversation(conn, turn)?
+    } else {
+        (
+            continue_conversation(conn, turn, lock.conversation_id)?,
+            None,
+        )
+    };
+    insert_turn(conn, turn, held.id, held.fence)?;
+    insert_message(conn, turn, held.id, held.last_seq)?;
+    let history = messages::window(conn, held.id, held.last_seq, turn.history.into())?;
+    if Instant::now() > turn.deadline {
+        let late = StoreError::Unavailable("the caller no longer waits".to_owned());
+        return Err(Abort::Failed(late));
+    }
+    Ok(Started {
+        turn_id: turn.turn_id,
+        device: turn.lock.device.clone(),
+        conversation_id: held.id,
+        user_id: held.user_id,
+        user_name,
+        fence: held.fence,
+        agent: lock.active_agent,
+        agent_before: held.agent_path,
+        mode: held.mode,
+        state: held.state,
+        history,
+    })
+}
+
+/// A conversation whose lease this turn has taken.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = conversations)]
+struct Held {
+    id: ConversationId,
+    user_id: UserId,
+    fence: i64,
+    last_seq: i64,
+    agent_path: Option<String>,
+    mode: Mode,
+    #[diesel(deserialize_as = Json)]
+    state: Value,
+}
+
+fn check_key(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    idempotency: &Idempotency,
+) -> Result<(), Abort<Begin>> {
+    let keyed = turns::table
+        .filter(turns::device_id.eq(turn.lock.device.as_str()))
+        .filter(turns::idempotency_key.eq(&idempotency.key));
+    let fresh = turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT)));
+    let found: Option<(TurnRow, Option<Vec<u8>>, bool)> = keyed
+        .select((TurnRow::as_select(), turns::request_hash, fresh))
+        .first(conn)
+        .optional()?;
+    match found {
+        None => Ok(()),
+        Some((row, _, false)) => {
+            let old = turns::table.filter(turns::id.eq(row.id));
+            diesel::update(old)
+                .set(turns::idempotency_key.eq(None::<String>))
+                .execute(conn)?;
+            Ok(())
+        }
+        Some((_, hash, true)) if hash.as_deref() != Some(idempotency.request_hash.as_slice()) => {
+            Err(Abort::With(Begin::KeyReused))
+        }
+        Some((row, ..)) => {
+            let row = close_if_abandoned(conn, row)?;
+            Err(Abort::With(Begin::Repeated(row)))
+        }
+    }
+}
+
+fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Option<String>)> {
+    let (user_id, user_name): (UserId, Option<String>) = diesel::insert_into(users::table)
+        .values((
+            users::id.eq(turn.new_user),
+            users::phone_number.eq(turn.lock.device.handle()),
+            users::created_at.eq(db_now()),
+            users::last_seen_at.eq(db_now()),
+        ))
+        .on_conflict(users::phone_number)
+        .do_update()
+        .set(users::last_seen_at.eq(db_now()))
+        .returning((users::id, users::name))
+        .get_result(conn)?;
+    let held = diesel::insert_into(conversations::table)
+        .values((
+            conversations::id.eq(turn.lock.new_conversation),
+            conversations::user_id.eq(user_id),
+            conversations::user_input.eq(&turn.body),
+            conversations::state.eq(Json(json!({}))),
+            conversations::last_seq.eq(1),
+            conversations::running_turn.eq(turn.turn_id),
+            conversations::owner.eq(turn.owner),
+            conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
+            conversations::fence.eq(1),
+            conversations::created_at.eq(db_now()),
+            conversations::updated_at.eq(db_now()),
+        ))
+        .returning(Held::as_returning())
+        .get_result(conn)?;
+    Ok((held, user_name))
+}
+
+/// Takes the lease of a conversation that is not answering; one whose owner is dead is taken
+/// from it.
+fn continue_conversation(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    conversation: ConversationId,
+) -> Result<Held, Abort<Begin>> {
+    if let Some(held) = take_lease(conn, turn, conversation)? {
+        return Ok(held);
+    }
+    let row = conversations::table.filter(conversations::id.eq(conversation));
+    let running = row.select((
+        conversations::running_turn,
+        conversations::lease_until.gt(db_now().nullable()),
+    ));
+    let (running, alive): (Option<TurnId>, Option<bool>) = lock_rows!(running).first(conn)?;
+    match (running, alive) {
+        (Some(_), Some(true)) => return Err(Abort::With(Begin::Busy)),
+        (Some(abandoned), _) => drop(close(conn, conversation, abandoned)?),
+        (None, _) => {}
+    }
+    take_lease(conn, turn, conversation)?.ok_or(Abort::With(Begin::Busy))
+}
+
+fn take_lease(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    conversation: ConversationId,
+) -> QueryResult<Option<Held>> {
+    let free = conversations::table
+        .filter(conversations::id.eq(conversation))
+        .filter(conversations::running_turn.is_null());
+    diesel::update(free)
+        .set((
+            conversations::running_turn.eq(turn.turn_id),
+            conversations::owner.eq(turn.owner),
+            conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
+            conversations::stop_requested.eq(false),
+            conversations::fence.eq(conversations::fence + 1),
+            conversations::last_seq.eq(conversations::last_seq + 1),
+            conversations::updated_at.eq(db_now()),
+        ))
+        .returning(Held::as_returning())
+        .get_result(conn)
+        .optional()
+}
+
+/// The turn's row. The key was free under the device's lock; where a request without that lock
+/// has taken it all the same, the step is repeated and finds that one.
+fn insert_turn(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    conversation: ConversationId,
+    fence: i64,
+) -> Result<(), Abort<Begin>> {
+    let inserted = diesel::insert_into(turns::table)
+        .values((
+            turns::id.eq(turn.turn_id),
+            turns::conversation_id.eq(conversation),
+            turns::device_id.eq(turn.lock.device.as_str()),
+            turns::attempt.eq(1),
+            turns::fence.eq(fence),
+            turns::idempotency_key.eq(turn.idempotency.as_ref().map(|key| &key.key)),
+            turns::request_hash.eq(turn.idempotency.as_ref().map(|key| &key.request_hash)),
+            turns::started_at.eq(db_now()),
+        ))
+        .on_conflict((turns::device_id, turns::idempotency_key))
+        .do_nothing()
+        .execute(conn)?;
+    if inserted == 0 {
+        let lost = StoreError::Conflict("the idempotency key was taken meanwhile".to_owned());
+        return Err(Abort::Failed(lost));
+    }
+    Ok(())
+}
+
+fn insert_message(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    conversation: ConversationId,
+    seq: i64,
+) -> QueryResult<usize> {
+    diesel::insert_into(message_rows::table)
+        .values((
+            message_rows::id.eq(turn.message_id),
+            message_rows::conversation_id.eq(conversation),
+            message_rows::turn_id.eq(turn.turn_id),
+            message_rows::seq.eq(seq),
+            message_rows::role.eq(Role::User),
+            message_rows::direction.eq(Direction::Incoming),
+            message_rows::message_type.eq(MessageType::UserInput),
+            message_rows::body.eq(&turn.body),
+            message_rows::media_urls.eq(Json(turn.media_urls.clone())),
+            message_rows::audio_urls.eq(Json(turn.audio_urls.clone())),
+            message_rows::metadata.eq(turn.metadata.clone().map(Json)),
+            message_rows::created_at.eq(db_now()),
+        ))
+        .execute(conn)
+}

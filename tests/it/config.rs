@@ -1,0 +1,173 @@
+//! Settings: where they come from, and what is said of wrong ones.
+
+use std::io::Write as _;
+
+use frontdesk::config::{Loaded, Problem, Settings, Sources};
+use insta::assert_snapshot;
+
+fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
+    let mut document = tempfile::NamedTempFile::new().unwrap();
+    document.write_all(file.as_bytes()).unwrap();
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Sources {
+        file: Some(document.path().to_owned()),
+        env: env.collect(),
+        flags: Vec::new(),
+    }
+    .load()
+}
+
+fn settings(file: &str, env: &[(&str, &str)]) -> Settings {
+    load(file, env).unwrap().settings
+}
+
+fn problems(file: &str, env: &[(&str, &str)]) -> String {
+    let problems = load(file, env).map(drop).unwrap_err();
+    problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect()
+}
+
+#[test]
+fn later_sources_override_earlier_ones() {
+    let file = "[server]\nport = 1\n[session]\nttl_seconds = 2\n[turn]\nlease_seconds = 30";
+    let env = [
+        ("SESSION_TTL", "3"),
+        ("FRONTDESK_TURN__HISTORY_TOKENS", "4"),
+        (
+            "FRONTDESK_ALLOWED_ORIGINS",
+            "https://a.test, https://b.test",
+        ),
+    ];
+    let settings = settings(file, &env);
+    assert_eq!((settings.server.port, settings.session.ttl_seconds), (1, 3));
+    assert_eq!(
+        (settings.turn.lease_seconds, settings.turn.history_tokens),
+        (30, 4)
+    );
+    assert_eq!(
+        settings.server.allowed_origins,
+        ["https://a.test", "https://b.test"]
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let file = r#"
+        [server]
+        prot = 8080
+        host = "nowhere"
+        port = "8080"
+        allowed_origins = ["https://example.com/"]
+        [turn]
+        lease_seconds = 1
+        [llm.openai]
+        base_url = "ftp://example.com"
+        [llm.models."openai:x"]
+        temprature = 1.0
+        [routing]
+        default_agent = "nobody"
+        [agents.a]
+        description = "A"
+        prompt = "A"
+        promt = "A"
+        flow = { greeting = "A", done = "A", again = "A" }
+    "#;
+    assert_snapshot!(
+        "problems",
+        problems(
+            file,
+            &[
+                ("SESSION_TTL", "a day"),
+                ("DATABASE_URL", "mysql://root:hunter2@db")
+            ]
+        )
+    );
+    let agents = r#"
+        [routing]
+        default_agent = "a b"
+        [agents."a b"]
+        description = "A"
+        prompt = "A"
+        flow = { greeting = "Hello, {nmae}", done = "A", again = "A" }
+        slots = [
+            { name = "name", kind = "name", ask = "?", retry = "?", volunteered = ["(", "a"] },
+            { name = "name", kind = "text", ask = "?", retry = "?", refused = "?", refused_clears = ["what"] },
+        ]
+    "#;
+    assert_snapshot!("agents_problems", problems(agents, &[]));
+    assert_snapshot!(
+        "no_toml",
+        problems("[server", &[]).split_once(": ").unwrap().1
+    );
+}
+
+#[test]
+fn unknown_variables_are_warnings_and_those_of_kubernetes_are_not() {
+    let env = [
+        ("FRONTDESK_MODLE", "x"),
+        ("FRONTDESK_LLM__RETRYS", "1"),
+        ("FRONTDESK_PORT", "tcp://10.0.0.1:80"),
+        ("FRONTDESK_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("FRONTDESK_SERVICE_HOST", "10.0.0.1"),
+        ("PATH", "/bin"),
+    ];
+    assert_snapshot!("warnings", load("", &env).unwrap().warnings.join("\n"));
+}
+
+#[test]
+fn secrets_come_from_files_too_and_are_never_shown() {
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    writeln!(key, "sk-hunter2").unwrap();
+    let path = key.path().to_str().unwrap();
+    let loaded = settings(
+        "",
+        &[
+            ("OPENAI_API_KEY_FILE", path),
+            ("DATABASE_URL", "postgres://a:hunter2@db/a"),
+        ],
+    );
+    assert_eq!(loaded.llm.openai.api_key.reveal(), "sk-hunter2");
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    assert!(problems("", &[("FRONTDESK_SECRET_FILE", "/nowhere")]).contains("cannot be read"));
+}
+
+#[test]
+fn a_file_that_has_agents_replaces_those_that_are_shipped() {
+    let file = r#"
+        [routing]
+        default_agent = "a"
+        [agents.a]
+        description = "A"
+        prompt = "A"
+        flow = { greeting = "A", done = "A", again = "A" }
+    "#;
+    assert_eq!(settings(file, &[]).agents.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(
+        settings("", &[]).agents.keys().collect::<Vec<_>>(),
+        ["scheduling", "support"]
+    );
+}
+
+#[test]
+fn a_platform_of_many_instances_needs_a_shared_database() {
+    for (variable, platform) in [
+        ("K_SERVICE", "Cloud Run"),
+        ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
+    ] {
+        assert!(problems("", &[(variable, "x")]).contains(platform));
+        assert!(load("", &[(variable, "x"), ("DATABASE_URL", "postgres://db/a")]).is_ok());
+    }
+}
+
+#[test]
+fn tls_that_was_not_built_in_is_said_at_the_start() {
+    let required = [("DATABASE_URL", "postgres://db/a?sslmode=require")];
+    assert_eq!(load("", &required).is_ok(), cfg!(feature = "postgres-tls"));
+    if !cfg!(feature = "postgres-tls") {
+        assert!(problems("", &required).contains("--features postgres-tls"));
+    }
+}
