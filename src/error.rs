@@ -29,6 +29,8 @@ pub enum Code {
     UnknownAgent,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The body took too long to arrive.
+    RequestTimeout,
     /// The conversation is answering another message.
     TurnInProgress,
     /// The frames of this turn are no longer kept; the history has the text.
@@ -62,7 +64,7 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidDeviceId,
@@ -70,6 +72,7 @@ impl Code {
         Self::NotFound,
         Self::UnknownAgent,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::TurnInProgress,
         Self::Gone,
         Self::PayloadTooLarge,
@@ -93,6 +96,7 @@ impl Code {
             Self::NotFound => (404, "Not found", None),
             Self::UnknownAgent => (404, "No agent has this path", None),
             Self::MethodNotAllowed => (405, "Method not allowed", None),
+            Self::RequestTimeout => (408, "The request took too long", None),
             Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
             Self::Gone => (410, "No longer kept", None),
             Self::PayloadTooLarge => (413, "The body is too large", None),

@@ -7,14 +7,20 @@ use std::{
 };
 
 use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, web};
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     app::{App, StartError},
     routes,
     store::StoreError,
+    turn,
 };
 
+/// How long connections have for what they are still sending.
+const CLOSING: Duration = Duration::from_secs(1);
 /// How long after a failed migration the next one is tried, while the database is away.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -66,15 +72,23 @@ impl Server {
         })
     }
 
-    /// Refuses new turns, lets the running ones finish, and stops.
+    /// Refuses new turns, lets the running ones finish, and stops, all within the time that the
+    /// settings give.
     pub async fn stop(self) {
-        let patience = Duration::from_secs(self.app.settings.server.shutdown_seconds);
-        self.app
-            .engine
-            .drain(patience.saturating_sub(Duration::from_secs(1)))
-            .await;
-        self.handle.stop(true).await;
-        drop(self.serving.await);
+        let all = Duration::from_secs(self.app.settings.server.shutdown_seconds);
+        let deadline = Instant::now() + all;
+        let turns = deadline
+            .checked_sub(turn::END_PATIENCE + CLOSING)
+            .unwrap_or_else(Instant::now);
+        self.app.engine.drain(turns).await;
+        drop(
+            timeout_at(
+                deadline.max(Instant::now() + CLOSING),
+                self.handle.stop(true),
+            )
+            .await,
+        );
+        self.serving.abort();
     }
 }
 

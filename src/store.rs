@@ -18,9 +18,9 @@ mod settings;
 pub mod turns;
 mod types;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use diesel::{PgConnection, SqliteConnection};
+use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
 pub use types::{ConversationId, DeviceId, InstanceId, MessageId, TurnId, UserId};
@@ -28,24 +28,18 @@ pub use types::{ConversationId, DeviceId, InstanceId, MessageId, TurnId, UserId}
 use crate::{clock::Clock, config};
 use lane::Lane;
 
-/// Runs a block for the database that there is: `$conn` is its connection, `$db` the module
-/// with its queries.
+/// Runs a block in a lane of the database that there is: `$conn` is a connection, `$db` the
+/// module with the queries.
 macro_rules! on_db {
-    ($store:expr, read, |$conn:ident, $db:ident| $body:expr) => {
-        on_db!($store, readers, |$conn, $db| $body)
-    };
-    ($store:expr, write, |$conn:ident, $db:ident| $body:expr) => {
-        on_db!($store, writer, |$conn, $db| $body)
-    };
     ($store:expr, $lane:ident, |$conn:ident, $db:ident| $body:expr) => {
         match &*$store.db {
-            $crate::store::Db::Postgres(lane) => {
+            $crate::store::Db::Postgres(lanes) => {
                 use $crate::store::postgres as $db;
-                lane.run(move |$conn| $body).await
+                lanes.$lane.run(move |$conn| $body).await
             }
-            $crate::store::Db::Sqlite(sqlite) => {
+            $crate::store::Db::Sqlite(lanes) => {
                 use $crate::store::sqlite as $db;
-                sqlite.$lane.run(move |$conn| $body).await
+                lanes.$lane.run(move |$conn| $body).await
             }
         }
     };
@@ -93,23 +87,24 @@ mod sqlite {
 }
 
 /// The database. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     db: Arc<Db>,
     url: config::Secret,
 }
 
-#[derive(Debug)]
 enum Db {
-    Postgres(Lane<PgConnection>),
-    Sqlite(Sqlite),
+    Postgres(Lanes<PgConnection>),
+    Sqlite(Lanes<SqliteConnection>),
 }
 
-/// SQLite has one writer: more would only wait for each other, for seconds.
-#[derive(Debug)]
-struct Sqlite {
-    writer: Lane<SqliteConnection>,
-    readers: Lane<SqliteConnection>,
+/// The ways to a database, by what is done there; two names may be the same lane.
+struct Lanes<C: R2D2Connection + 'static> {
+    read: Lane<C>,
+    /// SQLite has one writer: more would only wait for each other, for seconds.
+    write: Lane<C>,
+    /// Leases are renewed on time however long the others wait.
+    renew: Lane<C>,
 }
 
 impl Store {
@@ -153,10 +148,15 @@ impl Store {
     /// When the database is away, or a migration fails; then nothing has changed.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         match &*self.db {
-            Db::Postgres(lane) => lane.run_for(migrate::DEADLINE, migrate::postgres).await,
-            Db::Sqlite(sqlite) => {
-                sqlite
-                    .writer
+            Db::Postgres(lanes) => {
+                lanes
+                    .write
+                    .run_for(migrate::DEADLINE, migrate::postgres)
+                    .await
+            }
+            Db::Sqlite(lanes) => {
+                lanes
+                    .write
                     .run_for(migrate::DEADLINE, migrate::sqlite)
                     .await
             }
@@ -169,6 +169,12 @@ impl Store {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         on_db!(self, read, |conn, db| db::settings::get(conn, "").map(drop))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
     }
 }
 

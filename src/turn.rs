@@ -24,7 +24,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{
     runtime::Handle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,17 +36,21 @@ use crate::{
     sessions::Sessions,
     store::{
         ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
-        messages::{Direction, Message, MessageType, Role},
+        messages::{Direction, FinishReason, Message, MessageType, Role},
         turns::{Begin, BeginTurn, Idempotency, Started},
     },
     upkeep::Upkeep,
 };
-use event::Cursor;
+use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
 
 /// How long a message may take to be committed before the database counts as away.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+/// For how long a server that is not ready any more still takes turns: balancers need a moment.
+const LAME_DUCK: Duration = Duration::from_millis(500);
+/// How long turns that are ended early have to store what they said.
+pub const END_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a stop waits for the turn's end.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -95,6 +99,7 @@ pub struct Engine {
     running: Mutex<HashMap<TurnId, Running>>,
     runtime: Handle,
     tasks: TaskTracker,
+    closing: CancellationToken,
     draining: CancellationToken,
     shutdown: CancellationToken,
 }
@@ -106,6 +111,26 @@ struct Running {
     device: DeviceId,
     log: Arc<Log>,
     stop: CancellationToken,
+}
+
+/// A turn that runs here, for as long as its task does, however that ends.
+struct Registered {
+    engine: Arc<Engine>,
+    turn_id: TurnId,
+    log: Arc<Log>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.engine.leases.release(self.turn_id);
+        self.engine.running().remove(&self.turn_id);
+        let error = Error::new(Code::Internal);
+        self.log.close(Frame::last(
+            FinishReason::Error,
+            Some(&error),
+            self.engine.clock.now(),
+        ));
+    }
 }
 
 impl Engine {
@@ -132,6 +157,7 @@ impl Engine {
             running: Mutex::default(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             draining: CancellationToken::new(),
             shutdown: CancellationToken::new(),
         });
@@ -174,13 +200,18 @@ impl Engine {
         self.nudge_upkeep();
         let since = Instant::now();
         let turn = self.begin_turn(&request, since);
-        let begun =
-            match timeout_at(since + COMMIT_PATIENCE, self.store.begin_turns(vec![turn])).await {
-                Ok(results) => results.into_iter().next(),
-                Err(_) => Some(Err(StoreError::Unavailable(
+        let store = self.store.clone();
+        let mut committed = Box::pin(async move { store.begin_turns(vec![turn]).await });
+        let begun = match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
+            Ok(results) => results.into_iter().next(),
+            Err(_) => {
+                let engine = Arc::clone(&self);
+                self.spawn(async move { engine.give_back(committed.await).await });
+                Some(Err(StoreError::Unavailable(
                     "not committed in time".to_owned(),
-                ))),
-            };
+                )))
+            }
+        };
         match begun {
             Some(Ok(Begin::Started(started))) => {
                 Ok(self.launch(*started, since, request.mirror_text))
@@ -226,21 +257,34 @@ impl Engine {
             stop: stop.clone(),
         };
         self.running().insert(turn_id, running);
+        let registered = Registered {
+            engine: Arc::clone(self),
+            turn_id,
+            log: Arc::clone(&log),
+        };
         let reader = log.reader(0);
         let signals = run::Signals {
             stop,
             shutdown: self.shutdown.clone(),
         };
-        let engine = Arc::clone(self);
         self.spawn(async move {
-            run::run(Arc::clone(&engine), started, log, lease, signals).await;
-            engine.leases.release(turn_id);
-            engine.running().remove(&turn_id);
+            run::run(Arc::clone(&registered.engine), started, log, lease, signals).await;
+            drop(registered);
         });
         Reply {
             turn_id: Some(turn_id),
             conversation_id: Some(conversation_id),
             reader,
+        }
+    }
+
+    /// Ends turns whose messages were committed after their senders had stopped waiting: nobody
+    /// would run them, and their conversations would be busy until their leases are over.
+    async fn give_back(&self, begun: Vec<std::result::Result<Begin, StoreError>>) {
+        for begin in begun {
+            if let Ok(Begin::Started(started)) = begin {
+                run::give_back(self, *started).await;
+            }
         }
     }
 
@@ -294,19 +338,22 @@ impl Engine {
         }
     }
 
-    /// Refuses new turns, gives the running ones this long to finish, then ends them.
-    pub async fn drain(&self, patience: Duration) {
+    /// Is not ready from now on, refuses new turns a moment later, gives the running ones until
+    /// `deadline` to finish, and ends them then; that takes up to [`END_PATIENCE`].
+    pub async fn drain(&self, deadline: Instant) {
+        self.closing.cancel();
+        sleep_until(deadline.min(Instant::now() + LAME_DUCK)).await;
         self.draining.cancel();
         self.tasks.close();
-        if timeout(patience, self.tasks.wait()).await.is_err() {
+        if timeout_at(deadline, self.tasks.wait()).await.is_err() {
             self.shutdown.cancel();
-            drop(timeout(STOP_PATIENCE, self.tasks.wait()).await);
+            drop(timeout(END_PATIENCE, self.tasks.wait()).await);
         }
     }
 
-    /// Whether the server is shutting down.
-    pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+    /// Whether the server is about to shut down.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
     }
 
     /// Sweeps now and then, for ever.

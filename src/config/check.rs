@@ -81,6 +81,17 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
             "must begin with postgres:// or sqlite:",
         ));
     }
+    if url.split('%').skip(1).any(|rest| {
+        !rest
+            .get(..2)
+            .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()))
+    }) {
+        // libpq would repeat the password in its complaint.
+        problems.push(Problem::new(
+            "DATABASE_URL",
+            "has a % without two hexadecimal digits: write %25 for a percent sign",
+        ));
+    }
     let needs_tls = ["sslmode=require", "sslmode=verify"]
         .iter()
         .any(|mode| url.contains(mode));

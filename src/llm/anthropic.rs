@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
-    call::{Endpoint, Format, secret_header},
+    call::{Endpoint, Format, reported, secret_header, unreadable},
 };
 use crate::{
     config::{Timeouts, Vendor},
@@ -113,7 +113,7 @@ fn message(message: &PromptMessage) -> Value {
 pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     let event: Event = read(data)?;
     if let Some(error) = event.error {
-        return Err(LlmError::new(Failure::Reported, error));
+        return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let part = event.delta.or(event.content_block).unwrap_or_default();
     match event.kind.as_deref() {
@@ -139,7 +139,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
     }
     let message: Message = read(json)?;
     if let Some(error) = message.error {
-        return Err(LlmError::new(Failure::Reported, error));
+        return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let text = message
         .content
@@ -157,7 +157,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
 }
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, LlmError> {
-    text::parse_json(json.as_bytes()).map_err(|error| LlmError::new(Failure::Unreadable, error))
+    text::parse_json(json.as_bytes()).map_err(unreadable)
 }
 
 fn finish_reason(stop_reason: &str) -> FinishReason {

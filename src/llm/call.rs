@@ -89,7 +89,10 @@ impl Endpoint {
             };
             let at_fault = |field: &&&str| body.get(**field).is_some() && refusal.contains(**field);
             if !matches!(status.as_u16(), 400 | 422) {
-                return Err(LlmError::new(Failure::Status(status.as_u16()), refusal));
+                return Err(LlmError::new(
+                    Failure::Status(status.as_u16()),
+                    reason(&refusal),
+                ));
             } else if let Some(field) = format.optional.iter().find(at_fault) {
                 tracing::info!(
                     llm.model = model.spec,
@@ -108,7 +111,10 @@ impl Endpoint {
                 );
                 request = Cow::Owned(name_images(&request));
             } else {
-                return Err(LlmError::new(Failure::Status(status.as_u16()), refusal));
+                return Err(LlmError::new(
+                    Failure::Status(status.as_u16()),
+                    reason(&refusal),
+                ));
             }
         }
     }
@@ -178,11 +184,39 @@ async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
     let retry_after = retry_after(&response);
     let text = refusal(response).await;
     if retry_after.is_some() {
-        let mut error = LlmError::new(Failure::Status(status.as_u16()), text);
+        let mut error = LlmError::new(Failure::Status(status.as_u16()), reason(&text));
         error.retry_after = retry_after;
         return Err(Refusal::Failed(error));
     }
     Err(Refusal::Refused(status, text))
+}
+
+/// What the log may know of a refusal: its code or type. The rest may repeat the visitor's words
+/// or the key.
+fn reason(refusal: &str) -> String {
+    serde_json::from_str(refusal)
+        .map_or_else(|_| "no reason given".to_owned(), |json| reported(&json))
+}
+
+/// The code or type in an error object, with or without `error` around it.
+pub(super) fn reported(error: &Value) -> String {
+    let error = error.get("error").unwrap_or(error);
+    let mut names = ["code", "type"]
+        .into_iter()
+        .filter_map(|name| error.get(name)?.as_str());
+    let plain = |name: &&str| {
+        name.len() <= 64
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+    };
+    names.find(plain).unwrap_or("no reason given").to_owned()
+}
+
+/// What the log may know of an answer that is not the JSON that it should be: only where.
+pub(super) fn unreadable(error: serde_json::Error) -> LlmError {
+    let detail = format!("{:?} error at column {}", error.classify(), error.column());
+    LlmError::new(Failure::Unreadable, detail)
 }
 
 /// The beginning of a refusal's body.

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
-    call::{Endpoint, Format, secret_header},
+    call::{Endpoint, Format, reported, secret_header, unreadable},
 };
 use crate::{
     config::{Timeouts, Vendor},
@@ -115,10 +115,9 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             ..Chunk::default()
         }));
     }
-    let event: Event = text::parse_json(data.as_bytes())
-        .map_err(|error| LlmError::new(Failure::Unreadable, error))?;
+    let event: Event = text::parse_json(data.as_bytes()).map_err(unreadable)?;
     if let Some(error) = event.error {
-        return Err(LlmError::new(Failure::Reported, error));
+        return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let Some(choice) = event.choices.into_iter().flatten().next() else {
         return Ok(None);

@@ -66,11 +66,15 @@ async fn device_of(request: &mut ServiceRequest) -> Result<(Device, bool)> {
         let id = header.to_str().unwrap_or_default();
         return Ok((app.devices.accept(id).await?, false));
     }
-    let cookie = request.cookie(COOKIE);
-    if let Some(cookie) = cookie
-        && let Ok(device) = app.devices.accept(cookie.value()).await
-    {
-        return Ok((device, false));
+    if let Some(cookie) = request.cookie(COOKIE) {
+        match app.devices.accept(cookie.value()).await {
+            Ok(device) => return Ok((device, false)),
+            Err(Error {
+                code: Code::InvalidDeviceId,
+                ..
+            }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok((app.devices.issue().await?, true))
 }

@@ -7,7 +7,11 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
+use tokio::time::timeout;
 
 use crate::{
     error::{Code, Error, Result},
@@ -17,6 +21,9 @@ use crate::{
 
 /// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
 const BODY_BYTES: usize = 256 * 1024;
+
+/// How long a body may take to arrive; actix only watches the head.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub T);
@@ -35,7 +42,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(Error::new(Code::UnsupportedMediaType));
             }
             let body = body.await.map_err(|_| Error::new(Code::InvalidBody))?;
-            let bytes: Bytes = match body.to_bytes_limited(BODY_BYTES).await {
+            let read = timeout(BODY_PATIENCE, body.to_bytes_limited(BODY_BYTES)).await;
+            let bytes: Bytes = match read.map_err(|_| Error::new(Code::RequestTimeout))? {
                 Ok(Ok(bytes)) => bytes,
                 Ok(Err(_)) => {
                     return Err(Error::new(Code::InvalidBody).detail("The body broke off."));

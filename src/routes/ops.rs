@@ -21,7 +21,7 @@ pub(super) async fn health() -> impl Responder {
 /// The database answers, has its schema, and the server is not shutting down.
 pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse> {
     let unready = |detail: &str| Error::new(Code::Unavailable).detail(detail);
-    if app.engine.is_draining() {
+    if app.engine.is_closing() {
         return Err(unready("This server is shutting down."));
     }
     match timeout(PATIENCE, app.store.ping()).await {

@@ -8,7 +8,7 @@ use diesel::{
     r2d2::{self, ConnectionManager, CustomizeConnection, Pool, R2D2Connection},
 };
 
-use super::{Db, Lane, Sqlite, StoreError};
+use super::{Db, Lane, Lanes, StoreError};
 use crate::{clock::Clock, config};
 
 /// How long to wait for a connection before the database counts as away.
@@ -38,16 +38,25 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
             };
             pool::<SqliteConnection>(path.to_owned(), size, Box::new(prepare)).map(Lane::new)
         };
-        return Ok(Db::Sqlite(Sqlite {
-            writer: lane(1)?,
-            readers: lane(settings.pool_size)?,
+        let write = lane(1)?;
+        let renew = write.clone();
+        return Ok(Db::Sqlite(Lanes {
+            read: lane(settings.pool_size)?,
+            write,
+            renew,
         }));
     }
     let url = postgres_url(url)?;
-    let nothing = Box::new(r2d2::NopConnectionCustomizer);
-    pool::<PgConnection>(url, settings.pool_size, nothing)
-        .map(Lane::new)
-        .map(Db::Postgres)
+    let lane = |size| {
+        let nothing = Box::new(r2d2::NopConnectionCustomizer);
+        pool::<PgConnection>(url.clone(), size, nothing).map(Lane::new)
+    };
+    let write = lane(settings.pool_size)?;
+    Ok(Db::Postgres(Lanes {
+        read: write.clone(),
+        write,
+        renew: lane(1)?,
+    }))
 }
 
 /// The file that a `sqlite:` URL names.

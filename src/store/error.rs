@@ -4,8 +4,9 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::{Code, Error};
 
-/// A failed step. Whatever it was, nothing of it was kept, unless the commit's own answer was
-/// lost; then repeating the step with the same ids finds out.
+/// A failed step. Nothing of it was kept, unless the commit's own answer was lost. Repeating a
+/// finish then finds out; a turn whose beginning was lost like that is closed when its lease is
+/// over.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or not now.
@@ -21,7 +22,9 @@ pub enum StoreError {
 
 /// What PostgreSQL and SQLite say when they cannot serve, rather than when a statement is
 /// wrong; diesel has no kind for these.
-const UNAVAILABLE: [&str; 12] = [
+const UNAVAILABLE: [&str; 14] = [
+    "canceling statement due to",
+    "idle-in-transaction",
     "terminating connection",
     "server closed the connection",
     "connection to server",

@@ -1,43 +1,53 @@
 //! A way to the database: so many connections, a permit for each, threads that may block.
 
 use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
-use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::StoreError;
 
-/// How long a step may take. libpq blocks for minutes on a server that has become silent.
+/// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
+/// a server that has become silent.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// How often a step is repeated that lost to another transaction.
 const REPEATS: usize = 3;
 
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
-/// done by tasks and never by threads.
+/// done by tasks and never by threads. Cheap to clone.
 pub(super) struct Lane<C: R2D2Connection + 'static> {
     pool: Pool<ConnectionManager<C>>,
     permits: Arc<Semaphore>,
-    connections: usize,
-    /// Threads that are past their deadline. Each keeps its permit.
-    stuck: Arc<AtomicUsize>,
+    busy: Arc<Busy>,
     runtime: Handle,
+}
+
+impl<C: R2D2Connection + 'static> Clone for Lane<C> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            permits: Arc::clone(&self.permits),
+            busy: Arc::clone(&self.busy),
+            runtime: self.runtime.clone(),
+        }
+    }
 }
 
 impl<C: R2D2Connection + 'static> Lane<C> {
     pub(super) fn new(pool: Pool<ConnectionManager<C>>) -> Self {
-        let connections = pool.max_size() as usize;
+        let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
         Self {
             pool,
-            permits: Arc::new(Semaphore::new(connections)),
-            connections,
-            stuck: Arc::default(),
+            permits,
+            busy: Arc::default(),
             runtime: Handle::current(),
         }
     }
@@ -52,24 +62,26 @@ impl<C: R2D2Connection + 'static> Lane<C> {
 
     pub(super) async fn run_for<T: Send + 'static>(
         &self,
-        deadline: Duration,
+        patience: Duration,
         mut step: impl FnMut(&mut C) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
-        if self.stuck.load(Ordering::Relaxed) >= self.connections {
+        let deadline = Instant::now() + patience;
+        if self.permits.available_permits() == 0 && self.busy.all_since_before(DEADLINE) {
             return Err(unavailable("every connection hangs"));
         }
-        let permit = timeout(deadline, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(unavailable("no connection became free"));
         };
-        let pool = self.pool.clone();
+        let (pool, busy) = (self.pool.clone(), Arc::clone(&self.busy));
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that bounds database work"
         )]
-        let mut work = self.runtime.spawn_blocking(move || {
+        let work = self.runtime.spawn_blocking(move || {
             let _permit = permit;
+            let _busy = busy.enter();
             let mut conn = pool
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -81,23 +93,41 @@ impl<C: R2D2Connection + 'static> Lane<C> {
                 }
             }
         });
-        if let Ok(done) = timeout(deadline, &mut work).await {
-            return done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string())));
+        match timeout_at(deadline, work).await {
+            Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
+            Err(_) => Err(unavailable("the database did not answer in time")),
         }
-        self.stuck.fetch_add(1, Ordering::Relaxed);
-        let stuck = Arc::clone(&self.stuck);
-        self.runtime.spawn(async move {
-            drop(work.await);
-            stuck.fetch_sub(1, Ordering::Relaxed);
-        });
-        Err(unavailable("the database did not answer in time"))
     }
 }
 
-impl<C: R2D2Connection + 'static> fmt::Debug for Lane<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane")
-            .field("connections", &self.connections)
-            .finish_non_exhaustive()
+/// Since when each working thread works. One that hangs keeps its permit, whoever has stopped
+/// waiting for it.
+#[derive(Debug, Default)]
+struct Busy(Mutex<(u64, HashMap<u64, Instant>)>);
+
+impl Busy {
+    fn enter(self: Arc<Self>) -> impl Drop {
+        struct Entered(Arc<Busy>, u64);
+        impl Drop for Entered {
+            fn drop(&mut self) {
+                self.0
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .1
+                    .remove(&self.1);
+            }
+        }
+        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.0 += 1;
+        let id = threads.0;
+        threads.1.insert(id, Instant::now());
+        drop(threads);
+        Entered(self, id)
+    }
+
+    fn all_since_before(&self, long: Duration) -> bool {
+        let threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !threads.1.is_empty() && threads.1.values().all(|since| since.elapsed() > long)
     }
 }

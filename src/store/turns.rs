@@ -127,6 +127,8 @@ pub struct FinishTurn {
     pub last_seq: i64,
     /// For how long the log is kept.
     pub log_kept: Duration,
+    /// Until when the caller waits; later than that nothing is committed.
+    pub deadline: std::time::Instant,
 }
 
 /// The text that answers a turn.
@@ -230,10 +232,9 @@ impl Store {
         turns: Vec<TurnId>,
         lease: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
-        on_db!(self, write, |conn, db| db::turns::renew(
+        on_db!(self, renew, |conn, db| db::turns::renew(
             conn, owner, &turns, lease
-        )
-        .map_err(Into::into))
+        ))
     }
 
     /// A device's turn. One whose owner is dead is closed as interrupted first.

@@ -1,6 +1,8 @@
 //! Coming back to a turn: from its log where it runs, from what is kept where it has ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
 
 use super::{
     Engine, Reply, Running,
@@ -16,6 +18,10 @@ use crate::{
         turns::TurnRow,
     },
 };
+
+/// Between a turn's commit and its being known here there is a moment.
+const TAKEOVER_TRIES: usize = 8;
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
 
 impl Engine {
     /// The rest of a turn after a cursor. `None`: the reader has it all.
@@ -67,23 +73,25 @@ impl Engine {
     async fn read(
         &self,
         device: &DeviceId,
-        row: TurnRow,
+        mut row: TurnRow,
         after: Option<Cursor>,
     ) -> Result<Option<Reply>> {
-        if row.finish_reason.is_none() {
-            return match self.running_here(device, row.id) {
-                Some(running) => Ok(Some(follow(row.id, &running, after))),
-                // It ended just now, or another instance runs it.
-                None => match self.store.turn(device, row.id).await? {
-                    Some(row) if row.finish_reason.is_some() => {
-                        self.read_finished(row, after).await
-                    }
-                    _ => Err(Error::new(Code::Unavailable)
-                        .detail("Another instance is answering this message.")),
-                },
-            };
+        for _ in 0..TAKEOVER_TRIES {
+            if row.finish_reason.is_some() {
+                return self.read_finished(row, after).await;
+            }
+            if let Some(running) = self.running_here(device, row.id) {
+                return Ok(Some(follow(row.id, &running, after)));
+            }
+            // It began or ended a moment ago, or another instance runs it.
+            sleep(TAKEOVER_PAUSE).await;
+            row = self
+                .store
+                .turn(device, row.id)
+                .await?
+                .ok_or_else(|| Error::new(Code::NotFound))?;
         }
-        self.read_finished(row, after).await
+        Err(Error::new(Code::Unavailable).detail("Another instance is answering this message."))
     }
 
     async fn read_finished(&self, row: TurnRow, after: Option<Cursor>) -> Result<Option<Reply>> {
@@ -143,7 +151,11 @@ impl Engine {
 /// A reader of a turn that runs here. A cursor of a later attempt waits, as one that is ahead
 /// does.
 fn follow(turn: TurnId, running: &Running, after: Option<Cursor>) -> Reply {
-    let seen = after.map_or(0, |after| usize::try_from(after.seq).unwrap_or_default());
+    let seen = match after {
+        None => 0,
+        Some(after) if after.attempt > 1 => usize::MAX,
+        Some(after) => usize::try_from(after.seq).unwrap_or(usize::MAX),
+    };
     Reply {
         turn_id: Some(turn),
         conversation_id: Some(running.conversation_id),

@@ -1,6 +1,6 @@
 //! A turn's numbered log: frames in one buffer, written once, read by many.
 //!
-//! A reader is a number: it waits for frames past it and takes all that are there in one piece.
+//! A reader is a number: it waits for frames past it and takes those that are there in one piece.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +8,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::event::Frame;
+
+/// The most bytes that a reader takes at once, unless one frame is larger: what a client that
+/// does not read holds in memory.
+const PIECE: usize = 64 * 1024;
 
 /// The log of one attempt.
 #[derive(Debug)]
@@ -81,8 +85,11 @@ impl Log {
         (bytes, seq)
     }
 
-    /// Appends the last frame: readers end after it.
+    /// Appends the last frame: readers end after it. A log that has one keeps it.
     pub fn close(&self, last: Frame<'_>) {
+        if self.lock().closed {
+            return;
+        }
         self.append(last);
         self.lock().closed = true;
         self.grown.send_replace(());
@@ -122,8 +129,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// All frames that are there and that the reader does not have, as soon as there is one.
-    /// A reader that is ahead of the log waits. `None` after the last.
+    /// The next frames, as many as are there, as soon as there is one. A reader that is ahead of the log waits. `None` after the last.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             self.grown.borrow_and_update();
@@ -136,18 +142,73 @@ impl Reader {
         }
     }
 
+    /// At least one frame, and no more than [`PIECE`] otherwise.
     fn ready(&mut self) -> Option<Bytes> {
         let written = self.log.lock();
         let start = match self.seen.checked_sub(1) {
             Some(last) => *written.ends.get(last)?,
             None => 0,
         };
-        let frames = written
-            .bytes
-            .get(start..)
-            .filter(|frames| !frames.is_empty())?;
-        let frames = Bytes::copy_from_slice(frames);
-        self.seen = written.ends.len();
+        let fitting = written.ends.partition_point(|end| *end <= start + PIECE);
+        let seen = fitting.max(self.seen.checked_add(1)?);
+        let end = *written.ends.get(seen - 1)?;
+        let frames = Bytes::copy_from_slice(written.bytes.get(start..end)?);
+        self.seen = seen;
         Some(frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn frame(text: &str) -> Frame<'_> {
+        Frame::text(text, Timestamp(0))
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_every_frame_once_in_pieces_of_a_bounded_size() {
+        let log = Arc::new(Log::new(Some("t.1:".to_owned()), false));
+        let (small, large) = ("x".repeat(1_000), "y".repeat(2 * PIECE));
+        let mut reader = log.reader(0);
+        for text in [&small, &small, &large, &small] {
+            log.append(frame(text));
+        }
+        log.close(frame("end"));
+        let mut all = Vec::new();
+        while let Some(piece) = reader.next().await {
+            let frames = piece.windows(2).filter(|pair| pair == b"\n\n").count();
+            assert!(piece.len() <= PIECE || frames == 1);
+            all.extend_from_slice(&piece);
+        }
+        assert_eq!(all, log.lock().bytes);
+        let again = Arc::new(Log::complete(all.clone()));
+        assert_eq!(again.lock().ends, log.lock().ends);
+        let mut last = again.reader(4);
+        assert!(
+            last.next()
+                .await
+                .is_some_and(|piece| piece.ends_with(b"\"is_final\":false}\n\n"))
+        );
+        assert!(last.next().await.is_none());
+        assert!(again.reader(5).next().await.is_none());
+        assert!(again.reader(99).next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_ahead_waits() {
+        let log = Arc::new(Log::new(None, false));
+        let mut ahead = log.reader(2);
+        log.append(frame("1"));
+        log.append(frame("2"));
+        assert!(futures_util::poll!(Box::pin(ahead.next())).is_pending());
+        log.append(frame("3"));
+        assert!(
+            ahead
+                .next()
+                .await
+                .is_some_and(|piece| piece.windows(3).any(|text| text == b"\"3\""))
+        );
     }
 }

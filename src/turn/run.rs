@@ -7,10 +7,16 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, event::Frame, lease::Lease, log::Log, prompt};
+use super::{
+    Engine,
+    event::{Cursor, Frame},
+    lease::Lease,
+    log::Log,
+    prompt,
+};
 use crate::{
     agents::{Effects, TurnInput},
     clock::Timestamp,
@@ -29,6 +35,9 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_FRAMES: usize = 400_000;
 /// How long a final frame waits for its commit.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the one try more takes.
+const LAST_TRY: Duration = Duration::from_secs(1);
 
 /// How a turn is told to end early.
 #[derive(Debug, Clone)]
@@ -85,13 +94,25 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    async fn append<'f>(&mut self, engine: &Engine, frame: impl FnOnce(Timestamp) -> Frame<'f>) {
+    /// Appends a frame, as soon as the turn may send.
+    ///
+    /// # Errors
+    /// When the database has been away for as long as a final frame would wait for it.
+    async fn append<'f>(
+        &mut self,
+        engine: &Engine,
+        frame: impl FnOnce(Timestamp) -> Frame<'f>,
+    ) -> Result<(), Error> {
         if let Some(lease) = &mut self.lease {
-            lease.valid().await;
+            let away = |_| Error::new(Code::AnswerNotStored).caused_by("the lease was not renewed");
+            timeout(COMMIT_PATIENCE, lease.valid())
+                .await
+                .map_err(away)?;
         }
         let mut frame = frame(engine.clock.now());
         frame.degraded = self.degraded;
         self.log.append(frame);
+        Ok(())
     }
 }
 
@@ -130,7 +151,7 @@ pub(super) async fn run(
         &lost,
     )
     .await;
-    let reason = finish(&engine, &started, &log, progress, ending, &lost).await;
+    let reason = finish(&engine, &started, &log, progress, ending).await;
     tracing::info!(
         turn.id = %started.turn_id,
         conversation.id = %started.conversation_id,
@@ -138,6 +159,16 @@ pub(super) async fn run(
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn finished"
     );
+}
+
+/// Ends a turn that nobody runs.
+pub(super) async fn give_back(engine: &Engine, started: Started) {
+    let log = Log::new(Some(Cursor::prefix(started.turn_id, 1)), false);
+    let ending = Ending {
+        reason: FinishReason::Interrupted,
+        error: Some(Error::new(Code::Interrupted)),
+    };
+    finish(engine, &started, &log, Progress::default(), ending).await;
 }
 
 /// Runs a turn of which nothing is kept, while the database is away.
@@ -220,7 +251,10 @@ async fn speak(
     };
     progress.agent = Some(agent.clone());
     if place.before.is_some_and(|before| before != agent) {
-        output.append(engine, |now| Frame::agent(&agent, now)).await;
+        let moved = output.append(engine, |now| Frame::agent(&agent, now)).await;
+        if let Err(error) = moved {
+            return Ending::failed(error);
+        }
     }
     let mut reply = match engine.agents.respond(&agent, input).await {
         Ok(reply) => reply,
@@ -237,7 +271,10 @@ async fn speak(
             return FinishReason::Length.into();
         }
         if !text.is_empty() {
-            output.append(engine, |now| Frame::text(&*text, now)).await;
+            let said = output.append(engine, |now| Frame::text(&*text, now)).await;
+            if let Err(error) = said {
+                return Ending::failed(error);
+            }
             progress.text.push_str(&text);
             progress.frames += 1;
         }
@@ -257,7 +294,6 @@ async fn finish(
     log: &Log,
     progress: Progress,
     ending: Ending,
-    lost: &CancellationToken,
 ) -> FinishReason {
     let answer = (!progress.text.is_empty()).then(|| Answer {
         message_id: MessageId::new(),
@@ -267,6 +303,12 @@ async fn finish(
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
     let (frames, last_seq) = log.with_last(last.clone());
+    // Where the database has been away for too long already, there is one try more.
+    let waited = ending
+        .error
+        .as_ref()
+        .is_some_and(|error| error.code == Code::AnswerNotStored);
+    let deadline = Instant::now() + if waited { LAST_TRY } else { COMMIT_PATIENCE };
     let turn = &engine.settings.turn;
     let ttl = |agent: &str| {
         engine
@@ -292,8 +334,9 @@ async fn finish(
         frames,
         last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
         log_kept: Duration::from_secs(turn.log_kept_seconds),
+        deadline: deadline.into_std(),
     };
-    let committed = commit(engine, finish, lost).await;
+    let committed = commit(engine, finish, deadline).await;
     let last = match &committed {
         Ok(()) => last,
         Err(error) => Frame::last(
@@ -318,12 +361,7 @@ impl Ending {
 }
 
 /// Stores the end of a turn, for as long as a final frame may wait.
-async fn commit(
-    engine: &Engine,
-    finish: FinishTurn,
-    lost: &CancellationToken,
-) -> Result<(), Error> {
-    let deadline = Instant::now() + COMMIT_PATIENCE;
+async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<(), Error> {
     let mut pause = Duration::from_millis(50);
     loop {
         let stored = engine.store.finish_turns(vec![finish.clone()]);
@@ -336,7 +374,7 @@ async fn commit(
             },
             Err(_) => "no answer in time".to_owned(),
         };
-        if Instant::now() + pause >= deadline || lost.is_cancelled() {
+        if Instant::now() + pause >= deadline {
             let error = Error::new(Code::AnswerNotStored).caused_by(error);
             error.log();
             return Err(error);

@@ -28,6 +28,10 @@ const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
     match write_tx(conn, |conn| begin_within(conn, turn)) {
         Ok(started) => Ok(Begin::Started(Box::new(started))),
+        // In a transaction of its own: the one before was rolled back.
+        Err(Abort::With(Begin::Repeated(row))) => Ok(Begin::Repeated(write_tx(conn, |conn| {
+            close_if_abandoned(conn, row)
+        })?)),
         Err(Abort::With(outcome)) => Ok(outcome),
         Err(Abort::Failed(error)) => Err(error),
     }
@@ -108,10 +112,7 @@ fn check_key(
         Some((_, hash, true)) if hash.as_deref() != Some(idempotency.request_hash.as_slice()) => {
             Err(Abort::With(Begin::KeyReused))
         }
-        Some((row, ..)) => {
-            let row = close_if_abandoned(conn, row)?;
-            Err(Abort::With(Begin::Repeated(row)))
-        }
+        Some((row, ..)) => Err(Abort::With(Begin::Repeated(row))),
     }
 }
 

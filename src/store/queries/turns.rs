@@ -1,7 +1,7 @@
 //! Owning, finishing and reading a turn; [`super::begin`] begins it. Compiled once for each
 //! database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -55,6 +55,10 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     let Some(seq) = release_lease(conn, turn)? else {
         return Err(Abort::With(finished_before(conn, turn)?));
     };
+    if Instant::now() > turn.deadline {
+        let late = StoreError::Unavailable("the caller no longer waits".to_owned());
+        return Err(Abort::Failed(late));
+    }
     if let Some(answer) = &turn.answer {
         diesel::insert_into(message_rows::table)
             .values((
@@ -139,14 +143,16 @@ pub fn renew(
     owner: InstanceId,
     turns: &[TurnId],
     lease: Duration,
-) -> QueryResult<Vec<Renewed>> {
+) -> Result<Vec<Renewed>, StoreError> {
     let mine = conversations::table
         .filter(conversations::owner.eq(owner))
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
-    let renewed: Vec<(Option<TurnId>, bool)> = diesel::update(mine)
-        .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
-        .returning((conversations::running_turn, conversations::stop_requested))
-        .get_results(conn)?;
+    let renewed: Vec<(Option<TurnId>, bool)> = write_tx(conn, |conn| {
+        diesel::update(mine)
+            .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
+            .returning((conversations::running_turn, conversations::stop_requested))
+            .get_results(conn)
+    })?;
     let renewed = renewed.into_iter();
     Ok(renewed
         .filter_map(|(turn, stop_requested)| {
@@ -181,7 +187,7 @@ pub fn newest(conn: &mut Conn, device: &DeviceId) -> Result<Option<TurnRow>, Sto
         )
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()))
-        .order((turns::started_at.desc(), turns::id.desc()))
+        .order(turns::fence.desc())
         .select(TurnRow::as_select())
         .first(conn)
         .optional()?;
