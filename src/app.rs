@@ -17,8 +17,6 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// Device ids.
     pub devices: Devices,
-    /// The models; for the banner.
-    pub models: Arc<Models>,
 }
 
 /// Why an application cannot be put together.
@@ -55,7 +53,6 @@ impl App {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),
             engine: Engine::new(store.clone(), agents, clock, Arc::clone(&settings)),
             store,
-            models,
             settings,
         }))
     }

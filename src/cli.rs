@@ -147,8 +147,12 @@ fn announce(app: &App, server: &Server, pretty: bool) {
     if app.store.is_single_instance() {
         database.push_str(": one instance only; set DATABASE_URL=postgres://… for more");
     }
-    let model = match app.models.default_model() {
-        Some(model) => model.spec,
+    let llm = &app.settings.llm;
+    let model = match llm.default_model() {
+        Some(spec) => format!("{spec}{}: {}", at(llm.vendor_of(&spec)), why(llm)),
+        None if llm.model == "offline" => {
+            "offline, as FRONTDESK_MODEL says: the agents follow their flows".to_owned()
+        }
         None => "offline: the agents follow their flows; set OPENAI_API_KEY, OPENAI_BASE_URL or \
                  ANTHROPIC_API_KEY for a model"
             .to_owned(),
@@ -159,6 +163,27 @@ fn announce(app: &App, server: &Server, pretty: bool) {
         );
     } else {
         tracing::info!(address, database, model, "frontdesk is open");
+    }
+}
+
+/// The address of a vendor's server, where it is not the vendor's own.
+fn at(vendor: &config::Vendor) -> String {
+    let url = url::Url::parse(&vendor.base_url).ok();
+    url.and_then(|url| Some(format!(" at {}", url.host_str()?)))
+        .unwrap_or_default()
+}
+
+/// Why it is this model.
+fn why(llm: &config::Llm) -> &'static str {
+    match (
+        llm.model.is_empty(),
+        llm.openai.is_set(),
+        llm.openai.api_key.is_empty(),
+    ) {
+        (false, ..) => "FRONTDESK_MODEL is set",
+        (true, true, false) => "OPENAI_API_KEY is set; FRONTDESK_MODEL chooses another",
+        (true, true, true) => "OPENAI_BASE_URL is set; FRONTDESK_MODEL chooses another",
+        (true, false, _) => "ANTHROPIC_API_KEY is set; FRONTDESK_MODEL chooses another",
     }
 }
 

@@ -9,9 +9,14 @@ mod check;
 mod environment;
 mod load;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings};
 pub use environment::environment_names;
@@ -44,6 +49,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Server {
     /// The address to bind.
+    #[serde(deserialize_with = "host")]
     pub host: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
@@ -57,6 +63,16 @@ pub struct Server {
     pub shutdown_seconds: u64,
     /// Threads that serve connections; 0: one for each core.
     pub workers: usize,
+}
+
+/// An address, or `localhost`.
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        text => text
+            .parse()
+            .map_err(|_| D::Error::custom("must be an IP address: 127.0.0.1, or 0.0.0.0 for all")),
+    }
 }
 
 /// Which device ids are taken.
@@ -146,6 +162,28 @@ pub struct Timeouts {
 }
 
 impl Llm {
+    /// Which model the desk uses; none: it is offline. A model that was named counts, then the
+    /// vendor that has an address or a key.
+    pub fn default_model(&self) -> Option<String> {
+        match self.model.as_str() {
+            "offline" => None,
+            "" if self.openai.is_set() => Some(format!("openai:{}", self.openai.model)),
+            "" if self.anthropic.is_set() => Some(format!("anthropic:{}", self.anthropic.model)),
+            "" => None,
+            spec => Some(spec.to_owned()),
+        }
+    }
+
+    /// The vendor that has a model of this name, as [`crate::llm::Models::model`] finds it.
+    pub fn vendor_of(&self, spec: &str) -> &Vendor {
+        match spec.split_once(':') {
+            Some(("openai", _)) => &self.openai,
+            Some(("anthropic", _)) => &self.anthropic,
+            _ if self.anthropic.is_set() && !self.openai.is_set() => &self.anthropic,
+            _ => &self.openai,
+        }
+    }
+
     /// The timers.
     pub fn timeouts(&self) -> Timeouts {
         Timeouts {
@@ -167,6 +205,13 @@ pub struct Vendor {
     pub base_url: String,
     /// The model when none is named.
     pub model: String,
+}
+
+impl Vendor {
+    /// Whether there is a key or an address.
+    pub fn is_set(&self) -> bool {
+        !self.api_key.is_empty() || !self.base_url.is_empty()
+    }
 }
 
 /// Settings of one model.

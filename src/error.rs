@@ -151,9 +151,11 @@ pub struct Error {
     /// What the client may know of this occurrence. Never a cause of ours.
     pub detail: Option<String>,
     /// The field at fault.
-    pub param: Option<&'static str>,
+    pub param: Option<String>,
     /// More members for the problem document.
     pub extra: Map<String, Value>,
+    /// Whether the cause was logged where it was met.
+    logged: bool,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -166,14 +168,15 @@ impl Error {
             detail: None,
             param: None,
             extra: Map::new(),
+            logged: false,
             source: None,
         }
     }
 
     /// One field breaks its rule.
-    pub fn field(param: &'static str, detail: impl Into<String>) -> Self {
+    pub fn field(param: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut error = Self::new(Code::InvalidField).detail(detail);
-        error.param = Some(param);
+        error.param = Some(param.into());
         error
     }
 
@@ -201,9 +204,16 @@ impl Error {
         self
     }
 
+    /// Says that the cause is in the log already.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.logged = true;
+        self
+    }
+
     /// One line for a failure of ours or of a server behind us; a client's mistake is none.
     pub fn log(&self) {
-        if !self.code.status().is_server_error() {
+        if self.logged || !self.code.status().is_server_error() {
             return;
         }
         let cause = self.source.as_deref().map(tracing::field::display);
@@ -239,8 +249,8 @@ impl ResponseError for Error {
         if let Some(detail) = &self.detail {
             problem.insert("detail".into(), detail.as_str().into());
         }
-        if let Some(param) = self.param {
-            problem.insert("param".into(), param.into());
+        if let Some(param) = &self.param {
+            problem.insert("param".into(), param.as_str().into());
         }
         let mut response = HttpResponse::build(status);
         if let Some(seconds) = self.code.retry_after() {

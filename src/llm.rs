@@ -10,7 +10,9 @@ mod call;
 mod conformance;
 mod events;
 mod openai;
+mod refusal;
 mod retry;
+mod visible;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
@@ -158,6 +160,7 @@ pub struct Models {
     openai: Arc<dyn Provider>,
     anthropic: Arc<dyn Provider>,
     default_spec: Option<String>,
+    only_anthropic: bool,
     settings: BTreeMap<String, ModelSettings>,
     /// How calls are repeated and timed.
     pub policy: Policy,
@@ -187,7 +190,8 @@ impl Models {
                 client,
                 timeouts,
             )),
-            default_spec: default_spec(settings),
+            default_spec: settings.default_model(),
+            only_anthropic: settings.anthropic.is_set() && !settings.openai.is_set(),
             settings: settings.models.clone(),
             policy: Policy {
                 retries: settings.retries,
@@ -202,18 +206,12 @@ impl Models {
     }
 
     /// A model by its name. The part before the first colon is a provider only if it is one
-    /// that is known: `llama3:8b` is a model's name.
+    /// that is known: `llama3:8b` is a model's name, and the vendor that is set up has it.
     pub fn model(&self, spec: &str) -> Model {
         let (provider, name) = match spec.split_once(':') {
             Some(("openai", name)) => (&self.openai, name),
             Some(("anthropic", name)) => (&self.anthropic, name),
-            _ if self
-                .default_spec
-                .as_deref()
-                .is_some_and(|spec| spec.starts_with("anthropic:")) =>
-            {
-                (&self.anthropic, spec)
-            }
+            _ if self.only_anthropic => (&self.anthropic, spec),
             _ => (&self.openai, spec),
         };
         Model {
@@ -228,21 +226,5 @@ impl Models {
     pub fn with_fallbacks(&self, model: &Model) -> Vec<Model> {
         let fallbacks = model.settings.fallbacks.iter().map(|spec| self.model(spec));
         std::iter::once(model.clone()).chain(fallbacks).collect()
-    }
-}
-
-/// Which model the desk uses; none: it is offline. A model that was named counts, then the
-/// vendor that has an address or a key.
-fn default_spec(settings: &config::Llm) -> Option<String> {
-    let is_set =
-        |vendor: &config::Vendor| !vendor.api_key.is_empty() || !vendor.base_url.is_empty();
-    match settings.model.as_str() {
-        "offline" => None,
-        "" if is_set(&settings.openai) => Some(format!("openai:{}", settings.openai.model)),
-        "" if is_set(&settings.anthropic) => {
-            Some(format!("anthropic:{}", settings.anthropic.model))
-        }
-        "" => None,
-        spec => Some(spec.to_owned()),
     }
 }

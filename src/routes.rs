@@ -15,7 +15,7 @@ use actix_web::{
     HttpResponse, ResponseError as _, Route,
     http::header,
     middleware::from_fn,
-    web::{self, ServiceConfig, delete, get, post, resource, scope},
+    web::{self, ServiceConfig, delete, get, head, post, resource, scope},
 };
 
 use crate::error::{Code, Error};
@@ -54,15 +54,22 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
     )
     .service(
         resource("/healthz")
-            .get(ops::health)
-            .default_service(only("GET")),
+            .route(get().to(ops::health))
+            .route(head().to(ops::health))
+            .default_service(only("GET, HEAD")),
     )
     .service(
         resource("/readyz")
-            .get(ops::ready)
-            .default_service(only("GET")),
+            .route(get().to(ops::ready))
+            .route(head().to(ops::ready))
+            .default_service(only("GET, HEAD")),
     )
-    .service(resource("/").get(assets::page).default_service(only("GET")))
+    .service(
+        resource("/")
+            .route(get().to(assets::page))
+            .route(head().to(assets::page))
+            .default_service(only("GET, HEAD")),
+    )
     .service(
         resource("/assets/{file}")
             .get(assets::file)

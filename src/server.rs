@@ -51,6 +51,14 @@ impl Server {
             }
             Err(error) => return Err(error.into()),
         };
+        if app.store.is_single_instance() {
+            // Whoever ran these turns is gone: there is no other instance.
+            let closed = app.store.close_all_turns().await?;
+            tracing::debug!(
+                closed.turns = closed,
+                "turns of a server that died were closed"
+            );
+        }
         let wanted = SocketAddr::new(app.settings.server.host, app.settings.server.port);
         let bound =
             TcpListener::bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));

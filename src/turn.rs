@@ -12,6 +12,7 @@ pub mod fold;
 mod lease;
 pub mod log;
 mod prompt;
+mod request;
 mod run;
 
 use std::{
@@ -21,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until, timeout, timeout_at},
@@ -30,20 +30,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agents::Agents,
-    clock::{Clock, Timestamp},
+    clock::Clock,
     config::{OnOutage, Settings},
     error::{Code, Error, Result},
     sessions::Sessions,
     store::{
-        ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
-        messages::{Direction, FinishReason, Message, MessageType, Role},
-        turns::{Begin, BeginTurn, Idempotency, Started},
+        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId,
+        messages::FinishReason,
+        turns::{Begin, Started},
     },
     upkeep::Upkeep,
 };
 use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
+pub use request::TurnRequest;
 
 /// How long a message may take to be committed before the database counts as away.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
@@ -53,27 +54,6 @@ const LAME_DUCK: Duration = Duration::from_millis(500);
 pub const END_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a stop waits for the turn's end.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-
-/// A visitor's message, checked.
-#[derive(Debug, Clone)]
-pub struct TurnRequest {
-    /// Whose it is.
-    pub device: DeviceId,
-    /// The text.
-    pub body: String,
-    /// Images.
-    pub media_urls: Vec<String>,
-    /// Recordings.
-    pub audio_urls: Vec<String>,
-    /// What the website adds.
-    pub metadata: Option<Value>,
-    /// The agent to move to.
-    pub agent: Option<String>,
-    /// The client's key for this request.
-    pub idempotency: Option<Idempotency>,
-    /// Whether frames also say their content as `text`.
-    pub mirror_text: bool,
-}
 
 /// A turn's answer, as it comes.
 #[derive(Debug)]
@@ -199,7 +179,7 @@ impl Engine {
         }
         self.nudge_upkeep();
         let since = Instant::now();
-        let turn = self.begin_turn(&request, since);
+        let turn = request.begin(&self, since);
         let store = self.store.clone();
         let mut committed = Box::pin(async move { store.begin_turns(vec![turn]).await });
         let begun = match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
@@ -221,26 +201,6 @@ impl Engine {
             Some(Ok(Begin::KeyReused)) => Err(Error::new(Code::IdempotencyKeyReused)),
             Some(Err(error)) => self.without_database(request, error),
             None => Err(Error::new(Code::Internal)),
-        }
-    }
-
-    fn begin_turn(&self, request: &TurnRequest, since: Instant) -> BeginTurn {
-        BeginTurn {
-            turn_id: TurnId::new(),
-            message_id: MessageId::new(),
-            new_user: UserId::new(),
-            lock: self
-                .sessions
-                .set(request.device.clone(), request.agent.clone()),
-            owner: self.owner,
-            lease: Duration::from_secs(self.settings.turn.lease_seconds),
-            idempotency: request.idempotency.clone(),
-            body: request.body.clone(),
-            media_urls: json!(request.media_urls),
-            audio_urls: json!(request.audio_urls),
-            metadata: request.metadata.clone(),
-            history: self.settings.turn.history_messages,
-            deadline: (since + COMMIT_PATIENCE).into_std(),
         }
     }
 
@@ -304,7 +264,7 @@ impl Engine {
             stop: CancellationToken::new(),
             shutdown: self.shutdown.clone(),
         };
-        let message = unstored_message(&request, self.clock.now());
+        let message = request.unstored(self.clock.now());
         self.spawn(run::run_stateless(
             Arc::clone(self),
             message,
@@ -389,28 +349,5 @@ impl Engine {
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
         self.tasks.spawn_on(task, &self.runtime)
-    }
-}
-
-/// The message of a turn that is not stored, for the agent.
-fn unstored_message(request: &TurnRequest, now: Timestamp) -> Message {
-    Message {
-        id: MessageId::new(),
-        conversation_id: ConversationId::new(),
-        turn_id: None,
-        seq: 1,
-        role: Role::User,
-        direction: Direction::Incoming,
-        message_type: MessageType::UserInput,
-        body: request.body.clone(),
-        media_urls: json!(request.media_urls),
-        audio_urls: json!(request.audio_urls),
-        component_type: None,
-        component_data: None,
-        tool_name: None,
-        tool_success: None,
-        finish_reason: None,
-        metadata: None,
-        created_at: now,
     }
 }

@@ -12,8 +12,11 @@ const send = element("send", HTMLButtonElement);
 const stop = element("stop", HTMLButtonElement);
 const anew = element("anew", HTMLButtonElement);
 
-/** How often a cut stream is taken up again, and how long to wait before each time. */
-const RETRIES = 5;
+/**
+ * How often a cut stream is taken up again, and how long to wait before each time: longer in all
+ * than it takes until a server's death is noticed.
+ */
+const RETRIES = 15;
 const PAUSE = 1000;
 
 /** The turn that is being answered. */

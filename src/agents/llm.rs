@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Agent, Effects, Reply, TurnInput, memory::Memory, slots::Slots};
 use crate::{
-    config::{AgentSettings, SlotKind},
+    config::AgentSettings,
     error::{Error, Result},
     llm::{self, Model, Models, PromptMessage, Request},
     store::messages::{Message, Role},
@@ -53,7 +53,7 @@ impl LlmAgent {
         memory
             .slots
             .extend(self.slots.volunteered(turn.text(), &memory));
-        let asked_name = asked_for(&turn.history, SlotKind::Name);
+        let asked_name = asked_for_name(&turn.history);
         if let Some(slot) =
             name_slot.filter(|slot| asked_name && !memory.slots.contains_key(&slot.settings.name))
             && let Some(name) = slot.answer(turn.text())
@@ -74,7 +74,7 @@ impl LlmAgent {
         }
         Request {
             system,
-            messages: turn.history.iter().map(prompt_message).collect(),
+            messages: alternating(turn.history.iter().map(prompt_message)),
             max_tokens: None,
         }
     }
@@ -101,6 +101,25 @@ impl Agent for LlmAgent {
         }
         .boxed()
     }
+}
+
+/// Messages in a row by the same side as one: a turn without an answer leaves two of the
+/// visitor's, which many models refuse.
+fn alternating(messages: impl Iterator<Item = PromptMessage>) -> Vec<PromptMessage> {
+    let mut merged: Vec<PromptMessage> = Vec::new();
+    for message in messages {
+        match merged
+            .last_mut()
+            .filter(|last| last.from_visitor == message.from_visitor)
+        {
+            Some(last) => {
+                last.text = format!("{}\n\n{}", last.text, message.text);
+                last.images.extend(message.images);
+            }
+            None => merged.push(message),
+        }
+    }
+    merged
 }
 
 /// A stored message as the model reads it. Images go as images, other media by their URLs.
@@ -138,21 +157,13 @@ fn is_image(url: &str) -> bool {
     }
 }
 
-/// Whether the desk's last message ends with a question for this.
-fn asked_for(history: &[Message], kind: SlotKind) -> bool {
-    let word = match kind {
-        SlotKind::Name => "name",
-        _ => return false,
-    };
+/// Whether the desk's last message ends with a question for the name.
+fn asked_for_name(history: &[Message]) -> bool {
     let last = history
         .iter()
         .rev()
         .find(|message| message.role == Role::Assistant);
-    let question = last.and_then(|message| {
-        message
-            .body
-            .split_inclusive(['.', '!', '?', '\n'])
-            .rfind(|part| part.contains('?'))
-    });
-    question.is_some_and(|question| question.to_lowercase().contains(word))
+    let sentences = last.map(|message| message.body.split_inclusive(['.', '!', '?', '\n']));
+    let question = sentences.and_then(|mut all| all.rfind(|sentence| sentence.contains('?')));
+    question.is_some_and(|question| question.to_lowercase().contains("name"))
 }

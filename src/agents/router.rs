@@ -39,8 +39,8 @@ impl Router {
             return self.default_agent.clone();
         }
         let chosen = match &self.model {
-            Some(model) => self.ask(model, turn.text()).await,
-            None => None,
+            Some(model) if !turn.text().trim().is_empty() => self.ask(model, turn.text()).await,
+            _ => None,
         };
         chosen
             .unwrap_or_else(|| self.by_keywords(turn.text()))

@@ -2,55 +2,85 @@
 
 use std::collections::BTreeSet;
 
-use super::{AgentSettings, Problem, Settings, SlotKind};
+use super::{AgentSettings, Llm, Problem, Settings, SlotKind};
+
+const DAY: u64 = 86_400;
 
 /// Adds every problem that the settings have.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
-    let mut at_least = |at: &str, value: u64, least: u64| {
-        if value < least {
-            problems.push(Problem::new(at, format!("must be at least {least}")));
-        }
-    };
-    at_least("session.ttl_seconds", settings.session.ttl_seconds, 1);
-    at_least("turn.lease_seconds", settings.turn.lease_seconds, 3);
-    at_least(
-        "turn.history_messages",
-        settings.turn.history_messages.into(),
-        1,
-    );
-    at_least("database.pool_size", settings.database.pool_size.into(), 1);
-    let timeouts = settings.llm.timeouts();
-    at_least("llm.connect_timeout_seconds", timeouts.connect.as_secs(), 1);
-    at_least(
-        "llm.first_token_timeout_seconds",
-        timeouts.first_token.as_secs(),
-        1,
-    );
-    at_least("llm.idle_timeout_seconds", timeouts.idle.as_secs(), 1);
-    at_least(
-        "llm.payload_idle_timeout_seconds",
-        timeouts.payload_idle.as_secs(),
-        1,
-    );
-    at_least("llm.total_timeout_seconds", timeouts.total.as_secs(), 1);
-    for ttl in settings
-        .agents
-        .values()
-        .filter_map(|agent| agent.session_ttl_seconds)
-    {
-        at_least("agents: session_ttl_seconds", ttl, 1);
-    }
-    let longest = settings
+    let llm = settings.llm.timeouts();
+    let ttls = settings
         .agents
         .values()
         .filter_map(|agent| agent.session_ttl_seconds);
-    if longest.chain([settings.session.ttl_seconds]).max() > Some(10 * 365 * 86_400) {
-        problems.push(Problem::new(
+    let within = [
+        (
             "session.ttl_seconds",
-            "must be at most ten years",
+            settings.session.ttl_seconds,
+            1,
+            10 * 365 * DAY,
+        ),
+        ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
+        (
+            "turn.log_kept_seconds",
+            settings.turn.log_kept_seconds,
+            0,
+            365 * DAY,
+        ),
+        (
+            "turn.history_messages",
+            settings.turn.history_messages.into(),
+            1,
+            10_000,
+        ),
+        (
+            "database.pool_size",
+            settings.database.pool_size.into(),
+            1,
+            1_000,
+        ),
+        (
+            "server.shutdown_seconds",
+            settings.server.shutdown_seconds,
+            0,
+            3600,
+        ),
+        ("llm.retries", settings.llm.retries.into(), 0, 10),
+        ("llm.connect_timeout_seconds", llm.connect.as_secs(), 1, DAY),
+        (
+            "llm.first_token_timeout_seconds",
+            llm.first_token.as_secs(),
+            1,
+            DAY,
+        ),
+        ("llm.idle_timeout_seconds", llm.idle.as_secs(), 1, DAY),
+        (
+            "llm.payload_idle_timeout_seconds",
+            llm.payload_idle.as_secs(),
+            1,
+            DAY,
+        ),
+        ("llm.total_timeout_seconds", llm.total.as_secs(), 1, DAY),
+    ];
+    let ttls = ttls.map(|ttl| ("agents: session_ttl_seconds", ttl, 1, 10 * 365 * DAY));
+    for (at, value, least, most) in within.into_iter().chain(ttls) {
+        if !(least..=most).contains(&value) {
+            problems.push(Problem::new(at, format!("must be from {least} to {most}")));
+        }
+    }
+    if !settings.server.secret.is_empty() && settings.server.secret.reveal().len() < 32 {
+        problems.push(Problem::new(
+            "FRONTDESK_SECRET",
+            "must have 32 characters or more: openssl rand -hex 32 makes one",
         ));
     }
-
+    if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
+        problems.push(Problem::new(
+            "RUST_LOG",
+            "must be a level, or target=level pairs: info,frontdesk=debug",
+        ));
+    }
+    check_models(&settings.llm, problems);
     addresses(settings, problems);
     if !settings
         .agents
@@ -72,6 +102,69 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
+fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
+    if let Some(spec) = llm
+        .default_model()
+        .filter(|spec| !llm.vendor_of(spec).is_set())
+    {
+        let mend = format!(
+            "is {spec}, but its vendor has no key and no address: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY"
+        );
+        problems.push(Problem::new("FRONTDESK_MODEL", mend));
+    }
+    for (at, vendor) in [
+        ("OPENAI_API_KEY", &llm.openai),
+        ("ANTHROPIC_API_KEY", &llm.anthropic),
+    ] {
+        if !vendor
+            .api_key
+            .reveal()
+            .chars()
+            .all(|c| c.is_ascii_graphic())
+        {
+            problems.push(Problem::new(
+                at,
+                "must be visible ASCII characters without blanks",
+            ));
+        }
+    }
+    for (name, model) in &llm.models {
+        let at = |rest: &str| format!("llm.models.{name}.{rest}");
+        if model
+            .temperature
+            .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
+        {
+            problems.push(Problem::new(at("temperature"), "must be from 0 to 2"));
+        }
+        if model.max_tokens == Some(0) {
+            problems.push(Problem::new(at("max_tokens"), "must be at least 1"));
+        }
+        if model.fallbacks.iter().any(|spec| spec == "offline") {
+            problems.push(Problem::new(
+                at("fallbacks"),
+                "offline is no model to fall back to",
+            ));
+        }
+        for (header, value) in &model.headers {
+            let is_name = !header.is_empty()
+                && header
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            if !is_name
+                || !value
+                    .reveal()
+                    .chars()
+                    .all(|c| c == ' ' || c.is_ascii_graphic())
+            {
+                problems.push(Problem::new(
+                    at("headers"),
+                    format!("{header:?} and its value must be fit for HTTP"),
+                ));
+            }
+        }
+    }
+}
+
 fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
     let url = settings.database.url.reveal();
     let known = ["postgres://", "postgresql://", "sqlite:"];
@@ -79,6 +172,15 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(
             "DATABASE_URL",
             "must begin with postgres:// or sqlite:",
+        ));
+    }
+    if url
+        .strip_prefix("sqlite:")
+        .is_some_and(|path| path.is_empty() || path.contains(":memory:"))
+    {
+        problems.push(Problem::new(
+            "DATABASE_URL",
+            "must name a file: sqlite:data/frontdesk.db",
         ));
     }
     if url.split('%').skip(1).any(|rest| {

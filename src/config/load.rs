@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 use super::{Settings, check, environment};
@@ -99,6 +99,8 @@ struct Layers {
     table: Table,
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    /// The variable or flag that set a path last.
+    origins: BTreeMap<String, String>,
 }
 
 impl Layers {
@@ -107,6 +109,7 @@ impl Layers {
             table: Table::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            origins: BTreeMap::new(),
         };
         match toml::from_str(&defaults_document()) {
             Ok(table) => layers.table = table,
@@ -206,10 +209,13 @@ impl Layers {
                     items.map(|item| Value::String(item.to_owned())).collect(),
                 ))
             }
-            _ => Ok(Value::String(text.to_owned())),
+            _ => Ok(Value::String(text.trim().to_owned())),
         };
         match read {
-            Ok(value) => *slot = value,
+            Ok(value) => {
+                *slot = value;
+                self.origins.insert(path.to_owned(), at.to_owned());
+            }
             Err(wanted) => self
                 .problems
                 .push(Problem::new(at, format!("must be {wanted}"))),
@@ -218,7 +224,9 @@ impl Layers {
 
     fn finish(mut self, env: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
         let defaults: Table = toml::from_str(&defaults_document()).unwrap_or_default();
-        if lookup(&self.table, "database.url") == lookup(&defaults, "database.url")
+        let is_default = lookup(&self.table, "database.url") == lookup(&defaults, "database.url");
+        if is_default
+            && !self.origins.contains_key("database.url")
             && let Some(platform) = environment::platform(env)
         {
             self.problems.push(Problem::new(
@@ -226,7 +234,7 @@ impl Layers {
                 format!("is not set, and on {platform} each instance would have a database of its own: set it to postgres://…"),
             ));
         }
-        let settings = sections(&self.table, &defaults, &mut self.problems);
+        let settings = self.sections(&defaults);
         if let Some(settings) = &settings {
             check::check(settings, &mut self.problems);
         }
@@ -238,57 +246,59 @@ impl Layers {
             _ => Err(self.problems),
         }
     }
-}
 
-/// Every section read by itself. One that is wrong is a problem and is replaced by its
-/// default, so that a fault in one does not hide a fault in another.
-fn sections(table: &Table, defaults: &Table, problems: &mut Vec<Problem>) -> Option<Settings> {
-    fn read<T: for<'de> Deserialize<'de>>(table: &Table, name: &str) -> Result<T, toml::de::Error> {
-        T::deserialize(
-            table
-                .get(name)
-                .cloned()
-                .unwrap_or_else(|| Value::Table(Table::new())),
-        )
-    }
-    fn section<T: for<'de> Deserialize<'de>>(
-        table: &Table,
-        defaults: &Table,
-        name: &str,
-        problems: &mut Vec<Problem>,
-    ) -> Option<T> {
-        let read_default = |error: toml::de::Error| {
-            problems.push(Problem::new(name, error.message().to_owned()));
-            read(defaults, name).ok()
-        };
-        read(table, name).map(Some).unwrap_or_else(read_default)
-    }
-    let mut agents = BTreeMap::new();
-    for (path, agent) in table
-        .get("agents")
-        .and_then(Value::as_table)
-        .into_iter()
-        .flatten()
-    {
-        match super::AgentSettings::deserialize(agent.clone()) {
-            Ok(agent) => drop(agents.insert(path.clone(), agent)),
-            Err(error) => problems.push(Problem::new(
-                format!("agents.{path}"),
-                error.message().to_owned(),
-            )),
+    /// Every section read by itself, and a wrong one key by key: so that a fault in one does not
+    /// hide another. A wrong value is a problem and is replaced by its default.
+    fn sections(&mut self, defaults: &Table) -> Option<Settings> {
+        let mut agents = BTreeMap::new();
+        match self.table.get("agents") {
+            Some(Value::Table(table)) => {
+                for (path, agent) in table {
+                    match super::AgentSettings::deserialize(agent.clone()) {
+                        Ok(agent) => drop(agents.insert(path.clone(), agent)),
+                        Err(error) => self
+                            .problems
+                            .push(Problem::new(format!("agents.{path}"), error.message())),
+                    }
+                }
+            }
+            _ => self
+                .problems
+                .push(Problem::new("agents", "must be tables: [agents.support]")),
         }
+        Some(Settings {
+            server: self.section("server", defaults)?,
+            database: self.section("database", defaults)?,
+            session: self.section("session", defaults)?,
+            turn: self.section("turn", defaults)?,
+            llm: self.section("llm", defaults)?,
+            offline: self.section("offline", defaults)?,
+            routing: self.section("routing", defaults)?,
+            log: self.section("log", defaults)?,
+            agents,
+        })
     }
-    Some(Settings {
-        server: section(table, defaults, "server", problems)?,
-        database: section(table, defaults, "database", problems)?,
-        session: section(table, defaults, "session", problems)?,
-        turn: section(table, defaults, "turn", problems)?,
-        llm: section(table, defaults, "llm", problems)?,
-        offline: section(table, defaults, "offline", problems)?,
-        routing: section(table, defaults, "routing", problems)?,
-        log: section(table, defaults, "log", problems)?,
-        agents,
-    })
+
+    fn section<T: DeserializeOwned>(&mut self, name: &str, defaults: &Table) -> Option<T> {
+        let given = self.table.get(name)?.as_table()?.clone();
+        if let Ok(section) = T::deserialize(Value::Table(given.clone())) {
+            return Some(section);
+        }
+        let mut section = defaults.get(name)?.as_table()?.clone();
+        for (key, value) in given {
+            let mut tried = section.clone();
+            tried.insert(key.clone(), value);
+            match T::deserialize(Value::Table(tried.clone())) {
+                Ok(_) => section = tried,
+                Err(error) => {
+                    let path = format!("{name}.{key}");
+                    let at = self.origins.get(&path).cloned().unwrap_or(path);
+                    self.problems.push(Problem::new(at, error.message()));
+                }
+            }
+        }
+        T::deserialize(Value::Table(section)).ok()
+    }
 }
 
 /// Lays `over` on `base`, which says what keys there are and of what type.

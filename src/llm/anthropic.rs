@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
-    call::{Endpoint, Format, reported, secret_header, unreadable},
+    call::{Endpoint, Format, secret_header},
+    refusal::{is_error, reported, unreadable},
 };
 use crate::{
     config::{Timeouts, Vendor},
@@ -101,7 +102,7 @@ fn message(message: &PromptMessage) -> Value {
     } else {
         "assistant"
     };
-    let text = Some(&message.text).filter(|text| !text.is_empty());
+    let text = Some(&message.text).filter(|text| !text.trim().is_empty());
     let text = text.map(|text| json!({"type": "text", "text": text}));
     let images = message
         .images
@@ -112,7 +113,7 @@ fn message(message: &PromptMessage) -> Value {
 
 pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     let event: Event = read(data)?;
-    if let Some(error) = event.error {
+    if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let part = event.delta.or(event.content_block).unwrap_or_default();
@@ -138,7 +139,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
         error: Option<Value>,
     }
     let message: Message = read(json)?;
-    if let Some(error) = message.error {
+    if let Some(error) = message.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let text = message

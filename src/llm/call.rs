@@ -17,8 +17,11 @@ use serde_json::Value;
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, Request,
     events::{Body, body, chunks},
+    refusal,
 };
 
+/// What stands for images among the optional fields.
+const IMAGES: &str = "images";
 /// How much of a refusal is read.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -71,51 +74,63 @@ impl Endpoint {
         }
     }
 
-    /// Calls once more for each optional field that the server refuses, without it. A server
-    /// that cannot take the images gets their URLs in the text.
+    /// Calls once more for each optional field that the server refuses, without it, and once
+    /// without images where it cannot take those: then their URLs are in the text. What helped
+    /// is remembered.
     async fn call(
         &self,
         model: &Model,
         request: &Request,
         format: Format,
     ) -> Result<Response, LlmError> {
-        let mut request = Cow::Borrowed(request);
+        let mut left_out = Vec::new();
         loop {
-            let body = (format.body)(model, &request, &|field| !self.is_refused(model, field));
-            let (status, refusal) = match send(self.post(model).json(&body)).await {
+            let allowed = |field| !left_out.contains(&field) && !self.is_refused(model, field);
+            let request = match allowed(IMAGES) {
+                true => Cow::Borrowed(request),
+                false => Cow::Owned(name_images(request)),
+            };
+            let body = (format.body)(model, &request, &allowed);
+            let (status, text) = match send(self.post(model).json(&body)).await {
                 Err(Refusal::Refused(status, text)) => (status, text),
                 Err(Refusal::Failed(error)) => return Err(error),
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    self.remember(model, left_out);
+                    return Ok(response);
+                }
             };
-            let at_fault = |field: &&&str| body.get(**field).is_some() && refusal.contains(**field);
-            if !matches!(status.as_u16(), 400 | 422) {
-                return Err(LlmError::new(
-                    Failure::Status(status.as_u16()),
-                    reason(&refusal),
-                ));
-            } else if let Some(field) = format.optional.iter().find(at_fault) {
-                tracing::info!(
-                    llm.model = model.spec,
-                    llm.field = field,
-                    "the model's server refuses a field: left out from now on"
-                );
-                self.refused().insert((model.name.clone(), field));
-            } else if request
+            let sent = format
+                .optional
+                .iter()
+                .copied()
+                .filter(|field| body.get(*field).is_some());
+            let has_images = request
                 .messages
                 .iter()
-                .any(|message| !message.images.is_empty())
-            {
-                tracing::info!(
-                    llm.model = model.spec,
-                    "the model's server refuses images: named in the text instead"
-                );
-                request = Cow::Owned(name_images(&request));
-            } else {
-                return Err(LlmError::new(
-                    Failure::Status(status.as_u16()),
-                    reason(&refusal),
-                ));
+                .any(|message| !message.images.is_empty());
+            let fault = refusal::field(status, &text, sent).or_else(|| {
+                (has_images && refusal::may_be_images(status, &text)).then_some(IMAGES)
+            });
+            match fault {
+                Some(field) => left_out.push(field),
+                None => {
+                    return Err(LlmError::new(
+                        Failure::Status(status.as_u16()),
+                        refusal::reason(&text),
+                    ));
+                }
             }
+        }
+    }
+
+    fn remember(&self, model: &Model, left_out: Vec<&'static str>) {
+        for field in left_out {
+            tracing::info!(
+                llm.model = model.spec,
+                llm.field = field,
+                "the model's server refuses this: left out from now on"
+            );
+            self.refused().insert((model.name.clone(), field));
         }
     }
 
@@ -170,11 +185,11 @@ async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
         } else {
             Failure::Connect
         };
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        Refusal::Failed(LlmError::new(
-            kind,
-            cause.unwrap_or_else(|| error.to_string()),
-        ))
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Refusal::Failed(LlmError::new(kind, cause))
     };
     let response = call.send().await.map_err(failed)?;
     let status = response.status();
@@ -182,45 +197,17 @@ async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
         return Ok(response);
     }
     let retry_after = retry_after(&response);
-    let text = refusal(response).await;
+    let text = beginning(response).await;
     if retry_after.is_some() {
-        let mut error = LlmError::new(Failure::Status(status.as_u16()), reason(&text));
+        let mut error = LlmError::new(Failure::Status(status.as_u16()), refusal::reason(&text));
         error.retry_after = retry_after;
         return Err(Refusal::Failed(error));
     }
     Err(Refusal::Refused(status, text))
 }
 
-/// What the log may know of a refusal: its code or type. The rest may repeat the visitor's words
-/// or the key.
-fn reason(refusal: &str) -> String {
-    serde_json::from_str(refusal)
-        .map_or_else(|_| "no reason given".to_owned(), |json| reported(&json))
-}
-
-/// The code or type in an error object, with or without `error` around it.
-pub(super) fn reported(error: &Value) -> String {
-    let error = error.get("error").unwrap_or(error);
-    let mut names = ["code", "type"]
-        .into_iter()
-        .filter_map(|name| error.get(name)?.as_str());
-    let plain = |name: &&str| {
-        name.len() <= 64
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-    };
-    names.find(plain).unwrap_or("no reason given").to_owned()
-}
-
-/// What the log may know of an answer that is not the JSON that it should be: only where.
-pub(super) fn unreadable(error: serde_json::Error) -> LlmError {
-    let detail = format!("{:?} error at column {}", error.classify(), error.column());
-    LlmError::new(Failure::Unreadable, detail)
-}
-
 /// The beginning of a refusal's body.
-async fn refusal(mut response: Response) -> String {
+async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while let Ok(Ok(Some(bytes))) =
         tokio::time::timeout(Duration::from_secs(5), response.chunk()).await

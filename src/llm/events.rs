@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use reqwest::{Response, header};
+use reqwest::Response;
 use sse_stream::SseByteStream;
 use tokio::time::timeout;
 
@@ -34,19 +34,9 @@ pub(super) enum Body {
     Json(String),
 }
 
-/// Reads a response by its type. One that names none is taken for events.
+/// Reads a response by its first character, whatever its type says: servers and the proxies
+/// before them name it wrongly.
 pub(super) async fn body(response: Response, idle: Duration) -> Result<Body, LlmError> {
-    let kind = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let kind = kind.unwrap_or_default().to_ascii_lowercase();
-    if kind.starts_with("text/html") {
-        return Err(LlmError::new(
-            Failure::Unreadable,
-            "HTML instead of an answer",
-        ));
-    }
     let bytes = response.bytes_stream().map_err(|error| {
         let kind = if error.is_timeout() {
             Failure::Timeout
@@ -55,16 +45,34 @@ pub(super) async fn body(response: Response, idle: Duration) -> Result<Body, Llm
         };
         LlmError::new(kind, error.without_url())
     });
-    if kind.starts_with("application/json") {
-        let text =
-            feed(bytes, idle, Arc::default()).try_fold(Vec::new(), |mut all, bytes| async move {
+    let mut bytes = Box::pin(feed(bytes, idle, Arc::default()));
+    let mut begun = Vec::new();
+    let first = loop {
+        match bytes.next().await.transpose()? {
+            Some(more) => begun.extend_from_slice(&more),
+            None => return Ok(Body::Events(events(stream::iter([Ok(begun.into())]), idle))),
+        }
+        let text = begun.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&begun);
+        if let Some(first) = text.trim_ascii_start().first() {
+            break *first;
+        }
+    };
+    let all = stream::iter([Ok(Bytes::from(begun))]).chain(bytes);
+    match first {
+        b'<' => Err(LlmError::new(
+            Failure::Unreadable,
+            "a page instead of an answer",
+        )),
+        b'{' | b'[' => {
+            let append = |mut all: Vec<u8>, bytes: Bytes| async move {
                 all.extend_from_slice(&bytes);
                 Ok(all)
-            });
-        let text = text.await?;
-        return Ok(Body::Json(String::from_utf8_lossy(&text).into_owned()));
+            };
+            let text = all.try_fold(Vec::new(), append).await?;
+            Ok(Body::Json(String::from_utf8_lossy(&text).into_owned()))
+        }
+        _ => Ok(Body::Events(events(all.boxed(), idle))),
     }
-    Ok(Body::Events(events(bytes, idle)))
 }
 
 /// The data of each event in a stream of bytes.

@@ -7,7 +7,7 @@ use std::fmt;
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::{
     Client,
-    header::{AUTHORIZATION, HeaderMap},
+    header::{AUTHORIZATION, HeaderMap, HeaderName},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
-    call::{Endpoint, Format, reported, secret_header, unreadable},
+    call::{Endpoint, Format, secret_header},
+    refusal::{is_error, reported, unreadable},
 };
 use crate::{
     config::{Timeouts, Vendor},
@@ -41,17 +42,32 @@ pub(super) struct OpenAi(Endpoint);
 
 impl OpenAi {
     pub(super) fn new(vendor: &Vendor, client: Client, timeouts: Timeouts) -> Self {
-        let base = if vendor.base_url.is_empty() {
+        let url = url(if vendor.base_url.is_empty() {
             BASE_URL
         } else {
             &vendor.base_url
-        };
-        let url = format!("{}/chat/completions", base.trim_end_matches('/'));
+        });
         let key = Some(vendor.api_key.reveal()).filter(|key| !key.is_empty());
-        let key = key.and_then(|key| secret_header(&format!("Bearer {key}")));
-        let headers: HeaderMap = key.map(|key| (AUTHORIZATION, key)).into_iter().collect();
+        let bearer = key.and_then(|key| secret_header(&format!("Bearer {key}")));
+        // Azure's older addresses want the key under a name of their own.
+        let azure = key
+            .filter(|_| url.contains(".azure.com/"))
+            .and_then(secret_header);
+        let bearer = bearer.map(|key| (AUTHORIZATION, key));
+        let azure = azure.map(|key| (HeaderName::from_static("api-key"), key));
+        let headers: HeaderMap = bearer.into_iter().chain(azure).collect();
         Self(Endpoint::new(client, url, headers, timeouts.idle))
     }
+}
+
+/// The call's address: its path goes before the query, which Azure's addresses have.
+fn url(base: &str) -> String {
+    let (path, query) = base.split_once('?').unwrap_or((base, ""));
+    let path = path
+        .trim_end_matches('/')
+        .trim_end_matches("/chat/completions");
+    let gap = if query.is_empty() { "" } else { "?" };
+    format!("{path}/chat/completions{gap}{query}")
 }
 
 impl Provider for OpenAi {
@@ -116,7 +132,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         }));
     }
     let event: Event = text::parse_json(data.as_bytes()).map_err(unreadable)?;
-    if let Some(error) = event.error {
+    if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let Some(choice) = event.choices.into_iter().flatten().next() else {
@@ -126,10 +142,14 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         .delta
         .or(choice.message)
         .and_then(|said| said.content);
-    let finish = choice.finish_reason.map(|reason| match reason.as_str() {
-        "length" | "max_tokens" => FinishReason::Length,
-        _ => FinishReason::Stop,
-    });
+    let finish = match choice.finish_reason.as_deref() {
+        None | Some("") => None,
+        Some("length" | "max_tokens") => Some(FinishReason::Length),
+        Some(reason @ ("error" | "content_filter")) => {
+            return Err(LlmError::new(Failure::Reported, reason));
+        }
+        Some(_) => Some(FinishReason::Stop),
+    };
     Ok(Some(Chunk {
         text: said.map(|content| content.0).unwrap_or_default(),
         finish,
@@ -194,15 +214,24 @@ impl<'de> Visitor<'de> for Content {
         Ok(Self(all))
     }
 
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut part: A) -> Result<Self, A::Error> {
-        let mut all = self.0;
+        let (mut text, mut is_text) = (String::new(), true);
         while let Some(key) = part.next_key::<String>()? {
-            if key == "text" {
-                all.push_str(&part.next_value::<Option<String>>()?.unwrap_or_default());
-            } else {
-                part.next_value::<IgnoredAny>()?;
+            match key.as_str() {
+                "text" => text = part.next_value::<Option<String>>()?.unwrap_or_default(),
+                "type" => {
+                    is_text = matches!(
+                        part.next_value::<String>()?.as_str(),
+                        "text" | "output_text"
+                    )
+                }
+                _ => drop(part.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Self(all))
+        Ok(Self(if is_text { text } else { String::new() }))
     }
 }

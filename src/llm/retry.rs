@@ -9,11 +9,14 @@ use futures_util::{StreamExt, stream};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Policy, Request};
+use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Policy, Request, visible::Visible};
 use crate::config::Timeouts;
 
 /// The longest that a vendor may ask to wait before another try; else the next model's turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long an answer as a whole may be.
+const WHOLE_BYTES: usize = 4 * 1024;
 
 /// Asks a model, and those to fall back to, until one has begun to answer. The stream begins
 /// with its first visible text.
@@ -35,7 +38,7 @@ pub async fn open(models: &Models, model: &Model, request: &Request) -> Result<C
     Err(last)
 }
 
-/// Asks for an answer as a whole.
+/// Asks for a short answer as a whole; a long one is broken off.
 ///
 /// # Errors
 /// The last model's failure.
@@ -48,6 +51,9 @@ pub async fn complete(
     let mut text = String::new();
     while let Some(chunk) = chunks.next().await {
         text.push_str(&chunk?.text);
+        if text.len() > WHOLE_BYTES {
+            break;
+        }
     }
     Ok(text)
 }
@@ -105,26 +111,29 @@ async fn first_word(
     }
 }
 
-/// The timers for a piece of the answer and for the whole; the timer for bytes stands closer
+/// What is visible of an answer, with the timers for a piece of it and for the whole; the timer for bytes stands closer
 /// to them, in `events`.
 fn timed(chunks: Chunks, timeouts: Timeouts, first_token: Instant, deadline: Instant) -> Chunks {
-    stream::unfold(Some((chunks, first_token)), move |state| async move {
-        let (mut chunks, until) = state?;
-        let chunk = match timeout_at(until, chunks.next()).await {
-            Ok(Some(Ok(chunk))) => chunk,
-            Ok(end) => return end.map(|end| (end, None)),
-            Err(_) => {
-                return Some((
-                    Err(LlmError::new(
-                        Failure::Timeout,
-                        "no piece of the answer for too long",
-                    )),
-                    None,
-                ));
-            }
-        };
-        let until = deadline.min(Instant::now() + timeouts.payload_idle);
-        Some((Ok(chunk), Some((chunks, until))))
-    })
+    stream::unfold(
+        Some((chunks, first_token, Visible::new())),
+        move |state| async move {
+            let (mut chunks, until, mut visible) = state?;
+            let chunk = match timeout_at(until, chunks.next()).await {
+                Ok(Some(Ok(chunk))) => visible.filter(chunk),
+                Ok(end) => return end.map(|end| (end, None)),
+                Err(_) => {
+                    return Some((
+                        Err(LlmError::new(
+                            Failure::Timeout,
+                            "no piece of the answer for too long",
+                        )),
+                        None,
+                    ));
+                }
+            };
+            let until = deadline.min(Instant::now() + timeouts.payload_idle);
+            Some((Ok(chunk), Some((chunks, until, visible))))
+        },
+    )
     .boxed()
 }

@@ -43,6 +43,7 @@ pub(super) async fn json(
     if let Some(failed) = last.error {
         let code = Code::parse(&failed.code).unwrap_or(Code::Internal);
         let error = Error::new(code)
+            .logged()
             .with("turn_id", json!(turn_id))
             .with("conversation_id", json!(conversation_id));
         // As much of the answer as was stored.
@@ -223,6 +224,7 @@ fn idempotency(request: &HttpRequest, turn: &TurnRequest) -> Result<Option<Idemp
         return Err(Error::field("Idempotency-Key", detail));
     }
     let content = json!([
+        turn.mirror_text,
         turn.body,
         turn.media_urls,
         turn.audio_urls,

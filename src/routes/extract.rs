@@ -3,10 +3,10 @@
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
-    web::{Bytes, Payload as Body, Query},
+    web::{Bytes, Payload as Body},
 };
 use futures_util::future::LocalBoxFuture;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use std::{
     future::{Ready, ready},
     time::Duration,
@@ -60,8 +60,21 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             let parsed = text::parse_json(&bytes);
             parsed
                 .map(Self)
-                .map_err(|error| Error::new(Code::InvalidBody).detail(error.to_string()))
+                .map_err(|error| refusal::<T>(&bytes, &error))
         })
+    }
+}
+
+/// What is wrong with a body: the field, where it is one.
+fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error {
+    let detail = error.to_string();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let field = serde_path_to_error::deserialize::<_, T>(&mut json)
+        .err()
+        .map(|error| error.path().to_string());
+    match field.filter(|_| error.is_data()) {
+        Some(field) if field != "." => Error::field(field, detail),
+        _ => Error::new(Code::InvalidBody).detail(detail),
     }
 }
 
@@ -74,24 +87,39 @@ impl FromRequest for LastEventId {
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        #[derive(Deserialize)]
-        struct Asked {
-            last_event_id: Option<String>,
-        }
-        let header = request
-            .headers()
-            .get("last-event-id")
-            .map(|value| value.to_str().unwrap_or("?").to_owned());
-        let query = || {
-            Query::<Asked>::from_query(request.query_string())
-                .ok()?
-                .into_inner()
-                .last_event_id
-        };
+        let header = request.headers().get("last-event-id");
+        let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
+        let query = || Query::of(request).get("last_event_id").map(str::to_owned);
         let id = header.or_else(query).filter(|id| !id.is_empty());
         let cursor = id.map(|id| id.parse()).transpose();
         let refused =
             |_| Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.");
         ready(cursor.map(Self).map_err(refused))
+    }
+}
+
+/// The query string: of a name that stands there twice, the first counts.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(request: &HttpRequest) -> Self {
+        let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl FromRequest for Query {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
     }
 }

@@ -1,11 +1,10 @@
 //! `GET /chat/history`: what was said.
 
-use actix_web::{
-    HttpResponse,
-    web::{Data, Query},
-};
-use serde::{Deserialize, Serialize};
+use actix_web::{HttpResponse, web::Data};
+use serde::Serialize;
 use serde_json::Value;
+
+use super::extract::Query;
 
 use crate::{
     app::App,
@@ -20,13 +19,6 @@ use crate::{
 
 /// The most messages of a page.
 const LIMIT: u32 = 200;
-
-/// Which page is asked for.
-#[derive(Deserialize)]
-pub(super) struct HistoryIn {
-    limit: Option<String>,
-    before: Option<String>,
-}
 
 #[derive(Serialize)]
 struct HistoryOut {
@@ -82,12 +74,8 @@ impl From<Message> for MessageOut {
 }
 
 /// A page of the device's current conversation.
-pub(super) async fn history(
-    app: Data<App>,
-    device: Device,
-    asked: Query<HistoryIn>,
-) -> Result<HttpResponse> {
-    let limit = match asked.limit.as_deref().map(str::parse).unwrap_or(Ok(50)) {
+pub(super) async fn history(app: Data<App>, device: Device, asked: Query) -> Result<HttpResponse> {
+    let limit = match asked.get("limit").map(str::parse).unwrap_or(Ok(50)) {
         Ok(limit) if (1..=LIMIT).contains(&limit) => limit,
         _ => {
             return Err(Error::field(
@@ -98,8 +86,7 @@ pub(super) async fn history(
     };
     let no_message = || Error::field("before", "No message of this conversation.");
     let before = asked
-        .before
-        .as_deref()
+        .get("before")
         .map(str::parse)
         .transpose()
         .map_err(|_| no_message())?;

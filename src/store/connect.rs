@@ -46,7 +46,7 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
             renew,
         }));
     }
-    let url = postgres_url(url)?;
+    let url = postgres_url(url);
     let lane = |size| {
         let nothing = Box::new(r2d2::NopConnectionCustomizer);
         pool::<PgConnection>(url.clone(), size, nothing).map(Lane::new)
@@ -65,15 +65,20 @@ pub(super) fn sqlite_path(url: &str) -> &str {
     path.strip_prefix("//").unwrap_or(path)
 }
 
-fn postgres_url(url: &str) -> Result<String, StoreError> {
-    let mut url = url::Url::parse(url)
-        .map_err(|error| StoreError::Refused(format!("DATABASE_URL cannot be read: {error}")))?;
-    for (name, value) in POSTGRES_DEFAULTS {
-        if !url.query_pairs().any(|(given, _)| given == name) {
-            url.query_pairs_mut().append_pair(name, value);
-        }
-    }
-    Ok(url.into())
+/// The URL with the defaults for what it does not say. libpq reads URLs that no other parser
+/// does (several hosts, none), so only its query is looked at.
+fn postgres_url(url: &str) -> String {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let is_given = |name: &str| {
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some(name))
+    };
+    let missing = POSTGRES_DEFAULTS.iter().filter(|(name, _)| !is_given(name));
+    missing.fold(url.to_owned(), |url, (name, value)| {
+        let gap = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{gap}{name}={value}")
+    })
 }
 
 type Customizer<C> = Box<dyn CustomizeConnection<C, r2d2::Error>>;

@@ -290,6 +290,15 @@ impl Store {
         ))
     }
 
+    /// Closes all running turns as interrupted; how many there were. For a database that only
+    /// one server uses, when that starts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn close_all_turns(&self) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::upkeep::close_all(conn))
+    }
+
     /// Deletes up to `limit` logs that are no longer kept; how many there were.
     ///
     /// # Errors

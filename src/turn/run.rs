@@ -267,16 +267,20 @@ async fn speak(
             Err(error) => return Ending::failed(error),
         };
         let text = text::clean(&chunk.text);
-        if progress.text.len() + text.len() > ANSWER_BYTES || progress.frames >= ANSWER_FRAMES {
-            return FinishReason::Length.into();
-        }
-        if !text.is_empty() {
-            let said = output.append(engine, |now| Frame::text(&*text, now)).await;
+        let room = ANSWER_BYTES - progress.text.len();
+        let fitting = text
+            .get(..text.floor_char_boundary(room))
+            .unwrap_or_default();
+        if !fitting.is_empty() {
+            let said = output.append(engine, |now| Frame::text(fitting, now)).await;
             if let Err(error) = said {
                 return Ending::failed(error);
             }
-            progress.text.push_str(&text);
+            progress.text.push_str(fitting);
             progress.frames += 1;
+        }
+        if fitting.len() < text.len() || progress.frames >= ANSWER_FRAMES {
+            return FinishReason::Length.into();
         }
         match chunk.finish {
             Some(_) if progress.text.is_empty() => break,

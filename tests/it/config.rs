@@ -164,6 +164,24 @@ fn a_platform_of_many_instances_needs_a_shared_database() {
 }
 
 #[test]
+fn a_file_or_nothing_is_no_database_in_memory() {
+    for url in ["sqlite:", "sqlite::memory:", "postgres://u:100%sure@db/a"] {
+        assert!(
+            problems("", &[("DATABASE_URL", url)]).starts_with("DATABASE_URL: "),
+            "{url}"
+        );
+    }
+    for url in [
+        "sqlite:a.db",
+        "postgres://u:p@/db?host=/cloudsql/p:r:i",
+        "postgresql://h1:5432,h2:5432/db",
+    ] {
+        assert!(load("", &[("DATABASE_URL", url)]).is_ok(), "{url}");
+    }
+    assert!(load("", &[("HOST", "localhost"), ("OPENAI_API_KEY", "sk-x\n")]).is_ok());
+}
+
+#[test]
 fn tls_that_was_not_built_in_is_said_at_the_start() {
     let required = [("DATABASE_URL", "postgres://db/a?sslmode=require")];
     assert_eq!(load("", &required).is_ok(), cfg!(feature = "postgres-tls"));

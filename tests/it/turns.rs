@@ -304,6 +304,7 @@ async fn a_cut_answer_is_interrupted_and_its_beginning_kept(db: Db) {
 
 async fn a_turn_that_was_closed_elsewhere_writes_nothing_more(db: Db) {
     let app = TestApp::start(db).await;
+    let instance = app.another().await;
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
@@ -311,7 +312,6 @@ async fn a_turn_that_was_closed_elsewhere_writes_nothing_more(db: Db) {
     app.database
         .execute("update conversations set lease_until = created_at")
         .await;
-    let instance = app.another().await;
     assert_eq!(instance.say("d", "2").await.content(), "Very well.");
     app.llm.go_on();
     assert!(stream.told().await.ends_with("|interrupted"));
@@ -336,10 +336,10 @@ async fn an_instance_that_lives_keeps_its_turn(db: Db) {
 
 async fn a_shutdown_ends_running_turns_with_a_final_frame(db: Db) {
     let app = TestApp::start(db).await;
+    let instance = app.another().await;
     app.llm.script([Step::Text("a".into()), Step::Pause]);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
-    let instance = app.another().await;
     app.stop().await;
     assert_eq!(stream.told().await, "|interrupted");
     assert_eq!(instance.history("d").await, ["user: 1", "assistant: a"]);

@@ -21,13 +21,30 @@ pub fn close_abandoned(conn: &mut Conn, limit: i64) -> Result<usize, StoreError>
             .select((conversations::id, conversations::running_turn));
         let abandoned: Vec<(ConversationId, Option<TurnId>)> =
             skip_locked!(abandoned).load(conn)?;
-        for (conversation, turn) in &abandoned {
-            if let Some(turn) = turn {
-                turns::close(conn, *conversation, *turn)?;
-            }
-        }
-        Ok(abandoned.len())
+        close_each(conn, abandoned)
     })
+}
+
+pub fn close_all(conn: &mut Conn) -> Result<usize, StoreError> {
+    write_tx(conn, |conn| {
+        let running = conversations::table
+            .filter(conversations::running_turn.is_not_null())
+            .select((conversations::id, conversations::running_turn));
+        let running = running.load(conn)?;
+        close_each(conn, running)
+    })
+}
+
+fn close_each(
+    conn: &mut Conn,
+    running: Vec<(ConversationId, Option<TurnId>)>,
+) -> Result<usize, StoreError> {
+    for (conversation, turn) in &running {
+        if let Some(turn) = turn {
+            turns::close(conn, *conversation, *turn)?;
+        }
+    }
+    Ok(running.len())
 }
 
 pub fn prune_logs(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {

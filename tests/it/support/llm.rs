@@ -29,6 +29,7 @@ pub struct FakeLlm {
 struct State {
     scripts: VecDeque<Vec<Step>>,
     manager_fails: bool,
+    manager_babbles: bool,
     connections: usize,
     journal: Vec<Request>,
 }
@@ -168,6 +169,11 @@ impl FakeLlm {
         self.state.lock().unwrap().manager_fails = true;
     }
 
+    /// The manager's questions are answered without an end from now on.
+    pub fn manager_babbles(&self) {
+        self.state.lock().unwrap().manager_babbles = true;
+    }
+
     /// Drops the scripts that were not played.
     pub fn forget_scripts(&self) {
         self.state.lock().unwrap().scripts.clear();
@@ -224,6 +230,11 @@ impl FakeLlm {
         if is_manager(&request.body) {
             if self.state.lock().unwrap().manager_fails {
                 return vec![Step::Head("HTTP/1.1 403 Forbidden\r\n".into())];
+            }
+            if self.state.lock().unwrap().manager_babbles {
+                return vec![Step::Drip(
+                    text_event(false, &"no idea ".repeat(300)).into_bytes(),
+                )];
             }
             return vec![Step::Text("scheduling".into()), Step::Finish("stop")];
         }
