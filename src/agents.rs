@@ -10,6 +10,8 @@ mod llm;
 mod memory;
 mod router;
 mod slots;
+mod times;
+mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -135,9 +137,18 @@ impl Agents {
         self.agents.get(path)?.session_ttl
     }
 
-    /// The agent for a session that has none, or whose agent no longer exists.
-    pub async fn route(&self, turn: &TurnInput) -> String {
-        self.router.route(turn).await
+    /// The agent for a turn: the one that holds the session, unless it is gone or another is
+    /// plainly meant; the router's choice for a session that has none. `may_move` is false where
+    /// the caller has just asked for this agent.
+    pub async fn choose(&self, present: Option<&str>, may_move: bool, turn: &TurnInput) -> String {
+        match present.filter(|path| self.contains(path)) {
+            Some(present) if may_move => self
+                .router
+                .reconsider(present, turn)
+                .unwrap_or_else(|| present.to_owned()),
+            Some(present) => present.to_owned(),
+            None => self.router.route(turn).await,
+        }
     }
 
     /// Lets an agent answer.

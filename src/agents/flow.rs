@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{Agent, Effects, Reply, TurnInput, memory::Memory, slots::Slots};
+use super::{
+    Agent, Effects, Reply, TurnInput,
+    memory::Memory,
+    slots::{Slot, Slots},
+    words,
+};
 use crate::{
     config::{AgentSettings, FlowSettings, SlotKind},
     error::Result,
@@ -17,6 +22,7 @@ use crate::{
 pub(super) struct FlowAgent {
     path: String,
     flow: FlowSettings,
+    keywords: Vec<String>,
     slots: Slots,
     word_delay: Duration,
 }
@@ -31,6 +37,7 @@ impl FlowAgent {
         Self {
             path: path.to_owned(),
             flow: agent.flow.clone(),
+            keywords: agent.keywords.clone(),
             slots,
             word_delay,
         }
@@ -38,6 +45,9 @@ impl FlowAgent {
 
     /// What to say to a message, and what is known after it.
     fn step(&self, text: &str, mut memory: Memory) -> (String, Memory) {
+        if memory.done && self.is_asked_anew(text) {
+            memory = self.begin_anew(memory);
+        }
         let heard = self.hear(text, &mut memory);
         let mut said = Vec::new();
         if !memory.greeted {
@@ -45,11 +55,10 @@ impl FlowAgent {
             memory.greeted = true;
         }
         let next = self.slots.next_unknown(&memory);
-        let again = next.filter(|slot| Some(&slot.settings.name) == memory.asked.as_ref());
         match (heard, next) {
             (Heard::Refused { say, ask_on: false }, _) => said.push(say),
-            (Heard::Nothing, Some(slot)) if again.is_some() => {
-                said.push(slot.settings.retry.clone())
+            (Heard::Nothing, Some(slot)) if Some(&slot.settings.name) == memory.asked.as_ref() => {
+                said.push(slot.settings.retry.clone());
             }
             (heard, Some(slot)) => {
                 if let Heard::Refused { say, .. } = heard {
@@ -57,6 +66,10 @@ impl FlowAgent {
                 }
                 said.push(slot.settings.ask.clone());
                 memory.asked = Some(slot.settings.name.clone());
+                memory.misses = 0;
+            }
+            (_, None) if memory.done && words::yes_or_no(text) == Some("no") => {
+                said.push(self.flow.bye.clone())
             }
             (_, None) => {
                 said.push(if memory.done {
@@ -69,6 +82,30 @@ impl FlowAgent {
             }
         }
         (fill(&said.join(" "), &self.slots, &memory), memory)
+    }
+
+    /// Whether a visitor whose request is done comes with another.
+    fn is_asked_anew(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
+        words.any(|word| {
+            self.keywords
+                .iter()
+                .any(|keyword| keyword.to_lowercase() == word)
+        })
+    }
+
+    /// Keeps only who the visitor is.
+    fn begin_anew(&self, mut memory: Memory) -> Memory {
+        for slot in self
+            .slots
+            .iter()
+            .filter(|slot| !slot.is_personal() && !slot.settings.implied)
+        {
+            memory.slots.remove(&slot.settings.name);
+        }
+        memory.done = false;
+        memory
     }
 
     /// Takes from a message what it answers and what it volunteers.
@@ -87,24 +124,15 @@ impl FlowAgent {
         else {
             return Heard::Something;
         };
-        // A message that gives other slots is not taken for the answer to this one.
-        let answer = asked
+        // What gives other slots is not taken for the words of this one.
+        let is_text = asked.settings.kind == SlotKind::Text;
+        match asked
             .answer(text)
-            .filter(|_| !gave_something || asked.settings.kind == SlotKind::YesNo);
-        match answer.as_deref() {
+            .filter(|_| !(gave_something && is_text))
+            .as_deref()
+        {
             Some("no") if asked.settings.kind == SlotKind::YesNo => {
-                for name in &asked.settings.refused_clears {
-                    memory.slots.remove(name);
-                }
-                let say = asked
-                    .settings
-                    .refused
-                    .clone()
-                    .unwrap_or_else(|| asked.settings.retry.clone());
-                Heard::Refused {
-                    say,
-                    ask_on: !asked.settings.refused_clears.is_empty(),
-                }
+                self.refuse(asked, text, memory)
             }
             Some(value) => {
                 memory
@@ -113,10 +141,49 @@ impl FlowAgent {
                 Heard::Something
             }
             None if gave_something => Heard::Something,
-            None => Heard::Nothing,
+            None => miss(asked, memory),
         }
     }
+
+    /// A "no": what it clears is asked again, unless the same message corrects a part of it.
+    fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> Heard {
+        let clears = &asked.settings.refused_clears;
+        let mut cleared = memory.clone();
+        cleared.slots.retain(|name, _| !clears.contains(name));
+        let corrected = self.slots.volunteered(text, &cleared);
+        if clears.is_empty() || corrected.is_empty() {
+            *memory = cleared;
+            let say = asked
+                .settings
+                .refused
+                .clone()
+                .unwrap_or_else(|| asked.settings.retry.clone());
+            return Heard::Refused {
+                say,
+                ask_on: !clears.is_empty(),
+            };
+        }
+        memory.slots.extend(corrected);
+        memory.asked = None;
+        Heard::Something
+    }
 }
+
+/// An answer that does not fit. After the second the flow goes on without it, unless a yes is
+/// what everything hangs on: nobody is asked the same thing for ever.
+fn miss(asked: &Slot, memory: &mut Memory) -> Heard {
+    memory.misses += 1;
+    if memory.misses < 2 || asked.settings.kind == SlotKind::YesNo {
+        return Heard::Nothing;
+    }
+    memory
+        .slots
+        .insert(asked.settings.name.clone(), NOT_GIVEN.to_owned());
+    Heard::Something
+}
+
+/// What stands for something that a visitor could not or would not say.
+const NOT_GIVEN: &str = "(not given)";
 
 /// What was in a message.
 enum Heard {
@@ -146,7 +213,7 @@ impl Agent for FlowAgent {
         let name = name_slot.and_then(|slot| memory.slots.get(&slot)).cloned();
         let effects = Effects {
             state: Some(memory.store(&self.path, &turn.state)),
-            user_name: name.filter(|name| Some(name) != known_before.as_ref()),
+            user_name: name.filter(|name| Some(name) != known_before.as_ref() && name != NOT_GIVEN),
         };
         let chunks = speak(text, self.word_delay);
         std::future::ready(Ok(Reply {
@@ -180,7 +247,10 @@ fn fill(text: &str, slots: &Slots, memory: &Memory) -> String {
     let name = slots
         .name_slot()
         .and_then(|slot| memory.slots.get(&slot.settings.name));
-    let first_name = name.and_then(|name| name.split_whitespace().next());
+    let first_name = name.filter(|name| *name != NOT_GIVEN);
+    let first_name = first_name
+        .and_then(|name| name.split_whitespace().next())
+        .or(Some("there"));
     let mut filled = String::new();
     let mut parts = text.split('{');
     filled.push_str(parts.next().unwrap_or_default());

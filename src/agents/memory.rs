@@ -13,6 +13,8 @@ pub(super) struct Memory {
     pub slots: BTreeMap<String, String>,
     /// The slot that was asked for last.
     pub asked: Option<String>,
+    /// How often the answer to it did not fit.
+    pub misses: u32,
     /// Whether the agent has said hello.
     pub greeted: bool,
     /// Whether everything was said.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::TurnInput;
+use super::{TurnInput, memory::Memory};
 use crate::{
     config::{AgentSettings, Settings},
     llm::{self, Model, Models, PromptMessage, Request},
@@ -84,25 +84,45 @@ impl Router {
         is.or_else(|| paths().find(|path| answer.contains(&path.to_lowercase())))
     }
 
+    /// Another agent for a visitor with whom the present one has not begun, or has done: without
+    /// a model the first words decide too much, and "Hi" says nothing. Only where there is none.
+    pub(super) fn reconsider(&self, present: &str, turn: &TurnInput) -> Option<String> {
+        let memory = Memory::of(present, &turn.state);
+        let has_begun = !memory.slots.is_empty() && !memory.done;
+        if self.model.is_some() || has_begun {
+            return None;
+        }
+        let scores = self.scores(turn.text());
+        let present_score = scores
+            .iter()
+            .find(|(path, _)| *path == present)
+            .map_or(0, |(_, score)| *score);
+        let (path, score) = scores.into_iter().max_by_key(|(_, score)| *score)?;
+        (score > present_score).then(|| path.to_owned())
+    }
+
     /// The agent with the most keywords in the text.
     fn by_keywords(&self, text: &str) -> &str {
+        let mut best = (self.default_agent.as_str(), 0);
+        for (path, score) in self.scores(text) {
+            if score > best.1 {
+                best = (path, score);
+            }
+        }
+        best.0
+    }
+
+    /// How many of each agent's keywords are in a text.
+    fn scores(&self, text: &str) -> Vec<(&str, usize)> {
         let text = text.to_lowercase();
         let words: Vec<&str> = text
             .split(|c: char| !c.is_alphanumeric() && c != '-')
             .collect();
-        let score = |agent: &AgentSettings| {
-            agent
-                .keywords
-                .iter()
-                .filter(|keyword| words.contains(&keyword.to_lowercase().as_str()))
-                .count()
-        };
-        let mut best = (0, self.default_agent.as_str());
-        for (path, agent) in &self.agents {
-            if score(agent) > best.0 {
-                best = (score(agent), path);
-            }
-        }
-        best.1
+        let is_said = |keyword: &&String| words.contains(&keyword.to_lowercase().as_str());
+        let score = |agent: &AgentSettings| agent.keywords.iter().filter(is_said).count();
+        self.agents
+            .iter()
+            .map(|(path, agent)| (path.as_str(), score(agent)))
+            .collect()
     }
 }

@@ -34,6 +34,8 @@ pub struct FlowSettings {
     pub done: String,
     /// To whatever comes after that.
     pub again: String,
+    /// To a visitor who wants nothing else.
+    pub bye: String,
 }
 
 /// One thing an agent wants to know.

@@ -270,7 +270,12 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
         let texts = [&slot.ask, &slot.retry].into_iter().chain(&slot.refused);
         unknown_slots(texts, &names, &at(".slots"), problems);
     }
-    let flow = [&agent.flow.greeting, &agent.flow.done, &agent.flow.again];
+    let flow = [
+        &agent.flow.greeting,
+        &agent.flow.done,
+        &agent.flow.again,
+        &agent.flow.bye,
+    ];
     unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
 }
 

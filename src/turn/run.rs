@@ -245,10 +245,8 @@ async fn speak(
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Ending {
-    let agent = match place.agent.filter(|agent| engine.agents.contains(agent)) {
-        Some(agent) => agent.to_owned(),
-        None => engine.agents.route(input).await,
-    };
+    let may_move = place.agent == place.before;
+    let agent = engine.agents.choose(place.agent, may_move, input).await;
     progress.agent = Some(agent.clone());
     if place.before.is_some_and(|before| before != agent) {
         let moved = output.append(engine, |now| Frame::agent(&agent, now)).await;

@@ -10,6 +10,10 @@ both! {
     a_visitor_who_says_no_is_not_pressed
     answers_that_do_not_fit_are_asked_again
     a_known_visitor_is_not_asked_for_the_name
+    a_greeting_first_does_not_decide_who_answers
+    nobody_is_asked_the_same_thing_for_ever
+    a_correction_is_heard
+    who_is_done_can_leave_or_come_back
     the_manager_routes_by_the_model
     a_manager_without_an_answer_routes_by_keywords
     a_name_is_kept_with_a_model_too
@@ -113,6 +117,95 @@ async fn a_known_visitor_is_not_asked_for_the_name(db: Db) {
     app.delete("d", "/chat/session").await;
     let answer = talk(&app, "d", &["I want an appointment", "yes"]).await;
     assert!(answer.starts_with("How can we reach you, Eve?"), "{answer}");
+}
+
+async fn a_greeting_first_does_not_decide_who_answers(db: Db) {
+    let app = TestApp::offline(db).await;
+    assert_eq!(app.say("d", "Hi").await.json()["agent"], "support");
+    let moved = app
+        .stream("d", "I want to schedule an appointment")
+        .await
+        .rest()
+        .await;
+    assert_eq!(
+        (&moved[0].data["type"], &moved[0].data["agent"]),
+        (&json!("agent"), &json!("scheduling"))
+    );
+    assert!(talk(&app, "d", &["yes"]).await.contains("your name"));
+    assert_eq!(
+        app.say("d", "My name is John, I have a question")
+            .await
+            .json()["agent"],
+        "scheduling",
+        "once begun it stays"
+    );
+}
+
+async fn nobody_is_asked_the_same_thing_for_ever(db: Db) {
+    let app = TestApp::offline(db).await;
+    let answer = talk(
+        &app,
+        "d",
+        &[
+            "I want an appointment",
+            "yes",
+            "John",
+            "I don't have any",
+            "skip",
+        ],
+    )
+    .await;
+    assert_eq!(answer, "Which treatment would you like to come for?");
+    let answer = talk(&app, "d", &["botox", "next Monday"]).await;
+    assert!(answer.contains("reach you at (not given)"), "{answer}");
+}
+
+async fn a_correction_is_heard(db: Db) {
+    let app = TestApp::offline(db).await;
+    talk(
+        &app,
+        "d",
+        &[
+            "I want an appointment on 2026-12-01 at 10:30",
+            "John, john@x.org",
+            "botox",
+        ],
+    )
+    .await;
+    let answer = talk(
+        &app,
+        "d",
+        &["no, my name is Jane Roe, and make it Friday at 10"],
+    )
+    .await;
+    assert_eq!(
+        answer,
+        "Let me repeat: Jane Roe, botox, Friday at 10, and we reach you at john@x.org. Is that right?"
+    );
+    assert_eq!(app.count("users where name = 'Jane Roe'").await, 1);
+}
+
+async fn who_is_done_can_leave_or_come_back(db: Db) {
+    let app = TestApp::offline(db).await;
+    talk(
+        &app,
+        "d",
+        &[
+            "I want an appointment tomorrow",
+            "John, john@x.org",
+            "botox",
+            "yes",
+        ],
+    )
+    .await;
+    assert_eq!(
+        talk(&app, "d", &["no, thank you"]).await,
+        "Then have a good day, John!"
+    );
+    assert_eq!(
+        talk(&app, "d", &["Can I make another appointment"]).await,
+        "Which treatment would you like to come for?"
+    );
 }
 
 async fn the_manager_routes_by_the_model(db: Db) {

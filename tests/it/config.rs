@@ -74,7 +74,7 @@ fn all_problems_are_told_at_once() {
         description = "A"
         prompt = "A"
         promt = "A"
-        flow = { greeting = "A", done = "A", again = "A" }
+        flow = { greeting = "A", done = "A", again = "A", bye = "A" }
     "#;
     assert_snapshot!(
         "problems",
@@ -92,7 +92,7 @@ fn all_problems_are_told_at_once() {
         [agents."a b"]
         description = "A"
         prompt = "A"
-        flow = { greeting = "Hello, {nmae}", done = "A", again = "A" }
+        flow = { greeting = "Hello, {nmae}", done = "A", again = "A", bye = "A" }
         slots = [
             { name = "name", kind = "name", ask = "?", retry = "?", volunteered = ["(", "a"] },
             { name = "name", kind = "text", ask = "?", retry = "?", refused = "?", refused_clears = ["what"] },
@@ -103,6 +103,28 @@ fn all_problems_are_told_at_once() {
         "no_toml",
         problems("[server", &[]).split_once(": ").unwrap().1
     );
+}
+
+#[test]
+fn each_value_is_judged_by_itself() {
+    let env = [
+        ("HOST", "foo"),
+        ("PORT", "70000"),
+        ("FRONTDESK_DEVICE_IDS", "maybe"),
+        ("FRONTDESK_SECRET", "a"),
+        ("RUST_LOG", "a=b=c"),
+    ];
+    let file = r#"
+        [llm]
+        model = "openai:x"
+        total_timeout_seconds = 9223372036854775807
+        [llm.models."openai:x"]
+        temperature = nan
+        max_tokens = 0
+        fallbacks = ["offline"]
+        headers = { "a b" = "c" }
+    "#;
+    assert_snapshot!("values_problems", problems(file, &env));
 }
 
 #[test]
@@ -143,7 +165,7 @@ fn a_file_that_has_agents_replaces_those_that_are_shipped() {
         [agents.a]
         description = "A"
         prompt = "A"
-        flow = { greeting = "A", done = "A", again = "A" }
+        flow = { greeting = "A", done = "A", again = "A", bye = "A" }
     "#;
     assert_eq!(settings(file, &[]).agents.keys().collect::<Vec<_>>(), ["a"]);
     assert_eq!(
