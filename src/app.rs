@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    agents::Agents, clock::Clock, config::Settings, devices::Devices, http, llm::Models,
-    store::Store, turn::Engine,
+    agents::Agents, clock::Clock, config::Settings, devices::Devices, http, limits::Limits,
+    llm::Models, store::Store, turn::Engine,
 };
 
 /// Everything that handlers and commands share.
@@ -17,6 +17,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// Device ids.
     pub devices: Devices,
+    /// Rate limits.
+    pub limits: Limits,
 }
 
 /// Why an application cannot be put together.
@@ -51,6 +53,7 @@ impl App {
         let server = &settings.server;
         Ok(Arc::new(Self {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),
+            limits: Limits::new(&settings),
             engine: Engine::new(store.clone(), agents, clock, Arc::clone(&settings)),
             store,
             settings,

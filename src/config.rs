@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub session: Session,
     /// Turns.
     pub turn: Turn,
+    /// Rate limits.
+    pub limits: Limits,
     /// Models.
     pub llm: Llm,
     /// Agents without a model.
@@ -55,6 +58,9 @@ pub struct Server {
     pub port: u16,
     /// Origins that CORS admits.
     pub allowed_origins: Vec<String>,
+    /// Proxies that are believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Which device ids are taken.
     pub device_ids: DeviceIds,
     /// From which all keys are derived; empty: kept in the database.
@@ -73,6 +79,22 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> 
             .parse()
             .map_err(|_| D::Error::custom("must be an IP address: 127.0.0.1, or 0.0.0.0 for all")),
     }
+}
+
+/// Networks; an address is a network of its own.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| {
+        text.parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+    };
+    let wrong = |text: &String| {
+        D::Error::custom(format!("{text} is no address and no network: 10.0.0.0/8"))
+    };
+    texts
+        .iter()
+        .map(|text| network(text).map_err(|_| wrong(text)))
+        .collect()
 }
 
 /// Which device ids are taken.
@@ -124,6 +146,17 @@ pub struct Turn {
     pub history_tokens: usize,
     /// How long a finished turn's frames are kept, in seconds.
     pub log_kept_seconds: u64,
+}
+
+/// Rate limits.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Limits {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// From one device, on all instances together.
+    pub device_messages_per_minute: u32,
+    /// From one address, on each instance.
+    pub address_messages_per_minute: u32,
 }
 
 /// Models, and how long to wait for them.

@@ -4,6 +4,8 @@
 //! of a stream. A 5xx says nothing of its cause; the cause is logged once, where the response
 //! is made ([`Error::log`]).
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -41,6 +43,8 @@ pub enum Code {
     UnsupportedMediaType,
     /// The key was used with another body.
     IdempotencyKeyReused,
+    /// Too many messages.
+    RateLimited,
     /// A fault of ours.
     Internal,
     /// The model's server failed or sent what cannot be read.
@@ -64,7 +68,7 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidDeviceId,
@@ -78,6 +82,7 @@ impl Code {
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::IdempotencyKeyReused,
+        Self::RateLimited,
         Self::Internal,
         Self::UpstreamError,
         Self::Interrupted,
@@ -102,6 +107,7 @@ impl Code {
             Self::PayloadTooLarge => (413, "The body is too large", None),
             Self::UnsupportedMediaType => (415, "The body must be application/json", None),
             Self::IdempotencyKeyReused => (422, "The idempotency key was used with another body", None),
+            Self::RateLimited => (429, "Too many messages", Some(60)),
             Self::Internal => (500, "Internal error", None),
             Self::UpstreamError => (502, "The model's server failed", None),
             Self::Interrupted => (503, "The answer was interrupted", Some(1)),
@@ -154,6 +160,8 @@ pub struct Error {
     pub param: Option<String>,
     /// More members for the problem document.
     pub extra: Map<String, Value>,
+    /// After how many seconds to try again, where it is known better than by the code.
+    retry_after: Option<u64>,
     /// Whether the cause was logged where it was met.
     logged: bool,
     #[source]
@@ -168,6 +176,7 @@ impl Error {
             detail: None,
             param: None,
             extra: Map::new(),
+            retry_after: None,
             logged: false,
             source: None,
         }
@@ -201,6 +210,13 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait.as_secs() + 1);
         self
     }
 
@@ -253,7 +269,8 @@ impl ResponseError for Error {
             problem.insert("param".into(), param.as_str().into());
         }
         let mut response = HttpResponse::build(status);
-        if let Some(seconds) = self.code.retry_after() {
+        let by_code = || self.code.retry_after().map(u64::from);
+        if let Some(seconds) = self.retry_after.or_else(by_code) {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
         response

@@ -27,6 +27,7 @@
 //! | models and their wire formats | [`llm`] |
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`] |
+//! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
 //! | every setting | [`config`] |
 //! | every error a client can see | [`error::Code`] |
@@ -44,6 +45,7 @@ pub mod config;
 pub mod devices;
 pub mod error;
 pub mod http;
+pub mod limits;
 pub mod llm;
 mod routes;
 pub mod server;

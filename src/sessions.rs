@@ -24,15 +24,18 @@ pub struct Sessions {
     store: Store,
     agents: Arc<Agents>,
     ttl: Duration,
+    limit: Option<u32>,
 }
 
 impl Sessions {
     /// The locks of a store.
-    pub fn new(store: Store, agents: Arc<Agents>, settings: &config::Session) -> Self {
+    pub fn new(store: Store, agents: Arc<Agents>, settings: &config::Settings) -> Self {
+        let limits = &settings.limits;
         Self {
             store,
             agents,
-            ttl: Duration::from_secs(settings.ttl_seconds),
+            ttl: Duration::from_secs(settings.session.ttl_seconds),
+            limit: limits.enabled.then_some(limits.device_messages_per_minute),
         }
     }
 
@@ -51,6 +54,7 @@ impl Sessions {
             .as_deref()
             .map(|agent| self.agents.session_ttl(agent).unwrap_or(self.ttl));
         LockRequest {
+            limit: self.limit,
             device,
             new_conversation: ConversationId::new(),
             agent,

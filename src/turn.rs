@@ -123,7 +123,7 @@ impl Engine {
         settings: Arc<Settings>,
     ) -> Arc<Self> {
         let owner = InstanceId::new();
-        let sessions = Sessions::new(store.clone(), Arc::clone(&agents), &settings.session);
+        let sessions = Sessions::new(store.clone(), Arc::clone(&agents), &settings);
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
             leases: Keeper::new(store.clone(), owner, lease),
@@ -198,6 +198,7 @@ impl Engine {
             }
             Some(Ok(Begin::Repeated(row))) => self.repeat(&request.device, row).await,
             Some(Ok(Begin::Busy)) => Err(Error::new(Code::TurnInProgress)),
+            Some(Ok(Begin::Limited(wait))) => Err(Error::new(Code::RateLimited).retry_after(wait)),
             Some(Ok(Begin::KeyReused)) => Err(Error::new(Code::IdempotencyKeyReused)),
             Some(Err(error)) => self.without_database(request, error),
             None => Err(Error::new(Code::Internal)),

@@ -45,6 +45,18 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             0,
             3600,
         ),
+        (
+            "limits.device_messages_per_minute",
+            settings.limits.device_messages_per_minute.into(),
+            1,
+            1_000_000,
+        ),
+        (
+            "limits.address_messages_per_minute",
+            settings.limits.address_messages_per_minute.into(),
+            1,
+            1_000_000,
+        ),
         ("llm.retries", settings.llm.retries.into(), 0, 10),
         ("llm.connect_timeout_seconds", llm.connect.as_secs(), 1, DAY),
         (

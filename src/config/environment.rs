@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 20] = [
+const SHORT_NAMES: [(&str, &str); 21] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
+    ("FRONTDESK_TRUSTED_PROXIES", "server.trusted_proxies"),
     ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
     ("FRONTDESK_SECRET", "server.secret"),
     ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{extract::Json, sse};
+use super::{
+    extract::{self, Json},
+    sse,
+};
 use crate::{
     app::App,
     clock::Timestamp,
@@ -29,6 +32,7 @@ pub(super) async fn json(
     request: HttpRequest,
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
+    count(&app, &request)?;
     let request = turn_request(&request, device, body.0)?;
     let mirror_text = request.mirror_text;
     let Reply {
@@ -85,8 +89,14 @@ pub(super) async fn stream(
     request: HttpRequest,
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
+    count(&app, &request)?;
     let request = turn_request(&request, device, body.0)?;
     Ok(sse::respond(app.engine.start(request).await?))
+}
+
+/// Counts a message for its sender's address.
+fn count(app: &App, request: &HttpRequest) -> Result<()> {
+    extract::caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
 }
 
 /// A message as a client sends it.

@@ -9,11 +9,13 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use std::{
     future::{Ready, ready},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 use tokio::time::timeout;
 
 use crate::{
+    app::App,
     error::{Code, Error, Result},
     text,
     turn::event,
@@ -122,4 +124,45 @@ impl FromRequest for Query {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self::of(request)))
     }
+}
+
+/// Who is calling, as far as the proxies that are trusted tell.
+pub(super) fn caller(app: &App, request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let header = |name: &str| {
+        request
+            .headers()
+            .get_all(name)
+            .filter_map(|value| value.to_str().ok())
+            .collect::<Vec<_>>()
+    };
+    let (standard, customary) = (header("forwarded"), header("x-forwarded-for"));
+    // RFC 7239 §4: `for=192.0.2.1;proto=https, for="[2001:db8::1]:4711"`.
+    let by_standard = standard
+        .iter()
+        .flat_map(|line| line.split(','))
+        .filter_map(|hop| {
+            let mut pairs = hop
+                .split(';')
+                .filter_map(|pair| pair.trim().split_once('='));
+            pairs
+                .find(|(name, _)| name.eq_ignore_ascii_case("for"))
+                .map(|(_, value)| value)
+        });
+    let by_custom = customary.iter().flat_map(|line| line.split(','));
+    let hops: Vec<IpAddr> = match standard.is_empty() {
+        false => by_standard.filter_map(address).collect(),
+        true => by_custom.filter_map(address).collect(),
+    };
+    Some(app.limits.caller(peer, hops.into_iter()))
+}
+
+/// An address as proxies write it, with or without quotes, brackets and port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.trim_matches(['[', ']'])
+        .parse()
+        .ok()
+        .or_else(with_port)
 }

@@ -55,6 +55,8 @@ table! {
         locked_at -> Ts,
         session_ttl -> BigInt,
         expires_at -> Ts,
+        window_began -> Ts,
+        window_count -> BigInt,
     }
 }
 

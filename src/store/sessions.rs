@@ -28,6 +28,27 @@ pub struct SessionLock {
     /// The end.
     #[diesel(deserialize_as = SqlTime)]
     pub expires_at: Timestamp,
+    /// Since when the device's messages are counted.
+    #[diesel(deserialize_as = SqlTime)]
+    pub window_began: Timestamp,
+    /// How many there were since then.
+    pub window_count: i64,
+}
+
+/// The stretch in which a device's messages are counted.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+impl SessionLock {
+    /// How long until the device may write again, if its last message was one too many.
+    pub fn wait(&self, limit: Option<u32>) -> Option<Duration> {
+        let limit = i64::from(limit?);
+        let over = self
+            .window_began
+            .plus(WINDOW)
+            .0
+            .saturating_sub(self.locked_at.0);
+        (self.window_count > limit).then(|| Duration::from_micros(u64::try_from(over).unwrap_or(0)))
+    }
 }
 
 /// A lock to take, or to refresh.
@@ -43,6 +64,8 @@ pub struct LockRequest {
     pub default_ttl: Duration,
     /// The life that a lock gets by moving to `agent`.
     pub agent_ttl: Option<Duration>,
+    /// How many messages a device may write in [`WINDOW`].
+    pub limit: Option<u32>,
 }
 
 impl Store {
@@ -59,7 +82,8 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// Forgets a device's lock; whether there was one, live or not.
+    /// Ends a device's lock; whether there was a live one. The row stays until the device's
+    /// window is over, so that nobody writes more by beginning anew.
     ///
     /// # Errors
     /// When the database fails.

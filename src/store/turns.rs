@@ -67,6 +67,8 @@ pub enum Begin {
     KeyReused,
     /// The conversation is answering another message.
     Busy,
+    /// The device wrote too much; it may go on after this long.
+    Limited(Duration),
 }
 
 /// A turn that has begun.

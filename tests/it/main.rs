@@ -18,6 +18,7 @@ mod chat;
 mod config;
 mod devices;
 mod errors;
+mod limits;
 mod llm;
 mod messages;
 mod process;

@@ -153,7 +153,16 @@ async fn signals_stop_the_server_cleanly(db: Db) {
 async fn tick_cleans_up_once_and_says_how_much(db: Db) {
     let desk = Desk::open(db).await;
     desk.say("one").await;
-    desk.database.execute("update session_locks set expires_at = locked_at; update turn_events set expires_at = (select locked_at from session_locks)").await;
+    let an_hour_ago = match db {
+        Db::Postgres => "locked_at - interval '1 hour'",
+        Db::Sqlite => "locked_at - 3600000000",
+    };
+    desk.database
+        .execute(format!(
+            "update session_locks set expires_at = {an_hour_ago}, window_began = {an_hour_ago};
+             update turn_events set expires_at = (select expires_at from session_locks)"
+        ))
+        .await;
     desk.process.kill();
     let env = env(&desk.database, &desk.llm);
     let tick = || {

@@ -6,7 +6,7 @@ mod llm;
 mod process;
 mod stream;
 
-pub use app::{Said, TestApp};
+pub use app::{Said, TestApp, settings};
 pub use database::{Database, Db};
 pub use llm::{FakeLlm, Step, text_event};
 pub use process::Process;

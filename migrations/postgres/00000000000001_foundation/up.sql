@@ -48,7 +48,10 @@ create table session_locks (
     active_agent text,
     locked_at timestamptz not null,
     session_ttl bigint not null,
-    expires_at timestamptz not null
+    expires_at timestamptz not null,
+    -- The device's rate limit: how many messages since when.
+    window_began timestamptz not null,
+    window_count bigint not null
 );
 create index session_locks_by_expiry on session_locks (expires_at);
 create index session_locks_by_conversation on session_locks (conversation_id);

@@ -42,7 +42,10 @@ create table session_locks (
     active_agent text,
     locked_at bigint not null,
     session_ttl bigint not null,
-    expires_at bigint not null
+    expires_at bigint not null,
+    -- The device's rate limit: how many messages since when.
+    window_began bigint not null,
+    window_count bigint not null
 );
 create index session_locks_by_expiry on session_locks (expires_at);
 create index session_locks_by_conversation on session_locks (conversation_id);

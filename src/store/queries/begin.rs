@@ -43,6 +43,9 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     if let Some(idempotency) = &turn.idempotency {
         check_key(conn, turn, idempotency)?;
     }
+    if let Some(wait) = lock.wait(turn.lock.limit) {
+        return Err(Abort::With(Begin::Limited(wait)));
+    }
     let (held, user_name) = if lock.conversation_id == turn.lock.new_conversation {
         open_conversation(conn, turn)?
     } else {

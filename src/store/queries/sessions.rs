@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use diesel::{dsl::case_when, prelude::*, upsert::excluded};
+use diesel::{dsl::case_when, prelude::*, sql_types::Bool, upsert::excluded};
 
 use super::dialect::{Conn, skip_locked, write_tx};
 use crate::store::{
     ConversationId, DeviceId, StoreError, milliseconds,
     schema::{conversations, db_now, db_now_plus, session_locks},
-    sessions::{LockRequest, Mode, SessionLock},
+    sessions::{LockRequest, Mode, SessionLock, WINDOW},
 };
 
 pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLock, Mode)>> {
@@ -26,44 +26,40 @@ pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLoc
 /// only if there was no live lock.
 pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
     use session_locks::{
-        active_agent, conversation_id, device_id, expires_at, locked_at, session_ttl,
+        active_agent, conversation_id, device_id, expires_at, locked_at, session_ttl, window_began,
+        window_count,
     };
     let ttl = request.agent_ttl.unwrap_or(request.default_ttl);
-    let row = (
-        device_id.eq(request.device.as_str()),
-        conversation_id.eq(request.new_conversation),
-        active_agent.eq(request.agent.as_deref()),
-        locked_at.eq(db_now()),
-        session_ttl.eq(seconds(ttl)),
-        expires_at.eq(db_now_plus(milliseconds(ttl))),
-    );
-    let expired = || session_locks::expires_at.le(db_now());
-    let insert = diesel::insert_into(session_locks::table)
-        .values(row)
-        .on_conflict(device_id);
-    let kept_or_new = case_when(expired(), excluded(conversation_id)).otherwise(conversation_id);
-    if request.agent.is_some() {
-        return insert
-            .do_update()
-            .set((
-                conversation_id.eq(kept_or_new),
-                active_agent.eq(excluded(active_agent)),
-                locked_at.eq(db_now()),
-                session_ttl.eq(excluded(session_ttl)),
-                expires_at.eq(excluded(expires_at)),
-            ))
-            .returning(SessionLock::as_returning())
-            .get_result(conn);
-    }
-    insert
+    let moves = request.agent.is_some();
+    // What a new lock has; one that lives keeps its own, unless the request moves it.
+    let anew = || expires_at.le(db_now()).or(moves.into_sql::<Bool>());
+    let expired = || expires_at.le(db_now());
+    let window_over = || window_began.le(db_now_plus(-milliseconds(WINDOW)));
+    diesel::insert_into(session_locks::table)
+        .values((
+            device_id.eq(request.device.as_str()),
+            conversation_id.eq(request.new_conversation),
+            active_agent.eq(request.agent.as_deref()),
+            locked_at.eq(db_now()),
+            session_ttl.eq(seconds(ttl)),
+            expires_at.eq(db_now_plus(milliseconds(ttl))),
+            window_began.eq(db_now()),
+            window_count.eq(1),
+        ))
+        .on_conflict(device_id)
         .do_update()
         .set((
-            conversation_id.eq(kept_or_new),
-            active_agent.eq(case_when(expired(), excluded(active_agent)).otherwise(active_agent)),
-            locked_at.eq(db_now()),
-            session_ttl.eq(case_when(expired(), excluded(session_ttl)).otherwise(session_ttl)),
-            expires_at.eq(case_when(expired(), excluded(expires_at))
+            conversation_id
+                .eq(case_when(expired(), excluded(conversation_id)).otherwise(conversation_id)),
+            active_agent.eq(case_when(anew(), excluded(active_agent)).otherwise(active_agent)),
+            locked_at.eq(excluded(locked_at)),
+            session_ttl.eq(case_when(anew(), excluded(session_ttl)).otherwise(session_ttl)),
+            expires_at.eq(case_when(anew(), excluded(expires_at))
                 .otherwise(db_now_plus(session_ttl * 1_000_i64))),
+            window_began
+                .eq(case_when(window_over(), excluded(window_began)).otherwise(window_began)),
+            window_count
+                .eq(case_when(window_over(), excluded(window_count)).otherwise(window_count + 1)),
         ))
         .returning(SessionLock::as_returning())
         .get_result(conn)
@@ -90,8 +86,13 @@ pub fn hand_to_agent(
 }
 
 pub fn clear(conn: &mut Conn, device: &DeviceId) -> QueryResult<bool> {
-    let mine = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
-    diesel::delete(mine).execute(conn).map(|rows| rows > 0)
+    let live = session_locks::table
+        .filter(session_locks::device_id.eq(device.as_str()))
+        .filter(session_locks::expires_at.gt(db_now()));
+    let ended = diesel::update(live)
+        .set(session_locks::expires_at.eq(db_now()))
+        .execute(conn)?;
+    Ok(ended > 0)
 }
 
 /// The ids first, then the rows: so two sweepers never wait for each other.
@@ -99,6 +100,7 @@ pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
     write_tx(conn, |conn| {
         let expired = session_locks::table
             .filter(session_locks::expires_at.le(db_now()))
+            .filter(session_locks::window_began.le(db_now_plus(-milliseconds(WINDOW))))
             .order(session_locks::expires_at)
             .limit(limit)
             .select(session_locks::device_id);

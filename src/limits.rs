@@ -1,0 +1,88 @@
+//! How much one address may write, on this instance.
+//!
+//! The limit of a device holds on all instances: it is counted with the statement that begins a
+//! turn ([`crate::store::sessions`]). This one is in front of it and costs no statement.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use ipnet::IpNet;
+
+use crate::{
+    config::Settings,
+    error::{Code, Error, Result},
+};
+
+/// After how many messages the addresses that have become quiet are forgotten.
+const FORGET_AFTER: u32 = 4096;
+
+/// The limits of one instance.
+pub struct Limits {
+    addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    trusted: Vec<IpNet>,
+    since_forgetting: AtomicU32,
+}
+
+impl Limits {
+    /// The limits of a configuration.
+    pub fn new(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let most = NonZeroU32::new(limits.address_messages_per_minute).filter(|_| limits.enabled);
+        Self {
+            addresses: most.map(|most| RateLimiter::keyed(Quota::per_minute(most))),
+            trusted: settings.server.trusted_proxies.clone(),
+            since_forgetting: AtomicU32::new(0),
+        }
+    }
+
+    /// Counts a message.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time to wait, when it is one too many.
+    pub fn count(&self, address: IpAddr) -> Result<()> {
+        let Some(addresses) = &self.addresses else {
+            return Ok(());
+        };
+        if self.since_forgetting.fetch_add(1, Ordering::Relaxed) >= FORGET_AFTER {
+            self.since_forgetting.store(0, Ordering::Relaxed);
+            addresses.retain_recent();
+        }
+        addresses.check_key(&network(address)).map_err(|until| {
+            let wait: Duration = until.wait_time_from(addresses.clock().now());
+            Error::new(Code::RateLimited).retry_after(wait)
+        })
+    }
+
+    /// Who is calling: the peer, or whom the trusted proxies name, the nearest first. What
+    /// stands beyond the first that is not trusted may be invented.
+    pub fn caller(
+        &self,
+        peer: IpAddr,
+        forwarded: impl DoubleEndedIterator<Item = IpAddr>,
+    ) -> IpAddr {
+        let is_trusted =
+            |address: &IpAddr| self.trusted.iter().any(|network| network.contains(address));
+        let mut caller = peer.to_canonical();
+        let mut hops = forwarded.rev();
+        while is_trusted(&caller) {
+            match hops.next() {
+                Some(hop) => caller = hop.to_canonical(),
+                None => break,
+            }
+        }
+        caller
+    }
+}
+
+/// What counts as one address: of IPv6 the /64 that one customer gets.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}

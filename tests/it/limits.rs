@@ -1,0 +1,181 @@
+//! How much one may write, and how slowly.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{Db, Said, TestApp, settings};
+
+both! {
+    a_device_has_its_limit_on_all_instances
+    beginning_anew_does_not_help
+    a_repeated_request_does_not_count
+}
+
+fn limited(settings: &mut frontdesk::config::Settings) {
+    settings.limits.device_messages_per_minute = 2;
+    settings.llm.model = "offline".into();
+}
+
+async fn a_device_has_its_limit_on_all_instances(db: Db) {
+    let app = TestApp::with(db, limited).await;
+    let instance = TestApp::on(app.database.clone(), app.llm.clone(), limited).await;
+    assert_eq!(app.say("d", "1").await.status, 200);
+    assert_eq!(instance.say("d", "2").await.status, 200);
+    let refused = app.say("d", "3").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()["code"].as_str()),
+        (429, Some("rate_limited"))
+    );
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=61).contains(&wait), "{wait}");
+    assert_eq!(app.say("other", "1").await.status, 200);
+    assert_eq!(
+        app.history("d").await.len(),
+        4,
+        "what is refused is not kept"
+    );
+    app.advance(Duration::from_secs(wait)).await;
+    assert_eq!(app.say("d", "3").await.status, 200);
+}
+
+async fn beginning_anew_does_not_help(db: Db) {
+    let app = TestApp::with(db, limited).await;
+    for turn in 0..4 {
+        let status = app.say("d", "Hi").await.status;
+        assert_eq!(status, if turn < 2 { 200 } else { 429 });
+        app.delete("d", "/chat/session").await;
+        app.app.engine.sessions().clean_up(1).await.unwrap();
+    }
+}
+
+async fn a_repeated_request_does_not_count(db: Db) {
+    let app = TestApp::with(db, limited).await;
+    for _ in 0..5 {
+        let call = app
+            .request(Method::POST, "d", "/chat")
+            .header("Idempotency-Key", "k");
+        assert_eq!(
+            call.json(&json!({"content": "Hi"}))
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            200
+        );
+    }
+    assert_eq!(app.say("d", "2").await.status, 200);
+    assert_eq!(app.say("d", "3").await.status, 429);
+}
+
+async fn say_from(app: &TestApp, device: &str, forwarded: (&str, &str)) -> u16 {
+    let call = app
+        .request(Method::POST, device, "/chat")
+        .header(forwarded.0, forwarded.1);
+    Said::of(call.json(&json!({"content": "Hi"})).send().await.unwrap())
+        .await
+        .status
+        .as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
+    let limited = |trusted: &'static str| {
+        move |settings: &mut frontdesk::config::Settings| {
+            settings.limits.address_messages_per_minute = 2;
+            settings.llm.model = "offline".into();
+            settings.server.trusted_proxies = vec![trusted.parse().unwrap()];
+        }
+    };
+    let app = TestApp::with(Db::Sqlite, limited("127.0.0.0/8")).await;
+    let statuses = async |headers: [(&str, &str); 3]| {
+        let mut statuses = Vec::new();
+        for (device, header) in ["a", "b", "c"].into_iter().zip(headers) {
+            statuses.push(say_from(&app, device, header).await);
+        }
+        statuses
+    };
+    let one = ("X-Forwarded-For", "192.0.2.1");
+    assert_eq!(statuses([one, one, one]).await, [200, 200, 429]);
+    let invented = [
+        "203.0.113.1, 192.0.2.2",
+        "203.0.113.2, 192.0.2.2",
+        "203.0.113.3,192.0.2.2:80",
+    ];
+    assert_eq!(
+        statuses(invented.map(|line| ("X-Forwarded-For", line))).await,
+        [200, 200, 429]
+    );
+    let standard = [
+        "for=192.0.2.3",
+        "For=\"192.0.2.3:4711\";proto=https",
+        "for=192.0.2.3, for=127.0.0.1",
+    ];
+    assert_eq!(
+        statuses(standard.map(|line| ("Forwarded", line))).await,
+        [200, 200, 429]
+    );
+    let customer = ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:1"];
+    assert_eq!(
+        statuses(customer.map(|line| ("X-Forwarded-For", line))).await,
+        [200, 200, 429]
+    );
+    let app = TestApp::with(Db::Sqlite, limited("10.0.0.0/8")).await;
+    let mut statuses = Vec::new();
+    for (device, address) in [("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.3")] {
+        statuses.push(say_from(&app, device, ("X-Forwarded-For", address)).await);
+    }
+    assert_eq!(
+        statuses,
+        [200, 200, 429],
+        "the peer counts, whatever it says"
+    );
+}
+
+#[test]
+fn the_defaults_are_sensible() {
+    let limits = settings().limits;
+    assert!(limits.enabled);
+    assert_eq!(
+        (
+            limits.device_messages_per_minute,
+            limits.address_messages_per_minute
+        ),
+        (30, 600)
+    );
+}
+
+/// Sends the beginning of a request and waits for what the server says to it.
+async fn stall(app: &TestApp, begun: &str) -> String {
+    let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    socket.write_all(begun.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    timeout(Duration::from_secs(15), socket.read_to_string(&mut said))
+        .await
+        .expect("cut within 15 s")
+        .unwrap();
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_senders_are_cut() {
+    let app = TestApp::offline(Db::Sqlite).await;
+    let body = "POST /chat HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\nConnection: close\r\n\r\n{";
+    let (head, body) = tokio::join!(
+        stall(&app, "POST /chat HTTP/1.1\r\nHost:"),
+        stall(&app, body)
+    );
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert!(
+        body.starts_with("HTTP/1.1 408 ") && body.contains("request_timeout"),
+        "{body}"
+    );
+}
