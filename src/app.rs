@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     agents::Agents, clock::Clock, config::Settings, devices::Devices, http, limits::Limits,
-    llm::Models, store::Store, turn::Engine,
+    llm::Models, metrics::Metrics, store::Store, turn::Engine,
 };
 
 /// Everything that handlers and commands share.
@@ -17,6 +17,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// Device ids.
     pub devices: Devices,
+    /// What operators watch.
+    pub metrics: Arc<Metrics>,
     /// Rate limits.
     pub limits: Limits,
 }
@@ -48,13 +50,21 @@ impl App {
         let settings = Arc::new(settings);
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
         let client = http::client(settings.llm.timeouts())?;
-        let models = Arc::new(Models::new(&settings.llm, client));
+        let metrics = Arc::new(Metrics::default());
+        let models = Arc::new(Models::new(&settings.llm, client, Arc::clone(&metrics)));
         let agents = Arc::new(Agents::new(&settings, &models)?);
         let server = &settings.server;
         Ok(Arc::new(Self {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),
             limits: Limits::new(&settings),
-            engine: Engine::new(store.clone(), agents, clock, Arc::clone(&settings)),
+            engine: Engine::new(
+                store.clone(),
+                agents,
+                clock,
+                Arc::clone(&settings),
+                Arc::clone(&metrics),
+            ),
+            metrics,
             store,
             settings,
         }))

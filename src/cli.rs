@@ -1,6 +1,13 @@
 //! The command line.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +16,7 @@ use crate::{
     app::{App, StartError},
     clock::SystemClock,
     config::{self, Loaded, Settings, Sources},
+    http,
     server::Server,
     sessions::Sessions,
     store::Store,
@@ -49,6 +57,8 @@ enum Command {
     Migrate,
     /// Do all housekeeping once, and end; for a cron job.
     Tick,
+    /// Ask the server that runs here whether it is up; for containers.
+    Healthcheck,
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -115,6 +125,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
             Command::Serve => serve(settings).await,
             Command::Migrate => migrate(&settings).await,
             Command::Tick => tick(settings).await,
+            Command::Healthcheck => healthcheck(&settings).await,
             Command::Config(_) => check(settings),
         }
     });
@@ -213,6 +224,25 @@ async fn tick(settings: Settings) -> Result<(), StartError> {
         "cleaned up: {} expired sessions, {} abandoned turns, {} old logs",
         swept.sessions, swept.turns, swept.logs
     );
+    Ok(())
+}
+
+/// Asks `/healthz`, which depends on nothing: a container is not to be restarted because its
+/// database is away.
+async fn healthcheck(settings: &Settings) -> Result<(), StartError> {
+    let host = match settings.server.host {
+        host if !host.is_unspecified() => host,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let url = format!(
+        "http://{}/healthz",
+        SocketAddr::new(host, settings.server.port)
+    );
+    let call = http::local_client(settings.llm.timeouts())?
+        .get(url)
+        .timeout(Duration::from_secs(3));
+    call.send().await?.error_for_status()?;
     Ok(())
 }
 

@@ -25,6 +25,19 @@ pub fn client(timeouts: Timeouts) -> reqwest::Result<Client> {
     }
 }
 
+/// A client for this machine alone, past every proxy.
+///
+/// # Errors
+/// As [`client`].
+pub fn local_client(timeouts: Timeouts) -> reqwest::Result<Client> {
+    // Already installed: another client was built before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder(timeouts)
+        .tls_certs_only(built_in_roots()?)
+        .no_proxy()
+        .build()
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that builds clients"

@@ -29,6 +29,7 @@
 //! | whose request it is | [`devices`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
+//! | what operators watch | [`metrics`] |
 //! | every setting | [`config`] |
 //! | every error a client can see | [`error::Code`] |
 //!
@@ -47,6 +48,7 @@ pub mod error;
 pub mod http;
 pub mod limits;
 pub mod llm;
+pub mod metrics;
 mod routes;
 pub mod server;
 pub mod sessions;

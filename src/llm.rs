@@ -21,6 +21,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use crate::{
     config::{self, ModelSettings, Timeouts},
     error::{Code, Error},
+    metrics::Metrics,
     store::messages::FinishReason,
 };
 
@@ -120,6 +121,21 @@ pub enum Failure {
     Timeout,
 }
 
+impl Failure {
+    /// The kind without its details.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Status(_) => "status",
+            Self::Reported => "reported",
+            Self::Unreadable => "unreadable",
+            Self::Empty => "empty",
+            Self::Cut => "cut",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 impl LlmError {
     fn new(kind: Failure, detail: impl ToString) -> Self {
         Self {
@@ -164,6 +180,7 @@ pub struct Models {
     settings: BTreeMap<String, ModelSettings>,
     /// How calls are repeated and timed.
     pub policy: Policy,
+    metrics: Arc<Metrics>,
 }
 
 /// How calls are repeated and timed.
@@ -177,7 +194,7 @@ pub struct Policy {
 
 impl Models {
     /// The models of a configuration.
-    pub fn new(settings: &config::Llm, client: reqwest::Client) -> Self {
+    pub fn new(settings: &config::Llm, client: reqwest::Client, metrics: Arc<Metrics>) -> Self {
         let timeouts = settings.timeouts();
         Self {
             openai: Arc::new(openai::OpenAi::new(
@@ -197,6 +214,7 @@ impl Models {
                 retries: settings.retries,
                 timeouts,
             },
+            metrics,
         }
     }
 

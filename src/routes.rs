@@ -65,6 +65,11 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
             .default_service(only("GET, HEAD")),
     )
     .service(
+        resource("/metrics")
+            .get(ops::metrics)
+            .default_service(only("GET")),
+    )
+    .service(
         resource("/")
             .route(get().to(assets::page))
             .route(head().to(assets::page))

@@ -137,6 +137,17 @@ impl Store {
         }
     }
 
+    /// How many connections there are, and how many of them are idle.
+    pub fn connections(&self) -> (u32, u32) {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.write.connections(),
+            Db::Sqlite(lanes) => {
+                let (write, read) = (lanes.write.connections(), lanes.read.connections());
+                (write.0 + read.0, write.1 + read.1)
+            }
+        }
+    }
+
     /// Whether only one instance can use this database.
     pub fn is_single_instance(&self) -> bool {
         matches!(&*self.db, Db::Sqlite(_))

@@ -29,7 +29,10 @@ pub fn start(log: &Log) {
         .with_writer(std::io::stderr);
     // Already begun: a second server in one process, in a test.
     let _ = if is_pretty(log) {
-        lines.with_target(false).try_init()
+        lines
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init()
     } else {
         lines
             .json()

@@ -33,6 +33,7 @@ use crate::{
     clock::Clock,
     config::{OnOutage, Settings},
     error::{Code, Error, Result},
+    metrics::Metrics,
     sessions::Sessions,
     store::{
         ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId,
@@ -74,6 +75,7 @@ pub struct Engine {
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
     owner: InstanceId,
     leases: Arc<Keeper>,
     running: Mutex<HashMap<TurnId, Running>>,
@@ -121,6 +123,7 @@ impl Engine {
         agents: Arc<Agents>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let owner = InstanceId::new();
         let sessions = Sessions::new(store.clone(), Arc::clone(&agents), &settings);
@@ -133,6 +136,7 @@ impl Engine {
             sessions,
             clock,
             settings,
+            metrics,
             owner,
             running: Mutex::default(),
             runtime: Handle::current(),

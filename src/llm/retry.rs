@@ -3,13 +3,13 @@
 //! Once a word was shown there is no second try: text that was delivered is never continued
 //! by a second generation.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Policy, Request, visible::Visible};
+use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Request, visible::Visible};
 use crate::config::Timeouts;
 
 /// The longest that a vendor may ask to wait before another try; else the next model's turn.
@@ -27,7 +27,7 @@ pub async fn open(models: &Models, model: &Model, request: &Request) -> Result<C
     let deadline = Instant::now() + models.policy.timeouts.total;
     let mut last = LlmError::new(Failure::Connect, "no model");
     for model in models.with_fallbacks(model) {
-        match with_retries(models.policy, &model, request, deadline).await {
+        match with_retries(models, &model, request, deadline).await {
             Ok(chunks) => return Ok(chunks),
             Err(error) => {
                 tracing::warn!(llm.model = model.spec, error.cause = %error, "the model failed before its first word");
@@ -59,17 +59,19 @@ pub async fn complete(
 }
 
 async fn with_retries(
-    policy: Policy,
+    models: &Models,
     model: &Model,
     request: &Request,
     deadline: Instant,
 ) -> Result<Chunks, LlmError> {
+    let policy = models.policy;
     let mut tries = 0;
     loop {
-        let error = match first_word(policy.timeouts, model, request, deadline).await {
+        let error = match first_word(models, model, request, deadline).await {
             Ok(chunks) => return Ok(chunks),
             Err(error) => error,
         };
+        models.metrics.upstream_error(error.kind.name());
         let wait = error.retry_after.unwrap_or_else(|| back_off(tries));
         let in_time = wait <= LONGEST_WAIT && Instant::now() + wait < deadline;
         if tries >= policy.retries || !error.is_passing() || !in_time {
@@ -87,11 +89,12 @@ fn back_off(tries: u32) -> Duration {
 }
 
 async fn first_word(
-    timeouts: Timeouts,
+    models: &Models,
     model: &Model,
     request: &Request,
     deadline: Instant,
 ) -> Result<Chunks, LlmError> {
+    let timeouts = models.policy.timeouts;
     let first_token = deadline.min(Instant::now() + timeouts.first_token);
     let late = |_| LlmError::new(Failure::Timeout, "no beginning of an answer for too long");
     let chunks = timeout_at(first_token, model.provider.ask(model, request))
@@ -101,7 +104,10 @@ async fn first_word(
     loop {
         match chunks.next().await {
             Some(Ok(chunk)) if !chunk.text.is_empty() => {
-                return Ok(stream::iter([Ok(chunk)]).chain(chunks).boxed());
+                let metrics = Arc::clone(&models.metrics);
+                let rest =
+                    chunks.inspect_err(move |error| metrics.upstream_error(error.kind.name()));
+                return Ok(stream::iter([Ok(chunk)]).chain(rest).boxed());
             }
             Some(Ok(Chunk { finish: None, .. })) => {}
             Some(Ok(_)) => return Err(LlmError::new(Failure::Empty, "the model said nothing")),

@@ -91,7 +91,7 @@ pub(super) async fn stream(
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
     let request = turn_request(&request, device, body.0)?;
-    Ok(sse::respond(app.engine.start(request).await?))
+    Ok(sse::respond(&app, app.engine.start(request).await?))
 }
 
 /// Counts a message for its sender's address.

@@ -29,3 +29,11 @@ pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse> {
         _ => Err(unready("The database does not answer.")),
     }
 }
+
+/// What operators watch (OpenMetrics text).
+pub(super) async fn metrics(app: Data<App>) -> impl Responder {
+    let (connections, idle) = app.store.connections();
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(app.metrics.render(connections, idle))
+}

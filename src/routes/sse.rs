@@ -7,6 +7,7 @@ use futures_util::stream;
 use tokio::time::timeout;
 
 use crate::{
+    app::App,
     error::Error,
     turn::{Reply, log::Reader},
 };
@@ -19,7 +20,7 @@ const COMMENT: &[u8] = b":\n";
 const RETRY: &[u8] = b"retry: 1000\n";
 
 /// Streams a turn. Frames that are ready together leave in one piece.
-pub(super) fn respond(reply: Reply) -> HttpResponse {
+pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .content_type("text/event-stream")
@@ -31,16 +32,30 @@ pub(super) fn respond(reply: Reply) -> HttpResponse {
     if let Some(id) = reply.turn_id {
         response.insert_header(("X-Turn-ID", id.to_string()));
     }
-    response.streaming(stream::unfold((reply.reader, false), |(reader, begun)| {
-        piece(reader, begun)
-    }))
+    let open = Open {
+        reader: reply.reader,
+        begun: false,
+        _counted: app.metrics.open_stream(),
+    };
+    response.streaming(stream::unfold(open, piece))
 }
 
-async fn piece(mut reader: Reader, begun: bool) -> Option<(Result<Bytes, Error>, (Reader, bool))> {
-    match timeout(SILENCE, reader.next()).await {
-        Err(_) => Some((Ok(Bytes::from_static(COMMENT)), (reader, begun))),
-        Ok(None) => None,
-        Ok(Some(frames)) if begun => Some((Ok(frames), (reader, true))),
-        Ok(Some(frames)) => Some((Ok([RETRY, &frames].concat().into()), (reader, true))),
-    }
+/// A stream on its way to a client.
+struct Open<C> {
+    reader: Reader,
+    begun: bool,
+    _counted: C,
+}
+
+async fn piece<C>(mut open: Open<C>) -> Option<(Result<Bytes, Error>, Open<C>)> {
+    let bytes = match timeout(SILENCE, open.reader.next()).await {
+        Err(_) => Bytes::from_static(COMMENT),
+        Ok(None) => return None,
+        Ok(Some(frames)) if open.begun => frames,
+        Ok(Some(frames)) => {
+            open.begun = true;
+            [RETRY, &frames].concat().into()
+        }
+    };
+    Some((Ok(bytes), open))
 }

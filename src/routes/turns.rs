@@ -26,7 +26,10 @@ pub(super) async fn resume(
     if after.0.is_some_and(|after| after.turn_id != turn) {
         return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
     }
-    Ok(respond(app.engine.attach(&device.id, turn, after.0).await?))
+    Ok(respond(
+        &app,
+        app.engine.attach(&device.id, turn, after.0).await?,
+    ))
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.
@@ -36,6 +39,7 @@ pub(super) async fn newest(
     after: LastEventId,
 ) -> Result<HttpResponse> {
     Ok(respond(
+        &app,
         app.engine.attach_newest(&device.id, after.0).await?,
     ))
 }
@@ -50,8 +54,11 @@ pub(super) async fn stop(
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn respond(reply: Option<Reply>) -> HttpResponse {
-    reply.map_or_else(|| HttpResponse::NoContent().finish(), sse::respond)
+fn respond(app: &App, reply: Option<Reply>) -> HttpResponse {
+    reply.map_or_else(
+        || HttpResponse::NoContent().finish(),
+        |reply| sse::respond(app, reply),
+    )
 }
 
 /// What is no id is the id of nothing.

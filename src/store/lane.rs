@@ -52,6 +52,12 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         }
     }
 
+    /// How many connections there are, and how many of them are idle.
+    pub(super) fn connections(&self) -> (u32, u32) {
+        let state = self.pool.state();
+        (state.connections, state.idle_connections)
+    }
+
     /// Runs a step, which may be repeated when it lost to another transaction.
     pub(super) async fn run<T: Send + 'static>(
         &self,

@@ -152,6 +152,7 @@ pub(super) async fn run(
     )
     .await;
     let reason = finish(&engine, &started, &log, progress, ending).await;
+    engine.metrics.turn(reason.as_str());
     tracing::info!(
         turn.id = %started.turn_id,
         conversation.id = %started.conversation_id,
@@ -245,6 +246,7 @@ async fn speak(
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Ending {
+    let began = Instant::now();
     let may_move = place.agent == place.before;
     let agent = engine.agents.choose(place.agent, may_move, input).await;
     progress.agent = Some(agent.clone());
@@ -260,6 +262,7 @@ async fn speak(
     };
     progress.effects = std::mem::take(&mut reply.effects);
     while let Some(chunk) = reply.chunks.next().await {
+        let came = Instant::now();
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => return Ending::failed(error),
@@ -274,8 +277,12 @@ async fn speak(
             if let Err(error) = said {
                 return Ending::failed(error);
             }
+            if progress.frames == 0 {
+                engine.metrics.first_chunk(began.elapsed());
+            }
             progress.text.push_str(fitting);
             progress.frames += 1;
+            engine.metrics.chunk(came.elapsed());
         }
         if fitting.len() < text.len() || progress.frames >= ANSWER_FRAMES {
             return FinishReason::Length.into();

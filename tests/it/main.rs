@@ -21,6 +21,7 @@ mod errors;
 mod limits;
 mod llm;
 mod messages;
+mod ops;
 mod process;
 mod readme;
 mod sessions;

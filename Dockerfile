@@ -1,0 +1,16 @@
+# The server alone, with its pages and TLS to PostgreSQL: small, not root, no need to write.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY migrations migrations
+COPY static static
+COPY build.rs ./
+RUN cargo build --release --locked --features postgres-tls
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/frontdesk /frontdesk
+ENV HOST=0.0.0.0
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=4s CMD ["/frontdesk", "healthcheck"]
+ENTRYPOINT ["/frontdesk"]

@@ -1,0 +1,149 @@
+//! What operators watch, in the OpenMetrics text format, at `/metrics`.
+//!
+//! Labels are closed sets: nothing that a visitor or a model says can make a new series.
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Counters and gauges of one instance.
+pub struct Metrics {
+    registry: Registry,
+    turns: Family<FinishReason, Counter>,
+    upstream_errors: Family<Kind, Counter>,
+    chunks: Counter,
+    first_chunk: Histogram,
+    chunk: Histogram,
+    open_streams: Gauge,
+    database_connections: Family<State, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FinishReason {
+    finish_reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("frontdesk"),
+            turns: Family::default(),
+            upstream_errors: Family::default(),
+            chunks: Counter::default(),
+            first_chunk: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
+            chunk: Histogram::new(exponential_buckets(0.000_01, 4.0, 9)),
+            open_streams: Gauge::default(),
+            database_connections: Family::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("turns", "Turns that ended, by why", metrics.turns.clone());
+        registry.register(
+            "upstream_errors",
+            "Calls to models that failed, by how",
+            metrics.upstream_errors.clone(),
+        );
+        registry.register(
+            "chunks",
+            "Pieces of answers that were passed on",
+            metrics.chunks.clone(),
+        );
+        let seconds = Unit::Seconds;
+        let about = "From a message's arrival to the first piece of its answer";
+        registry.register_with_unit(
+            "first_chunk",
+            about,
+            seconds.clone(),
+            metrics.first_chunk.clone(),
+        );
+        let about = "From a piece's arrival from the model to its being in the log";
+        registry.register_with_unit("chunk", about, seconds, metrics.chunk.clone());
+        registry.register(
+            "open_streams",
+            "Event streams that are open",
+            metrics.open_streams.clone(),
+        );
+        let about = "Connections to the database, by what they do";
+        registry.register(
+            "database_connections",
+            about,
+            metrics.database_connections.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A turn has ended.
+    pub fn turn(&self, finish_reason: &'static str) {
+        self.turns
+            .get_or_create(&FinishReason { finish_reason })
+            .inc();
+    }
+
+    /// A call to a model has failed.
+    pub fn upstream_error(&self, kind: &'static str) {
+        self.upstream_errors.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// The first piece of an answer, so long after the message.
+    pub fn first_chunk(&self, after: Duration) {
+        self.first_chunk.observe(after.as_secs_f64());
+    }
+
+    /// A piece of an answer, in the log so long after it came.
+    pub fn chunk(&self, after: Duration) {
+        self.chunks.inc();
+        self.chunk.observe(after.as_secs_f64());
+    }
+
+    /// An event stream is open for as long as what this returns lives.
+    pub fn open_stream(&self) -> impl Drop + use<> {
+        struct Open(Gauge);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+        self.open_streams.inc();
+        Open(self.open_streams.clone())
+    }
+
+    /// All of it as text, with the state of the database's connections at this moment.
+    pub fn render(&self, connections: u32, idle: u32) -> String {
+        let gauge = |state| {
+            self.database_connections
+                .get_or_create_owned(&State { state })
+        };
+        gauge("idle").set(idle.into());
+        gauge("busy").set(connections.saturating_sub(idle).into());
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
