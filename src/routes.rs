@@ -76,6 +76,11 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
             .default_service(only("GET, HEAD")),
     )
     .service(
+        resource("/widget.js")
+            .get(assets::widget)
+            .default_service(only("GET")),
+    )
+    .service(
         resource("/assets/{file}")
             .get(assets::file)
             .default_service(only("GET")),

@@ -1,160 +1,225 @@
 /**
- * The chat page: sends a message, shows the answer as it comes, and comes back to it after a
- * lost connection or a reload. The device is known by its cookie.
+ * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
-import { events } from "./stream.js";
-
-const messages = element("messages", HTMLOListElement);
-const composer = element("composer", HTMLFormElement);
-const content = element("content", HTMLTextAreaElement);
-const status = element("status", HTMLParagraphElement);
-const send = element("send", HTMLButtonElement);
-const stop = element("stop", HTMLButtonElement);
-const anew = element("anew", HTMLButtonElement);
+import { Desk, Refused } from "./desk.js";
+import { sheet } from "./style.js";
 
 /**
- * How often a cut stream is taken up again, and how long to wait before each time: longer in all
- * than it takes until a server's death is noticed.
+ * @param {URL} base The server's address.
+ * @param {string} title
+ * @param {() => void} close
  */
-const RETRIES = 15;
-const PAUSE = 1000;
-
-/** The turn that is being answered. */
-let turn = "";
-
-composer.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = content.value.trim();
-  if (text && !turn) void say(text);
-});
-content.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-    event.preventDefault();
-    composer.requestSubmit();
-  }
-});
-stop.addEventListener("click", () => void fetch(`/chat/stream/${turn}`, { method: "DELETE" }));
-anew.addEventListener("click", async () => {
-  await fetch("/chat/session", { method: "DELETE" });
-  messages.replaceChildren();
-  content.focus();
-});
-void restore();
-
-/** Shows what was said, and goes on with an answer that is on its way. */
-async function restore() {
-  const history = await fetch("/chat/history");
-  if (!history.ok) return tell("The conversation cannot be shown right now.");
-  for (const message of (await history.json()).messages) show(message.role, message.content);
-  const running = await fetch("/chat/stream");
-  if (running.status === 200) await answer(running);
+export function chat(base, title, close) {
+  return { element: new Panel(new Desk(base), title, close).element, sheet };
 }
 
-/** @param {string} text */
-async function say(text) {
-  const shown = show("user", text);
-  busy(true);
-  tell("");
-  try {
-    const response = await fetch("/chat/stream", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ content: text }),
+class Panel {
+  #desk;
+  /** The turn that is being answered. */
+  #turn = "";
+  #busy = false;
+
+  #messages = make("ol", { role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
+  #status = make("p", { class: "status", role: "status" });
+  /** What a screen reader says: an answer when it is complete, not word by word. */
+  #announcer = make("p", { class: "hidden", "aria-live": "polite" });
+  #input = make("textarea", { rows: "1", maxlength: "10000", "aria-label": "Your message", placeholder: "Write a message" });
+  #send = make("button", { type: "submit", class: "send" }, "Send");
+  #stop = make("button", { type: "button", class: "stop" }, "Stop");
+
+  /**
+   * @param {Desk} desk
+   * @param {string} title
+   * @param {() => void} close
+   */
+  constructor(desk, title, close) {
+    this.#desk = desk;
+    const form = make("form", {}, this.#input, this.#send, this.#stop);
+    const anew = make("button", { type: "button" }, "New conversation");
+    const hide = make("button", { type: "button", "aria-label": "Close the chat" }, "×");
+    const header = make("header", {}, make("h2", {}, title), anew, hide);
+    this.element = make(
+      "section",
+      { class: "panel", role: "dialog", "aria-label": title },
+      header,
+      this.#messages,
+      this.#status,
+      this.#announcer,
+      form,
+    );
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
     });
-    if (!response.ok) {
-      const problem = await response.json();
-      throw new Error(problem.detail ?? problem.title);
-    }
-    content.value = "";
-    await answer(response);
-  } catch (error) {
-    shown.remove();
-    tell(`Not sent: ${error instanceof Error ? error.message : error}`);
-  } finally {
-    busy(false);
-    content.focus();
+    this.#input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#submit();
+    });
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") close();
+    });
+    hide.addEventListener("click", close);
+    anew.addEventListener("click", () => void this.#anew());
+    this.#stop.addEventListener("click", () => void this.#desk.stop(this.#turn).catch(() => {}));
+    this.#set(false);
+    void this.#restore();
   }
-}
 
-/**
- * Shows an answer as it comes; a cut stream is taken up after the last frame.
- * @param {Response} response
- */
-async function answer(response) {
-  turn = response.headers.get("X-Turn-ID") ?? "";
-  busy(true);
-  const shown = show("assistant", "");
-  let last = "";
-  for (let tries = 0; tries <= RETRIES; tries += 1) {
+  /** Shows what was said, and goes on with an answer that is on its way. */
+  async #restore() {
     try {
-      for await (const { id, frame } of events(response)) {
-        last = id || last;
-        tries = 0;
-        shown.append(frame.content);
-        follow();
-        if (frame.is_final) return end(shown, frame);
-      }
-    } catch {
-      // The connection was cut: below, it is taken up again.
+      for (const message of await this.#desk.history()) this.#show(message.role, message.content);
+      const running = await this.#desk.running();
+      if (running) await this.#answer(running, "");
+    } catch (error) {
+      this.#tell(reason(error));
     }
-    if (!turn) break;
-    tell("Reconnecting …");
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-    const again = await fetch(`/chat/stream/${turn}`, { headers: last ? { "Last-Event-ID": last } : {} }).catch(() => null);
-    if (again?.status === 200) response = again;
   }
-  end(shown, { content: "", is_final: true, error: { code: "lost", message: "The connection was lost" } });
+
+  async #anew() {
+    try {
+      if (this.#turn) await this.#desk.stop(this.#turn);
+      await this.#desk.forget();
+      this.#messages.replaceChildren();
+      this.#tell("");
+    } catch (error) {
+      this.#tell(reason(error));
+    }
+    this.#input.focus();
+  }
+
+  #submit() {
+    const text = this.#input.value.trim();
+    if (!text || this.#busy) return;
+    this.#input.value = "";
+    this.#show("user", text);
+    void this.#say(text, crypto.randomUUID());
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} key
+   */
+  async #say(text, key) {
+    this.#set(true);
+    this.#tell("");
+    try {
+      await this.#answer(await this.#desk.say(text, key), text);
+    } catch (error) {
+      this.#tell(`Not sent: ${reason(error)}.`);
+      // The same key: if it did arrive, it is the same message.
+      if (!(error instanceof Refused) || error.again) this.#offer(() => this.#say(text, key));
+    } finally {
+      this.#set(false);
+    }
+  }
+
+  /**
+   * Shows an answer as it comes.
+   * @param {Response} response
+   * @param {string} question What it answers, to ask again if it fails.
+   */
+  async #answer(response, question) {
+    this.#turn = response.headers.get("X-Turn-ID") ?? "";
+    this.#set(true);
+    const { item, words } = this.#show("assistant", "");
+    item.setAttribute("aria-busy", "true");
+    const tell = (/** @type {boolean} */ lost) => this.#tell(lost ? "Reconnecting …" : "");
+    try {
+      for await (const frame of this.#desk.answer(response, tell)) {
+        const following = this.#isAtEnd();
+        words.append(frame.content);
+        if (following) this.#follow();
+        if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
+        if (frame.error) {
+          this.#tell(`${frame.error.message}.`);
+          if (question) this.#offer(() => this.#again(question));
+        }
+      }
+      this.#announcer.textContent = words.textContent;
+    } catch (error) {
+      this.#tell(`${reason(error)}.`);
+      if (question) this.#offer(() => this.#again(question));
+    } finally {
+      item.removeAttribute("aria-busy");
+      if (!words.textContent) item.remove();
+      this.#turn = "";
+      this.#set(false);
+    }
+  }
+
+  /** @param {string} question */
+  async #again(question) {
+    this.#show("user", question);
+    await this.#say(question, crypto.randomUUID());
+  }
+
+  /**
+   * Offers to try again, beside what the status says.
+   * @param {() => Promise<void>} again
+   */
+  #offer(again) {
+    const button = make("button", { type: "button" }, "Try again");
+    button.addEventListener("click", () => {
+      this.#input.focus();
+      void again();
+    });
+    this.#status.append(" ", button);
+  }
+
+  /**
+   * @param {string} role
+   * @param {string} text
+   */
+  #show(role, text) {
+    const from = role === "user" ? "user" : "assistant";
+    const speaker = make("span", { class: "hidden" }, from === "user" ? "You: " : "Desk: ");
+    const words = make("span", {}, text);
+    const item = make("li", { class: from }, speaker, words);
+    this.#messages.append(item);
+    this.#follow();
+    return { item, words };
+  }
+
+  /** Whether the visitor is reading the newest text, and not something above it. */
+  #isAtEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#messages;
+    return scrollHeight - scrollTop - clientHeight < 40;
+  }
+
+  #follow() {
+    this.#messages.scrollTop = this.#messages.scrollHeight;
+  }
+
+  /** @param {boolean} busy */
+  #set(busy) {
+    this.#busy = busy;
+    this.#send.hidden = busy;
+    this.#stop.hidden = !busy;
+    this.#stop.disabled = !this.#turn;
+  }
+
+  /** @param {string} text */
+  #tell(text) {
+    this.#status.textContent = text;
+  }
+}
+
+/** @param {unknown} error */
+function reason(error) {
+  return error instanceof Refused ? error.message : "The chat cannot be reached";
 }
 
 /**
- * @param {HTMLLIElement} shown
- * @param {import("./stream.js").Frame} frame
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Record<string, string>} attributes
+ * @param {(Node | string)[]} children
  */
-function end(shown, frame) {
-  turn = "";
-  busy(false);
-  if (!shown.textContent) shown.remove();
-  if (frame.error) tell(`${frame.error.message}.`);
-  else tell(frame.finish_reason === "cancelled" ? "Stopped." : "");
-}
-
-/**
- * @param {string} role
- * @param {string} text
- */
-function show(role, text) {
-  const item = document.createElement("li");
-  item.className = role === "user" ? "user" : "assistant";
-  item.append(text);
-  messages.append(item);
-  follow();
-  return item;
-}
-
-/** Keeps the newest text in view. */
-function follow() {
-  messages.scrollTop = messages.scrollHeight;
-}
-
-/** @param {boolean} answering */
-function busy(answering) {
-  send.hidden = answering;
-  stop.hidden = !answering;
-}
-
-/** @param {string} text */
-function tell(text) {
-  status.textContent = text;
-}
-
-/**
- * @template {HTMLElement} T
- * @param {string} id
- * @param {new () => T} type
- * @returns {T}
- */
-function element(id, type) {
-  const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`no ${id}`);
-  return found;
+function make(name, attributes, ...children) {
+  const element = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
+  element.append(...children);
+  return element;
 }

@@ -14,9 +14,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
     img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The chat page.
+/// The page that shows the chat.
 pub(super) async fn page() -> Result<HttpResponse> {
     respond("index.html")
+}
+
+/// The script that puts the chat on a website.
+pub(super) async fn widget() -> Result<HttpResponse> {
+    respond("widget.js")
 }
 
 /// What a page loads.

@@ -1,0 +1,158 @@
+/**
+ * What a browser test starts with: a server as `cargo run` starts it, a way to cut its
+ * connections, a website of another origin, and a page.
+ */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import http from "node:http";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+export const root = new URL("../..", import.meta.url).pathname;
+
+/** A browser, as the tests' user may start it. */
+export function launch() {
+  return chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+}
+
+/**
+ * Starts the server on a database of its own, which outlives it.
+ * @param {Record<string, string>} [env]
+ */
+export async function serve(env = {}) {
+  const directory = mkdtempSync(join(tmpdir(), "frontdesk-browser-"));
+  let child = await start("0");
+  let url = child.url;
+
+  /** @param {string} port */
+  async function start(port) {
+    const child = spawn(join(root, "target/debug/frontdesk"), ["serve", "--port", port], {
+      cwd: directory,
+      env: { FRONTDESK_LOG: "json", FRONTDESK_LEASE_SECONDS: "3", ...env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const url = await new Promise((resolve, reject) => {
+      let text = "";
+      child.stderr.on("data", (data) => {
+        text += data;
+        const found = /"address":"([^"]+)"/.exec(text);
+        if (found) resolve(found[1]);
+      });
+      child.once("exit", () => reject(new Error(text)));
+    });
+    return { url, child, ended };
+  }
+
+  return {
+    url,
+    /** kill -9. */
+    async kill() {
+      child.child.kill("SIGKILL");
+      await child.ended;
+    },
+    /** On the same port and the same database. */
+    async restart() {
+      child = await start(new URL(url).port);
+    },
+  };
+}
+
+/**
+ * Passes connections on to a server, and cuts them all when asked to.
+ * @param {string} url
+ */
+export async function proxy(url) {
+  /** @type {Set<net.Socket>} */
+  const sockets = new Set();
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(new URL(url).port), "127.0.0.1");
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        sockets.delete(socket);
+        near.destroy();
+        far.destroy();
+      });
+    }
+    near.pipe(far).pipe(near);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
+  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  return {
+    url: `http://127.0.0.1:${port}`,
+    cut: () => sockets.forEach((socket) => socket.destroy()),
+    close: () => {
+      server.close();
+      sockets.forEach((socket) => socket.destroy());
+    },
+  };
+}
+
+/** A website of another origin, as strict as can be. Its page is set once the desk is known. */
+export async function website() {
+  let desk = "";
+  const server = http.createServer((request, response) => {
+    response.setHeader(
+      "Content-Security-Policy",
+      `default-src 'none'; script-src ${desk}; connect-src ${desk}; require-trusted-types-for 'script'; trusted-types 'none'`,
+    );
+    response.setHeader("Content-Type", "text/html; charset=utf-8");
+    response.end(`<!doctype html><html lang="en"><title>A shop</title><h1>A shop</h1><script src="${desk}/widget.js" async></script>`);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
+  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  return {
+    url: `http://localhost:${port}`,
+    /** @param {string} url */
+    embed: (url) => (desk = url),
+    close: () => server.close(),
+  };
+}
+
+/**
+ * A page of a new visitor. It has no errors: a policy that is broken shows in the console.
+ * @param {import("playwright-core").Browser} browser
+ * @param {string} url
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function visit(browser, url, options) {
+  const page = await (await browser.newContext(options)).newPage();
+  page.on("pageerror", (error) => assert.fail(error));
+  page.on("console", (message) => {
+    if (/Content Security Policy|Trusted|refused to/i.test(message.text())) assert.fail(message.text());
+  });
+  await page.goto(url);
+  return page;
+}
+
+/**
+ * Writes a message, as a visitor does.
+ * @param {import("playwright-core").Page} page
+ * @param {string} text
+ */
+export async function say(page, text) {
+  await page.getByRole("textbox", { name: "Your message" }).fill(text);
+  await page.keyboard.press("Enter");
+}
+
+/**
+ * Waits until an answer is complete.
+ * @param {import("playwright-core").Page} page
+ */
+export async function answered(page) {
+  await page.locator("li.assistant[aria-busy]").waitFor();
+  await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+}
+
+/**
+ * What was said, as a visitor sees it.
+ * @param {import("playwright-core").Page} page
+ */
+export async function said(page) {
+  return (await page.locator("li").allTextContents()).map((text) => text.replace(/^(You|Desk): /, ""));
+}
