@@ -1,0 +1,168 @@
+//! Clients: many at once, each of which counts every chunk and says how late it came.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use super::upstream::{CHUNKS, now};
+
+/// What is asked of a server.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// An anchor passes the upstream's own stream through.
+    Completions,
+    /// `POST /chat/stream`.
+    Desk,
+    /// `POST /chat`.
+    Json,
+}
+
+/// A load on one server.
+#[derive(Clone)]
+pub struct Load {
+    pub url: String,
+    pub target: Target,
+    pub text: &'static str,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Done {
+    pub streams: usize,
+    pub chunks: usize,
+    pub broken: usize,
+    /// From the request to the first chunk.
+    pub first: Times,
+    /// From a chunk's being sent upstream to its being here.
+    pub added: Times,
+}
+
+/// Times in milliseconds.
+#[derive(Default)]
+pub struct Times(Vec<f64>);
+
+impl Times {
+    pub fn percentile(&self, percent: f64) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = (sorted.len() as f64 * percent / 100.0) as usize;
+        sorted
+            .get(at.min(sorted.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(f64::NAN)
+    }
+}
+
+impl Load {
+    /// So many clients for so long, each with one stream after the other.
+    pub async fn clients(&self, clients: usize, time: Duration) -> Done {
+        let until = Instant::now() + time;
+        let mut running = JoinSet::new();
+        for _ in 0..clients {
+            let load = self.clone();
+            running.spawn(async move {
+                let mut done = Done::default();
+                while Instant::now() < until {
+                    load.stream(&mut done).await;
+                }
+                done
+            });
+        }
+        let mut all = Done::default();
+        while let Some(done) = running.join_next().await {
+            let done = done.unwrap();
+            all.streams += done.streams;
+            all.chunks += done.chunks;
+            all.broken += done.broken;
+            all.first.0.extend(done.first.0);
+            all.added.0.extend(done.added.0);
+        }
+        all
+    }
+
+    /// Opens so many streams, waits until each has its first chunk, and holds them.
+    pub async fn hold(&self, streams: usize) -> Vec<TcpStream> {
+        let mut held = Vec::with_capacity(streams);
+        for _ in 0..streams {
+            let mut socket = self.ask().await;
+            let mut bytes = Vec::with_capacity(1024);
+            while !String::from_utf8_lossy(&bytes).contains("content\":\"0:") {
+                assert!(socket.read_buf(&mut bytes).await.unwrap() > 0);
+            }
+            held.push(socket);
+        }
+        held
+    }
+
+    async fn ask(&self) -> TcpStream {
+        static DEVICE: AtomicU64 = AtomicU64::new(0);
+        let device = DEVICE.fetch_add(1, Ordering::Relaxed);
+        let (path, body) = match self.target {
+            Target::Completions => {
+                let body = format!(
+                    r#"{{"model":"a","stream":true,"messages":[{{"role":"user","content":"{}"}}]}}"#,
+                    self.text
+                );
+                ("/v1/chat/completions", body)
+            }
+            Target::Desk => ("/chat/stream", format!(r#"{{"content":"{}"}}"#, self.text)),
+            Target::Json => ("/chat", format!(r#"{{"content":"{}"}}"#, self.text)),
+        };
+        // HTTP/1.0: an answer without chunked framing, whose borders may lie within an event.
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://"))
+            .await
+            .unwrap();
+        socket.set_nodelay(true).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.0\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             X-Device-ID: bench-{device}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket
+    }
+
+    async fn stream(&self, done: &mut Done) {
+        let began = Instant::now();
+        let mut socket = self.ask().await;
+        let mut bytes = Vec::with_capacity(16 * 1024);
+        let (mut scanned, mut seen, mut in_order) = (0, 0, true);
+        while socket.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
+            let here = now();
+            // A chunk is `INDEX:TIME `; what is not whole yet is scanned again.
+            let text = String::from_utf8_lossy(&bytes[scanned..]).into_owned();
+            let mut whole = 0;
+            for (at, _) in text.match_indices("\"content\":\"") {
+                let rest = &text[at + 11..];
+                let Some(end) = rest.find('"') else { break };
+                whole = at + 11 + end;
+                let Some((index, sent)) = rest[..end].trim().split_once(':') else {
+                    continue;
+                };
+                in_order &= index.parse() == Ok(seen);
+                if seen == 0 {
+                    done.first.0.push(began.elapsed().as_secs_f64() * 1e3);
+                }
+                seen += 1;
+                let sent: u128 = sent.split(' ').next().unwrap().parse().unwrap();
+                done.added.0.push(here.saturating_sub(sent) as f64 / 1e6);
+            }
+            scanned += whole;
+        }
+        let expected = if matches!(self.target, Target::Json) {
+            1
+        } else {
+            CHUNKS
+        };
+        done.streams += 1;
+        done.chunks += seen;
+        done.broken += usize::from(seen != expected || !in_order);
+    }
+}
