@@ -7,6 +7,8 @@
 //! A caller hands over a synchronous closure for a whole step, so no connection can be held
 //! across a model's call.
 
+mod batches;
+mod cached;
 mod connect;
 mod error;
 mod lane;
@@ -26,6 +28,7 @@ pub use error::StoreError;
 pub use types::{ConversationId, DeviceId, InstanceId, MessageId, TurnId, UserId};
 
 use crate::{clock::Clock, config};
+use batches::Batches;
 use lane::Lane;
 
 /// Runs a block in a lane of the database that there is: `$conn` is a connection, `$db` the
@@ -51,6 +54,7 @@ use on_db;
     reason = "one source, compiled once per database"
 )]
 mod postgres {
+    pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
     pub mod dialect;
@@ -71,6 +75,7 @@ mod postgres {
     reason = "one source, compiled once per database"
 )]
 mod sqlite {
+    pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
     pub mod dialect;
@@ -86,10 +91,15 @@ mod sqlite {
     pub mod upkeep;
 }
 
+/// How many batches of a kind may be under way: one is written while another is flushed.
+const BATCHES: usize = 2;
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     db: Arc<Db>,
+    begins: Arc<Batches<turns::BeginTurn>>,
+    finishes: Arc<Batches<turns::FinishTurn>>,
     url: config::Secret,
 }
 
@@ -116,7 +126,13 @@ impl Store {
     /// When the URL is of neither database, or SQLite's directory cannot be made.
     pub fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let db = connect::open(settings, clock)?;
+        let most = match &db {
+            Db::Postgres(_) => BATCHES,
+            Db::Sqlite(_) => 1,
+        };
         Ok(Self {
+            begins: Batches::new(most),
+            finishes: Batches::new(most),
             db: Arc::new(db),
             url: settings.url.clone(),
         })
@@ -192,4 +208,9 @@ impl fmt::Debug for Store {
 /// A duration as the statements take it.
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A duration as the session locks keep it.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -185,27 +185,22 @@ impl Engine {
         let since = Instant::now();
         let turn = request.begin(&self, since);
         let store = self.store.clone();
-        let mut committed = Box::pin(async move { store.begin_turns(vec![turn]).await });
+        let mut committed = Box::pin(async move { store.begin_turn(turn).await });
         let begun = match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
-            Ok(results) => results.into_iter().next(),
+            Ok(begun) => begun,
             Err(_) => {
                 let engine = Arc::clone(&self);
                 self.spawn(async move { engine.give_back(committed.await).await });
-                Some(Err(StoreError::Unavailable(
-                    "not committed in time".to_owned(),
-                )))
+                Err(StoreError::Unavailable("not committed in time".to_owned()))
             }
         };
         match begun {
-            Some(Ok(Begin::Started(started))) => {
-                Ok(self.launch(*started, since, request.mirror_text))
-            }
-            Some(Ok(Begin::Repeated(row))) => self.repeat(&request.device, row).await,
-            Some(Ok(Begin::Busy)) => Err(Error::new(Code::TurnInProgress)),
-            Some(Ok(Begin::Limited(wait))) => Err(Error::new(Code::RateLimited).retry_after(wait)),
-            Some(Ok(Begin::KeyReused)) => Err(Error::new(Code::IdempotencyKeyReused)),
-            Some(Err(error)) => self.without_database(request, error),
-            None => Err(Error::new(Code::Internal)),
+            Ok(Begin::Started(started)) => Ok(self.launch(*started, since, request.mirror_text)),
+            Ok(Begin::Repeated(row)) => self.repeat(&request.device, row).await,
+            Ok(Begin::Busy) => Err(Error::new(Code::TurnInProgress)),
+            Ok(Begin::Limited(wait)) => Err(Error::new(Code::RateLimited).retry_after(wait)),
+            Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
+            Err(error) => self.without_database(request, error),
         }
     }
 
@@ -243,13 +238,11 @@ impl Engine {
         }
     }
 
-    /// Ends turns whose messages were committed after their senders had stopped waiting: nobody
-    /// would run them, and their conversations would be busy until their leases are over.
-    async fn give_back(&self, begun: Vec<std::result::Result<Begin, StoreError>>) {
-        for begin in begun {
-            if let Ok(Begin::Started(started)) = begin {
-                run::give_back(self, *started).await;
-            }
+    /// Ends a turn whose message was committed after its sender had stopped waiting: nobody would
+    /// run it, and its conversation would be busy until its lease is over.
+    async fn give_back(&self, begun: std::result::Result<Begin, StoreError>) {
+        if let Ok(Begin::Started(started)) = begun {
+            run::give_back(self, *started).await;
         }
     }
 
@@ -269,7 +262,7 @@ impl Engine {
             stop: CancellationToken::new(),
             shutdown: self.shutdown.clone(),
         };
-        let message = request.unstored(self.clock.now());
+        let message = request.unstored(self);
         self.spawn(run::run_stateless(
             Arc::clone(self),
             message,

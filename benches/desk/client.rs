@@ -44,6 +44,21 @@ pub struct Done {
     pub added: Times,
 }
 
+impl Done {
+    /// Whole streams a second.
+    pub fn per_second(&self, time: Duration) -> f64 {
+        self.assert_whole();
+        self.streams as f64 / time.as_secs_f64()
+    }
+
+    pub fn assert_whole(&self) {
+        assert_eq!(
+            self.broken, 0,
+            "a stream lost, doubled or disordered a chunk"
+        );
+    }
+}
+
 /// Times in milliseconds.
 #[derive(Default)]
 pub struct Times(Vec<f64>);

@@ -5,6 +5,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,13 +16,15 @@ pub struct Server {
     pub url: String,
     pub started_after: Duration,
     child: Child,
+    database: Option<Database>,
     _directory: Option<TempDir>,
 }
 
 /// A database of a run's own.
+#[derive(Clone)]
 pub struct Database {
     url: String,
-    _directory: Option<TempDir>,
+    _directory: Option<Arc<TempDir>>,
 }
 
 impl Database {
@@ -30,7 +33,7 @@ impl Database {
         let url = format!("sqlite:{}/desk.db", directory.path().display());
         Self {
             url,
-            _directory: Some(directory),
+            _directory: Some(Arc::new(directory)),
         }
     }
 
@@ -90,6 +93,7 @@ impl Server {
             url: format!("http://{}", line.trim()),
             started_after: began.elapsed(),
             child,
+            database: None,
             _directory: None,
         }
     }
@@ -126,6 +130,7 @@ impl Server {
             url: format!("http://127.0.0.1:{port}"),
             started_after: Duration::ZERO,
             child: child.spawn().ok()?,
+            database: None,
             _directory: Some(directory),
         };
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -161,6 +166,7 @@ impl Server {
             url,
             started_after: Duration::ZERO,
             child,
+            database: Some(database.clone()),
             _directory: Some(directory),
         };
         while !is_ready(port) {
@@ -171,6 +177,11 @@ impl Server {
         }
         server.started_after = began.elapsed();
         server
+    }
+
+    /// The desk's database.
+    pub fn database(&self) -> Database {
+        self.database.clone().unwrap()
     }
 
     /// What it and its children have used.

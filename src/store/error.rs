@@ -7,7 +7,7 @@ use crate::error::{Code, Error};
 /// A failed step. Nothing of it was kept, unless the commit's own answer was lost. Repeating a
 /// finish then finds out; a turn whose beginning was lost like that is closed when its lease is
 /// over.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or not now.
     #[error("the database is not available: {0}")]

@@ -68,6 +68,13 @@ pub struct LockRequest {
     pub limit: Option<u32>,
 }
 
+impl LockRequest {
+    /// The life of the lock, if it is new or moves.
+    pub fn ttl(&self) -> Duration {
+        self.agent_ttl.unwrap_or(self.default_ttl)
+    }
+}
+
 impl Store {
     /// A device's live lock and the mode of its conversation.
     ///

@@ -4,17 +4,20 @@
 //! conversation's row. Every write of a turn goes through that row and holds only while the
 //! fence is its own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
-    messages::{FinishReason, Message},
+    batches::{Batch, Step},
+    messages::{Direction, FinishReason, Message, MessageType, Role},
     on_db, schema,
     sessions::{LockRequest, Mode},
+    types::Json,
 };
+use crate::clock::Timestamp;
 
 /// Everything that begins a turn. The ids are new, and kept when the step is repeated.
 #[derive(Debug, Clone)]
@@ -197,30 +200,91 @@ pub struct Renewed {
     pub stop_requested: bool,
 }
 
-impl Store {
-    /// Begins turns: each one's user, session lock, conversation, lease, message and
-    /// idempotency key, and the history for its prompt. An answer for each, in order; one
-    /// that fails does not touch the others.
-    pub async fn begin_turns(&self, turns: Vec<BeginTurn>) -> Vec<Result<Begin, StoreError>> {
-        let mut done = Vec::with_capacity(turns.len());
-        for turn in turns {
-            done.push(on_db!(self, write, |conn, db| db::begin::begin(
-                conn, &turn
-            )));
+impl BeginTurn {
+    /// The visitor's message as it is stored.
+    pub fn message(
+        &self,
+        conversation_id: ConversationId,
+        seq: i64,
+        created_at: Timestamp,
+    ) -> Message {
+        Message {
+            id: self.message_id,
+            conversation_id,
+            turn_id: Some(self.turn_id),
+            seq,
+            role: Role::User,
+            direction: Direction::Incoming,
+            message_type: MessageType::UserInput,
+            body: self.body.clone(),
+            media_urls: self.media_urls.clone(),
+            audio_urls: self.audio_urls.clone(),
+            component_type: None,
+            component_data: None,
+            tool_name: None,
+            tool_success: None,
+            finish_reason: None,
+            metadata: self.metadata.clone().map(Json),
+            created_at,
         }
-        done
+    }
+}
+
+impl Step for BeginTurn {
+    type Done = Begin;
+
+    fn same_row(&self, other: &Self) -> bool {
+        self.lock.device == other.lock.device
     }
 
-    /// Finishes turns: each one's answer, state and log, and its lease released, under its
-    /// fence. Repeating it is safe. An answer for each, in order.
-    pub async fn finish_turns(&self, turns: Vec<FinishTurn>) -> Vec<Result<Finish, StoreError>> {
-        let mut done = Vec::with_capacity(turns.len());
-        for turn in turns {
-            done.push(on_db!(self, write, |conn, db| db::turns::finish(
-                conn, &turn
-            )));
-        }
-        done
+    async fn together(store: &Store, turns: Vec<Arc<Self>>) -> Batch<Begin> {
+        on_db!(store, write, |conn, db| Ok(db::batches::begin_turns(
+            conn, &turns
+        )))
+        .unwrap_or_else(Batch::Failed)
+    }
+
+    async fn alone(store: &Store, turn: Arc<Self>) -> Result<Begin, StoreError> {
+        on_db!(store, write, |conn, db| db::begin::begin(conn, &turn))
+    }
+}
+
+impl Step for FinishTurn {
+    type Done = Finish;
+
+    fn same_row(&self, other: &Self) -> bool {
+        self.conversation_id == other.conversation_id
+    }
+
+    async fn together(store: &Store, turns: Vec<Arc<Self>>) -> Batch<Finish> {
+        on_db!(store, write, |conn, db| Ok(db::batches::finish_turns(
+            conn, &turns
+        )))
+        .unwrap_or_else(Batch::Failed)
+    }
+
+    async fn alone(store: &Store, turn: Arc<Self>) -> Result<Finish, StoreError> {
+        on_db!(store, write, |conn, db| db::turns::finish(conn, &turn))
+    }
+}
+
+impl Store {
+    /// Begins a turn: its user, session lock, conversation, lease, message and idempotency key,
+    /// and the history for its prompt. Goes on when the caller does not stay.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_turn(&self, turn: BeginTurn) -> Result<Begin, StoreError> {
+        self.begins.run(self, Arc::new(turn)).await
+    }
+
+    /// Finishes a turn: its answer, state and log, and its lease released, under its fence.
+    /// Repeating it is safe. Goes on when the caller does not stay.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn finish_turn(&self, turn: Arc<FinishTurn>) -> Result<Finish, StoreError> {
+        self.finishes.run(self, turn).await
     }
 
     /// Renews the leases of an instance's turns. One that is missing in the answer is no

@@ -6,13 +6,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{COMMIT_PATIENCE, Engine};
-use crate::{
-    clock::Timestamp,
-    store::{
-        ConversationId, DeviceId, MessageId, TurnId, UserId,
-        messages::{Direction, Message, MessageType, Role},
-        turns::{BeginTurn, Idempotency},
-    },
+use crate::store::{
+    ConversationId, DeviceId, MessageId, TurnId, UserId,
+    messages::Message,
+    turns::{BeginTurn, Idempotency},
 };
 
 /// A visitor's message, checked.
@@ -57,25 +54,8 @@ impl TurnRequest {
     }
 
     /// The message as the agent sees it, where nothing is stored.
-    pub(super) fn unstored(&self, now: Timestamp) -> Message {
-        Message {
-            id: MessageId::new(),
-            conversation_id: ConversationId::new(),
-            turn_id: None,
-            seq: 1,
-            role: Role::User,
-            direction: Direction::Incoming,
-            message_type: MessageType::UserInput,
-            body: self.body.clone(),
-            media_urls: json!(self.media_urls),
-            audio_urls: json!(self.audio_urls),
-            component_type: None,
-            component_data: None,
-            tool_name: None,
-            tool_success: None,
-            finish_reason: None,
-            metadata: None,
-            created_at: now,
-        }
+    pub(super) fn unstored(&self, engine: &Engine) -> Message {
+        let turn = self.begin(engine, Instant::now());
+        turn.message(ConversationId::new(), 1, engine.clock.now())
     }
 }

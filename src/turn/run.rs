@@ -372,15 +372,13 @@ impl Ending {
 /// Stores the end of a turn, for as long as a final frame may wait.
 async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<(), Error> {
     let mut pause = Duration::from_millis(50);
+    let finish = Arc::new(finish);
     loop {
-        let stored = engine.store.finish_turns(vec![finish.clone()]);
+        let stored = engine.store.finish_turn(Arc::clone(&finish));
         let error = match timeout_at(deadline, stored).await {
-            Ok(results) => match results.into_iter().next() {
-                Some(Ok(Finish::Done)) => return Ok(()),
-                Some(Ok(Finish::Fenced)) => return Err(Error::new(Code::Interrupted)),
-                Some(Err(error)) => error.to_string(),
-                None => "no answer".to_owned(),
-            },
+            Ok(Ok(Finish::Done)) => return Ok(()),
+            Ok(Ok(Finish::Fenced)) => return Err(Error::new(Code::Interrupted)),
+            Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
         if Instant::now() + pause >= deadline {

@@ -1,9 +1,12 @@
 //! What only PostgreSQL has.
 
 use diesel::{
+    QueryResult,
     connection::{AnsiTransactionManager, TransactionManager as _},
     result::Error,
 };
+
+use crate::store::{StoreError, batches::Batch};
 
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::PgConnection;
@@ -13,6 +16,14 @@ pub type Conn = diesel::PgConnection;
 /// within a transaction would stop all that wait for its locks.
 const BEGIN: &str = "begin; set local lock_timeout = 1500; set local statement_timeout = 3500; \
     set local idle_in_transaction_session_timeout = 5000";
+
+/// One row that is locked must not hold up a whole batch. And whatever the statistics say when the
+/// plan is made, which is then kept: the tables may be empty now and large in an hour, and a batch
+/// is small, so rows are found by their indexes.
+const BEGIN_BATCH: &str = "begin; set local lock_timeout = 200; \
+    set local statement_timeout = 3500; set local idle_in_transaction_session_timeout = 5000; \
+    set local enable_seqscan = off; set local enable_hashjoin = off; \
+    set local enable_mergejoin = off; set local plan_cache_mode = force_generic_plan";
 
 /// A transaction that writes.
 pub fn write_tx<T, E: From<Error>>(
@@ -30,6 +41,31 @@ pub fn write_tx<T, E: From<Error>>(
             drop(AnsiTransactionManager::rollback_transaction(conn));
             Err(error)
         }
+    }
+}
+
+/// A transaction of so many steps, which is kept only if all of them are done.
+pub fn batch_tx<T>(
+    conn: &mut Conn,
+    steps: usize,
+    work: impl FnOnce(&mut Conn) -> QueryResult<Batch<T>>,
+) -> Batch<T> {
+    let run = || -> QueryResult<Batch<T>> {
+        AnsiTransactionManager::begin_transaction_sql(conn, BEGIN_BATCH)?;
+        let done = work(conn);
+        match &done {
+            Ok(Batch::Done(_)) => AnsiTransactionManager::commit_transaction(conn)?,
+            _ => drop(AnsiTransactionManager::rollback_transaction(conn)),
+        }
+        done
+    };
+    match run().map_err(StoreError::from) {
+        Ok(done) => done,
+        Err(StoreError::Unavailable(text)) if !text.contains("lock timeout") => {
+            Batch::Failed(StoreError::Unavailable(text))
+        }
+        // One of them cannot be done, or has to wait: alone they do not harm each other.
+        Err(_) => Batch::Without((0..steps).collect()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, StoreError, TurnId, UserId,
+    cached::cached,
     messages::{Direction, MessageType, Role},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
@@ -120,7 +121,7 @@ fn check_key(
 }
 
 fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Option<String>)> {
-    let (user_id, user_name): (UserId, Option<String>) = diesel::insert_into(users::table)
+    let person = diesel::insert_into(users::table)
         .values((
             users::id.eq(turn.new_user),
             users::phone_number.eq(turn.lock.device.handle()),
@@ -130,8 +131,8 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
         .on_conflict(users::phone_number)
         .do_update()
         .set(users::last_seen_at.eq(db_now()))
-        .returning((users::id, users::name))
-        .get_result(conn)?;
+        .returning((users::id, users::name));
+    let (user_id, user_name): (UserId, Option<String>) = cached(person).get_result(conn)?;
     let held = diesel::insert_into(conversations::table)
         .values((
             conversations::id.eq(turn.lock.new_conversation),
@@ -183,7 +184,7 @@ fn take_lease(
     let free = conversations::table
         .filter(conversations::id.eq(conversation))
         .filter(conversations::running_turn.is_null());
-    diesel::update(free)
+    let taken = diesel::update(free)
         .set((
             conversations::running_turn.eq(turn.turn_id),
             conversations::owner.eq(turn.owner),
@@ -193,9 +194,8 @@ fn take_lease(
             conversations::last_seq.eq(conversations::last_seq + 1),
             conversations::updated_at.eq(db_now()),
         ))
-        .returning(Held::as_returning())
-        .get_result(conn)
-        .optional()
+        .returning(Held::as_returning());
+    cached(taken).get_result(conn).optional()
 }
 
 /// The turn's row. The key was free under the device's lock; where a request without that lock
@@ -206,7 +206,7 @@ fn insert_turn(
     conversation: ConversationId,
     fence: i64,
 ) -> Result<(), Abort<Begin>> {
-    let inserted = diesel::insert_into(turns::table)
+    let turn = diesel::insert_into(turns::table)
         .values((
             turns::id.eq(turn.turn_id),
             turns::conversation_id.eq(conversation),
@@ -218,9 +218,8 @@ fn insert_turn(
             turns::started_at.eq(db_now()),
         ))
         .on_conflict((turns::device_id, turns::idempotency_key))
-        .do_nothing()
-        .execute(conn)?;
-    if inserted == 0 {
+        .do_nothing();
+    if cached(turn).execute(conn)? == 0 {
         let lost = StoreError::Conflict("the idempotency key was taken meanwhile".to_owned());
         return Err(Abort::Failed(lost));
     }

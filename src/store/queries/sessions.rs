@@ -6,8 +6,11 @@ use diesel::{dsl::case_when, prelude::*, sql_types::Bool, upsert::excluded};
 
 use super::dialect::{Conn, skip_locked, write_tx};
 use crate::store::{
-    ConversationId, DeviceId, StoreError, milliseconds,
+    ConversationId, DeviceId, StoreError,
+    cached::cached,
+    milliseconds,
     schema::{conversations, db_now, db_now_plus, session_locks},
+    seconds,
     sessions::{LockRequest, Mode, SessionLock, WINDOW},
 };
 
@@ -29,13 +32,13 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
         active_agent, conversation_id, device_id, expires_at, locked_at, session_ttl, window_began,
         window_count,
     };
-    let ttl = request.agent_ttl.unwrap_or(request.default_ttl);
+    let ttl = request.ttl();
     let moves = request.agent.is_some();
     // What a new lock has; one that lives keeps its own, unless the request moves it.
     let anew = || expires_at.le(db_now()).or(moves.into_sql::<Bool>());
     let expired = || expires_at.le(db_now());
     let window_over = || window_began.le(db_now_plus(-milliseconds(WINDOW)));
-    diesel::insert_into(session_locks::table)
+    let lock = diesel::insert_into(session_locks::table)
         .values((
             device_id.eq(request.device.as_str()),
             conversation_id.eq(request.new_conversation),
@@ -61,8 +64,8 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
             window_count
                 .eq(case_when(window_over(), excluded(window_count)).otherwise(window_count + 1)),
         ))
-        .returning(SessionLock::as_returning())
-        .get_result(conn)
+        .returning(SessionLock::as_returning());
+    cached(lock).get_result(conn)
 }
 
 /// Gives a device's lock on a conversation to an agent, and the agent's life to the lock.
@@ -73,7 +76,7 @@ pub fn hand_to_agent(
     agent: &str,
     ttl: Duration,
 ) -> QueryResult<usize> {
-    diesel::update(session_locks::table)
+    let handed = diesel::update(session_locks::table)
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::conversation_id.eq(conversation))
         .set((
@@ -81,8 +84,8 @@ pub fn hand_to_agent(
             session_locks::locked_at.eq(db_now()),
             session_locks::session_ttl.eq(seconds(ttl)),
             session_locks::expires_at.eq(db_now_plus(milliseconds(ttl))),
-        ))
-        .execute(conn)
+        ));
+    cached(handed).execute(conn)
 }
 
 pub fn clear(conn: &mut Conn, device: &DeviceId) -> QueryResult<bool> {
@@ -111,8 +114,4 @@ pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
         let rows = session_locks::table.filter(session_locks::device_id.eq_any(devices));
         Ok(diesel::delete(rows).execute(conn)?)
     })
-}
-
-fn seconds(ttl: Duration) -> i64 {
-    i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, InstanceId, StoreError, TurnId,
+    cached::cached,
     messages::{Direction, FinishReason, MessageType, Role},
     milliseconds,
     schema::{
@@ -77,13 +78,12 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
             ))
             .execute(conn)?;
     }
-    diesel::update(turns::table.filter(turns::id.eq(turn.turn_id)))
-        .set((
-            turns::finish_reason.eq(turn.finish_reason),
-            turns::error_code.eq(&turn.error_code),
-            turns::finished_at.eq(db_now().nullable()),
-        ))
-        .execute(conn)?;
+    let ended = diesel::update(turns::table.filter(turns::id.eq(turn.turn_id))).set((
+        turns::finish_reason.eq(turn.finish_reason),
+        turns::error_code.eq(&turn.error_code),
+        turns::finished_at.eq(db_now().nullable()),
+    ));
+    cached(ended).execute(conn)?;
     diesel::insert_into(turn_events::table)
         .values((
             turn_events::turn_id.eq(turn.turn_id),
@@ -148,10 +148,10 @@ pub fn renew(
         .filter(conversations::owner.eq(owner))
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
     let renewed: Vec<(Option<TurnId>, bool)> = write_tx(conn, |conn| {
-        diesel::update(mine)
+        let renewed = diesel::update(mine)
             .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
-            .returning((conversations::running_turn, conversations::stop_requested))
-            .get_results(conn)
+            .returning((conversations::running_turn, conversations::stop_requested));
+        renewed.get_results(conn)
     })?;
     let renewed = renewed.into_iter();
     Ok(renewed

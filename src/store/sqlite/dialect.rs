@@ -1,14 +1,21 @@
 //! What only SQLite has.
 
+use diesel::connection::{AnsiTransactionManager, Connection as _, TransactionManager as _};
+
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::SqliteConnection;
 
-/// A transaction that writes: it takes the one write lock at its beginning.
+/// A transaction that writes: it takes the one write lock at its beginning. Within one it is a
+/// savepoint.
 pub fn write_tx<T, E: From<diesel::result::Error>>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
-    conn.immediate_transaction(work)
+    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+    match status.transaction_depth()?.is_some() {
+        true => conn.transaction(work),
+        false => conn.immediate_transaction(work),
+    }
 }
 
 /// A writing transaction is alone: there is nothing to lock.

@@ -1,0 +1,1 @@
+alter table turn_events alter column frames set compression default;

@@ -1,0 +1,190 @@
+//! Batches of what is waiting: a step that comes while others of its kind are under way goes
+//! with the next ones in one transaction.
+//!
+//! There is no timer: a lone step goes at once. Every caller gets an answer of its own; a step
+//! that does not go with others is run alone.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{Store, StoreError};
+
+/// The most steps in one transaction.
+const MOST: usize = 64;
+
+/// A step that can be done for many at once.
+pub(super) trait Step: Send + Sync + Sized + 'static {
+    /// What becomes of it.
+    type Done: Send + 'static;
+
+    /// Two steps of the same row never go together.
+    fn same_row(&self, other: &Self) -> bool;
+
+    /// Does all, or nothing.
+    fn together(
+        store: &Store,
+        steps: Vec<Arc<Self>>,
+    ) -> impl Future<Output = Batch<Self::Done>> + Send;
+
+    /// Does one.
+    fn alone(
+        store: &Store,
+        step: Arc<Self>,
+    ) -> impl Future<Output = Result<Self::Done, StoreError>> + Send;
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) enum Batch<T> {
+    /// It is committed; an answer for each step, in order.
+    Done(Vec<Result<T, StoreError>>),
+    /// Nothing was done: these steps, by their places, have to be done alone.
+    Without(Vec<usize>),
+    /// Nothing was done, and the same would become of each.
+    Failed(StoreError),
+}
+
+/// The steps of one kind.
+pub(super) struct Batches<S: Step> {
+    state: Mutex<State<S>>,
+    /// How many batches may be under way.
+    most: usize,
+    runtime: Handle,
+}
+
+struct State<S: Step> {
+    waiting: VecDeque<Waiting<S>>,
+    under_way: usize,
+}
+
+struct Waiting<S: Step> {
+    step: Arc<S>,
+    answer: oneshot::Sender<Result<S::Done, StoreError>>,
+}
+
+impl<S: Step> Batches<S> {
+    /// Must be called on the main runtime.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                under_way: 0,
+            }),
+            most,
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Does a step, with those that wait. It is done even when the caller does not stay.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        store: &Store,
+        step: Arc<S>,
+    ) -> Result<S::Done, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        if self.push(Waiting { step, answer }) {
+            self.runtime.spawn(Arc::clone(self).work(store.clone()));
+        }
+        let gone = |_| Err(StoreError::Refused("the batch was given up".to_owned()));
+        answered.await.unwrap_or_else(gone)
+    }
+
+    /// Adds a step; whether a further batch may be under way.
+    fn push(&self, waiting: Waiting<S>) -> bool {
+        let mut state = self.lock();
+        state.waiting.push_back(waiting);
+        let goes = state.under_way < self.most;
+        state.under_way += usize::from(goes);
+        goes
+    }
+
+    /// Batch after batch, until nothing waits.
+    async fn work(self: Arc<Self>, store: Store) {
+        let under_way = UnderWay(&self);
+        while let Some(batch) = self.take() {
+            self.batch(&store, batch).await;
+        }
+        std::mem::forget(under_way);
+    }
+
+    /// The next batch, in the order of coming; of the same row only the first. When there is none,
+    /// one fewer is under way.
+    fn take(&self) -> Option<Vec<Waiting<S>>> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() {
+            state.under_way -= 1;
+            return None;
+        }
+        let mut batch: Vec<Waiting<S>> = Vec::new();
+        let mut later = Vec::new();
+        while batch.len() < MOST
+            && let Some(next) = state.waiting.pop_front()
+        {
+            match batch.iter().any(|taken| taken.step.same_row(&next.step)) {
+                true => later.push(next),
+                false => batch.push(next),
+            }
+        }
+        for next in later.into_iter().rev() {
+            state.waiting.push_front(next);
+        }
+        Some(batch)
+    }
+
+    async fn batch(&self, store: &Store, mut batch: Vec<Waiting<S>>) {
+        while !batch.is_empty() {
+            let steps = batch
+                .iter()
+                .map(|waiting| Arc::clone(&waiting.step))
+                .collect();
+            match S::together(store, steps).await {
+                Batch::Done(answers) => {
+                    for (waiting, answer) in batch.drain(..).zip(answers) {
+                        drop(waiting.answer.send(answer));
+                    }
+                }
+                Batch::Without(places) => {
+                    let mut place = 0;
+                    let odd = batch.extract_if(.., |_| {
+                        place += 1;
+                        places.contains(&(place - 1))
+                    });
+                    for waiting in odd {
+                        self.alone(store.clone(), waiting);
+                    }
+                }
+                Batch::Failed(error) => {
+                    for waiting in batch.drain(..) {
+                        drop(waiting.answer.send(Err(error.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does a step in a task of its own: the others do not wait for what it waits for.
+    fn alone(&self, store: Store, waiting: Waiting<S>) {
+        self.runtime.spawn(async move {
+            let done = S::alone(&store, waiting.step).await;
+            drop(waiting.answer.send(done));
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a worker out that panicked.
+struct UnderWay<'a, S: Step>(&'a Batches<S>);
+
+impl<S: Step> Drop for UnderWay<'_, S> {
+    fn drop(&mut self) {
+        self.0.lock().under_way -= 1;
+    }
+}
