@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    agents::Agents, clock::Clock, config::Settings, devices::Devices, http, limits::Limits,
-    llm::Models, metrics::Metrics, store::Store, turn::Engine,
+    agents::Agents, clock::Clock, config::Settings, devices::Devices, http::Clients,
+    limits::Limits, llm::Models, metrics::Metrics, store::Store, turn::Engine,
 };
 
 /// Everything that handlers and commands share.
@@ -49,9 +49,9 @@ impl App {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
         let settings = Arc::new(settings);
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
-        let client = http::client(settings.llm.timeouts())?;
+        let clients = Arc::new(Clients::new(settings.llm.timeouts())?);
         let metrics = Arc::new(Metrics::default());
-        let models = Arc::new(Models::new(&settings.llm, client, Arc::clone(&metrics)));
+        let models = Arc::new(Models::new(&settings.llm, clients, Arc::clone(&metrics)));
         let agents = Arc::new(Agents::new(&settings, &models)?);
         let server = &settings.server;
         Ok(Arc::new(Self {

@@ -5,12 +5,16 @@
 
 use std::{
     fmt::Debug,
+    future::Future,
+    pin::Pin,
     sync::atomic::{AtomicI64, Ordering},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Where the time comes from; a test puts a [`ManualClock`] here and moves it by hand.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -51,6 +55,43 @@ impl Clock for ManualClock {
     }
 }
 
+/// A timer that is put off at every sign of life and rings rarely. To put it off costs nothing:
+/// the runtime's timers change only when it would have rung.
+#[derive(Debug)]
+pub struct Timer {
+    until: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    /// A timer that rings then.
+    pub fn new(until: Instant) -> Self {
+        Self {
+            until,
+            sleep: Box::pin(sleep_until(until)),
+        }
+    }
+
+    /// Lets it ring then, and not before.
+    pub fn put_off(&mut self, until: Instant) {
+        self.until = until;
+        if until < self.sleep.deadline() {
+            self.sleep.as_mut().reset(until);
+        }
+    }
+
+    /// Ready when it rings.
+    pub fn poll_ring(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            if self.until <= self.sleep.deadline() {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(self.until);
+        }
+    }
+}
+
 /// A moment, in microseconds since 1970 UTC; the precision that PostgreSQL keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
@@ -58,13 +99,34 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// RFC 3339 in UTC with six digits: `2026-11-20T14:24:19.941641Z`.
     pub fn rfc3339(self) -> String {
-        const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-        );
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
-            .ok()
-            .and_then(|moment| moment.format(FORMAT).ok())
-            .unwrap_or_default()
+        String::from_utf8_lossy(&self.digits()).into_owned()
+    }
+
+    /// Written by hand: each frame has one, and a format's interpreter costs ten times as much.
+    fn digits(self) -> [u8; 27] {
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let nanos = i128::from(self.0) * 1_000;
+        let Ok(moment) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
+            return text;
+        };
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second, micros) = moment.to_hms_micro();
+        let parts = [
+            (0..4, year.unsigned_abs()),
+            (5..7, u32::from(u8::from(month))),
+            (8..10, day.into()),
+            (11..13, hour.into()),
+            (14..16, minute.into()),
+            (17..19, second.into()),
+            (20..26, micros),
+        ];
+        for (place, mut value) in parts {
+            for digit in text.iter_mut().take(place.end).skip(place.start).rev() {
+                *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        }
+        text
     }
 
     /// This moment and `by` more.
@@ -76,7 +138,7 @@ impl Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.rfc3339())
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

@@ -21,6 +21,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use crate::{
     config::{self, ModelSettings, Timeouts},
     error::{Code, Error},
+    http::Clients,
     metrics::Metrics,
     store::messages::FinishReason,
 };
@@ -194,17 +195,17 @@ pub struct Policy {
 
 impl Models {
     /// The models of a configuration.
-    pub fn new(settings: &config::Llm, client: reqwest::Client, metrics: Arc<Metrics>) -> Self {
+    pub fn new(settings: &config::Llm, clients: Arc<Clients>, metrics: Arc<Metrics>) -> Self {
         let timeouts = settings.timeouts();
         Self {
             openai: Arc::new(openai::OpenAi::new(
                 &settings.openai,
-                client.clone(),
+                Arc::clone(&clients),
                 timeouts,
             )),
             anthropic: Arc::new(anthropic::Anthropic::new(
                 &settings.anthropic,
-                client,
+                clients,
                 timeouts,
             )),
             default_spec: settings.default_model(),

@@ -1,10 +1,9 @@
 //! Anthropic's messages.
 
+use std::sync::Arc;
+
 use futures_util::{FutureExt, future::BoxFuture};
-use reqwest::{
-    Client,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     config::{Timeouts, Vendor},
+    http::Clients,
     store::messages::FinishReason,
     text,
 };
@@ -40,7 +40,7 @@ const FORMAT: Format = Format {
 pub(super) struct Anthropic(Endpoint);
 
 impl Anthropic {
-    pub(super) fn new(vendor: &Vendor, client: Client, timeouts: Timeouts) -> Self {
+    pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
         let base = if vendor.base_url.is_empty() {
             BASE_URL
         } else {
@@ -53,7 +53,7 @@ impl Anthropic {
             .map(|key| (HeaderName::from_static("x-api-key"), key));
         let headers: HeaderMap = [VERSION].into_iter().chain(key).collect();
         Self(Endpoint::new(
-            client,
+            clients,
             format!("{base}/v1/messages"),
             headers,
             timeouts.idle,

@@ -3,22 +3,23 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt, stream};
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode,
+    RequestBuilder, Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},
 };
 use serde_json::Value;
 
 use super::{
     Chunk, Chunks, Failure, LlmError, Model, Request,
-    events::{Body, body, chunks},
+    events::{Body, Reading, body},
     refusal,
 };
+use crate::http::Clients;
 
 /// What stands for images among the optional fields.
 const IMAGES: &str = "images";
@@ -28,7 +29,7 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 /// One vendor's address, and what was learnt about the server there.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    client: Client,
+    clients: Arc<Clients>,
     url: String,
     headers: HeaderMap,
     idle: Duration,
@@ -50,9 +51,14 @@ pub(super) struct Format {
 }
 
 impl Endpoint {
-    pub(super) fn new(client: Client, url: String, headers: HeaderMap, idle: Duration) -> Self {
+    pub(super) fn new(
+        clients: Arc<Clients>,
+        url: String,
+        headers: HeaderMap,
+        idle: Duration,
+    ) -> Self {
         Self {
-            client,
+            clients,
             url,
             headers,
             idle,
@@ -69,7 +75,7 @@ impl Endpoint {
     ) -> Result<Chunks, LlmError> {
         let response = self.call(model, request, format).await?;
         match body(response, self.idle).await? {
-            Body::Events(events) => Ok(chunks(events, format.event)),
+            Body::Events(events) => Ok(Reading::new(events, format.event).boxed()),
             Body::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
         }
     }
@@ -91,7 +97,7 @@ impl Endpoint {
                 false => Cow::Owned(name_images(request)),
             };
             let body = (format.body)(model, &request, &allowed);
-            let (status, text) = match send(self.post(model).json(&body)).await {
+            let (status, text) = match send(self.post(model)?.json(&body)).await {
                 Err(Refusal::Refused(status, text)) => (status, text),
                 Err(Refusal::Failed(error)) => return Err(error),
                 Ok(response) => {
@@ -134,12 +140,14 @@ impl Endpoint {
         }
     }
 
-    fn post(&self, model: &Model) -> RequestBuilder {
-        let call = self.client.post(&self.url).headers(self.headers.clone());
+    fn post(&self, model: &Model) -> Result<RequestBuilder, LlmError> {
+        let client = self.clients.here();
+        let client = client.map_err(|error| LlmError::new(Failure::Connect, error))?;
+        let call = client.post(&self.url).headers(self.headers.clone());
         let own = model.settings.headers.iter();
-        own.fold(call, |call, (name, value)| {
+        Ok(own.fold(call, |call, (name, value)| {
             call.header(name, value.reveal())
-        })
+        }))
     }
 
     fn is_refused(&self, model: &Model, field: &'static str) -> bool {

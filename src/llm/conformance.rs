@@ -16,7 +16,8 @@ const IDLE: Duration = Duration::from_secs(5);
 /// What a stream came to: its text, and how it ended.
 async fn read(format: Format, packets: Vec<Vec<u8>>) -> (String, Result<FinishReason, Failure>) {
     let bytes = stream::iter(packets.into_iter().map(|packet| Ok(Bytes::from(packet))));
-    let mut chunks = events::chunks(events::events(bytes, IDLE), format);
+    let events = events::Feed::new(bytes.boxed(), IDLE).events();
+    let mut chunks = events::Reading::new(events, format);
     let mut text = String::new();
     loop {
         match chunks.next().await {
@@ -201,4 +202,16 @@ async fn errors_within_a_stream_are_reported() {
             ("a".into(), Err(Failure::Unreadable))
         );
     }
+}
+
+#[tokio::test]
+async fn the_cap_is_on_an_event_and_not_on_the_answer() {
+    let event = format!(
+        "data: {{\"choices\":[{{\"delta\":{{\"content\":\"a\"}}}}],\"padding\":\"{}\"}}\n\n",
+        "x".repeat(60_000)
+    );
+    let end = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_vec();
+    let packets = std::iter::repeat_n(event.into_bytes(), 200).chain([end]);
+    let (text, ended) = read(openai::event, packets.collect()).await;
+    assert_eq!((text.len(), ended), (200, Ok(FinishReason::Stop)));
 }

@@ -5,10 +5,12 @@
 //! that an event without one counts.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,15 +18,19 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use reqwest::Response;
 use sse_stream::SseByteStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::{Chunk, Chunks, Failure, LlmError};
+use super::{Chunk, Failure, LlmError};
+use crate::clock::Timer;
 
 /// The longest event that is taken.
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The data of each event.
-pub(super) type Events = stream::BoxStream<'static, Result<String, LlmError>>;
+pub(super) struct Events {
+    parsed: SseByteStream<Feed>,
+    pending: Arc<AtomicUsize>,
+}
 
 /// What a server sent under a successful status.
 pub(super) enum Body {
@@ -45,100 +51,137 @@ pub(super) async fn body(response: Response, idle: Duration) -> Result<Body, Llm
         };
         LlmError::new(kind, error.without_url())
     });
-    let mut bytes = Box::pin(feed(bytes, idle, Arc::default()));
+    let mut feed = Feed::new(bytes.boxed(), idle);
     let mut begun = Vec::new();
     let first = loop {
-        match bytes.next().await.transpose()? {
+        match feed.next().await.transpose()? {
             Some(more) => begun.extend_from_slice(&more),
-            None => return Ok(Body::Events(events(stream::iter([Ok(begun.into())]), idle))),
+            None => break None,
         }
         let text = begun.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&begun);
         if let Some(first) = text.trim_ascii_start().first() {
-            break *first;
+            break Some(*first);
         }
     };
-    let all = stream::iter([Ok(Bytes::from(begun))]).chain(bytes);
+    feed.again = Some(Bytes::from(begun));
     match first {
-        b'<' => Err(LlmError::new(
+        Some(b'<') => Err(LlmError::new(
             Failure::Unreadable,
             "a page instead of an answer",
         )),
-        b'{' | b'[' => {
+        Some(b'{' | b'[') => {
             let append = |mut all: Vec<u8>, bytes: Bytes| async move {
                 all.extend_from_slice(&bytes);
                 Ok(all)
             };
-            let text = all.try_fold(Vec::new(), append).await?;
+            let text = feed.try_fold(Vec::new(), append).await?;
             Ok(Body::Json(String::from_utf8_lossy(&text).into_owned()))
         }
-        _ => Ok(Body::Events(events(all.boxed(), idle))),
+        _ => Ok(Body::Events(feed.events())),
     }
 }
 
-/// The data of each event in a stream of bytes.
-pub(super) fn events(
-    bytes: impl Stream<Item = Result<Bytes, LlmError>> + Send + Unpin + 'static,
+/// Bytes with the timer, the cap, valid UTF-8 and a blank line at their end.
+pub(super) struct Feed {
+    bytes: Option<stream::BoxStream<'static, Result<Bytes, LlmError>>>,
     idle: Duration,
-) -> Events {
-    let pending = Arc::new(AtomicUsize::new(0));
-    let end = stream::once(async { Ok(Bytes::from_static(b"\n\n")) });
-    let parsed = SseByteStream::new(Box::pin(feed(bytes, idle, Arc::clone(&pending)).chain(end)));
-    let data = parsed.filter_map(move |event| {
-        pending.store(0, Ordering::Relaxed);
-        let data = match event {
-            Ok(event) => event.data.filter(|data| !data.trim().is_empty()).map(Ok),
-            Err(sse_stream::Error::Body(error)) => Some(Err(match error.downcast::<LlmError>() {
-                Ok(error) => *error,
-                Err(error) => LlmError::new(Failure::Cut, error),
-            })),
-            Err(error) => Some(Err(LlmError::new(Failure::Unreadable, error))),
-        };
-        std::future::ready(data)
-    });
-    Box::pin(data)
-}
-
-/// Bytes with the timer, the cap and valid UTF-8. `pending` counts what came since the last
-/// event; the reader sets it back.
-fn feed(
-    bytes: impl Stream<Item = Result<Bytes, LlmError>> + Send + Unpin,
-    idle: Duration,
+    timer: Timer,
+    /// The beginning of a character whose end is in the next packet.
+    begun: Vec<u8>,
+    /// What was read to look at it.
+    again: Option<Bytes>,
+    /// How much came since the last event; the reader of events sets it back.
     pending: Arc<AtomicUsize>,
-) -> impl Stream<Item = Result<Bytes, LlmError>> + Send {
-    struct Feed<S> {
-        bytes: Option<S>,
-        /// The beginning of a character whose end is in the next packet.
-        begun: Vec<u8>,
-    }
-    let start = Feed {
-        bytes: Some(bytes),
-        begun: Vec::new(),
-    };
-    stream::unfold(start, move |mut feed| {
-        let pending = Arc::clone(&pending);
-        async move {
-            let next = match timeout(idle, feed.bytes.as_mut()?.next()).await {
-                Ok(Some(Ok(bytes))) => {
-                    let size = pending.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-                    match size > EVENT_BYTES {
-                        true => Err(LlmError::new(Failure::Unreadable, "an event is too large")),
-                        false => Ok(mend_utf8(&mut feed.begun, bytes)),
-                    }
-                }
-                Ok(Some(Err(error))) => Err(error),
-                Ok(None) if feed.begun.is_empty() => return None,
-                Ok(None) => {
-                    feed.bytes = None;
-                    Ok(Bytes::from_static("\u{FFFD}".as_bytes()))
-                }
-                Err(_) => Err(LlmError::new(Failure::Timeout, "no byte for too long")),
-            };
-            if next.is_err() {
-                feed.bytes = None;
-            }
-            Some((next, feed))
+}
+
+impl Feed {
+    pub(super) fn new(
+        bytes: stream::BoxStream<'static, Result<Bytes, LlmError>>,
+        idle: Duration,
+    ) -> Self {
+        Self {
+            bytes: Some(bytes),
+            idle,
+            timer: Timer::new(Instant::now() + idle),
+            begun: Vec::new(),
+            again: None,
+            pending: Arc::default(),
         }
-    })
+    }
+
+    pub(super) fn events(self) -> Events {
+        Events {
+            pending: Arc::clone(&self.pending),
+            parsed: SseByteStream::new(self),
+        }
+    }
+
+    fn checked(&mut self, bytes: Bytes) -> Result<Bytes, LlmError> {
+        self.timer.put_off(Instant::now() + self.idle);
+        let size = self.pending.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        match size > EVENT_BYTES {
+            true => Err(LlmError::new(Failure::Unreadable, "an event is too large")),
+            false => Ok(mend_utf8(&mut self.begun, bytes)),
+        }
+    }
+}
+
+impl Stream for Feed {
+    type Item = Result<Bytes, LlmError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(again) = self.again.take() {
+            return Poll::Ready(Some(Ok(again)));
+        }
+        let Some(bytes) = &mut self.bytes else {
+            return Poll::Ready(None);
+        };
+        let next = match bytes.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(bytes))) => self.checked(bytes),
+            Poll::Ready(Some(Err(error))) => Err(error),
+            Poll::Ready(None) => {
+                self.bytes = None;
+                let end = if self.begun.is_empty() {
+                    "\n\n"
+                } else {
+                    "\u{FFFD}\n\n"
+                };
+                Ok(Bytes::from_static(end.as_bytes()))
+            }
+            Poll::Pending => {
+                ready!(self.timer.poll_ring(cx));
+                Err(LlmError::new(Failure::Timeout, "no byte for too long"))
+            }
+        };
+        if next.is_err() {
+            self.bytes = None;
+        }
+        Poll::Ready(Some(next))
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<String, LlmError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while let Some(event) = ready!(self.parsed.poll_next_unpin(cx)) {
+            self.pending.store(0, Ordering::Relaxed);
+            let data = match event {
+                Ok(event) => event.data.filter(|data| !data.trim().is_empty()).map(Ok),
+                Err(sse_stream::Error::Body(error)) => {
+                    Some(Err(match error.downcast::<LlmError>() {
+                        Ok(error) => *error,
+                        Err(error) => LlmError::new(Failure::Cut, error),
+                    }))
+                }
+                Err(error) => Some(Err(LlmError::new(Failure::Unreadable, error))),
+            };
+            if data.is_some() {
+                return Poll::Ready(data);
+            }
+        }
+        Poll::Ready(None)
+    }
 }
 
 /// Bytes that are whole valid characters; what cannot be one becomes U+FFFD.
@@ -165,34 +208,51 @@ fn mend_utf8(begun: &mut Vec<u8>, bytes: Bytes) -> Bytes {
     mended.into()
 }
 
-/// Events into chunks, up to the one with the finish reason. What comes after that is only
-/// read so that the connection can be used again.
-pub(super) fn chunks(events: Events, parse: fn(&str) -> Result<Option<Chunk>, LlmError>) -> Chunks {
-    stream::unfold(Some(events), move |events| async move {
-        let mut events = events?;
-        loop {
-            let chunk = match events.next().await {
-                None => Err(LlmError::new(
-                    Failure::Cut,
-                    "the stream ended without a finish reason",
-                )),
-                Some(Err(error)) => Err(error),
-                Some(Ok(data)) => match parse(&data).transpose() {
-                    Some(chunk) => chunk,
-                    None => continue,
-                },
-            };
-            return match &chunk {
-                Ok(Chunk { finish: None, .. }) => Some((chunk, Some(events))),
-                Ok(_) => {
-                    drain(events);
-                    Some((chunk, None))
-                }
-                Err(_) => Some((chunk, None)),
-            };
+/// Events as chunks, up to the one with the finish reason. What comes after that is only read
+/// so that the connection can be used again.
+pub(super) struct Reading {
+    events: Option<Events>,
+    parse: fn(&str) -> Result<Option<Chunk>, LlmError>,
+}
+
+impl Reading {
+    pub(super) fn new(events: Events, parse: fn(&str) -> Result<Option<Chunk>, LlmError>) -> Self {
+        Self {
+            events: Some(events),
+            parse,
         }
-    })
-    .boxed()
+    }
+}
+
+impl Stream for Reading {
+    type Item = Result<Chunk, LlmError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let parse = self.parse;
+        let Some(events) = &mut self.events else {
+            return Poll::Ready(None);
+        };
+        let chunk = loop {
+            match ready!(events.poll_next_unpin(cx)) {
+                None => {
+                    let cut = "the stream ended without a finish reason";
+                    break Err(LlmError::new(Failure::Cut, cut));
+                }
+                Some(Err(error)) => break Err(error),
+                Some(Ok(data)) => {
+                    if let Some(chunk) = parse(&data).transpose() {
+                        break chunk;
+                    }
+                }
+            }
+        };
+        match &chunk {
+            Ok(Chunk { finish: None, .. }) => {}
+            Ok(_) => drop(self.events.take().map(drain)),
+            Err(_) => self.events = None,
+        }
+        Poll::Ready(Some(chunk))
+    }
 }
 
 fn drain(events: Events) {

@@ -2,13 +2,10 @@
 //! Ollama, OpenRouter, LiteLLM. None of them is quite like another, so what is not needed is
 //! not asked for.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use reqwest::{
-    Client,
-    header::{AUTHORIZATION, HeaderMap, HeaderName},
-};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -22,6 +19,7 @@ use super::{
 };
 use crate::{
     config::{Timeouts, Vendor},
+    http::Clients,
     store::messages::FinishReason,
     text,
 };
@@ -41,7 +39,7 @@ const FORMAT: Format = Format {
 pub(super) struct OpenAi(Endpoint);
 
 impl OpenAi {
-    pub(super) fn new(vendor: &Vendor, client: Client, timeouts: Timeouts) -> Self {
+    pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
         let url = url(if vendor.base_url.is_empty() {
             BASE_URL
         } else {
@@ -56,7 +54,7 @@ impl OpenAi {
         let bearer = bearer.map(|key| (AUTHORIZATION, key));
         let azure = azure.map(|key| (HeaderName::from_static("api-key"), key));
         let headers: HeaderMap = bearer.into_iter().chain(azure).collect();
-        Self(Endpoint::new(client, url, headers, timeouts.idle))
+        Self(Endpoint::new(clients, url, headers, timeouts.idle))
     }
 }
 

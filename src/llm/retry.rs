@@ -3,14 +3,19 @@
 //! Once a word was shown there is no second try: text that was delivered is never continued
 //! by a second generation.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Request, visible::Visible};
-use crate::config::Timeouts;
+use crate::clock::Timer;
 
 /// The longest that a vendor may ask to wait before another try; else the next model's turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -100,14 +105,22 @@ async fn first_word(
     let chunks = timeout_at(first_token, model.provider.ask(model, request))
         .await
         .map_err(late)??;
-    let mut chunks = timed(chunks, timeouts, first_token, deadline);
+    let mut timed = Timed {
+        chunks,
+        timer: Timer::new(first_token),
+        payload_idle: timeouts.payload_idle,
+        deadline,
+        visible: Visible::new(),
+        first: None,
+    };
     loop {
-        match chunks.next().await {
+        match timed.next().await {
             Some(Ok(chunk)) if !chunk.text.is_empty() => {
+                timed.first = Some(chunk);
                 let metrics = Arc::clone(&models.metrics);
-                let rest =
-                    chunks.inspect_err(move |error| metrics.upstream_error(error.kind.name()));
-                return Ok(stream::iter([Ok(chunk)]).chain(rest).boxed());
+                let counted =
+                    timed.inspect_err(move |error| metrics.upstream_error(error.kind.name()));
+                return Ok(counted.boxed());
             }
             Some(Ok(Chunk { finish: None, .. })) => {}
             Some(Ok(_)) => return Err(LlmError::new(Failure::Empty, "the model said nothing")),
@@ -117,29 +130,38 @@ async fn first_word(
     }
 }
 
-/// What is visible of an answer, with the timers for a piece of it and for the whole; the timer for bytes stands closer
-/// to them, in `events`.
-fn timed(chunks: Chunks, timeouts: Timeouts, first_token: Instant, deadline: Instant) -> Chunks {
-    stream::unfold(
-        Some((chunks, first_token, Visible::new())),
-        move |state| async move {
-            let (mut chunks, until, mut visible) = state?;
-            let chunk = match timeout_at(until, chunks.next()).await {
-                Ok(Some(Ok(chunk))) => visible.filter(chunk),
-                Ok(end) => return end.map(|end| (end, None)),
-                Err(_) => {
-                    return Some((
-                        Err(LlmError::new(
-                            Failure::Timeout,
-                            "no piece of the answer for too long",
-                        )),
-                        None,
-                    ));
-                }
-            };
-            let until = deadline.min(Instant::now() + timeouts.payload_idle);
-            Some((Ok(chunk), Some((chunks, until, visible))))
-        },
-    )
-    .boxed()
+/// What is visible of an answer, with the timers for a piece of it and for the whole; the timer
+/// for bytes stands closer to them, in `events`. It ends with its first error.
+struct Timed {
+    chunks: Chunks,
+    timer: Timer,
+    payload_idle: Duration,
+    deadline: Instant,
+    visible: Visible,
+    /// The first visible chunk, which was read to see that there is one.
+    first: Option<Chunk>,
+}
+
+impl Stream for Timed {
+    type Item = Result<Chunk, LlmError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        match self.chunks.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(chunk))) => {
+                let until = self.deadline.min(Instant::now() + self.payload_idle);
+                self.timer.put_off(until);
+                Poll::Ready(Some(Ok(self.visible.filter(chunk))))
+            }
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                ready!(self.timer.poll_ring(cx));
+                self.chunks = stream::empty().boxed();
+                let late = "no piece of the answer for too long";
+                Poll::Ready(Some(Err(LlmError::new(Failure::Timeout, late))))
+            }
+        }
+    }
 }
