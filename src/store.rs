@@ -49,6 +49,23 @@ macro_rules! on_db {
 }
 use on_db;
 
+/// As [`on_db`], on a thread that may block.
+macro_rules! on_db_blocking {
+    ($store:expr, $lane:ident, |$conn:ident, $db:ident| $body:expr) => {
+        match &*$store.db {
+            $crate::store::Db::Postgres(lanes) => {
+                use $crate::store::postgres as $db;
+                lanes.$lane.run_blocking(|$conn| $body)
+            }
+            $crate::store::Db::Sqlite(lanes) => {
+                use $crate::store::sqlite as $db;
+                lanes.$lane.run_blocking(|$conn| $body)
+            }
+        }
+    };
+}
+use on_db_blocking;
+
 #[expect(
     clippy::duplicate_mod,
     reason = "one source, compiled once per database"

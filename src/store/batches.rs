@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,17 +24,11 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
     /// Two steps of the same row never go together.
     fn same_row(&self, other: &Self) -> bool;
 
-    /// Does all, or nothing.
-    fn together(
-        store: &Store,
-        steps: Vec<Arc<Self>>,
-    ) -> impl Future<Output = Batch<Self::Done>> + Send;
+    /// Does all, or nothing. May block.
+    fn together(store: &Store, steps: &[Arc<Self>]) -> Batch<Self::Done>;
 
-    /// Does one.
-    fn alone(
-        store: &Store,
-        step: Arc<Self>,
-    ) -> impl Future<Output = Result<Self::Done, StoreError>> + Send;
+    /// Does one. May block.
+    fn alone(store: &Store, step: &Self) -> Result<Self::Done, StoreError>;
 }
 
 /// What became of a batch.
@@ -88,7 +81,8 @@ impl<S: Step> Batches<S> {
     ) -> Result<S::Done, StoreError> {
         let (answer, answered) = oneshot::channel();
         if self.push(Waiting { step, answer }) {
-            self.runtime.spawn(Arc::clone(self).work(store.clone()));
+            let (batches, store) = (Arc::clone(self), store.clone());
+            self.spawn(move || batches.work(&store));
         }
         let gone = |_| Err(StoreError::Refused("the batch was given up".to_owned()));
         answered.await.unwrap_or_else(gone)
@@ -104,10 +98,10 @@ impl<S: Step> Batches<S> {
     }
 
     /// Batch after batch, until nothing waits.
-    async fn work(self: Arc<Self>, store: Store) {
-        let under_way = UnderWay(&self);
+    fn work(self: &Arc<Self>, store: &Store) {
+        let under_way = UnderWay(self);
         while let Some(batch) = self.take() {
-            self.batch(&store, batch).await;
+            self.batch(store, batch);
         }
         std::mem::forget(under_way);
     }
@@ -136,13 +130,13 @@ impl<S: Step> Batches<S> {
         Some(batch)
     }
 
-    async fn batch(&self, store: &Store, mut batch: Vec<Waiting<S>>) {
+    fn batch(self: &Arc<Self>, store: &Store, mut batch: Vec<Waiting<S>>) {
         while !batch.is_empty() {
-            let steps = batch
+            let steps: Vec<Arc<S>> = batch
                 .iter()
                 .map(|waiting| Arc::clone(&waiting.step))
                 .collect();
-            match S::together(store, steps).await {
+            match S::together(store, &steps) {
                 Batch::Done(answers) => {
                     for (waiting, answer) in batch.drain(..).zip(answers) {
                         drop(waiting.answer.send(answer));
@@ -167,12 +161,20 @@ impl<S: Step> Batches<S> {
         }
     }
 
-    /// Does a step in a task of its own: the others do not wait for what it waits for.
+    /// Does a step on a thread of its own: the others do not wait for what it waits for.
     fn alone(&self, store: Store, waiting: Waiting<S>) {
-        self.runtime.spawn(async move {
-            let done = S::alone(&store, waiting.step).await;
+        self.spawn(move || {
+            let done = S::alone(&store, &waiting.step);
             drop(waiting.answer.send(done));
         });
+    }
+
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "database work, bounded by its lane"
+        )]
+        drop(self.runtime.spawn_blocking(work));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {

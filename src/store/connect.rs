@@ -1,11 +1,16 @@
 //! How connections are made, checked and prepared.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use ::r2d2::{ManageConnection, Pool};
 use diesel::{
-    PgConnection, SqliteConnection,
+    PgConnection, QueryResult, SqliteConnection,
     connection::SimpleConnection,
-    r2d2::{self, ConnectionManager, CustomizeConnection, Pool, R2D2Connection},
+    r2d2::{self, ConnectionManager, R2D2Connection},
 };
 
 use super::{Db, Lane, Lanes, StoreError};
@@ -13,6 +18,9 @@ use crate::{clock::Clock, config};
 
 /// How long to wait for a connection before the database counts as away.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// For how long a connection that was just in use is taken for alive.
+const TRUSTED: Duration = Duration::from_secs(1);
 
 /// What libpq is told unless the URL says otherwise: fail soon where a server is silent.
 const POSTGRES_DEFAULTS: [(&str, &str); 6] = [
@@ -32,12 +40,7 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
         std::fs::create_dir_all(directory).map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", directory.display()))
         })?;
-        let lane = |size| {
-            let prepare = Prepare {
-                clock: Arc::clone(&clock),
-            };
-            pool::<SqliteConnection>(path.to_owned(), size, Box::new(prepare)).map(Lane::new)
-        };
+        let lane = |size| pool(path.to_owned(), size, prepare_sqlite, &clock).map(Lane::new);
         let write = lane(1)?;
         let renew = write.clone();
         return Ok(Db::Sqlite(Lanes {
@@ -47,10 +50,8 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
         }));
     }
     let url = postgres_url(url);
-    let lane = |size| {
-        let nothing = Box::new(r2d2::NopConnectionCustomizer);
-        pool::<PgConnection>(url.clone(), size, nothing).map(Lane::new)
-    };
+    let nothing = |_: &mut PgConnection, _: &Arc<dyn Clock>| Ok(());
+    let lane = |size| pool(url.clone(), size, nothing, &clock).map(Lane::new);
     let write = lane(settings.pool_size)?;
     Ok(Db::Postgres(Lanes {
         read: write.clone(),
@@ -81,21 +82,60 @@ fn postgres_url(url: &str) -> String {
     })
 }
 
-type Customizer<C> = Box<dyn CustomizeConnection<C, r2d2::Error>>;
-
 fn pool<C: R2D2Connection + 'static>(
     url: String,
     size: u32,
-    customizer: Customizer<C>,
-) -> Result<Pool<ConnectionManager<C>>, StoreError> {
+    prepare: fn(&mut C, &Arc<dyn Clock>) -> QueryResult<()>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Pool<Connections<C>>, StoreError> {
     Ok(Pool::builder()
         .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(CONNECT)
         .test_on_check_out(true)
         .error_handler(Box::new(LogError))
-        .connection_customizer(customizer)
-        .build_unchecked(ConnectionManager::new(url)))
+        .build_unchecked(Connections {
+            manager: ConnectionManager::new(url),
+            prepare,
+            clock: Arc::clone(clock),
+        }))
+}
+
+/// Makes connections fit, and tests those that have been idle: a test costs a round trip.
+pub(super) struct Connections<C: R2D2Connection + 'static> {
+    manager: ConnectionManager<C>,
+    prepare: fn(&mut C, &Arc<dyn Clock>) -> QueryResult<()>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A connection, and when it was last taken.
+pub(super) struct Connection<C> {
+    pub(super) conn: C,
+    taken: Instant,
+}
+
+impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
+    type Connection = Connection<C>;
+    type Error = r2d2::Error;
+
+    fn connect(&self) -> Result<Connection<C>, r2d2::Error> {
+        let mut conn = self.manager.connect()?;
+        (self.prepare)(&mut conn, &self.clock).map_err(r2d2::Error::QueryError)?;
+        let taken = Instant::now();
+        Ok(Connection { conn, taken })
+    }
+
+    fn is_valid(&self, connection: &mut Connection<C>) -> Result<(), r2d2::Error> {
+        if connection.taken.elapsed() > TRUSTED {
+            self.manager.is_valid(&mut connection.conn)?;
+        }
+        connection.taken = Instant::now();
+        Ok(())
+    }
+
+    fn has_broken(&self, connection: &mut Connection<C>) -> bool {
+        self.manager.has_broken(&mut connection.conn)
+    }
 }
 
 /// The pool's own failures, which no caller sees.
@@ -108,12 +148,6 @@ impl<E: std::error::Error> ::r2d2::HandleError<E> for LogError {
     }
 }
 
-/// Makes a fresh SQLite connection fit: durable, and with the clock that the statements use.
-#[derive(Debug)]
-struct Prepare {
-    clock: Arc<dyn Clock>,
-}
-
 /// The clock's functions as the backend knows their types; `schema` declares them for queries.
 #[diesel::declare_sql_function]
 extern "SQL" {
@@ -121,23 +155,18 @@ extern "SQL" {
     fn db_now_plus(milliseconds: diesel::sql_types::BigInt) -> diesel::sql_types::BigInt;
 }
 
-impl CustomizeConnection<SqliteConnection, r2d2::Error> for Prepare {
-    fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), r2d2::Error> {
-        let prepare = |conn: &mut SqliteConnection| {
-            conn.batch_execute(
-                "pragma busy_timeout = 2000; pragma journal_mode = wal; \
-                 pragma synchronous = full; pragma foreign_keys = on;",
-            )?;
-            let clock = std::panic::AssertUnwindSafe(Arc::clone(&self.clock));
-            db_now_utils::register_nondeterministic_impl(conn, move || clock.now().0)?;
-            let clock = std::panic::AssertUnwindSafe(Arc::clone(&self.clock));
-            db_now_plus_utils::register_nondeterministic_impl(conn, move |milliseconds: i64| {
-                clock
-                    .now()
-                    .0
-                    .saturating_add(milliseconds.saturating_mul(1_000))
-            })
-        };
-        prepare(conn).map_err(r2d2::Error::QueryError)
-    }
+/// Makes a fresh SQLite connection fit: durable, and with the clock that the statements use.
+fn prepare_sqlite(conn: &mut SqliteConnection, clock: &Arc<dyn Clock>) -> QueryResult<()> {
+    conn.batch_execute(
+        "pragma busy_timeout = 2000; pragma journal_mode = wal; \
+         pragma synchronous = full; pragma foreign_keys = on;",
+    )?;
+    let now = std::panic::AssertUnwindSafe(Arc::clone(clock));
+    db_now_utils::register_nondeterministic_impl(conn, move || now.now().0)?;
+    let now = std::panic::AssertUnwindSafe(Arc::clone(clock));
+    db_now_plus_utils::register_nondeterministic_impl(conn, move |milliseconds: i64| {
+        now.now()
+            .0
+            .saturating_add(milliseconds.saturating_mul(1_000))
+    })
 }

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use diesel::r2d2::{ConnectionManager, Pool, R2D2Connection};
+use diesel::r2d2::R2D2Connection;
+use r2d2::Pool;
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
-    time::{Instant, timeout_at},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::StoreError;
+use super::{StoreError, connect::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
@@ -24,7 +25,7 @@ const REPEATS: usize = 3;
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
 /// done by tasks and never by threads. Cheap to clone.
 pub(super) struct Lane<C: R2D2Connection + 'static> {
-    pool: Pool<ConnectionManager<C>>,
+    pool: Pool<Connections<C>>,
     permits: Arc<Semaphore>,
     busy: Arc<Busy>,
     runtime: Handle,
@@ -42,7 +43,7 @@ impl<C: R2D2Connection + 'static> Clone for Lane<C> {
 }
 
 impl<C: R2D2Connection + 'static> Lane<C> {
-    pub(super) fn new(pool: Pool<ConnectionManager<C>>) -> Self {
+    pub(super) fn new(pool: Pool<Connections<C>>) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
         Self {
             pool,
@@ -71,7 +72,6 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         patience: Duration,
         mut step: impl FnMut(&mut C) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let unavailable = |why: &str| StoreError::Unavailable(why.to_owned());
         let deadline = Instant::now() + patience;
         if self.permits.available_permits() == 0 && self.busy.all_since_before(DEADLINE) {
             return Err(unavailable("every connection hangs"));
@@ -80,30 +80,56 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let Ok(Ok(permit)) = permit else {
             return Err(unavailable("no connection became free"));
         };
-        let (pool, busy) = (self.pool.clone(), Arc::clone(&self.busy));
+        let lane = self.clone();
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that bounds database work"
         )]
-        let work = self.runtime.spawn_blocking(move || {
-            let _permit = permit;
-            let _busy = busy.enter();
-            let mut conn = pool
-                .get()
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            let mut tries = 0;
-            loop {
-                match step(&mut conn) {
-                    Err(StoreError::Conflict(_)) if tries < REPEATS => tries += 1,
-                    done => return done,
-                }
-            }
-        });
+        let work = self
+            .runtime
+            .spawn_blocking(move || lane.work(permit, &mut step));
         match timeout_at(deadline, work).await {
             Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
             Err(_) => Err(unavailable("the database did not answer in time")),
         }
     }
+}
+
+impl<C: R2D2Connection + 'static> Lane<C> {
+    /// Runs a step on this thread, which may block.
+    pub(super) fn run_blocking<T>(
+        &self,
+        mut step: impl FnMut(&mut C) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        match self.runtime.block_on(timeout(DEADLINE, permit)) {
+            Ok(Ok(permit)) => self.work(permit, &mut step),
+            _ => Err(unavailable("no connection became free")),
+        }
+    }
+
+    fn work<T>(
+        &self,
+        _permit: OwnedSemaphorePermit,
+        step: &mut dyn FnMut(&mut C) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _busy = Arc::clone(&self.busy).enter();
+        let mut conn = self
+            .pool
+            .get()
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut tries = 0;
+        loop {
+            match step(&mut conn.conn) {
+                Err(StoreError::Conflict(_)) if tries < REPEATS => tries += 1,
+                done => return done,
+            }
+        }
+    }
+}
+
+fn unavailable(why: &str) -> StoreError {
+    StoreError::Unavailable(why.to_owned())
 }
 
 /// Since when each working thread works. One that hangs keeps its permit, whoever has stopped

@@ -13,7 +13,7 @@ use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
     batches::{Batch, Step},
     messages::{Direction, FinishReason, Message, MessageType, Role},
-    on_db, schema,
+    on_db, on_db_blocking, schema,
     sessions::{LockRequest, Mode},
     types::Json,
 };
@@ -237,15 +237,15 @@ impl Step for BeginTurn {
         self.lock.device == other.lock.device
     }
 
-    async fn together(store: &Store, turns: Vec<Arc<Self>>) -> Batch<Begin> {
-        on_db!(store, write, |conn, db| Ok(db::batches::begin_turns(
-            conn, &turns
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Batch<Begin> {
+        on_db_blocking!(store, write, |conn, db| Ok(db::batches::begin_turns(
+            conn, turns
         )))
         .unwrap_or_else(Batch::Failed)
     }
 
-    async fn alone(store: &Store, turn: Arc<Self>) -> Result<Begin, StoreError> {
-        on_db!(store, write, |conn, db| db::begin::begin(conn, &turn))
+    fn alone(store: &Store, turn: &Self) -> Result<Begin, StoreError> {
+        on_db_blocking!(store, write, |conn, db| db::begin::begin(conn, turn))
     }
 }
 
@@ -256,15 +256,15 @@ impl Step for FinishTurn {
         self.conversation_id == other.conversation_id
     }
 
-    async fn together(store: &Store, turns: Vec<Arc<Self>>) -> Batch<Finish> {
-        on_db!(store, write, |conn, db| Ok(db::batches::finish_turns(
-            conn, &turns
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Batch<Finish> {
+        on_db_blocking!(store, write, |conn, db| Ok(db::batches::finish_turns(
+            conn, turns
         )))
         .unwrap_or_else(Batch::Failed)
     }
 
-    async fn alone(store: &Store, turn: Arc<Self>) -> Result<Finish, StoreError> {
-        on_db!(store, write, |conn, db| db::turns::finish(conn, &turn))
+    fn alone(store: &Store, turn: &Self) -> Result<Finish, StoreError> {
+        on_db_blocking!(store, write, |conn, db| db::turns::finish(conn, turn))
     }
 }
 

@@ -24,7 +24,11 @@ async fn five_instances_migrate_at_once(db: Db) {
         .into_iter()
         .map(|applied| applied.unwrap().len())
         .sum();
-    assert_eq!(applied, 1, "each migration is applied once");
+    let all = match db {
+        Db::Postgres => 2,
+        Db::Sqlite => 1,
+    };
+    assert_eq!(applied, all, "each migration is applied once");
     for store in stores {
         store.ping().await.unwrap();
     }
