@@ -79,6 +79,7 @@ pub struct Engine {
     owner: InstanceId,
     leases: Arc<Keeper>,
     running: Mutex<HashMap<TurnId, Running>>,
+    finished: attach::Finished,
     runtime: Handle,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -139,6 +140,7 @@ impl Engine {
             metrics,
             owner,
             running: Mutex::default(),
+            finished: attach::Finished::default(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -340,12 +342,12 @@ impl Engine {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Spawns on the main runtime, and counts for the shutdown. `tokio::spawn` in a handler
-    /// would pin the work to one actix worker.
+    /// Spawns on the caller's runtime, and counts for the shutdown: a turn runs on the worker that
+    /// sends its frames, since to wake another thread for each costs more than all the rest.
     fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.tasks.spawn_on(task, &self.runtime)
+        self.tasks.spawn_on(task, &Handle::current())
     }
 }

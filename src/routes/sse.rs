@@ -1,13 +1,14 @@
 //! A turn's log as an event stream (WHATWG HTML §9.2).
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
 
 use actix_web::{HttpResponse, http::header, web::Bytes};
 use futures_util::stream;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use crate::{
     app::App,
+    clock::Timer,
     error::Error,
     turn::{Reply, log::Reader},
 };
@@ -34,6 +35,7 @@ pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
     }
     let open = Open {
         reader: reply.reader,
+        silence: Timer::new(Instant::now() + SILENCE),
         begun: false,
         _counted: app.metrics.open_stream(),
     };
@@ -43,16 +45,22 @@ pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
 /// A stream on its way to a client.
 struct Open<C> {
     reader: Reader,
+    silence: Timer,
     begun: bool,
     _counted: C,
 }
 
 async fn piece<C>(mut open: Open<C>) -> Option<(Result<Bytes, Error>, Open<C>)> {
-    let bytes = match timeout(SILENCE, open.reader.next()).await {
-        Err(_) => Bytes::from_static(COMMENT),
-        Ok(None) => return None,
-        Ok(Some(frames)) if open.begun => frames,
-        Ok(Some(frames)) => {
+    let frames = tokio::select! {
+        biased;
+        frames = open.reader.next() => Some(frames?),
+        () = poll_fn(|cx| open.silence.poll_ring(cx)) => None,
+    };
+    open.silence.put_off(Instant::now() + SILENCE);
+    let bytes = match frames {
+        None => Bytes::from_static(COMMENT),
+        Some(frames) if open.begun => frames,
+        Some(frames) => {
             open.begun = true;
             [RETRY, &frames].concat().into()
         }

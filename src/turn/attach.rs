@@ -1,6 +1,10 @@
 //! Coming back to a turn: from its log where it runs, from what is kept where it has ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
@@ -108,7 +112,7 @@ impl Engine {
             let seen = after
                 .filter(|after| after.attempt == log.attempt)
                 .map_or(0, |after| after.seq);
-            let log = Arc::new(Log::complete(log.frames));
+            let log = self.finished.share(row.id, log.frames);
             return Ok(Some(reply_of(
                 &row,
                 log.reader(usize::try_from(seen).unwrap_or_default()),
@@ -145,6 +149,23 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The logs of finished turns that are being read: all readers of a turn share one.
+#[derive(Debug, Default)]
+pub(super) struct Finished(Mutex<HashMap<TurnId, Weak<Log>>>);
+
+impl Finished {
+    fn share(&self, turn: TurnId, frames: Vec<u8>) -> Arc<Log> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {
+            return log;
+        }
+        let log = Arc::new(Log::complete(frames));
+        read.retain(|_, log| log.strong_count() > 0);
+        read.insert(turn, Arc::downgrade(&log));
+        log
     }
 }
 

@@ -30,7 +30,12 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Waits until the turn may send: usually not at all. For ever if its lease is lost.
+    /// Whether the turn may send.
+    pub(super) fn is_valid(&self) -> bool {
+        *self.valid_until.borrow() > Instant::now()
+    }
+
+    /// Waits until the turn may send. For ever if its lease is lost.
     pub(super) async fn valid(&mut self) {
         while *self.valid_until.borrow_and_update() <= Instant::now() {
             if self.valid_until.changed().await.is_err() {

@@ -103,7 +103,7 @@ impl Output<'_> {
         engine: &Engine,
         frame: impl FnOnce(Timestamp) -> Frame<'f>,
     ) -> Result<(), Error> {
-        if let Some(lease) = &mut self.lease {
+        if let Some(lease) = self.lease.as_mut().filter(|lease| !lease.is_valid()) {
             let away = |_| Error::new(Code::AnswerNotStored).caused_by("the lease was not renewed");
             timeout(COMMIT_PATIENCE, lease.valid())
                 .await
