@@ -76,13 +76,16 @@ impl Times {
 }
 
 impl Load {
-    /// So many clients for so long, each with one stream after the other.
-    pub async fn clients(&self, clients: usize, time: Duration) -> Done {
-        let until = Instant::now() + time;
+    /// So many clients for so long, each with one stream after the other. They come one by one
+    /// within `over`: visitors do not all write in the same millisecond.
+    pub async fn clients(&self, clients: usize, over: Duration, time: Duration) -> Done {
         let mut running = JoinSet::new();
-        for _ in 0..clients {
+        let gap = over / u32::try_from(clients).unwrap();
+        for client in 0..clients {
             let load = self.clone();
             running.spawn(async move {
+                tokio::time::sleep(gap * u32::try_from(client).unwrap()).await;
+                let until = Instant::now() + time;
                 let mut done = Done::default();
                 while Instant::now() < until {
                     load.stream(&mut done).await;

@@ -26,6 +26,8 @@ use report::{Measure, Report};
 use server::{Database, Server};
 
 const RUN: Duration = Duration::from_secs(4);
+/// How long a paced stream lasts: 64 chunks of 10 ms.
+const STREAM: Duration = Duration::from_millis(640);
 
 /// What to run.
 #[derive(Debug, Parser)]
@@ -70,24 +72,20 @@ async fn bench(arguments: &Arguments) {
     let mut report = Report::default();
     let mut servers = Vec::new();
     for name in &arguments.servers {
-        match start(name, &upstream) {
-            Some((server, target)) => servers.push((name.as_str(), server, target)),
+        match start(name, &upstream, None) {
+            Some(server) => servers.push(One {
+                name,
+                server,
+                upstream: &upstream,
+            }),
             None => println!("{name} is not installed."),
         }
     }
-    for run in 0..arguments.runs {
-        for (name, server, target) in &servers {
+    for _ in 0..arguments.runs {
+        for one in &servers {
             for measure in &arguments.only {
-                // Memory that was held once is not given back: only the first run counts.
-                if measure != "memory" || run == 0 {
-                    let one = One {
-                        server,
-                        target: *target,
-                        upstream: &upstream,
-                    };
-                    one.measure(measure, &mut |what, value| report.add(name, what, value))
-                        .await;
-                }
+                let mut tell = |what, value| report.add(one.name, what, value);
+                one.measure(measure, &mut tell).await;
             }
         }
     }
@@ -99,53 +97,62 @@ async fn bench(arguments: &Arguments) {
     print!("{report}");
 }
 
-fn start(name: &str, upstream: &Server) -> Option<(Server, Target)> {
-    Some(match name {
-        "nginx" => (Server::nginx(upstream)?, Target::Completions),
-        "relay" => (Server::relay(upstream), Target::Completions),
-        "postgres" => (
-            Server::frontdesk(upstream, &Database::postgres()),
-            Target::Desk,
-        ),
-        "sqlite" => (
-            Server::frontdesk(upstream, &Database::sqlite()),
-            Target::Desk,
-        ),
-        other => panic!("no such server: {other}"),
+fn start(name: &str, upstream: &Server, database: Option<Database>) -> Option<Server> {
+    Some(match (name, database) {
+        ("nginx", _) => Server::nginx(upstream)?,
+        ("relay", _) => Server::relay(upstream),
+        ("postgres" | "sqlite", Some(database)) => Server::frontdesk(upstream, &database),
+        ("postgres", None) => Server::frontdesk(upstream, &Database::postgres()),
+        ("sqlite", None) => Server::frontdesk(upstream, &Database::sqlite()),
+        (other, _) => panic!("no such server: {other}"),
     })
 }
 
 /// One server under measure.
 struct One<'a> {
-    server: &'a Server,
-    target: Target,
+    name: &'a str,
+    server: Server,
     upstream: &'a Server,
 }
 
 impl One<'_> {
-    fn load(&self, target: Target, text: &'static str) -> Load {
+    fn is_desk(&self) -> bool {
+        matches!(self.name, "postgres" | "sqlite")
+    }
+
+    /// The same server as a new process.
+    fn fresh(&self) -> Server {
+        start(self.name, self.upstream, self.server.database()).unwrap()
+    }
+
+    fn load(&self, server: &Server, text: &'static str) -> Load {
         Load {
-            url: self.server.url.clone(),
-            target,
+            url: server.url.clone(),
+            target: match self.is_desk() {
+                true => Target::Desk,
+                false => Target::Completions,
+            },
             text,
         }
     }
 
     async fn measure(&self, measure: &str, tell: &mut dyn FnMut(Measure, f64)) {
-        let is_desk = matches!(self.target, Target::Desk);
         match measure {
             "unpaced" => {
-                let load = self.load(self.target, "unpaced");
+                let load = self.load(&self.server, "unpaced");
                 // Warm: connections, caches, the first statements.
-                load.clients(8, RUN / 8).await;
+                load.clients(8, Duration::ZERO, RUN / 8).await;
                 tell(
                     Measure::Unpaced,
-                    load.clients(32, RUN).await.per_second(RUN),
+                    load.clients(32, Duration::ZERO, RUN).await.per_second(RUN),
                 );
             }
             "paced" => {
                 let before = self.server.cpu();
-                let done = self.load(self.target, "paced").clients(200, RUN).await;
+                let done = self
+                    .load(&self.server, "paced")
+                    .clients(200, STREAM, RUN)
+                    .await;
                 let cpu = (self.server.cpu() - before).as_secs_f64();
                 done.assert_whole();
                 tell(Measure::Cpu, cpu * 1e6 / done.chunks as f64);
@@ -154,23 +161,35 @@ impl One<'_> {
                 tell(Measure::Added99, done.added.percentile(99.0));
             }
             "thousand" => {
-                let done = self.load(self.target, "paced").clients(1_000, RUN).await;
+                let done = self
+                    .load(&self.server, "paced")
+                    .clients(1_000, STREAM, RUN)
+                    .await;
                 tell(Measure::Thousand, done.per_second(RUN));
             }
             "memory" => {
-                let before = self.server.memory();
-                let open = self.load(self.target, "silent").hold(2_000).await;
-                let grown = self.server.memory().saturating_sub(before);
+                let fresh = self.fresh();
+                let before = fresh.memory();
+                let open = self.load(&fresh, "silent").hold(2_000).await;
+                let grown = fresh.memory().saturating_sub(before);
                 tell(Measure::Memory, grown as f64 / open.len() as f64);
             }
-            "chat" if is_desk => {
-                let load = self.load(Target::Json, "short");
-                load.clients(8, RUN / 8).await;
-                tell(Measure::Chat, load.clients(32, RUN).await.per_second(RUN));
+            "chat" if self.is_desk() => {
+                let load = Load {
+                    target: Target::Json,
+                    ..self.load(&self.server, "short")
+                };
+                load.clients(8, Duration::ZERO, RUN / 8).await;
+                tell(
+                    Measure::Chat,
+                    load.clients(32, Duration::ZERO, RUN).await.per_second(RUN),
+                );
             }
-            "start" if is_desk => {
-                let fresh = Server::frontdesk(self.upstream, &self.server.database());
-                tell(Measure::Start, fresh.started_after.as_secs_f64() * 1e3);
+            "start" if self.is_desk() => {
+                tell(
+                    Measure::Start,
+                    self.fresh().started_after.as_secs_f64() * 1e3,
+                );
             }
             _ => {}
         }

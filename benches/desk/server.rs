@@ -180,8 +180,8 @@ impl Server {
     }
 
     /// The desk's database.
-    pub fn database(&self) -> Database {
-        self.database.clone().unwrap()
+    pub fn database(&self) -> Option<Database> {
+        self.database.clone()
     }
 
     /// What it and its children have used.
