@@ -1,15 +1,22 @@
 //! The binary itself: what is kept when it is killed, how it stops, and its commands.
 
+use std::{net::SocketAddr, path::Path};
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 
-use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client};
+use crate::support::{Database, Db, FakeLlm, Process, Said, Step, Stream, client};
 
 both! {
     what_was_acknowledged_is_there_after_a_kill
     a_kill_in_the_middle_of_an_answer_loses_no_message
     signals_stop_the_server_cleanly
     tick_cleans_up_once_and_says_how_much
+    readers_that_stop_reading_do_not_fill_the_memory
 }
 
 /// A process of its own on a database and a model's server.
@@ -184,6 +191,58 @@ async fn tick_cleans_up_once_and_says_how_much(db: Db) {
     assert_eq!(
         tick().1,
         "cleaned up: 0 expired sessions, 0 abandoned turns, 0 old logs\n"
+    );
+}
+
+async fn readers_that_stop_reading_do_not_fill_the_memory(db: Db) {
+    let desk = Desk::open(db).await;
+    // 3 MiB of text; 200 readers with a copy each would hold 600 MiB.
+    let text = (0..3 * 64).map(|_| Step::Text("x".repeat(16 * 1024)));
+    desk.llm.script(text.chain([Step::Finish("stop")]));
+    let stream = desk.stream("one").await;
+    let turn = stream.turn_id();
+    assert_eq!(stream.rest().await.len(), 3 * 64 + 1);
+    let before = desk.process.memory();
+    let address: SocketAddr = desk.process.url["http://".len()..].parse().unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut socket = socket.connect(address).await.unwrap();
+        let head = format!("GET /chat/stream/{turn} HTTP/1.1\r\nHost: a\r\nX-Device-ID: d\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        readers.push(socket);
+    }
+    // The others are answered as before.
+    assert_eq!(desk.say("two").await.content(), "Very well.");
+    let grown = desk.process.memory().saturating_sub(before) / 1024;
+    assert!(grown < 100, "{grown} MiB for 200 readers");
+    drop(readers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_needs_no_file_and_no_certificate_of_its_own() {
+    let (database, llm) = (Database::empty(Db::Postgres).await, FakeLlm::start().await);
+    let env = env(&database, &llm);
+    let nowhere = [
+        ("SSL_CERT_FILE", "/nowhere"),
+        ("SSL_CERT_DIR", "/nowhere"),
+        ("HOME", "/proc"),
+        ("TMPDIR", "/proc"),
+    ];
+    let env = env.iter().map(|(name, value)| (*name, value.as_str()));
+    // Nothing can be made in /proc, not even by root.
+    let env: Vec<_> = env.chain(nowhere).collect();
+    let process = Process::start_in(Path::new("/proc"), &env);
+    let call = client()
+        .post(format!("{}/chat", process.url))
+        .json(&json!({"content": "Hi"}));
+    assert_eq!(
+        Said::of(call.send().await.unwrap()).await.content(),
+        "Very well."
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -14,7 +15,11 @@ pub struct Process {
 impl Process {
     /// Starts the binary with these variables and no others, on a free port.
     pub fn start(env: &[(&str, &str)]) -> Self {
-        let directory = std::env::temp_dir();
+        Self::start_in(&std::env::temp_dir(), env)
+    }
+
+    /// The same, from this directory.
+    pub fn start_in(directory: &Path, env: &[(&str, &str)]) -> Self {
         let mut child = command()
             .args(["serve", "--port", "0"])
             .current_dir(directory)
@@ -34,6 +39,14 @@ impl Process {
             child,
             url: url.expect("the server says where it listens"),
         }
+    }
+
+    /// What it holds in memory, in KiB.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let held = held.and_then(|held| held.split_whitespace().next()?.parse().ok());
+        held.expect("the kernel tells it")
     }
 
     /// As the kernel or a platform would.
