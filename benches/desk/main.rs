@@ -104,7 +104,7 @@ fn start(name: &str, upstream: &Server, database: Option<Database>) -> Option<Se
         ("postgres" | "sqlite", Some(database)) => Server::frontdesk(upstream, &database),
         ("postgres", None) => Server::frontdesk(upstream, &Database::postgres()),
         ("sqlite", None) => Server::frontdesk(upstream, &Database::sqlite()),
-        (other, _) => panic!("no such server: {other}"),
+        (other, _) => unreachable!("no such server: {other}"),
     })
 }
 

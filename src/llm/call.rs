@@ -75,7 +75,7 @@ impl Endpoint {
     ) -> Result<Chunks, LlmError> {
         let response = self.call(model, request, format).await?;
         match body(response, self.idle).await? {
-            Body::Events(events) => Ok(Reading::new(events, format.event).boxed()),
+            Body::Events(events) => Ok(Reading::new(*events, format.event).boxed()),
             Body::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
         }
     }

@@ -35,7 +35,7 @@ pub(super) struct Events {
 /// What a server sent under a successful status.
 pub(super) enum Body {
     /// An event stream.
-    Events(Events),
+    Events(Box<Events>),
     /// JSON in one piece, from a server that does not stream.
     Json(String),
 }
@@ -77,7 +77,7 @@ pub(super) async fn body(response: Response, idle: Duration) -> Result<Body, Llm
             let text = feed.try_fold(Vec::new(), append).await?;
             Ok(Body::Json(String::from_utf8_lossy(&text).into_owned()))
         }
-        _ => Ok(Body::Events(feed.events())),
+        _ => Ok(Body::Events(Box::new(feed.events()))),
     }
 }
 
