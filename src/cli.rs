@@ -218,7 +218,11 @@ async fn migrate(settings: &Settings) -> Result<(), StartError> {
 
 async fn tick(settings: Settings) -> Result<(), StartError> {
     let app = App::new(settings, Arc::new(SystemClock))?;
-    let upkeep = Upkeep::new(app.store.clone(), Sessions::clone(app.engine.sessions()));
+    let upkeep = Upkeep::new(
+        app.store.clone(),
+        Sessions::clone(app.engine.sessions()),
+        &app.settings,
+    );
     let swept = upkeep.sweep(TICK_BATCHES).await?;
     println!(
         "cleaned up: {} expired sessions, {} abandoned turns, {} old logs",

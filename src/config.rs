@@ -140,6 +140,10 @@ pub struct Session {
 pub struct Turn {
     /// A lease's length, in seconds.
     pub lease_seconds: u64,
+    /// How often a turn may be begun anew when its server dies, the first time included.
+    pub attempts: u32,
+    /// How long a message waits while its conversation is answering another, in seconds.
+    pub wait_seconds: u64,
     /// How many messages the model is shown at the most.
     pub history_messages: u32,
     /// How many tokens of them, about.

@@ -52,12 +52,8 @@ impl Server {
             Err(error) => return Err(error.into()),
         };
         if app.store.is_single_instance() {
-            // Whoever ran these turns is gone: there is no other instance.
-            let closed = app.store.close_all_turns().await?;
-            tracing::debug!(
-                closed.turns = closed,
-                "turns of a server that died were closed"
-            );
+            // Whoever ran the turns that are running is gone: there is no other instance.
+            app.engine.take_all().await?;
         }
         let wanted = SocketAddr::new(app.settings.server.host, app.settings.server.port);
         let bound =

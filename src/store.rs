@@ -7,11 +7,13 @@
 //! A caller hands over a synchronous closure for a whole step, so no connection can be held
 //! across a model's call.
 
+pub mod adopt;
 mod batches;
 mod cached;
 mod connect;
 mod error;
 mod lane;
+pub mod logs;
 pub mod messages;
 mod migrate;
 mod schema;
@@ -71,10 +73,14 @@ use on_db_blocking;
     reason = "one source, compiled once per database"
 )]
 mod postgres {
+    #[path = "../queries/adopt.rs"]
+    pub mod adopt;
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
     pub mod dialect;
+    #[path = "../queries/logs.rs"]
+    pub mod logs;
     #[path = "../queries/messages.rs"]
     pub mod messages;
     #[path = "../queries/sessions.rs"]
@@ -83,8 +89,6 @@ mod postgres {
     pub mod settings;
     #[path = "../queries/turns.rs"]
     pub mod turns;
-    #[path = "../queries/upkeep.rs"]
-    pub mod upkeep;
 }
 
 #[expect(
@@ -92,10 +96,14 @@ mod postgres {
     reason = "one source, compiled once per database"
 )]
 mod sqlite {
+    #[path = "../queries/adopt.rs"]
+    pub mod adopt;
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
     pub mod dialect;
+    #[path = "../queries/logs.rs"]
+    pub mod logs;
     #[path = "../queries/messages.rs"]
     pub mod messages;
     #[path = "../queries/sessions.rs"]
@@ -104,8 +112,6 @@ mod sqlite {
     pub mod settings;
     #[path = "../queries/turns.rs"]
     pub mod turns;
-    #[path = "../queries/upkeep.rs"]
-    pub mod upkeep;
 }
 
 /// How many batches of a kind may be under way: one is written while another is flushed.

@@ -6,11 +6,16 @@
 //! this order: the message is committed before a [`Reply`] is returned; the answer is
 //! committed before the final frame.
 
+mod adopt;
 mod attach;
+mod begin;
 pub mod event;
+mod finish;
+mod flush;
 pub mod fold;
 mod lease;
 pub mod log;
+mod mirror;
 mod prompt;
 mod request;
 mod run;
@@ -31,24 +36,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agents::Agents,
     clock::Clock,
-    config::{OnOutage, Settings},
+    config::Settings,
     error::{Code, Error, Result},
     metrics::Metrics,
     sessions::Sessions,
     store::{
-        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId,
-        messages::FinishReason,
-        turns::{Begin, Started},
+        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, messages::FinishReason,
+        turns::Started,
     },
     upkeep::Upkeep,
 };
+pub use attach::Place;
 use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
 pub use request::TurnRequest;
 
-/// How long a message may take to be committed before the database counts as away.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// For how long a server that is not ready any more still takes turns: balancers need a moment.
 const LAME_DUCK: Duration = Duration::from_millis(500);
 /// How long turns that are ended early have to store what they said.
@@ -80,6 +83,7 @@ pub struct Engine {
     leases: Arc<Keeper>,
     running: Mutex<HashMap<TurnId, Running>>,
     finished: attach::Finished,
+    mirrors: mirror::Mirrors,
     runtime: Handle,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -91,6 +95,8 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 struct Running {
     conversation_id: ConversationId,
+    attempt: i32,
+    fence: i64,
     device: DeviceId,
     log: Arc<Log>,
     stop: CancellationToken,
@@ -100,13 +106,22 @@ struct Running {
 struct Registered {
     engine: Arc<Engine>,
     turn_id: TurnId,
+    fence: i64,
     log: Arc<Log>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.engine.leases.release(self.turn_id);
-        self.engine.running().remove(&self.turn_id);
+        self.engine.leases.release(self.turn_id, self.fence);
+        let mut running = self.engine.running();
+        // It may have been adopted here meanwhile, by another attempt.
+        if running
+            .get(&self.turn_id)
+            .is_some_and(|running| running.fence == self.fence)
+        {
+            running.remove(&self.turn_id);
+        }
+        drop(running);
         let error = Error::new(Code::Internal);
         self.log.close(Frame::last(
             FinishReason::Error,
@@ -131,7 +146,7 @@ impl Engine {
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
             leases: Keeper::new(store.clone(), owner, lease),
-            upkeep: Upkeep::new(store.clone(), sessions.clone()),
+            upkeep: Upkeep::new(store.clone(), sessions.clone(), &settings),
             store,
             agents,
             sessions,
@@ -141,6 +156,7 @@ impl Engine {
             owner,
             running: Mutex::default(),
             finished: attach::Finished::default(),
+            mirrors: mirror::Mirrors::default(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -149,6 +165,7 @@ impl Engine {
         });
         let leases = Arc::clone(&engine.leases);
         engine.runtime.spawn(async move { leases.run().await });
+        engine.runtime.spawn(Arc::clone(&engine).flush_for_ever());
         engine
     }
 
@@ -157,63 +174,21 @@ impl Engine {
         &self.sessions
     }
 
-    /// Begins a turn: its message is committed when this returns. It goes on whether or not
-    /// the caller stays, from the first moment.
-    ///
-    /// # Errors
-    /// When the request is refused, or the database is away and outages are not answered.
-    pub async fn start(self: &Arc<Self>, request: TurnRequest) -> Result<Reply> {
-        let engine = Arc::clone(self);
-        let begun = self.spawn(async move { engine.begin(request).await });
-        begun
-            .await
-            .unwrap_or_else(|panic| Err(Error::new(Code::Internal).caused_by(panic)))
-    }
-
-    async fn begin(self: Arc<Self>, request: TurnRequest) -> Result<Reply> {
-        if self.draining.is_cancelled() {
-            return Err(Error::new(Code::Unavailable).detail("This server is shutting down."));
-        }
-        if let Some(agent) = request
-            .agent
-            .as_deref()
-            .filter(|agent| !self.agents.contains(agent))
-        {
-            return Err(
-                Error::new(Code::UnknownAgent).detail(format!("No agent has the path {agent:?}."))
-            );
-        }
-        self.nudge_upkeep();
-        let since = Instant::now();
-        let turn = request.begin(&self, since);
-        let store = self.store.clone();
-        let mut committed = Box::pin(async move { store.begin_turn(turn).await });
-        let begun = match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
-            Ok(begun) => begun,
-            Err(_) => {
-                let engine = Arc::clone(&self);
-                self.spawn(async move { engine.give_back(committed.await).await });
-                Err(StoreError::Unavailable("not committed in time".to_owned()))
-            }
-        };
-        match begun {
-            Ok(Begin::Started(started)) => Ok(self.launch(*started, since, request.mirror_text)),
-            Ok(Begin::Repeated(row)) => self.repeat(&request.device, row).await,
-            Ok(Begin::Busy) => Err(Error::new(Code::TurnInProgress)),
-            Ok(Begin::Limited(wait)) => Err(Error::new(Code::RateLimited).retry_after(wait)),
-            Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
-            Err(error) => self.without_database(request, error),
-        }
-    }
-
-    /// Lets a turn run that has begun.
+    /// Lets a turn run that has begun, or was adopted.
     fn launch(self: &Arc<Self>, started: Started, since: Instant, mirror_text: bool) -> Reply {
         let (turn_id, conversation_id) = (started.turn_id, started.conversation_id);
-        let log = Arc::new(Log::new(Some(Cursor::prefix(turn_id, 1)), mirror_text));
+        let (attempt, fence) = (started.attempt, started.fence);
+        let prefix = Cursor::prefix(turn_id, attempt);
+        let log = Arc::new(Log::new(Some(prefix), mirror_text));
+        if attempt > 1 {
+            log.append(Frame::reset(self.clock.now()));
+        }
         let stop = CancellationToken::new();
-        let lease = self.leases.hold(turn_id, since, stop.clone());
+        let lease = self.leases.hold(turn_id, fence, since, stop.clone());
         let running = Running {
             conversation_id,
+            attempt,
+            fence,
             device: started.device.clone(),
             log: Arc::clone(&log),
             stop: stop.clone(),
@@ -222,6 +197,7 @@ impl Engine {
         let registered = Registered {
             engine: Arc::clone(self),
             turn_id,
+            fence,
             log: Arc::clone(&log),
         };
         let reader = log.reader(0);
@@ -238,45 +214,6 @@ impl Engine {
             conversation_id: Some(conversation_id),
             reader,
         }
-    }
-
-    /// Ends a turn whose message was committed after its sender had stopped waiting: nobody would
-    /// run it, and its conversation would be busy until its lease is over.
-    async fn give_back(&self, begun: std::result::Result<Begin, StoreError>) {
-        if let Ok(Begin::Started(started)) = begun {
-            run::give_back(self, *started).await;
-        }
-    }
-
-    /// What a message gets while the database is away.
-    fn without_database(
-        self: &Arc<Self>,
-        request: TurnRequest,
-        error: StoreError,
-    ) -> Result<Reply> {
-        if self.settings.database.on_outage == OnOutage::Refuse {
-            return Err(Error::new(Code::Unavailable).caused_by(error));
-        }
-        tracing::warn!(error.cause = %error, "the message could not be stored: answering without memory");
-        let log = Arc::new(Log::new(None, request.mirror_text));
-        let reader = log.reader(0);
-        let signals = run::Signals {
-            stop: CancellationToken::new(),
-            shutdown: self.shutdown.clone(),
-        };
-        let message = request.unstored(self);
-        self.spawn(run::run_stateless(
-            Arc::clone(self),
-            message,
-            request.agent,
-            log,
-            signals,
-        ));
-        Ok(Reply {
-            turn_id: None,
-            conversation_id: None,
-            reader,
-        })
     }
 
     /// Stops a turn. What it has said so far is kept.
@@ -317,18 +254,36 @@ impl Engine {
     }
 
     /// Sweeps now and then, for ever.
-    pub async fn sweep(&self) {
+    pub async fn sweep(self: &Arc<Self>) {
         loop {
             tokio::time::sleep(crate::upkeep::INTERVAL).await;
-            self.upkeep.piece().await;
+            self.keep_up().await;
         }
+    }
+
+    async fn keep_up(self: &Arc<Self>) {
+        self.adopt_some().await;
+        self.upkeep.piece().await;
     }
 
     fn nudge_upkeep(self: &Arc<Self>) {
         if self.upkeep.nudge(self.clock.now()) {
             let engine = Arc::clone(self);
-            self.spawn(async move { engine.upkeep.piece().await });
+            self.spawn(async move { engine.keep_up().await });
         }
+    }
+
+    /// Makes all turns that are running in the database free to be adopted: for a database that
+    /// only this server uses.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn take_all(self: &Arc<Self>) -> std::result::Result<(), StoreError> {
+        let turns = self.store.release_all_turns(self.owner).await?;
+        tracing::debug!(turns, "turns of a server that died are free");
+        let engine = Arc::clone(self);
+        self.spawn(async move { engine.adopt_some().await });
+        Ok(())
     }
 
     fn running_here(&self, device: &DeviceId, turn: TurnId) -> Option<Running> {

@@ -11,12 +11,16 @@ use std::{
 
 use crate::{
     clock::Timestamp,
+    config::Settings,
     sessions::Sessions,
     store::{Store, StoreError},
 };
 
 /// How often the sweeper comes, and how long a nudge has nothing to do after another.
 pub const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A turn that nobody adopted for so long is not answered any more.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// How many rows one statement handles.
 const BATCH: u32 = 200;
@@ -26,7 +30,7 @@ const BATCH: u32 = 200;
 pub struct Swept {
     /// Session locks that had expired.
     pub sessions: usize,
-    /// Turns whose server died, closed as interrupted.
+    /// Turns whose server died and that nobody adopted, closed as interrupted.
     pub turns: usize,
     /// Logs of finished turns that are no longer kept.
     pub logs: usize,
@@ -36,15 +40,17 @@ pub struct Swept {
 pub struct Upkeep {
     store: Store,
     sessions: Sessions,
+    log_kept: Duration,
     last: AtomicI64,
 }
 
 impl Upkeep {
     /// The housekeeping of a store.
-    pub fn new(store: Store, sessions: Sessions) -> Self {
+    pub fn new(store: Store, sessions: Sessions, settings: &Settings) -> Self {
         Self {
             store,
             sessions,
+            log_kept: Duration::from_secs(settings.turn.log_kept_seconds),
             last: AtomicI64::new(i64::MIN),
         }
     }
@@ -76,8 +82,8 @@ impl Upkeep {
             ..Swept::default()
         };
         for _ in 0..batches {
-            let turns = self.store.close_abandoned_turns(BATCH).await?;
-            let logs = self.store.prune_logs(BATCH).await?;
+            let turns = self.store.close_forgotten_turns(FORGOTTEN, BATCH).await?;
+            let logs = self.store.prune_logs(self.log_kept, BATCH).await?;
             swept.turns += turns;
             swept.logs += logs;
             if turns.max(logs) < BATCH as usize {

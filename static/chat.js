@@ -129,6 +129,7 @@ class Panel {
     try {
       for await (const frame of this.#desk.answer(response, tell)) {
         const following = this.#isAtEnd();
+        if (frame.type === "reset") words.replaceChildren();
         words.append(frame.content);
         if (following) this.#follow();
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");

@@ -98,7 +98,7 @@ export class Desk {
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
       const headers = last ? { "Last-Event-ID": last } : undefined;
       try {
-        stream = await this.#call(`chat/stream/${turn}`, { headers });
+        stream = await this.#call(`chat/stream/${turn}?restart=1`, { headers });
       } catch (error) {
         if (error instanceof Refused && !error.again) throw error;
         stream = null;

@@ -21,6 +21,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             10 * 365 * DAY,
         ),
         ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
+        ("turn.attempts", settings.turn.attempts.into(), 1, 100),
+        ("turn.wait_seconds", settings.turn.wait_seconds, 0, 300),
         (
             "turn.log_kept_seconds",
             settings.turn.log_kept_seconds,

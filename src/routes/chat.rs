@@ -42,7 +42,7 @@ pub(super) async fn json(
     } = app.engine.start(request).await?;
     let answer = fold::fold(reader)
         .await
-        .ok_or_else(|| Error::new(Code::Interrupted))?;
+        .ok_or_else(|| handed_over(turn_id))?;
     let last = answer.last;
     if let Some(failed) = last.error {
         let code = Code::parse(&failed.code).unwrap_or(Code::Internal);
@@ -76,6 +76,14 @@ pub(super) async fn json(
         finish_reason: last.finish_reason,
         degraded: last.degraded,
     }))
+}
+
+/// The server shuts down in the middle of an answer: another one goes on, and the same request with
+/// the same key finds it.
+fn handed_over(turn: Option<TurnId>) -> Error {
+    Error::new(Code::Unavailable)
+        .detail("This server is shutting down; another one goes on with the turn.")
+        .with("turn_id", json!(turn))
 }
 
 fn error_with_partial(id: MessageId, content: &str) -> [(&'static str, Value); 2] {

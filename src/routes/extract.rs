@@ -18,7 +18,7 @@ use crate::{
     app::App,
     error::{Code, Error, Result},
     text,
-    turn::event,
+    turn::Place,
 };
 
 /// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
@@ -80,23 +80,24 @@ fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     }
 }
 
-/// Where a client stopped reading: `Last-Event-ID`, or `?last_event_id=` where a client cannot
-/// set a header.
-pub(super) struct LastEventId(pub Option<event::Cursor>);
-
-impl FromRequest for LastEventId {
+/// `Last-Event-ID` or `?last_event_id=`, and `?restart=1`.
+impl FromRequest for Place {
     type Error = Error;
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = Query::of(request);
         let header = request.headers().get("last-event-id");
         let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
-        let query = || Query::of(request).get("last_event_id").map(str::to_owned);
-        let id = header.or_else(query).filter(|id| !id.is_empty());
-        let cursor = id.map(|id| id.parse()).transpose();
+        let id = header.or_else(|| query.get("last_event_id").map(str::to_owned));
+        let after = id.filter(|id| !id.is_empty()).map(|id| id.parse());
         let refused =
             |_| Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.");
-        ready(cursor.map(Self).map_err(refused))
+        let place = after.transpose().map_err(refused).map(|after| Self {
+            after,
+            restart: query.get("restart") == Some("1"),
+        });
+        ready(place)
     }
 }
 

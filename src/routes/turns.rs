@@ -6,13 +6,13 @@ use actix_web::{
     web::{Data, Path},
 };
 
-use super::{extract::LastEventId, sse};
+use super::sse;
 use crate::{
     app::App,
     devices::Device,
     error::{Code, Error, Result},
     store::TurnId,
-    turn::Reply,
+    turn::{Place, Reply},
 };
 
 /// The rest of a turn.
@@ -20,27 +20,23 @@ pub(super) async fn resume(
     app: Data<App>,
     device: Device,
     path: Path<String>,
-    after: LastEventId,
+    place: Place,
 ) -> Result<HttpResponse> {
     let turn = turn_id(&path)?;
-    if after.0.is_some_and(|after| after.turn_id != turn) {
+    if place.after.is_some_and(|after| after.turn_id != turn) {
         return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
     }
     Ok(respond(
         &app,
-        app.engine.attach(&device.id, turn, after.0).await?,
+        app.engine.attach(&device.id, turn, place).await?,
     ))
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.
-pub(super) async fn newest(
-    app: Data<App>,
-    device: Device,
-    after: LastEventId,
-) -> Result<HttpResponse> {
+pub(super) async fn newest(app: Data<App>, device: Device, place: Place) -> Result<HttpResponse> {
     Ok(respond(
         &app,
-        app.engine.attach_newest(&device.id, after.0).await?,
+        app.engine.attach_newest(&device.id, place).await?,
     ))
 }
 

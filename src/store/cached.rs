@@ -10,7 +10,8 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
-/// A statement whose text never changes, whatever is bound to it.
+/// A statement whose text never changes, whatever is bound to it. It has to return something:
+/// `execute` passes a reference on, and diesel looks at that one as if it were not wrapped.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cached<Q>(Q);
 
@@ -47,12 +48,20 @@ impl<Q, Conn> RunQueryDsl<Conn> for Cached<Q> {}
 
 #[cfg(test)]
 mod tests {
-    use diesel::{
-        Connection, SqliteConnection, connection::InstrumentationEvent, sql_query, sql_types::Text,
-    };
     use std::sync::{Arc, Mutex};
 
+    use diesel::{
+        Connection, QueryableByName, SqliteConnection, connection::InstrumentationEvent, sql_query,
+        sql_types::Text,
+    };
+
     use super::*;
+
+    #[derive(QueryableByName)]
+    struct Word {
+        #[diesel(sql_type = Text)]
+        word: String,
+    }
 
     #[test]
     fn a_cached_statement_is_prepared_once() {
@@ -65,8 +74,9 @@ mod tests {
             }
         });
         for word in ["a", "b", "c"] {
-            let statement = sql_query("select ?").bind::<Text, _>(word);
-            cached(statement).execute(&mut conn).unwrap();
+            let statement = sql_query("select ? as word").bind::<Text, _>(word);
+            let found: Word = cached(statement).get_result(&mut conn).unwrap();
+            assert_eq!(found.word, word);
         }
         assert_eq!(*prepared.lock().unwrap(), 1);
     }

@@ -114,6 +114,18 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    turn_pieces (turn_id, attempt, last_seq) {
+        turn_id -> Uid,
+        attempt -> Integer,
+        last_seq -> BigInt,
+        frames -> Binary,
+        written_at -> Ts,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(session_locks, conversations, messages, turns, turn_events);
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.

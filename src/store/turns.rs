@@ -65,13 +65,23 @@ pub enum Begin {
     /// The message is committed and the turn is the caller's to run.
     Started(Box<Started>),
     /// The same request was here before: this is its turn.
-    Repeated(TurnRow),
+    Repeated(TurnId),
     /// The key was used with another body.
     KeyReused,
-    /// The conversation is answering another message.
-    Busy,
+    /// The conversation is answering another message; which turn that is, unless it has just
+    /// ended.
+    Busy(Option<Busy>),
     /// The device wrote too much; it may go on after this long.
     Limited(Duration),
+}
+
+/// The turn that a conversation is busy with.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Whether its owner is dead.
+    pub is_abandoned: bool,
 }
 
 /// A turn that has begun.
@@ -79,6 +89,8 @@ pub enum Begin {
 pub struct Started {
     /// The turn.
     pub turn_id: TurnId,
+    /// Which attempt at it this is, from 1.
+    pub attempt: i32,
     /// Whose lock the turn was begun with.
     pub device: DeviceId,
     /// Its conversation.
@@ -106,6 +118,8 @@ pub struct Started {
 pub struct FinishTurn {
     /// The turn.
     pub turn_id: TurnId,
+    /// The attempt.
+    pub attempt: i32,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// Its user.
@@ -155,8 +169,7 @@ pub enum Finish {
 }
 
 /// A turn as it stands.
-#[derive(Debug, Clone, Queryable, Selectable)]
-#[diesel(table_name = schema::turns, check_for_backend(Pg, Sqlite))]
+#[derive(Debug, Clone)]
 pub struct TurnRow {
     /// Its id.
     pub id: TurnId,
@@ -168,6 +181,8 @@ pub struct TurnRow {
     pub finish_reason: Option<FinishReason>,
     /// The code of its error frame.
     pub error_code: Option<String>,
+    /// Whether it runs and its owner is dead.
+    pub is_abandoned: bool,
 }
 
 /// What is kept of a turn that has ended.
@@ -303,7 +318,7 @@ impl Store {
         ))
     }
 
-    /// A device's turn. One whose owner is dead is closed as interrupted first.
+    /// A device's turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -313,17 +328,18 @@ impl Store {
         turn: TurnId,
     ) -> Result<Option<TurnRow>, StoreError> {
         let device = device.clone();
-        on_db!(self, write, |conn, db| db::turns::get(conn, &device, turn))
+        on_db!(self, read, |conn, db| db::turns::get(conn, &device, turn)
+            .map_err(Into::into))
     }
 
-    /// The newest turn of the conversation that a device is in. One whose owner is dead is
-    /// closed as interrupted first.
+    /// The newest turn of the conversation that a device is in.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn newest_turn(&self, device: &DeviceId) -> Result<Option<TurnRow>, StoreError> {
         let device = device.clone();
-        on_db!(self, write, |conn, db| db::turns::newest(conn, &device))
+        on_db!(self, read, |conn, db| db::turns::newest(conn, &device)
+            .map_err(Into::into))
     }
 
     /// What is kept of a turn that has ended.
@@ -343,36 +359,5 @@ impl Store {
         on_db!(self, write, |conn, db| db::turns::request_stop(conn, turn)
             .map(drop)
             .map_err(Into::into))
-    }
-
-    /// Closes up to `limit` turns whose owner is dead as interrupted; how many there were.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn close_abandoned_turns(&self, limit: u32) -> Result<usize, StoreError> {
-        on_db!(self, write, |conn, db| db::upkeep::close_abandoned(
-            conn,
-            limit.into()
-        ))
-    }
-
-    /// Closes all running turns as interrupted; how many there were. For a database that only
-    /// one server uses, when that starts.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn close_all_turns(&self) -> Result<usize, StoreError> {
-        on_db!(self, write, |conn, db| db::upkeep::close_all(conn))
-    }
-
-    /// Deletes up to `limit` logs that are no longer kept; how many there were.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn prune_logs(&self, limit: u32) -> Result<usize, StoreError> {
-        on_db!(self, write, |conn, db| db::upkeep::prune_logs(
-            conn,
-            limit.into()
-        ))
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    Engine, Reply, Running,
+    Engine, Reply,
     event::{Cursor, Frame},
     log::{Log, Reader},
 };
@@ -17,18 +17,29 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     store::{
-        DeviceId, TurnId,
+        ConversationId, DeviceId, TurnId,
         messages::{FinishReason, Message},
         turns::TurnRow,
     },
 };
 
-/// Between a turn's commit and its being known here there is a moment.
-const TAKEOVER_TRIES: usize = 8;
-const TAKEOVER_PAUSE: Duration = Duration::from_millis(50);
+/// How often a turn is looked for whose owner is dead and that cannot be adopted yet.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    /// The last frame that it has.
+    pub after: Option<Cursor>,
+    /// Whether it understands `reset`: then it is given the newest attempt, whichever it was
+    /// reading.
+    pub restart: bool,
+}
 
 impl Engine {
-    /// The rest of a turn after a cursor. `None`: the reader has it all.
+    /// The rest of a turn, wherever it runs. `None`: the reader has it all. A turn whose server
+    /// died is begun anew.
     ///
     /// # Errors
     /// `not_found` for a turn that is not this device's, `gone` for one whose frames are no
@@ -37,16 +48,39 @@ impl Engine {
         self: &Arc<Self>,
         device: &DeviceId,
         turn: TurnId,
-        after: Option<Cursor>,
+        place: Place,
     ) -> Result<Option<Reply>> {
         self.nudge_upkeep();
-        if let Some(running) = self.running_here(device, turn) {
-            return Ok(Some(follow(turn, &running, after)));
+        for _ in 0..TRIES {
+            if let Some(running) = self.running_here(device, turn) {
+                let live = Live {
+                    turn,
+                    conversation: running.conversation_id,
+                    attempt: running.attempt,
+                };
+                return self.follow(live, running.log, place).await;
+            }
+            let Some(row) = self.store.turn(device, turn).await? else {
+                return Err(Error::new(Code::NotFound));
+            };
+            if row.finish_reason.is_some() {
+                return self.read_finished(row, place).await;
+            }
+            if !row.is_abandoned {
+                let live = Live {
+                    turn,
+                    conversation: row.conversation_id,
+                    attempt: row.attempt,
+                };
+                return self
+                    .follow(live, self.mirror(turn, row.attempt), place)
+                    .await;
+            }
+            if !self.adopt(turn).await? {
+                sleep(PAUSE).await;
+            }
         }
-        match self.store.turn(device, turn).await? {
-            Some(row) => self.read(device, row, after).await,
-            None => Err(Error::new(Code::NotFound)),
-        }
+        Err(Error::new(Code::Unavailable).detail("The turn is being taken over."))
     }
 
     /// The rest of the turn after a cursor, or the newest turn if there is a newer one; without
@@ -57,11 +91,12 @@ impl Engine {
     pub async fn attach_newest(
         self: &Arc<Self>,
         device: &DeviceId,
-        after: Option<Cursor>,
+        place: Place,
     ) -> Result<Option<Reply>> {
+        let after = place.after;
         let Some(row) = self.store.newest_turn(device).await? else {
             return match after {
-                Some(after) => self.attach(device, after.turn_id, Some(after)).await,
+                Some(after) => self.attach(device, after.turn_id, place).await,
                 None => Ok(None),
             };
         };
@@ -69,85 +104,128 @@ impl Engine {
             None if row.finish_reason.is_some() => Ok(None),
             after => {
                 let after = after.filter(|after| after.turn_id == row.id);
-                self.read(device, row, after).await
+                self.attach(device, row.id, Place { after, ..place }).await
             }
         }
     }
 
-    async fn read(
-        &self,
-        device: &DeviceId,
-        mut row: TurnRow,
-        after: Option<Cursor>,
-    ) -> Result<Option<Reply>> {
-        for _ in 0..TAKEOVER_TRIES {
-            if row.finish_reason.is_some() {
-                return self.read_finished(row, after).await;
+    /// A reader of a running attempt. A cursor that is ahead waits; one of an older attempt gets
+    /// this one from its beginning, or the end of its own.
+    async fn follow(&self, live: Live, log: Arc<Log>, place: Place) -> Result<Option<Reply>> {
+        let seen = match place.after {
+            None => 0,
+            Some(after) if after.attempt > live.attempt => usize::MAX,
+            Some(after) if after.attempt == live.attempt => {
+                usize::try_from(after.seq).unwrap_or(usize::MAX)
             }
-            if let Some(running) = self.running_here(device, row.id) {
-                return Ok(Some(follow(row.id, &running, after)));
-            }
-            // It began or ended a moment ago, or another instance runs it.
-            sleep(TAKEOVER_PAUSE).await;
-            row = self
-                .store
-                .turn(device, row.id)
-                .await?
-                .ok_or_else(|| Error::new(Code::NotFound))?;
-        }
-        Err(Error::new(Code::Unavailable).detail("Another instance is answering this message."))
+            Some(_) if place.restart => 0,
+            Some(after) => return self.end_of(live, after).await,
+        };
+        Ok(Some(live.reply(log.reader(seen))))
     }
 
-    async fn read_finished(&self, row: TurnRow, after: Option<Cursor>) -> Result<Option<Reply>> {
+    /// The rest of an attempt whose server died, as far as it is kept, and a final
+    /// `interrupted`.
+    async fn end_of(&self, live: Live, after: Cursor) -> Result<Option<Reply>> {
+        if after.seq == 0 && after.attempt > 1 {
+            // The id of just that final frame.
+            return Ok(None);
+        }
+        let pieces = self.store.pieces(after.turn_id, after.attempt, 0).await?;
+        let mut frames: Vec<u8> = Vec::new();
+        for piece in &pieces {
+            frames.extend_from_slice(&piece.frames);
+        }
+        let log = Log::complete(&frames);
+        let seen = usize::try_from(after.seq)
+            .unwrap_or(usize::MAX)
+            .min(log.count());
+        let mut end = Vec::new();
+        let error = Error::new(Code::Interrupted);
+        let last = Frame::last(FinishReason::Interrupted, Some(&error), self.clock.now());
+        let prefix = Cursor::prefix(after.turn_id, after.attempt + 1);
+        last.write(Some((&prefix, 0)), &mut end);
+        log.append_framed(&end);
+        Ok(Some(live.reply(Arc::new(log).reader(seen))))
+    }
+
+    async fn read_finished(&self, row: TurnRow, place: Place) -> Result<Option<Reply>> {
         let kept = self.store.kept(row.id).await?;
-        let at = |attempt, seq| Cursor {
-            turn_id: row.id,
-            attempt,
-            seq,
+        let live = Live {
+            turn: row.id,
+            conversation: row.conversation_id,
+            attempt: row.attempt,
         };
         if let Some(log) = kept.log {
-            if after.is_some_and(|after| after >= at(log.attempt, log.last_seq)) {
-                return Ok(None);
-            }
-            let seen = after
-                .filter(|after| after.attempt == log.attempt)
-                .map_or(0, |after| after.seq);
-            let log = self.finished.share(row.id, log.frames);
-            return Ok(Some(reply_of(
-                &row,
-                log.reader(usize::try_from(seen).unwrap_or_default()),
-            )));
+            let seen = match place.after {
+                None => 0,
+                Some(after) if (after.attempt, after.seq) >= (log.attempt, log.last_seq) => {
+                    return Ok(None);
+                }
+                Some(after) if after.attempt == log.attempt && after.seq > 0 => after.seq,
+                Some(_) if place.restart => 0,
+                Some(after) if after.attempt == log.attempt && log.attempt == 1 => after.seq,
+                Some(after) => return self.end_of(live, after).await,
+            };
+            let seen = usize::try_from(seen).unwrap_or_default();
+            let log = self.finished.share(row.id, &log.frames);
+            return Ok(Some(live.reply(log.reader(seen))));
         }
         if row.finish_reason == Some(FinishReason::Interrupted) && kept.answer.is_none() {
-            // Its server died: all there is to say is that.
-            if after.is_some_and(|after| after >= at(row.attempt + 1, 0)) {
-                return Ok(None);
-            }
-            return Ok(Some(reply_of(
-                &row,
-                retell(&row, None, self.clock.now()).reader(0),
-            )));
+            // Its server died, and nobody took it up.
+            let after = place.after.unwrap_or(Cursor {
+                turn_id: row.id,
+                attempt: row.attempt,
+                seq: 0,
+            });
+            return match after.attempt > row.attempt {
+                true => Ok(None),
+                false => self.end_of(live, after).await,
+            };
         }
         Err(Error::new(Code::Gone)
             .detail("The frames of this turn are no longer kept; the history has its text."))
     }
 
     /// The answer to a request that was here before.
-    pub(super) async fn repeat(&self, device: &DeviceId, row: TurnRow) -> Result<Reply> {
-        match self.read(device, row.clone(), None).await {
+    pub(super) async fn repeat(self: &Arc<Self>, device: &DeviceId, turn: TurnId) -> Result<Reply> {
+        match self.attach(device, turn, Place::default()).await {
             Ok(Some(reply)) => Ok(reply),
             // The log is no longer kept, but the answer is.
             Err(Error {
                 code: Code::Gone, ..
             })
             | Ok(None) => {
-                let kept = self.store.kept(row.id).await?;
-                Ok(reply_of(
-                    &row,
-                    retell(&row, kept.answer.as_ref(), self.clock.now()).reader(0),
-                ))
+                let row = self.store.turn(device, turn).await?;
+                let row = row.ok_or_else(|| Error::new(Code::NotFound))?;
+                let kept = self.store.kept(turn).await?;
+                let live = Live {
+                    turn,
+                    conversation: row.conversation_id,
+                    attempt: row.attempt,
+                };
+                let log = retell(&row, kept.answer.as_ref(), self.clock.now());
+                Ok(live.reply(log.reader(0)))
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// An attempt at a turn.
+#[derive(Debug, Clone, Copy)]
+struct Live {
+    turn: TurnId,
+    conversation: ConversationId,
+    attempt: i32,
+}
+
+impl Live {
+    fn reply(self, reader: Reader) -> Reply {
+        Reply {
+            turn_id: Some(self.turn),
+            conversation_id: Some(self.conversation),
+            reader,
         }
     }
 }
@@ -157,7 +235,7 @@ impl Engine {
 pub(super) struct Finished(Mutex<HashMap<TurnId, Weak<Log>>>);
 
 impl Finished {
-    fn share(&self, turn: TurnId, frames: Vec<u8>) -> Arc<Log> {
+    fn share(&self, turn: TurnId, frames: &[u8]) -> Arc<Log> {
         let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {
             return log;
@@ -166,29 +244,6 @@ impl Finished {
         read.retain(|_, log| log.strong_count() > 0);
         read.insert(turn, Arc::downgrade(&log));
         log
-    }
-}
-
-/// A reader of a turn that runs here. A cursor of a later attempt waits, as one that is ahead
-/// does.
-fn follow(turn: TurnId, running: &Running, after: Option<Cursor>) -> Reply {
-    let seen = match after {
-        None => 0,
-        Some(after) if after.attempt > 1 => usize::MAX,
-        Some(after) => usize::try_from(after.seq).unwrap_or(usize::MAX),
-    };
-    Reply {
-        turn_id: Some(turn),
-        conversation_id: Some(running.conversation_id),
-        reader: running.log.reader(seen),
-    }
-}
-
-fn reply_of(row: &TurnRow, reader: Reader) -> Reply {
-    Reply {
-        turn_id: Some(row.id),
-        conversation_id: Some(row.conversation_id),
-        reader,
     }
 }
 
@@ -215,5 +270,5 @@ fn retell(row: &TurnRow, answer: Option<&Message>, now: Timestamp) -> Arc<Log> {
             &mut bytes,
         ),
     }
-    Arc::new(Log::complete(bytes))
+    Arc::new(Log::complete(&bytes))
 }

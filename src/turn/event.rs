@@ -49,6 +49,8 @@ pub struct Frame<'a> {
 pub enum Kind {
     /// The conversation moved to another agent.
     Agent,
+    /// A new attempt begins.
+    Reset,
     /// The turn failed.
     Error,
 }
@@ -84,6 +86,14 @@ impl<'a> Frame<'a> {
         Self {
             kind: Some(Kind::Agent),
             agent: Some(agent.into()),
+            ..Self::text("", timestamp)
+        }
+    }
+
+    /// A new attempt begins: what this turn said before is to be forgotten.
+    pub fn reset(timestamp: Timestamp) -> Self {
+        Self {
+            kind: Some(Kind::Reset),
             ..Self::text("", timestamp)
         }
     }

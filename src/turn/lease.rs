@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,8 +15,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{InstanceId, Store, TurnId};
+use crate::store::{InstanceId, Store, TurnId, turns::Renewed};
 
+/// How often leases are renewed at the least: a stop from another instance is heard with it.
+const OFTEN: Duration = Duration::from_millis(800);
 /// How long after a failed renewal the next one is tried.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -52,10 +54,12 @@ pub(super) struct Keeper {
     owner: InstanceId,
     lease: Duration,
     held: Mutex<HashMap<TurnId, Held>>,
+    failed: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
 struct Held {
+    fence: i64,
     valid_until: watch::Sender<Instant>,
     lost: CancellationToken,
     stop: CancellationToken,
@@ -68,40 +72,76 @@ impl Keeper {
             owner,
             lease,
             held: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
     /// Takes over the lease of a turn whose beginning was asked for at `since`. `stop` is
-    /// cancelled when somebody asks for the turn to stop.
-    pub(super) fn hold(&self, turn: TurnId, since: Instant, stop: CancellationToken) -> Lease {
+    /// cancelled when somebody asks for the turn to stop. An older lease on the same turn is lost.
+    pub(super) fn hold(
+        &self,
+        turn: TurnId,
+        fence: i64,
+        since: Instant,
+        stop: CancellationToken,
+    ) -> Lease {
         let (sender, valid_until) = watch::channel(since + self.sending_time());
         let lost = CancellationToken::new();
         let held = Held {
+            fence,
             valid_until: sender,
             lost: lost.clone(),
             stop,
         };
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(turn, held);
+        if let Some(older) = self.held().insert(turn, held) {
+            older.lost.cancel();
+        }
         Lease { valid_until, lost }
     }
 
-    pub(super) fn release(&self, turn: TurnId) {
-        self.held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&turn);
+    /// Forgets a lease.
+    pub(super) fn release(&self, turn: TurnId, fence: i64) {
+        let mut held = self.held();
+        if held.get(&turn).is_some_and(|held| held.fence == fence) {
+            held.remove(&turn);
+        }
+    }
+
+    /// What the database said of a turn of this fence: it is another's by now, or somebody asks
+    /// for it to stop.
+    pub(super) fn heard(&self, turn: TurnId, fence: i64, renewed: Option<&Renewed>) {
+        let held = self.held();
+        let held = held.get(&turn).filter(|held| held.fence == fence);
+        match (held, renewed) {
+            (Some(held), None) => held.lost.cancel(),
+            (Some(held), Some(renewed)) if renewed.stop_requested => held.stop.cancel(),
+            _ => {}
+        }
+    }
+
+    /// The database does not answer.
+    pub(super) fn fail(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the database was away a moment ago.
+    pub(super) fn failed_within(&self, time: Duration) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| failed.elapsed() < time)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<TurnId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Renews for ever.
     pub(super) async fn run(&self) {
-        let mut pause = self.lease / 4;
+        let often = (self.lease / 4).min(OFTEN);
+        let mut pause = often;
         loop {
             sleep(pause).await;
             pause = if self.renew().await {
-                self.lease / 4
+                often
             } else {
                 AFTER_FAILURE
             };
@@ -110,9 +150,11 @@ impl Keeper {
 
     /// Renews all leases once; whether it succeeded.
     async fn renew(&self) -> bool {
-        let turns: Vec<TurnId> = {
-            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.keys().copied().collect()
+        let turns: Vec<(TurnId, i64)> = {
+            let held = self.held();
+            held.iter()
+                .map(|(turn, held)| (*turn, held.fence))
+                .collect()
         };
         if turns.is_empty() {
             return true;
@@ -120,30 +162,27 @@ impl Keeper {
         let asked_at = Instant::now();
         let renewed = match self
             .store
-            .renew_leases(self.owner, turns.clone(), self.lease)
+            .renew_leases(
+                self.owner,
+                turns.iter().map(|(turn, _)| *turn).collect(),
+                self.lease,
+            )
             .await
         {
             Ok(renewed) => renewed,
             Err(error) => {
+                self.fail();
                 tracing::warn!(error.cause = %error, turns = turns.len(), "leases were not renewed");
                 return false;
             }
         };
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        for turn in turns {
-            let Some(held) = held.get(&turn) else {
-                continue;
-            };
-            match renewed.iter().find(|renewed| renewed.turn_id == turn) {
-                Some(renewed) => {
-                    held.valid_until
-                        .send_replace(asked_at + self.sending_time());
-                    if renewed.stop_requested {
-                        held.stop.cancel();
-                    }
-                }
-                None => held.lost.cancel(),
+        for (turn, fence) in turns {
+            let renewed = renewed.iter().find(|renewed| renewed.turn_id == turn);
+            if let (Some(held), Some(_)) = (self.held().get(&turn), renewed) {
+                held.valid_until
+                    .send_replace(asked_at + self.sending_time());
             }
+            self.heard(turn, fence, renewed);
         }
         true
     }

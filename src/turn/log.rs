@@ -34,6 +34,8 @@ struct Written {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
+    /// How many frames are in the durable log.
+    flushed: usize,
     closed: bool,
 }
 
@@ -49,21 +51,62 @@ impl Log {
     }
 
     /// A log that is complete, from its frames.
-    pub fn complete(bytes: Vec<u8>) -> Self {
-        let ends = bytes
-            .windows(2)
-            .enumerate()
-            .filter(|(_, pair)| *pair == b"\n\n")
-            .map(|(at, _)| at + 2);
-        let written = Written {
-            ends: ends.collect(),
-            bytes,
-            closed: true,
-        };
-        Self {
-            written: Mutex::new(written),
-            ..Self::new(None, false)
+    pub fn complete(bytes: &[u8]) -> Self {
+        let log = Self::new(None, false);
+        log.append_framed(bytes);
+        log.give_up();
+        log
+    }
+
+    /// Appends frames that were framed elsewhere.
+    pub fn append_framed(&self, frames: &[u8]) {
+        let mut written = self.lock();
+        let start = written.bytes.len();
+        written.bytes.extend_from_slice(frames);
+        let ends = frames.windows(2).enumerate();
+        let ends = ends.filter(|(_, pair)| *pair == b"\n\n");
+        written.ends.extend(ends.map(|(at, _)| start + at + 2));
+        drop(written);
+        self.grown.send_replace(());
+    }
+
+    /// Appends what this log does not have of a whole one.
+    pub fn append_rest(&self, whole: &[u8]) {
+        let have = self.lock().bytes.len();
+        if let Some(rest) = whole.get(have..).filter(|rest| !rest.is_empty()) {
+            self.append_framed(rest);
         }
+    }
+
+    /// How many frames there are.
+    pub fn count(&self) -> usize {
+        self.lock().ends.len()
+    }
+
+    /// The frames that are not in the durable log yet, and the last one's number. A log that has
+    /// ended is stored as a whole, not here.
+    pub fn unflushed(&self) -> Option<(Vec<u8>, usize)> {
+        let written = self.lock();
+        if written.closed || written.flushed == written.ends.len() {
+            return None;
+        }
+        let start = match written.flushed.checked_sub(1) {
+            Some(last) => *written.ends.get(last)?,
+            None => 0,
+        };
+        let frames = written.bytes.get(start..)?.to_vec();
+        Some((frames, written.ends.len()))
+    }
+
+    /// So many frames are in the durable log.
+    pub fn set_flushed(&self, frames: usize) {
+        self.lock().flushed = frames;
+    }
+
+    /// Ends it as it is: readers end where they are, and come back to where the turn goes on.
+    pub fn give_up(&self) {
+        self.lock().closed = true;
+        self.grown.send_replace(());
     }
 
     /// Appends a frame. Only the turn's own task does.
@@ -137,7 +180,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The next frames, as many as are there, as soon as there is one. A reader that is ahead of the log waits. `None` after the last.
+    /// The next frames, as many as are there, as soon as there is one. A reader that is ahead of
+    /// the log waits. `None` after the last.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             self.grown.borrow_and_update();
@@ -196,7 +240,7 @@ mod tests {
             all.extend_from_slice(&piece);
         }
         assert_eq!(all, log.lock().bytes);
-        let again = Arc::new(Log::complete(all.clone()));
+        let again = Arc::new(Log::complete(&all));
         assert_eq!(again.lock().ends, log.lock().ends);
         let mut last = again.reader(4);
         assert!(

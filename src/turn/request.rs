@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{COMMIT_PATIENCE, Engine};
+use super::{Engine, begin::COMMIT_PATIENCE};
 use crate::store::{
     ConversationId, DeviceId, MessageId, TurnId, UserId,
     messages::Message,

@@ -7,12 +7,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
     event::{Cursor, Frame},
+    finish::finish,
     lease::Lease,
     log::Log,
     prompt,
@@ -22,9 +23,8 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error},
     store::{
-        MessageId,
         messages::{FinishReason, Message},
-        turns::{Answer, Finish, FinishTurn, Started},
+        turns::Started,
     },
     text,
 };
@@ -34,10 +34,7 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// The longest log, in frames: a model that sends single letters must not fill the memory.
 const ANSWER_FRAMES: usize = 400_000;
 /// How long a final frame waits for its commit.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long the one try more takes.
-const LAST_TRY: Duration = Duration::from_secs(1);
+pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a turn is told to end early.
 #[derive(Debug, Clone)]
@@ -50,17 +47,33 @@ pub(super) struct Signals {
 
 /// What a turn has come to.
 #[derive(Default)]
-struct Progress {
-    text: String,
+pub(super) struct Progress {
+    pub text: String,
     frames: usize,
-    agent: Option<String>,
-    effects: Effects,
+    pub agent: Option<String>,
+    pub effects: Effects,
 }
 
-/// Why a turn ends.
-struct Ending {
-    reason: FinishReason,
-    error: Option<Error>,
+/// Why a turn ends here.
+enum End {
+    /// It is over.
+    Over(Ending),
+    /// The server shuts down: another instance may begin it anew.
+    HandedOver,
+    /// It is another's by now.
+    Lost,
+}
+
+impl From<Ending> for End {
+    fn from(ending: Ending) -> Self {
+        Self::Over(ending)
+    }
+}
+
+/// Why a turn is over.
+pub(super) struct Ending {
+    pub reason: FinishReason,
+    pub error: Option<Error>,
 }
 
 impl Ending {
@@ -141,7 +154,7 @@ pub(super) async fn run(
         agent: started.agent.as_deref(),
         before: started.agent_before.as_deref(),
     };
-    let ending = answer(
+    let end = answer(
         &engine,
         &input,
         place,
@@ -151,7 +164,11 @@ pub(super) async fn run(
         &lost,
     )
     .await;
-    let reason = finish(&engine, &started, &log, progress, ending).await;
+    let reason = match end {
+        End::Over(ending) => finish(&engine, &started, &log, progress, ending).await,
+        End::HandedOver => return hand_over(&engine, &started, &log).await,
+        End::Lost => return log.give_up(),
+    };
     engine.metrics.turn(reason.as_str());
     tracing::info!(
         turn.id = %started.turn_id,
@@ -164,12 +181,27 @@ pub(super) async fn run(
 
 /// Ends a turn that nobody runs.
 pub(super) async fn give_back(engine: &Engine, started: Started) {
-    let log = Log::new(Some(Cursor::prefix(started.turn_id, 1)), false);
+    let log = Log::new(
+        Some(Cursor::prefix(started.turn_id, started.attempt)),
+        false,
+    );
     let ending = Ending {
         reason: FinishReason::Interrupted,
         error: Some(Error::new(Code::Interrupted)),
     };
     finish(engine, &started, &log, Progress::default(), ending).await;
+}
+
+/// Leaves a turn to another instance. Its readers' streams end without a final frame, so that
+/// they come back, to wherever it goes on.
+async fn hand_over(engine: &Engine, started: &Started, log: &Log) {
+    engine.flush().await;
+    let freed = engine.store.release_turn(started.turn_id, started.fence);
+    if let Err(error) = freed.await {
+        tracing::warn!(error.cause = %error, "a turn's lease was not given up");
+    }
+    log.give_up();
+    tracing::info!(turn.id = %started.turn_id, "turn handed over");
 }
 
 /// Runs a turn of which nothing is kept, while the database is away.
@@ -196,7 +228,7 @@ pub(super) async fn run_stateless(
         before: None,
     };
     let never = CancellationToken::new();
-    let ending = answer(
+    let end = answer(
         &engine,
         &input,
         place,
@@ -206,6 +238,10 @@ pub(super) async fn run_stateless(
         &never,
     )
     .await;
+    let ending = match end {
+        End::Over(ending) => ending,
+        End::HandedOver | End::Lost => Ending::failed(Error::new(Code::Interrupted)),
+    };
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.degraded = true;
     last.agent = progress.agent.map(Into::into);
@@ -228,14 +264,14 @@ async fn answer(
     output: &mut Output<'_>,
     signals: &Signals,
     lost: &CancellationToken,
-) -> Ending {
+) -> End {
     let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
     tokio::select! {
         biased;
-        () = lost.cancelled() => Ending::failed(Error::new(Code::Interrupted)),
-        () = signals.stop.cancelled() => FinishReason::Cancelled.into(),
-        () = signals.shutdown.cancelled() => Ending::failed(Error::new(Code::Interrupted)),
-        spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))),
+        () = lost.cancelled() => End::Lost,
+        () = signals.stop.cancelled() => Ending::from(FinishReason::Cancelled).into(),
+        () = signals.shutdown.cancelled() => End::HandedOver,
+        spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))).into(),
     }
 }
 
@@ -294,99 +330,4 @@ async fn speak(
         }
     }
     Ending::failed(Error::new(Code::UpstreamError).caused_by("the agent said nothing"))
-}
-
-/// Commits the answer, then sends the final frame.
-async fn finish(
-    engine: &Engine,
-    started: &Started,
-    log: &Log,
-    progress: Progress,
-    ending: Ending,
-) -> FinishReason {
-    let answer = (!progress.text.is_empty()).then(|| Answer {
-        message_id: MessageId::new(),
-        body: progress.text,
-    });
-    let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
-    last.message_id = answer.as_ref().map(|answer| answer.message_id);
-    last.agent = progress.agent.clone().map(Into::into);
-    let (frames, last_seq) = log.with_last(last.clone());
-    // Where the database has been away for too long already, there is one try more.
-    let waited = ending
-        .error
-        .as_ref()
-        .is_some_and(|error| error.code == Code::AnswerNotStored);
-    let deadline = Instant::now() + if waited { LAST_TRY } else { COMMIT_PATIENCE };
-    let turn = &engine.settings.turn;
-    let ttl = |agent: &str| {
-        engine
-            .agents
-            .session_ttl(agent)
-            .unwrap_or(engine.sessions.default_ttl())
-    };
-    let moved = progress.agent.filter(|agent| {
-        started.agent.as_ref() != Some(agent) || started.agent_before.as_ref() != Some(agent)
-    });
-    let finish = FinishTurn {
-        turn_id: started.turn_id,
-        conversation_id: started.conversation_id,
-        user_id: started.user_id,
-        device: started.device.clone(),
-        fence: started.fence,
-        finish_reason: ending.reason,
-        error_code: ending.error.as_ref().map(|error| error.code.as_str()),
-        answer,
-        agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
-        state: progress.effects.state,
-        user_name: progress.effects.user_name,
-        frames,
-        last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
-        log_kept: Duration::from_secs(turn.log_kept_seconds),
-        deadline: deadline.into_std(),
-    };
-    let committed = commit(engine, finish, deadline).await;
-    let last = match &committed {
-        Ok(()) => last,
-        Err(error) => Frame::last(
-            Ending::failed_reason(error),
-            Some(error),
-            engine.clock.now(),
-        ),
-    };
-    let reason = last.finish_reason.unwrap_or(FinishReason::Error);
-    log.close(last);
-    reason
-}
-
-impl Ending {
-    fn failed_reason(error: &Error) -> FinishReason {
-        if error.code == Code::Interrupted {
-            FinishReason::Interrupted
-        } else {
-            FinishReason::Error
-        }
-    }
-}
-
-/// Stores the end of a turn, for as long as a final frame may wait.
-async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<(), Error> {
-    let mut pause = Duration::from_millis(50);
-    let finish = Arc::new(finish);
-    loop {
-        let stored = engine.store.finish_turn(Arc::clone(&finish));
-        let error = match timeout_at(deadline, stored).await {
-            Ok(Ok(Finish::Done)) => return Ok(()),
-            Ok(Ok(Finish::Fenced)) => return Err(Error::new(Code::Interrupted)),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        if Instant::now() + pause >= deadline {
-            let error = Error::new(Code::AnswerNotStored).caused_by(error);
-            error.log();
-            return Err(error);
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
-    }
 }

@@ -14,10 +14,12 @@
 mod support;
 
 mod agents;
+mod at_once;
 mod chat;
 mod config;
 mod devices;
 mod errors;
+mod faults;
 mod limits;
 mod llm;
 mod messages;

@@ -5,21 +5,22 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use diesel::{
     prelude::*,
     sql_query,
-    sql_types::{Array, BigInt, Binary, Nullable, Text},
+    sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, Text},
 };
 use serde_json::Value;
 
-use super::dialect::{Conn, batch_tx};
+use super::dialect::{Conn, batch_tx, log_tx};
 use crate::store::{
-    ConversationId, MessageId, TurnId, UserId,
+    ConversationId, MessageId, StoreError, TurnId, UserId,
     batches::Batch,
     cached::cached,
+    logs::LogPiece,
     messages::Message,
     milliseconds,
     schema::{conversations, messages},
     seconds,
     sessions::{Mode, WINDOW},
-    turns::{Begin, BeginTurn, Finish, FinishTurn, Started},
+    turns::{Begin, BeginTurn, Finish, FinishTurn, Renewed, Started},
     types::{Doc, Json, SqlTime, Ts, Uid},
 };
 
@@ -69,6 +70,7 @@ pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
             });
             Some(Ok(Begin::Started(Box::new(Started {
                 turn_id: turn.turn_id,
+                attempt: 1,
                 device: turn.lock.device.clone(),
                 conversation_id: begun.conversation_id,
                 user_id: begun.user_id,
@@ -192,9 +194,37 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.user_name.as_deref()))
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.frames.as_slice()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))
-        .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)));
+        .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)))
+        .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt));
     let released: Vec<Released> = cached(statement).load(conn)?;
     Ok(released.into_iter().map(|row| row.turn_id).collect())
+}
+
+/// Appends to the logs of running turns, without waiting for the disk.
+pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Mine {
+        #[diesel(sql_type = Uid)]
+        turn_id: TurnId,
+        #[diesel(sql_type = Bool)]
+        stop_requested: bool,
+    }
+    fn column<'a, T>(pieces: &'a [LogPiece], value: impl Fn(&'a LogPiece) -> T) -> Vec<T> {
+        pieces.iter().map(value).collect()
+    }
+    let statement = sql_query(include_str!("write_logs.sql"))
+        .bind::<Array<Uid>, _>(column(pieces, |piece| piece.turn_id))
+        .bind::<Array<Uid>, _>(column(pieces, |piece| piece.conversation_id))
+        .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.fence))
+        .bind::<Array<Integer>, _>(column(pieces, |piece| piece.attempt))
+        .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.last_seq))
+        .bind::<Array<Binary>, _>(column(pieces, |piece| piece.frames.as_slice()));
+    let mine: Vec<Mine> = log_tx(conn, |conn| cached(statement).load(conn))?;
+    let mine = mine.into_iter().map(|mine| Renewed {
+        turn_id: mine.turn_id,
+        stop_requested: mine.stop_requested,
+    });
+    Ok(mine.collect())
 }
 
 /// One column of a batch.

@@ -25,12 +25,34 @@ const BEGIN_BATCH: &str = "begin; set local lock_timeout = 200; \
     set local enable_seqscan = off; set local enable_hashjoin = off; \
     set local enable_mergejoin = off; set local plan_cache_mode = force_generic_plan";
 
+/// The log of running turns: nothing of it is promised, so nobody waits for the disk.
+const BEGIN_LOG: &str = "begin; set local synchronous_commit = off; set local lock_timeout = 500; \
+    set local statement_timeout = 3500; set local idle_in_transaction_session_timeout = 5000; \
+    set local enable_seqscan = off; set local enable_hashjoin = off; \
+    set local enable_mergejoin = off; set local plan_cache_mode = force_generic_plan";
+
 /// A transaction that writes.
 pub fn write_tx<T, E: From<Error>>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
-    AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?;
+    transaction(conn, BEGIN, work)
+}
+
+/// A transaction that may be forgotten by a database that crashes.
+pub fn log_tx<T, E: From<Error>>(
+    conn: &mut Conn,
+    work: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    transaction(conn, BEGIN_LOG, work)
+}
+
+fn transaction<T, E: From<Error>>(
+    conn: &mut Conn,
+    begin: &str,
+    work: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    AnsiTransactionManager::begin_transaction_sql(conn, begin)?;
     match work(conn) {
         Ok(done) => {
             AnsiTransactionManager::commit_transaction(conn)?;

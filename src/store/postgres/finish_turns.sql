@@ -5,11 +5,11 @@ with input as materialized (
     from unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::text[],
         $8::uuid[], $9::text[], $10::text[], $11::bigint[], $12::jsonb[], $13::text[], $14::bytea[],
-        $15::bigint[], $16::bigint[]
+        $15::bigint[], $16::bigint[], $17::integer[]
     ) as t (
         turn_id, conversation_id, user_id, device_id, fence, finish_reason, error_code,
         message_id, body, agent, ttl, state, user_name, frames,
-        last_seq, log_kept
+        last_seq, log_kept, attempt
     )
     order by device_id
 ),
@@ -65,7 +65,12 @@ ended as (
 ),
 kept as (
     insert into turn_events (turn_id, attempt, last_seq, frames, expires_at)
-    select turn_id, 1, input.last_seq, frames, db_now_plus(log_kept)
+    select turn_id, attempt, input.last_seq, frames, db_now_plus(log_kept)
     from input join released using (turn_id)
+),
+collapsed as (
+    delete from turn_pieces as p
+    using input join released using (turn_id)
+    where p.turn_id = input.turn_id and p.attempt = input.attempt
 )
 select turn_id from released

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    dialect::{Conn, lock_rows, write_tx},
+    dialect::{Conn, write_tx},
     messages, sessions,
-    turns::{Abort, close, close_if_abandoned},
+    turns::Abort,
 };
 use crate::store::{
     ConversationId, StoreError, TurnId, UserId,
@@ -19,7 +19,7 @@ use crate::store::{
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
     sessions::Mode,
-    turns::{Begin, BeginTurn, Idempotency, Started, TurnRow},
+    turns::{Begin, BeginTurn, Busy, Idempotency, Started},
     types::Json,
 };
 
@@ -29,10 +29,6 @@ const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
     match write_tx(conn, |conn| begin_within(conn, turn)) {
         Ok(started) => Ok(Begin::Started(Box::new(started))),
-        // In a transaction of its own: the one before was rolled back.
-        Err(Abort::With(Begin::Repeated(row))) => Ok(Begin::Repeated(write_tx(conn, |conn| {
-            close_if_abandoned(conn, row)
-        })?)),
         Err(Abort::With(outcome)) => Ok(outcome),
         Err(Abort::Failed(error)) => Err(error),
     }
@@ -64,6 +60,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     }
     Ok(Started {
         turn_id: turn.turn_id,
+        attempt: 1,
         device: turn.lock.device.clone(),
         conversation_id: held.id,
         user_id: held.user_id,
@@ -80,15 +77,15 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
 /// A conversation whose lease this turn has taken.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = conversations)]
-struct Held {
-    id: ConversationId,
-    user_id: UserId,
-    fence: i64,
-    last_seq: i64,
-    agent_path: Option<String>,
-    mode: Mode,
+pub struct Held {
+    pub id: ConversationId,
+    pub user_id: UserId,
+    pub fence: i64,
+    pub last_seq: i64,
+    pub agent_path: Option<String>,
+    pub mode: Mode,
     #[diesel(deserialize_as = Json)]
-    state: Value,
+    pub state: Value,
 }
 
 fn check_key(
@@ -100,14 +97,14 @@ fn check_key(
         .filter(turns::device_id.eq(turn.lock.device.as_str()))
         .filter(turns::idempotency_key.eq(&idempotency.key));
     let fresh = turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT)));
-    let found: Option<(TurnRow, Option<Vec<u8>>, bool)> = keyed
-        .select((TurnRow::as_select(), turns::request_hash, fresh))
+    let found: Option<(TurnId, Option<Vec<u8>>, bool)> = keyed
+        .select((turns::id, turns::request_hash, fresh))
         .first(conn)
         .optional()?;
     match found {
         None => Ok(()),
-        Some((row, _, false)) => {
-            let old = turns::table.filter(turns::id.eq(row.id));
+        Some((id, _, false)) => {
+            let old = turns::table.filter(turns::id.eq(id));
             diesel::update(old)
                 .set(turns::idempotency_key.eq(None::<String>))
                 .execute(conn)?;
@@ -116,7 +113,7 @@ fn check_key(
         Some((_, hash, true)) if hash.as_deref() != Some(idempotency.request_hash.as_slice()) => {
             Err(Abort::With(Begin::KeyReused))
         }
-        Some((row, ..)) => Err(Abort::With(Begin::Repeated(row))),
+        Some((id, ..)) => Err(Abort::With(Begin::Repeated(id))),
     }
 }
 
@@ -152,8 +149,7 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
     Ok((held, user_name))
 }
 
-/// Takes the lease of a conversation that is not answering; one whose owner is dead is taken
-/// from it.
+/// Takes the lease of a conversation that is not answering.
 fn continue_conversation(
     conn: &mut Conn,
     turn: &BeginTurn,
@@ -163,17 +159,15 @@ fn continue_conversation(
         return Ok(held);
     }
     let row = conversations::table.filter(conversations::id.eq(conversation));
-    let running = row.select((
+    let row = row.select((
         conversations::running_turn,
-        conversations::lease_until.gt(db_now().nullable()),
+        conversations::lease_until.le(db_now().nullable()),
     ));
-    let (running, alive): (Option<TurnId>, Option<bool>) = lock_rows!(running).first(conn)?;
-    match (running, alive) {
-        (Some(_), Some(true)) => return Err(Abort::With(Begin::Busy)),
-        (Some(abandoned), _) => drop(close(conn, conversation, abandoned)?),
-        (None, _) => {}
-    }
-    take_lease(conn, turn, conversation)?.ok_or(Abort::With(Begin::Busy))
+    let (running, abandoned): (Option<TurnId>, Option<bool>) = row.first(conn)?;
+    Err(Abort::With(Begin::Busy(running.map(|turn_id| Busy {
+        turn_id,
+        is_abandoned: abandoned.unwrap_or_default(),
+    }))))
 }
 
 fn take_lease(
@@ -218,8 +212,10 @@ fn insert_turn(
             turns::started_at.eq(db_now()),
         ))
         .on_conflict((turns::device_id, turns::idempotency_key))
-        .do_nothing();
-    if cached(turn).execute(conn)? == 0 {
+        .do_nothing()
+        .returning(turns::id);
+    let inserted: Option<TurnId> = cached(turn).get_result(conn).optional()?;
+    if inserted.is_none() {
         let lost = StoreError::Conflict("the idempotency key was taken meanwhile".to_owned());
         return Err(Abort::Failed(lost));
     }

@@ -75,7 +75,7 @@ pub fn hand_to_agent(
     conversation: ConversationId,
     agent: &str,
     ttl: Duration,
-) -> QueryResult<usize> {
+) -> QueryResult<Option<ConversationId>> {
     let handed = diesel::update(session_locks::table)
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::conversation_id.eq(conversation))
@@ -84,8 +84,9 @@ pub fn hand_to_agent(
             session_locks::locked_at.eq(db_now()),
             session_locks::session_ttl.eq(seconds(ttl)),
             session_locks::expires_at.eq(db_now_plus(milliseconds(ttl))),
-        ));
-    cached(handed).execute(conn)
+        ))
+        .returning(session_locks::conversation_id);
+    cached(handed).get_result(conn).optional()
 }
 
 pub fn clear(conn: &mut Conn, device: &DeviceId) -> QueryResult<bool> {

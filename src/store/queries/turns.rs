@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::{
-    dialect::{Conn, lock_rows, write_tx},
+    dialect::{Conn, write_tx},
     messages, sessions,
 };
 use crate::store::{
@@ -17,7 +17,7 @@ use crate::store::{
     milliseconds,
     schema::{
         conversations, db_now, db_now_plus, messages as message_rows, session_locks, turn_events,
-        turns, users,
+        turn_pieces, turns, users,
     },
     turns::{Finish, FinishTurn, Kept, KeptLog, Renewed, TurnRow},
     types::{Json, SqlTime},
@@ -83,16 +83,20 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
         turns::error_code.eq(&turn.error_code),
         turns::finished_at.eq(db_now().nullable()),
     ));
-    cached(ended).execute(conn)?;
+    let _: TurnId = cached(ended.returning(turns::id)).get_result(conn)?;
     diesel::insert_into(turn_events::table)
         .values((
             turn_events::turn_id.eq(turn.turn_id),
-            turn_events::attempt.eq(1),
+            turn_events::attempt.eq(turn.attempt),
             turn_events::last_seq.eq(turn.last_seq),
             turn_events::frames.eq(&turn.frames),
             turn_events::expires_at.eq(db_now_plus(milliseconds(turn.log_kept))),
         ))
         .execute(conn)?;
+    let pieces = turn_pieces::table
+        .filter(turn_pieces::turn_id.eq(turn.turn_id))
+        .filter(turn_pieces::attempt.eq(turn.attempt));
+    diesel::delete(pieces).execute(conn)?;
     Ok(())
 }
 
@@ -132,6 +136,7 @@ fn finished_before(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Finish> {
         .flatten();
     let own = turn_events::table
         .filter(turn_events::turn_id.eq(turn.turn_id))
+        .filter(turn_events::attempt.eq(turn.attempt))
         .count();
     let done = reason == Some(turn.finish_reason) && own.get_result::<i64>(conn)? > 0;
     Ok(if done { Finish::Done } else { Finish::Fenced })
@@ -164,56 +169,68 @@ pub fn renew(
         .collect())
 }
 
-pub fn get(
-    conn: &mut Conn,
-    device: &DeviceId,
-    turn: TurnId,
-) -> Result<Option<TurnRow>, StoreError> {
-    let row = turns::table
+/// The columns of a [`TurnRow`].
+type Columns = (
+    TurnId,
+    ConversationId,
+    i32,
+    Option<FinishReason>,
+    Option<String>,
+    Option<bool>,
+);
+
+/// Turns with their conversations, as [`Columns`].
+macro_rules! rows {
+    () => {
+        turns::table
+            .inner_join(conversations::table.on(conversations::id.eq(turns::conversation_id)))
+            .select((
+                turns::id,
+                turns::conversation_id,
+                turns::attempt,
+                turns::finish_reason,
+                turns::error_code,
+                conversations::lease_until.le(db_now().nullable()),
+            ))
+    };
+}
+
+fn row((id, conversation_id, attempt, finish_reason, error_code, expired): Columns) -> TurnRow {
+    TurnRow {
+        is_abandoned: finish_reason.is_none() && expired == Some(true),
+        id,
+        conversation_id,
+        attempt,
+        finish_reason,
+        error_code,
+    }
+}
+
+pub fn get(conn: &mut Conn, device: &DeviceId, turn: TurnId) -> QueryResult<Option<TurnRow>> {
+    let found = rows!()
         .filter(turns::id.eq(turn))
         .filter(turns::device_id.eq(device.as_str()))
-        .select(TurnRow::as_select())
         .first(conn)
         .optional()?;
-    row.map(|row| write_tx(conn, |conn| close_if_abandoned(conn, row)))
-        .transpose()
-        .map_err(Into::into)
+    Ok(found.map(row))
 }
 
-pub fn newest(conn: &mut Conn, device: &DeviceId) -> Result<Option<TurnRow>, StoreError> {
-    let row = turns::table
-        .inner_join(
-            session_locks::table.on(session_locks::conversation_id.eq(turns::conversation_id)),
-        )
+pub fn newest(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<TurnRow>> {
+    let conversation: Option<ConversationId> = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()))
-        .order(turns::fence.desc())
-        .select(TurnRow::as_select())
+        .select(session_locks::conversation_id)
         .first(conn)
         .optional()?;
-    row.map(|row| write_tx(conn, |conn| close_if_abandoned(conn, row)))
-        .transpose()
-        .map_err(Into::into)
-}
-
-/// Closes a turn as interrupted if its owner is dead, and says how it stands then.
-pub fn close_if_abandoned(conn: &mut Conn, row: TurnRow) -> QueryResult<TurnRow> {
-    if row.finish_reason.is_some() {
-        return Ok(row);
-    }
-    let abandoned = conversations::table
-        .filter(conversations::id.eq(row.conversation_id))
-        .filter(conversations::running_turn.eq(row.id))
-        .filter(conversations::lease_until.le(db_now().nullable()))
-        .select(conversations::id);
-    let abandoned: Option<ConversationId> = lock_rows!(abandoned).first(conn).optional()?;
-    if let Some(conversation) = abandoned {
-        close(conn, conversation, row.id)?;
-    }
-    turns::table
-        .filter(turns::id.eq(row.id))
-        .select(TurnRow::as_select())
+    let Some(conversation) = conversation else {
+        return Ok(None);
+    };
+    let found = rows!()
+        .filter(turns::conversation_id.eq(conversation))
+        .order(turns::id.desc())
         .first(conn)
+        .optional()?;
+    Ok(found.map(row))
 }
 
 /// Ends a turn without its owner: whatever that one still writes is fenced off.
@@ -243,16 +260,26 @@ pub fn close(conn: &mut Conn, conversation: ConversationId, turn: TurnId) -> Que
     Ok(())
 }
 
+/// How these turns stand.
+pub fn all(conn: &mut Conn, turns: impl Iterator<Item = TurnId>) -> QueryResult<Vec<TurnRow>> {
+    let found: Vec<Columns> = rows!().filter(turns::id.eq_any(turns)).load(conn)?;
+    Ok(found.into_iter().map(row).collect())
+}
+
 pub fn kept(conn: &mut Conn, turn: TurnId) -> QueryResult<Kept> {
-    let log = turn_events::table
+    let log = kept_log(conn, turn)?;
+    let answer = messages::answer(conn, turn)?;
+    Ok(Kept { log, answer })
+}
+
+pub fn kept_log(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<KeptLog>> {
+    turn_events::table
         .filter(turn_events::turn_id.eq(turn))
         .filter(turn_events::expires_at.gt(db_now()))
         .order(turn_events::attempt.desc())
         .select(KeptLog::as_select())
         .first(conn)
-        .optional()?;
-    let answer = messages::answer(conn, turn)?;
-    Ok(Kept { log, answer })
+        .optional()
 }
 
 pub fn request_stop(conn: &mut Conn, turn: TurnId) -> QueryResult<usize> {

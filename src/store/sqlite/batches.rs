@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use diesel::prelude::*;
+
 use super::{
     begin,
     dialect::{Conn, write_tx},
@@ -10,7 +12,9 @@ use super::{
 use crate::store::{
     StoreError,
     batches::Batch,
-    turns::{Begin, BeginTurn, Finish, FinishTurn},
+    logs::LogPiece,
+    schema::{conversations, db_now, turn_pieces},
+    turns::{Begin, BeginTurn, Finish, FinishTurn, Renewed},
 };
 
 pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
@@ -19,6 +23,40 @@ pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
 
 pub fn finish_turns(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> Batch<Finish> {
     each(conn, turns, turns::finish)
+}
+
+/// Appends to the logs of running turns.
+pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, StoreError> {
+    write_tx(conn, |conn| {
+        let mut mine = Vec::new();
+        for piece in pieces {
+            let stop_requested = conversations::table
+                .filter(conversations::id.eq(piece.conversation_id))
+                .filter(conversations::fence.eq(piece.fence))
+                .filter(conversations::running_turn.eq(piece.turn_id))
+                .select(conversations::stop_requested)
+                .first(conn)
+                .optional()?;
+            let Some(stop_requested) = stop_requested else {
+                continue;
+            };
+            diesel::insert_into(turn_pieces::table)
+                .values((
+                    turn_pieces::turn_id.eq(piece.turn_id),
+                    turn_pieces::attempt.eq(piece.attempt),
+                    turn_pieces::last_seq.eq(piece.last_seq),
+                    turn_pieces::frames.eq(&piece.frames),
+                    turn_pieces::written_at.eq(db_now()),
+                ))
+                .on_conflict_do_nothing()
+                .execute(conn)?;
+            mine.push(Renewed {
+                turn_id: piece.turn_id,
+                stop_requested,
+            });
+        }
+        Ok(mine)
+    })
 }
 
 fn each<S, T>(

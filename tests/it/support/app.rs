@@ -21,7 +21,7 @@ pub struct TestApp {
     pub database: Arc<Database>,
     pub http: reqwest::Client,
     clock: Arc<ManualClock>,
-    server: Option<Server>,
+    _server: Server,
 }
 
 /// An answer to a request, read to its end.
@@ -70,7 +70,7 @@ impl TestApp {
             database,
             http: client(),
             clock,
-            server: Some(server),
+            _server: server,
         }
     }
 
@@ -176,11 +176,6 @@ impl TestApp {
     /// How many rows a table has; a condition may follow its name.
     pub async fn count(&self, table: &str) -> i64 {
         self.database.count(table.to_owned()).await
-    }
-
-    /// Stops the server as a signal would.
-    pub async fn stop(mut self) {
-        self.server.take().unwrap().stop().await;
     }
 }
 

@@ -51,17 +51,20 @@ impl Process {
 
     /// As the kernel or a platform would.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
+        self.signal("KILL");
         self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
     }
 
     /// Sends a signal by its name and waits for the end; the exit code.
     pub fn stop(mut self, signal: &str) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status()
-            .unwrap();
+        self.signal(signal);
         self.child.wait().unwrap().code()
     }
 

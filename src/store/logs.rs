@@ -1,0 +1,105 @@
+//! The durable log: what running turns have said, a moment behind, so that another instance can
+//! show it.
+
+use std::{sync::Arc, time::Duration};
+
+use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+
+use super::{
+    ConversationId, Store, StoreError, TurnId, on_db, schema,
+    turns::{KeptLog, Renewed, TurnRow},
+};
+
+/// What a running turn has said since its log was last written.
+#[derive(Debug, Clone)]
+pub struct LogPiece {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// The turn's fence.
+    pub fence: i64,
+    /// The attempt.
+    pub attempt: i32,
+    /// The number of the last frame.
+    pub last_seq: i64,
+    /// The frames.
+    pub frames: Vec<u8>,
+}
+
+/// A piece as it is kept.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = schema::turn_pieces, check_for_backend(Pg, Sqlite))]
+pub struct Piece {
+    /// The number of the last frame.
+    pub last_seq: i64,
+    /// The frames.
+    pub frames: Vec<u8>,
+}
+
+/// How a turn stands that is followed from another instance.
+#[derive(Debug)]
+pub struct Progress {
+    /// The turn.
+    pub row: TurnRow,
+    /// What it has said since.
+    pub pieces: Vec<Piece>,
+    /// Its whole log, if it has ended in the attempt that is followed.
+    pub kept: Option<KeptLog>,
+}
+
+impl Store {
+    /// Writes what running turns have said. One that is missing in the answer is no longer the
+    /// caller's. Without waiting for the disk: what a crash of the database's machine takes away
+    /// is the end of an answer that is not complete.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn write_logs(&self, pieces: Vec<LogPiece>) -> Result<Vec<Renewed>, StoreError> {
+        let pieces = Arc::new(pieces);
+        on_db!(self, renew, |conn, db| db::batches::write_logs(
+            conn, &pieces
+        ))
+    }
+
+    /// What was flushed of an attempt after a frame.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pieces(
+        &self,
+        turn: TurnId,
+        attempt: i32,
+        after: i64,
+    ) -> Result<Vec<Piece>, StoreError> {
+        on_db!(self, read, |conn, db| db::logs::pieces(
+            conn, turn, attempt, after
+        )
+        .map_err(Into::into))
+    }
+
+    /// How turns stand that other instances run: each with the attempt that is followed and the
+    /// last frame that is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn progress(
+        &self,
+        followed: Vec<(TurnId, i32, i64)>,
+    ) -> Result<Vec<Progress>, StoreError> {
+        on_db!(self, read, |conn, db| db::logs::progress(conn, &followed))
+    }
+
+    /// Deletes up to `limit` logs that are no longer kept, and as many pieces of such as old as
+    /// `kept`; how many logs there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune_logs(&self, kept: Duration, limit: u32) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::logs::prune(
+            conn,
+            kept,
+            limit.into()
+        ))
+    }
+}

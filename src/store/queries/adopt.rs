@@ -1,0 +1,128 @@
+//! Taking over turns whose owner is dead. Compiled once for each database.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::{
+    begin::Held,
+    dialect::{Conn, lock_rows, write_tx},
+    messages,
+    turns::close,
+};
+use crate::store::{
+    ConversationId, DeviceId, InstanceId, StoreError, TurnId,
+    adopt::{Adopt, Adoption},
+    milliseconds,
+    schema::{conversations, db_now, db_now_plus, session_locks, turns},
+    turns::Started,
+};
+
+pub fn adopt(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> {
+    write_tx(conn, |conn| adopt_within(conn, adopt))
+}
+
+fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> {
+    let abandoned = conversations::table
+        .filter(conversations::running_turn.eq(adopt.turn_id))
+        .filter(conversations::lease_until.le(db_now().nullable()))
+        .select(conversations::id);
+    let abandoned: Option<ConversationId> = lock_rows!(abandoned).first(conn).optional()?;
+    let Some(conversation) = abandoned else {
+        return Ok(Adoption::NotAbandoned);
+    };
+    let row = turns::table.filter(turns::id.eq(adopt.turn_id));
+    let (attempt, device): (i32, Option<String>) =
+        row.select((turns::attempt, turns::device_id)).first(conn)?;
+    let device = device.as_deref().and_then(DeviceId::parse);
+    let (true, Some(device)) = (attempt < adopt.attempts, device) else {
+        close(conn, conversation, adopt.turn_id)?;
+        return Ok(Adoption::Closed);
+    };
+    let held: Held =
+        diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
+            .set((
+                conversations::owner.eq(adopt.owner),
+                conversations::lease_until.eq(db_now_plus(milliseconds(adopt.lease)).nullable()),
+                conversations::fence.eq(conversations::fence + 1),
+            ))
+            .returning(Held::as_returning())
+            .get_result(conn)?;
+    diesel::update(row)
+        .set((turns::attempt.eq(attempt + 1), turns::fence.eq(held.fence)))
+        .execute(conn)?;
+    let agent: Option<Option<String>> = session_locks::table
+        .filter(session_locks::device_id.eq(device.as_str()))
+        .filter(session_locks::conversation_id.eq(conversation))
+        .select(session_locks::active_agent)
+        .first(conn)
+        .optional()?;
+    let history = messages::window(conn, held.id, held.last_seq, adopt.history.into())?;
+    Ok(Adoption::Adopted(Box::new(Started {
+        turn_id: adopt.turn_id,
+        attempt: attempt + 1,
+        device,
+        conversation_id: held.id,
+        user_id: held.user_id,
+        user_name: None,
+        fence: held.fence,
+        agent: agent.flatten().or_else(|| held.agent_path.clone()),
+        agent_before: held.agent_path,
+        mode: held.mode,
+        state: held.state,
+        history,
+    })))
+}
+
+/// Turns whose owner is dead, the longest first.
+pub fn abandoned(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TurnId>> {
+    let turns: Vec<Option<TurnId>> = conversations::table
+        .filter(conversations::running_turn.is_not_null())
+        .filter(conversations::lease_until.le(db_now().nullable()))
+        .order(conversations::lease_until)
+        .limit(limit)
+        .select(conversations::running_turn)
+        .load(conn)?;
+    Ok(turns.into_iter().flatten().collect())
+}
+
+/// Gives a turn's lease up, so that another instance can adopt it at once.
+pub fn release(conn: &mut Conn, turn: TurnId, fence: i64) -> QueryResult<usize> {
+    let mine = conversations::table
+        .filter(conversations::running_turn.eq(turn))
+        .filter(conversations::fence.eq(fence));
+    diesel::update(mine)
+        .set(conversations::lease_until.eq(db_now().nullable()))
+        .execute(conn)
+}
+
+/// Takes all running turns from their owners: for a database that only one server uses, when that
+/// starts.
+pub fn release_all(conn: &mut Conn, owner: InstanceId) -> QueryResult<usize> {
+    let running = conversations::table
+        .filter(conversations::running_turn.is_not_null())
+        .filter(conversations::owner.ne(owner));
+    diesel::update(running)
+        .set(conversations::lease_until.eq(db_now().nullable()))
+        .execute(conn)
+}
+
+/// Closes turns that nobody has adopted for so long.
+pub fn close_forgotten(conn: &mut Conn, since: Duration, limit: i64) -> Result<usize, StoreError> {
+    write_tx(conn, |conn| {
+        let forgotten = conversations::table
+            .filter(conversations::running_turn.is_not_null())
+            .filter(conversations::lease_until.le(db_now_plus(-milliseconds(since)).nullable()))
+            .order(conversations::lease_until)
+            .limit(limit)
+            .select((conversations::id, conversations::running_turn));
+        let forgotten: Vec<(ConversationId, Option<TurnId>)> =
+            super::dialect::skip_locked!(forgotten).load(conn)?;
+        for (conversation, turn) in &forgotten {
+            if let Some(turn) = turn {
+                close(conn, *conversation, *turn)?;
+            }
+        }
+        Ok(forgotten.len())
+    })
+}

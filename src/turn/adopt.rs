@@ -1,0 +1,68 @@
+//! Turns whose server died: whoever meets one runs it again from its beginning, as a new attempt.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::Engine;
+use crate::{
+    error::Result,
+    store::{
+        TurnId,
+        adopt::{Adopt, Adoption},
+    },
+};
+
+/// How many turns a sweep adopts.
+const BATCH: u32 = 50;
+
+impl Engine {
+    /// Takes over a turn whose owner is dead; whether something came of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn adopt(self: &Arc<Self>, turn: TurnId) -> Result<bool> {
+        let settings = &self.settings.turn;
+        let lease = Duration::from_secs(settings.lease_seconds);
+        // When the database was away, nobody could renew: the owners come first.
+        if self.draining.is_cancelled() || self.leases.failed_within(lease) {
+            return Ok(false);
+        }
+        let since = Instant::now();
+        let adoption = self.store.adopt_turn(Adopt {
+            turn_id: turn,
+            owner: self.owner,
+            lease,
+            attempts: i32::try_from(settings.attempts).unwrap_or(i32::MAX),
+            history: settings.history_messages,
+        });
+        match adoption.await? {
+            Adoption::Adopted(started) => {
+                tracing::info!(turn.id = %turn, turn.attempt = started.attempt, "adopted a turn");
+                drop(self.launch(*started, since, false));
+                Ok(true)
+            }
+            Adoption::Closed => {
+                tracing::warn!(turn.id = %turn, "a turn was given up: too many attempts");
+                Ok(true)
+            }
+            Adoption::NotAbandoned => Ok(false),
+        }
+    }
+
+    /// Adopts turns that nobody came back to.
+    pub(super) async fn adopt_some(self: &Arc<Self>) {
+        let abandoned = match self.store.abandoned_turns(BATCH).await {
+            Ok(abandoned) => abandoned,
+            Err(error) => {
+                tracing::warn!(error.cause = %error, "looking for abandoned turns failed");
+                return;
+            }
+        };
+        for turn in abandoned {
+            if let Err(error) = self.adopt(turn).await {
+                error.log();
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The end of a turn: its answer committed, then the final frame.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    Engine,
+    event::Frame,
+    log::Log,
+    run::{COMMIT_PATIENCE, Ending, Progress},
+};
+use crate::{
+    error::{Code, Error},
+    store::{
+        MessageId,
+        messages::FinishReason,
+        turns::{Answer, Finish, FinishTurn, Started},
+    },
+};
+
+/// How long the one try more takes.
+const LAST_TRY: Duration = Duration::from_secs(1);
+
+/// Commits the answer, then sends the final frame.
+pub(super) async fn finish(
+    engine: &Engine,
+    started: &Started,
+    log: &Log,
+    progress: Progress,
+    ending: Ending,
+) -> FinishReason {
+    let answer = (!progress.text.is_empty()).then(|| Answer {
+        message_id: MessageId::new(),
+        body: progress.text,
+    });
+    let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
+    last.message_id = answer.as_ref().map(|answer| answer.message_id);
+    last.agent = progress.agent.clone().map(Into::into);
+    let (frames, last_seq) = log.with_last(last.clone());
+    // Where the database has been away for too long already, there is one try more.
+    let waited = ending
+        .error
+        .as_ref()
+        .is_some_and(|error| error.code == Code::AnswerNotStored);
+    let deadline = Instant::now() + if waited { LAST_TRY } else { COMMIT_PATIENCE };
+    let turn = &engine.settings.turn;
+    let ttl = |agent: &str| {
+        engine
+            .agents
+            .session_ttl(agent)
+            .unwrap_or(engine.sessions.default_ttl())
+    };
+    let moved = progress.agent.filter(|agent| {
+        started.agent.as_ref() != Some(agent) || started.agent_before.as_ref() != Some(agent)
+    });
+    let finish = FinishTurn {
+        turn_id: started.turn_id,
+        attempt: started.attempt,
+        conversation_id: started.conversation_id,
+        user_id: started.user_id,
+        device: started.device.clone(),
+        fence: started.fence,
+        finish_reason: ending.reason,
+        error_code: ending.error.as_ref().map(|error| error.code.as_str()),
+        answer,
+        agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
+        state: progress.effects.state,
+        user_name: progress.effects.user_name,
+        frames,
+        last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+        log_kept: Duration::from_secs(turn.log_kept_seconds),
+        deadline: deadline.into_std(),
+    };
+    let last = match commit(engine, finish, deadline).await {
+        Ok(Finish::Done) => last,
+        Ok(Finish::Fenced) => {
+            log.give_up();
+            return FinishReason::Interrupted;
+        }
+        Err(error) => Frame::last(FinishReason::Error, Some(&error), engine.clock.now()),
+    };
+    let reason = last.finish_reason.unwrap_or(FinishReason::Error);
+    log.close(last);
+    reason
+}
+
+/// Stores the end of a turn, for as long as a final frame may wait.
+async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<Finish, Error> {
+    let mut pause = Duration::from_millis(50);
+    let finish = Arc::new(finish);
+    loop {
+        let stored = engine.store.finish_turn(Arc::clone(&finish));
+        let error = match timeout_at(deadline, stored).await {
+            Ok(Ok(finish)) => return Ok(finish),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if Instant::now() + pause >= deadline {
+            let error = Error::new(Code::AnswerNotStored).caused_by(error);
+            error.log();
+            return Err(error);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}

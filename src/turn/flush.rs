@@ -1,0 +1,68 @@
+//! The durable log: what the running turns of this instance have said, a moment behind.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::Engine;
+use crate::store::logs::LogPiece;
+
+/// How far the durable log may be behind.
+const BEHIND: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Writes what has been said since, again and again, for ever: one statement for all turns.
+    pub(super) async fn flush_for_ever(self: Arc<Self>) {
+        loop {
+            sleep(BEHIND).await;
+            self.flush().await;
+        }
+    }
+
+    /// Writes what has been said since. What could not be written goes with the next.
+    pub(super) async fn flush(&self) {
+        let running: Vec<_> = self
+            .running()
+            .iter()
+            .map(|(turn, running)| (*turn, running.clone()))
+            .collect();
+        let pieces = running.iter().filter_map(|(turn, running)| {
+            let (frames, last_seq) = running.log.unflushed()?;
+            Some(LogPiece {
+                turn_id: *turn,
+                conversation_id: running.conversation_id,
+                fence: running.fence,
+                attempt: running.attempt,
+                last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+                frames,
+            })
+        });
+        let pieces: Vec<LogPiece> = pieces.collect();
+        if pieces.is_empty() {
+            return;
+        }
+        let written: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.turn_id, piece.last_seq))
+            .collect();
+        let mine = match self.store.write_logs(pieces).await {
+            Ok(mine) => mine,
+            Err(error) => {
+                tracing::debug!(error.cause = %error, "the durable log was not written");
+                return;
+            }
+        };
+        for (turn, last_seq) in written {
+            let Some((_, running)) = running.iter().find(|(running, _)| *running == turn) else {
+                continue;
+            };
+            let renewed = mine.iter().find(|mine| mine.turn_id == turn);
+            if renewed.is_some() {
+                running
+                    .log
+                    .set_flushed(usize::try_from(last_seq).unwrap_or(usize::MAX));
+            }
+            self.leases.heard(turn, running.fence, renewed);
+        }
+    }
+}

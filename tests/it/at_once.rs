@@ -1,0 +1,156 @@
+//! Many messages at once, of one conversation and of many.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    support::{Db, Said, Stream, TestApp},
+    turns::keyed,
+};
+
+both! {
+    a_second_message_at_once_is_refused_and_not_kept
+    a_second_message_waits_for_its_turn
+    requests_with_one_key_at_once_are_one_turn
+    many_messages_at_once_get_each_its_own_answer
+    a_locked_row_holds_up_only_its_own_conversation
+}
+
+async fn a_second_message_at_once_is_refused_and_not_kept(db: Db) {
+    let app = TestApp::with(db, |settings| settings.turn.wait_seconds = 1).await;
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut stream = app.stream("d", "1").await;
+    stream.next().await.unwrap();
+    let refused = app.say("d", "2").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()["code"].as_str()),
+        (409, Some("turn_in_progress"))
+    );
+    assert!(refused.header("retry-after").parse::<u32>().is_ok());
+    app.llm.go_on();
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
+}
+
+async fn a_second_message_waits_for_its_turn(db: Db) {
+    let app = TestApp::start(db).await;
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut stream = app.stream("d", "1").await;
+    stream.next().await.unwrap();
+    let (second, ()) = tokio::join!(app.say("d", "2"), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(app.history("d").await, ["user: 1"]);
+        app.llm.go_on();
+    });
+    assert_eq!(second.content(), "Very well.");
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(
+        app.history("d").await,
+        [
+            "user: 1",
+            "assistant: ab",
+            "user: 2",
+            "assistant: Very well."
+        ]
+    );
+}
+
+async fn requests_with_one_key_at_once_are_one_turn(db: Db) {
+    let app = TestApp::start(db).await;
+    app.llm.says(["a"]);
+    let calls = (0..8).map(|_| async { Stream::of(keyed(&app, "k", "Hi").await).told().await });
+    let told = futures_util::future::join_all(calls).await;
+    assert!(told.iter().all(|told| told == "a|stop"), "{told:?}");
+    assert_eq!(app.llm.asked().len(), 1);
+    assert_eq!(app.history("d").await, ["user: Hi", "assistant: a"]);
+}
+
+async fn many_messages_at_once_get_each_its_own_answer(db: Db) {
+    let app = TestApp::with(db, |settings| {
+        settings.limits.enabled = true;
+        settings.limits.device_messages_per_minute = 2;
+        settings.turn.wait_seconds = 0;
+    })
+    .await;
+    // "limited" has written all that it may; "busy" is being answered.
+    app.say("limited", "1").await;
+    app.say("limited", "2").await;
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut busy = app.stream("busy", "1").await;
+    busy.next().await.unwrap();
+    let known: Vec<String> = (0..30).map(|n| format!("known-{n}")).collect();
+    for device in known.iter().step_by(2) {
+        app.say(device, "1").await;
+    }
+    let say = |device: String, body: String, key: &'static str| {
+        let call = app.request(Method::POST, &device, "/chat");
+        let call = call.header("Idempotency-Key", key);
+        async move { Said::of(call.json(&json!({"content": body})).send().await.unwrap()).await }
+    };
+    let mut calls: Vec<_> = known
+        .iter()
+        .map(|device| say(device.clone(), format!("I am {device}"), "k"))
+        .collect();
+    calls.extend(["limited", "busy"].map(|device| say(device.into(), "3".into(), "k")));
+    calls.extend((0..5).map(|_| say("same".into(), "same".into(), "k")));
+    calls.push(say("same".into(), "other".into(), "k"));
+    let said = futures_util::future::join_all(calls).await;
+    for (device, said) in known.iter().zip(&said) {
+        assert_eq!(said.status, 200, "{device}: {}", said.text);
+        let last = app.history(device).await.into_iter().rev().nth(1);
+        assert_eq!(last, Some(format!("user: I am {device}")));
+    }
+    let others: Vec<u16> = said[30..].iter().map(|said| said.status.as_u16()).collect();
+    assert_eq!(others[..2], [429, 409]);
+    // Whichever of the two bodies came first has the key.
+    let (same, other) = (&others[2..7], others[7]);
+    assert!(same.iter().all(|status| *status == same[0]));
+    assert_eq!([same[0], other].iter().sum::<u16>(), 200 + 422);
+    assert_eq!(
+        app.count("messages where body in ('same', 'other')").await,
+        1
+    );
+    app.llm.go_on();
+    assert_eq!(busy.told().await, "b|stop");
+}
+
+async fn a_locked_row_holds_up_only_its_own_conversation(db: Db) {
+    if db == Db::Sqlite {
+        return; // It has one lock for all.
+    }
+    let app = TestApp::start(db).await;
+    app.say("locked", "1").await;
+    let lock = app.database.execute(
+        "begin; select from session_locks where device_id = 'locked' for update; select pg_sleep(1)",
+    );
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let devices: Vec<String> = (0..20).map(|n| format!("d{n}")).collect();
+        let others = devices.iter().map(|device| app.say(device, "2"));
+        futures_util::future::join_all(others).await
+    };
+    let locked = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        app.say("locked", "2").await
+    };
+    let order = std::sync::Mutex::new(Vec::new());
+    let told = |name: &'static str| order.lock().unwrap().push(name);
+    let (_, others, locked) = tokio::join!(
+        lock,
+        async {
+            let done = others.await;
+            told("others");
+            done
+        },
+        async {
+            let done = locked.await;
+            told("locked");
+            done
+        }
+    );
+    assert!(others.iter().all(|said| said.status == 200));
+    assert_eq!(locked.content(), "Very well.");
+    assert_eq!(order.into_inner().unwrap(), ["others", "locked"]);
+}
