@@ -10,18 +10,18 @@
 //! visitor ─ POST /chat/stream ─► routes ─► turn::Engine::start ─ one transaction: lock, user,
 //!                                              │        conversation, lease, message, history
 //!                                              ▼
-//!                            turn::run  (main runtime, outlives the client)
+//!                            turn::run  (a task of its own, outlives the client)
 //!                                              │  agent ─► model (reqwest) ─► delta, delta …
 //!                                              ▼
-//!                            turn::log  [1][2][3]…[n final]
-//!                                              ▼
-//!                       event stream · JSON · resumed stream
+//!                            turn::log  [1][2][3]…[n final] ─► turn::flush ─► database
+//!                                              ▼                                  ▼
+//!                       event stream · JSON · resumed stream          another instance's readers
 //! ```
 //!
 //! | To find | look in |
 //! | --- | --- |
 //! | the URL table, and the handlers by noun | `routes` |
-//! | beginning, reading and stopping turns | [`turn`] |
+//! | beginning, reading, stopping and adopting turns | [`turn`] |
 //! | which agent holds a conversation, and for how long | [`sessions`] |
 //! | who answers: prompts, flows, the router | [`agents`] |
 //! | models and their wire formats | [`llm`] |

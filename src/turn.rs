@@ -1,10 +1,12 @@
 //! Turns: a visitor's message and all that answers it, as a numbered log with many readers.
 //!
 //! A turn belongs to its conversation, not to the connection that began it: it runs as a task
-//! of its own on the main runtime ([`run`]) and appends frames to a [`log::Log`]. Every face of
+//! of its own ([`run`]) and appends frames to a [`log::Log`]. Every face of
 //! an answer (JSON, an event stream, a resumed stream) is a reader of that log. Promises, in
 //! this order: the message is committed before a [`Reply`] is returned; the answer is
-//! committed before the final frame.
+//! committed before the final frame. What was said in between is in the database a moment later
+//! ([`flush`]), so that another instance shows it ([`mirror`]) and, when this one dies, begins the
+//! turn anew ([`adopt`]).
 
 mod adopt;
 mod attach;

@@ -1,6 +1,6 @@
 //! One turn, from its committed message to its committed answer.
 //!
-//! It runs on the main runtime and outlives the client that began it. Whatever happens in
+//! It outlives the client that began it. Whatever happens in
 //! between, the log gets exactly one final frame.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
