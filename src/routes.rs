@@ -2,6 +2,7 @@
 
 mod assets;
 mod chat;
+mod data;
 mod device;
 mod extract;
 mod messages;
@@ -38,6 +39,16 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                     .route(get().to(turns::resume))
                     .route(delete().to(turns::stop))
                     .default_service(only("GET, DELETE")),
+            )
+            .service(
+                resource("/export")
+                    .get(data::export)
+                    .default_service(only("GET")),
+            )
+            .service(
+                resource("/data")
+                    .delete(data::erase)
+                    .default_service(only("DELETE")),
             )
             .service(
                 resource("/history")

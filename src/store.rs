@@ -11,6 +11,7 @@ pub mod adopt;
 mod batches;
 mod cached;
 mod connect;
+pub mod data;
 mod error;
 mod lane;
 pub mod logs;
@@ -78,6 +79,8 @@ mod postgres {
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
+    #[path = "../queries/data.rs"]
+    pub mod data;
     pub mod dialect;
     #[path = "../queries/logs.rs"]
     pub mod logs;
@@ -101,6 +104,8 @@ mod sqlite {
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
+    #[path = "../queries/data.rs"]
+    pub mod data;
     pub mod dialect;
     #[path = "../queries/logs.rs"]
     pub mod logs;

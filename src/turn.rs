@@ -237,6 +237,27 @@ impl Engine {
         }
     }
 
+    /// Erases all that is kept of a device's visitor, after its turns that run here have been
+    /// stopped. One that runs elsewhere loses its lease, and with it what it would write.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is erased.
+    pub async fn erase(&self, device: &DeviceId) -> Result<()> {
+        let of_device: Vec<TurnId> = {
+            let running = self.running();
+            let of_device = running
+                .iter()
+                .filter(|(_, running)| running.device == *device);
+            of_device.map(|(turn, _)| *turn).collect()
+        };
+        for turn in of_device {
+            self.stop(device, turn).await?;
+        }
+        let erased = self.store.erase(device).await?;
+        tracing::info!(erased, "a visitor's data was erased");
+        Ok(())
+    }
+
     /// Is not ready from now on, refuses new turns a moment later, gives the running ones until
     /// `deadline` to finish, and ends them then; that takes up to [`END_PATIENCE`].
     pub async fn drain(&self, deadline: Instant) {

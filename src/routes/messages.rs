@@ -29,7 +29,7 @@ struct HistoryOut {
 
 /// A message as a client sees it.
 #[derive(Serialize)]
-struct MessageOut {
+pub(super) struct MessageOut {
     id: MessageId,
     conversation_id: ConversationId,
     turn_id: Option<TurnId>,

@@ -1,0 +1,77 @@
+//! All that is kept of a visitor: handed over, or erased.
+
+use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use serde_json::Value;
+
+use super::{
+    ConversationId, DeviceId, Store, StoreError, UserId,
+    messages::{Json, Message},
+    on_db, schema,
+    types::SqlTime,
+};
+use crate::clock::Timestamp;
+
+/// A person as they are known.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = schema::users, check_for_backend(Pg, Sqlite))]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// Their name, if it was learnt.
+    pub name: Option<String>,
+    /// When they came first.
+    #[diesel(deserialize_as = SqlTime)]
+    pub created_at: Timestamp,
+    /// When they began their last conversation.
+    #[diesel(deserialize_as = SqlTime)]
+    pub last_seen_at: Timestamp,
+}
+
+/// A conversation as it is kept.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = schema::conversations, check_for_backend(Pg, Sqlite))]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Its title.
+    pub title: Option<String>,
+    /// The agent that answered last.
+    pub agent_path: Option<String>,
+    /// What the agents remember of it.
+    #[diesel(deserialize_as = Json)]
+    pub state: Value,
+    /// When it began.
+    #[diesel(deserialize_as = SqlTime)]
+    pub created_at: Timestamp,
+}
+
+/// All that is kept of a visitor.
+#[derive(Debug)]
+pub struct PersonalData {
+    /// Who they are.
+    pub user: User,
+    /// Their conversations, the oldest first, each with its messages.
+    pub conversations: Vec<(Conversation, Vec<Message>)>,
+}
+
+impl Store {
+    /// All that is kept of a device's visitor.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn export(&self, device: &DeviceId) -> Result<Option<PersonalData>, StoreError> {
+        let handle = device.handle();
+        on_db!(self, read, |conn, db| db::data::export(conn, &handle)
+            .map_err(Into::into))
+    }
+
+    /// Erases all that is kept of a device's visitor; whether there was anything. A turn that is
+    /// running loses its lease with it.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is erased.
+    pub async fn erase(&self, device: &DeviceId) -> Result<bool, StoreError> {
+        let device = device.clone();
+        on_db!(self, write, |conn, db| db::data::erase(conn, &device))
+    }
+}

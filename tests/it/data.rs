@@ -1,0 +1,85 @@
+//! What is kept of a visitor, handed over and erased.
+
+use crate::support::{Db, TestApp};
+
+both! {
+    a_visitor_gets_all_that_is_kept_and_nobody_elses
+    nothing_is_left_after_an_erasure
+    an_erasure_ends_an_answer_that_is_on_its_way
+}
+
+const CANARY: &str = "my-canary-7316";
+
+const TABLES: [&str; 7] = [
+    "users",
+    "conversations",
+    "session_locks",
+    "turns",
+    "messages",
+    "turn_events",
+    "turn_pieces",
+];
+
+async fn a_visitor_gets_all_that_is_kept_and_nobody_elses(db: Db) {
+    let app = TestApp::start(db).await;
+    app.say("d", "one").await;
+    app.delete("d", "/chat/session").await;
+    app.say("d", "two").await;
+    app.say("other", CANARY).await;
+    let export = app.get("d", "/chat/export").await;
+    assert!(!export.text.contains(CANARY));
+    assert!(
+        export
+            .header("content-disposition")
+            .starts_with("attachment")
+    );
+    let export = export.json();
+    let conversations = export["conversations"].as_array().unwrap().iter();
+    let said: Vec<Vec<&str>> = conversations
+        .map(|conversation| {
+            let messages = conversation["messages"].as_array().unwrap().iter();
+            messages
+                .map(|message| message["content"].as_str().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(said, [["one", "Very well."], ["two", "Very well."]]);
+    assert!(export["user"]["created_at"].is_string());
+    let nobody = app.get("nobody", "/chat/export").await.json();
+    assert_eq!(nobody["conversations"].as_array().unwrap().len(), 0);
+}
+
+async fn nothing_is_left_after_an_erasure(db: Db) {
+    let app = TestApp::start(db).await;
+    let turn = app.say("d", CANARY).await.header("x-turn-id").to_owned();
+    app.say("other", "Hi").await;
+    for _ in 0..2 {
+        assert_eq!(app.delete("d", "/chat/data").await.status, 204);
+    }
+    assert_eq!(
+        app.get("d", &format!("/chat/stream/{turn}")).await.status,
+        404
+    );
+    assert!(app.history("d").await.is_empty());
+    assert_eq!(
+        app.history("other").await,
+        ["user: Hi", "assistant: Very well."]
+    );
+    app.delete("other", "/chat/data").await;
+    for table in TABLES {
+        assert_eq!(app.count(table).await, 0, "{table}");
+    }
+    assert_eq!(app.say("d", "Hi").await.content(), "Very well.");
+}
+
+async fn an_erasure_ends_an_answer_that_is_on_its_way(db: Db) {
+    let app = TestApp::start(db).await;
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut stream = app.stream("d", CANARY).await;
+    stream.next().await.unwrap();
+    assert_eq!(app.delete("d", "/chat/data").await.status, 204);
+    assert_eq!(stream.told().await, "|cancelled");
+    for table in TABLES {
+        assert_eq!(app.count(table).await, 0, "{table}");
+    }
+}
