@@ -116,6 +116,18 @@ pub struct Database {
     pub pool_size: u32,
     /// What a message gets while the database is away.
     pub on_outage: OnOutage,
+    /// Whether statements stay prepared on their connections.
+    pub statement_cache: StatementCache,
+}
+
+/// Whether statements stay prepared on their connections, which a transaction pooler takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatementCache {
+    /// Unless a pooler is found at the start.
+    Auto,
+    /// Never: behind a transaction pooler.
+    Off,
 }
 
 /// What a message gets while the database is away.

@@ -17,13 +17,21 @@ mod lane;
 pub mod logs;
 pub mod messages;
 mod migrate;
+mod pooler;
 mod schema;
 pub mod sessions;
 mod settings;
 pub mod turns;
 mod types;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
@@ -129,6 +137,7 @@ pub struct Store {
     begins: Arc<Batches<turns::BeginTurn>>,
     finishes: Arc<Batches<turns::FinishTurn>>,
     url: config::Secret,
+    statement_cache: config::StatementCache,
 }
 
 enum Db {
@@ -143,6 +152,8 @@ struct Lanes<C: R2D2Connection + 'static> {
     write: Lane<C>,
     /// Leases are renewed on time however long the others wait.
     renew: Lane<C>,
+    /// Whether a pooler stands between, so that nothing may stay prepared on a connection.
+    pooled: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -163,6 +174,7 @@ impl Store {
             finishes: Batches::new(most),
             db: Arc::new(db),
             url: settings.url.clone(),
+            statement_cache: settings.statement_cache,
         })
     }
 
@@ -204,10 +216,16 @@ impl Store {
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         match &*self.db {
             Db::Postgres(lanes) => {
-                lanes
+                let applied = lanes
                     .write
                     .run_for(migrate::DEADLINE, migrate::postgres)
-                    .await
+                    .await?;
+                if self.statement_cache == config::StatementCache::Auto {
+                    let pooled = pooler::stands_between(lanes).await?;
+                    lanes.pooled.store(pooled, Ordering::Relaxed);
+                    tracing::debug!(pooled, "whether a transaction pooler stands between");
+                }
+                Ok(applied)
             }
             Db::Sqlite(lanes) => {
                 lanes

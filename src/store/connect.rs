@@ -2,14 +2,14 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use ::r2d2::{ManageConnection, Pool};
 use diesel::{
     PgConnection, QueryResult, SqliteConnection,
-    connection::SimpleConnection,
+    connection::{CacheSize, SimpleConnection},
     r2d2::{self, ConnectionManager, R2D2Connection},
 };
 
@@ -40,23 +40,34 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
         std::fs::create_dir_all(directory).map_err(|error| {
             StoreError::Unavailable(format!("{}: {error}", directory.display()))
         })?;
-        let lane = |size| pool(path.to_owned(), size, prepare_sqlite, &clock).map(Lane::new);
+        let direct = Arc::default();
+        let lane = |size| {
+            let pool = pool(path.to_owned(), size, prepare_sqlite, &clock);
+            pool.map(|pool| Lane::new(pool, &direct))
+        };
         let write = lane(1)?;
         let renew = write.clone();
         return Ok(Db::Sqlite(Lanes {
             read: lane(settings.pool_size)?,
             write,
             renew,
+            pooled: direct,
         }));
     }
     let url = postgres_url(url);
     let nothing = |_: &mut PgConnection, _: &Arc<dyn Clock>| Ok(());
-    let lane = |size| pool(url.clone(), size, nothing, &clock).map(Lane::new);
+    // Until it is known that there is none.
+    let pooled = Arc::new(AtomicBool::new(true));
+    let lane = |size| {
+        let pool = pool(url.clone(), size, nothing, &clock);
+        pool.map(|pool| Lane::new(pool, &pooled))
+    };
     let write = lane(settings.pool_size)?;
     Ok(Db::Postgres(Lanes {
         read: write.clone(),
         write,
         renew: lane(1)?,
+        pooled,
     }))
 }
 
@@ -112,6 +123,20 @@ pub(super) struct Connections<C: R2D2Connection + 'static> {
 pub(super) struct Connection<C> {
     pub(super) conn: C,
     taken: Instant,
+    keeps_statements: bool,
+}
+
+impl<C: diesel::Connection> Connection<C> {
+    /// Lets statements stay prepared, or not.
+    pub(super) fn keep_statements(&mut self, keep: bool) {
+        if self.keeps_statements != keep {
+            self.keeps_statements = keep;
+            self.conn.set_prepared_statement_cache_size(match keep {
+                true => CacheSize::Unbounded,
+                false => CacheSize::Disabled,
+            });
+        }
+    }
 }
 
 impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
@@ -122,7 +147,11 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
         let mut conn = self.manager.connect()?;
         (self.prepare)(&mut conn, &self.clock).map_err(r2d2::Error::QueryError)?;
         let taken = Instant::now();
-        Ok(Connection { conn, taken })
+        Ok(Connection {
+            conn,
+            taken,
+            keeps_statements: true,
+        })
     }
 
     fn is_valid(&self, connection: &mut Connection<C>) -> Result<(), r2d2::Error> {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub(super) struct Lane<C: R2D2Connection + 'static> {
     pool: Pool<Connections<C>>,
     permits: Arc<Semaphore>,
     busy: Arc<Busy>,
+    /// Whether a pooler stands between: then nothing may stay prepared on a connection.
+    pooled: Arc<AtomicBool>,
     runtime: Handle,
 }
 
@@ -37,18 +42,20 @@ impl<C: R2D2Connection + 'static> Clone for Lane<C> {
             pool: self.pool.clone(),
             permits: Arc::clone(&self.permits),
             busy: Arc::clone(&self.busy),
+            pooled: Arc::clone(&self.pooled),
             runtime: self.runtime.clone(),
         }
     }
 }
 
 impl<C: R2D2Connection + 'static> Lane<C> {
-    pub(super) fn new(pool: Pool<Connections<C>>) -> Self {
+    pub(super) fn new(pool: Pool<Connections<C>>, pooled: &Arc<AtomicBool>) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
         Self {
             pool,
             permits,
             busy: Arc::default(),
+            pooled: Arc::clone(pooled),
             runtime: Handle::current(),
         }
     }
@@ -118,6 +125,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
             .pool
             .get()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        conn.keep_statements(!self.pooled.load(Ordering::Relaxed));
         let mut tries = 0;
         loop {
             match step(&mut conn.conn) {

@@ -273,6 +273,7 @@ async fn template() -> &'static str {
 
 fn settings(url: &str) -> config::Database {
     config::Database {
+        statement_cache: config::StatementCache::Auto,
         url: Secret::new(url),
         pool_size: 4,
         on_outage: OnOutage::Answer,
