@@ -21,16 +21,20 @@ pub struct LogPiece {
     pub fence: i64,
     /// The attempt.
     pub attempt: i32,
+    /// The number of the first frame.
+    pub first_seq: i64,
     /// The number of the last frame.
     pub last_seq: i64,
     /// The frames.
     pub frames: Vec<u8>,
 }
 
-/// A piece as it is kept.
+/// A piece as it is kept. It may overlap with the one before it.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::turn_pieces, check_for_backend(Pg, Sqlite))]
 pub struct Piece {
+    /// The number of the first frame.
+    pub first_seq: i64,
     /// The number of the last frame.
     pub last_seq: i64,
     /// The frames.

@@ -120,6 +120,7 @@ table! {
     turn_pieces (turn_id, attempt, last_seq) {
         turn_id -> Uid,
         attempt -> Integer,
+        first_seq -> BigInt,
         last_seq -> BigInt,
         frames -> Binary,
         written_at -> Ts,

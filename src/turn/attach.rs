@@ -132,11 +132,11 @@ impl Engine {
             return Ok(None);
         }
         let pieces = self.store.pieces(after.turn_id, after.attempt, 0).await?;
-        let mut frames: Vec<u8> = Vec::new();
+        let log = Log::new(None, false);
         for piece in &pieces {
-            frames.extend_from_slice(&piece.frames);
+            let first = usize::try_from(piece.first_seq).unwrap_or(usize::MAX);
+            log.append_framed(first, &piece.frames);
         }
-        let log = Log::complete(&frames);
         let seen = usize::try_from(after.seq)
             .unwrap_or(usize::MAX)
             .min(log.count());
@@ -145,7 +145,8 @@ impl Engine {
         let last = Frame::last(FinishReason::Interrupted, Some(&error), self.clock.now());
         let prefix = Cursor::prefix(after.turn_id, after.attempt + 1);
         last.write(Some((&prefix, 0)), &mut end);
-        log.append_framed(&end);
+        log.append_framed(log.count() + 1, &end);
+        log.give_up();
         Ok(Some(live.reply(Arc::new(log).reader(seen))))
     }
 

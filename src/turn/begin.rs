@@ -1,7 +1,11 @@
 //! From a request to a running turn: its message committed, its conversation free, or an answer
 //! without a database.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +15,7 @@ use crate::{
     config::OnOutage,
     error::{Code, Error, Result},
     store::{
-        StoreError,
+        DeviceId, StoreError,
         turns::{Begin, Busy},
     },
 };
@@ -20,6 +24,38 @@ use crate::{
 pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a message waits that finds its conversation busy elsewhere, before it tries again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How many messages of a device may wait here at once.
+const MOST_WAITING: usize = 8;
+
+/// How many messages wait, by device.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Arc<Mutex<HashMap<DeviceId, usize>>>);
+
+impl Waiting {
+    /// Counts a message that waits, for as long as what is returned lives.
+    fn enter(&self, device: &DeviceId) -> Option<Waits> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_device = waiting.entry(device.clone()).or_default();
+        if *of_device >= MOST_WAITING {
+            return None;
+        }
+        *of_device += 1;
+        Some(Waits(Arc::clone(&self.0), device.clone()))
+    }
+}
+
+/// A message that waits.
+struct Waits(Arc<Mutex<HashMap<DeviceId, usize>>>, DeviceId);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.get_mut(&self.1) {
+            Some(of_device) if *of_device > 1 => *of_device -= 1,
+            _ => drop(waiting.remove(&self.1)),
+        }
+    }
+}
 
 impl Engine {
     /// Begins a turn: its message is committed when this returns. It goes on whether or not
@@ -36,9 +72,6 @@ impl Engine {
     }
 
     async fn begin(self: Arc<Self>, request: TurnRequest) -> Result<Reply> {
-        if self.draining.is_cancelled() {
-            return Err(Error::new(Code::Unavailable).detail("This server is shutting down."));
-        }
         if let Some(agent) = request
             .agent
             .as_deref()
@@ -51,10 +84,15 @@ impl Engine {
         self.nudge_upkeep();
         let since = Instant::now();
         let patience = Duration::from_secs(self.settings.turn.wait_seconds);
+        let mut waits = None;
         loop {
+            if self.draining.is_cancelled() {
+                return Err(Error::new(Code::Unavailable).detail("This server is shutting down."));
+            }
+            let tried = Instant::now();
             let busy = match self.try_to_begin(&request).await {
                 Ok(Begin::Started(started)) => {
-                    return Ok(self.launch(*started, since, request.mirror_text));
+                    return Ok(self.launch(*started, tried, request.mirror_text));
                 }
                 Ok(Begin::Repeated(turn)) => return self.repeat(&request.device, turn).await,
                 Ok(Begin::Busy(busy)) => busy,
@@ -64,7 +102,10 @@ impl Engine {
                 Ok(Begin::KeyReused) => return Err(Error::new(Code::IdempotencyKeyReused)),
                 Err(error) => return self.without_database(request, error),
             };
-            if since.elapsed() >= patience {
+            if waits.is_none() {
+                waits = self.waiting.enter(&request.device);
+            }
+            if since.elapsed() >= patience || waits.is_none() {
                 return Err(Error::new(Code::TurnInProgress));
             }
             self.wait_for(busy, since + patience).await?;

@@ -21,18 +21,20 @@ impl Engine {
 
     /// Writes what has been said since. What could not be written goes with the next.
     pub(super) async fn flush(&self) {
+        let _alone = self.flushing.lock().await;
         let running: Vec<_> = self
             .running()
             .iter()
             .map(|(turn, running)| (*turn, running.clone()))
             .collect();
         let pieces = running.iter().filter_map(|(turn, running)| {
-            let (frames, last_seq) = running.log.unflushed()?;
+            let (frames, first_seq, last_seq) = running.log.unflushed()?;
             Some(LogPiece {
                 turn_id: *turn,
                 conversation_id: running.conversation_id,
                 fence: running.fence,
                 attempt: running.attempt,
+                first_seq: i64::try_from(first_seq).unwrap_or(i64::MAX),
                 last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
                 frames,
             })

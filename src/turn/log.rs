@@ -53,29 +53,33 @@ impl Log {
     /// A log that is complete, from its frames.
     pub fn complete(bytes: &[u8]) -> Self {
         let log = Self::new(None, false);
-        log.append_framed(bytes);
+        log.append_framed(1, bytes);
         log.give_up();
         log
     }
 
-    /// Appends frames that were framed elsewhere.
-    pub fn append_framed(&self, frames: &[u8]) {
+    /// Appends frames that were framed elsewhere, of which the first has this number: those that
+    /// this log does not have. Where some are missing before them, nothing.
+    pub fn append_framed(&self, first: usize, frames: &[u8]) {
         let mut written = self.lock();
-        let start = written.bytes.len();
-        written.bytes.extend_from_slice(frames);
+        let Some(known) = (written.ends.len() + 1).checked_sub(first) else {
+            return;
+        };
         let ends = frames.windows(2).enumerate();
         let ends = ends.filter(|(_, pair)| *pair == b"\n\n");
-        written.ends.extend(ends.map(|(at, _)| start + at + 2));
+        let ends: Vec<usize> = ends.map(|(at, _)| at + 2).collect();
+        let start = match known.checked_sub(1) {
+            Some(last) => ends.get(last).copied().unwrap_or(frames.len()),
+            None => 0,
+        };
+        let before = written.bytes.len();
+        written
+            .bytes
+            .extend_from_slice(frames.get(start..).unwrap_or_default());
+        let new = ends.into_iter().skip(known);
+        written.ends.extend(new.map(|end| before + end - start));
         drop(written);
         self.grown.send_replace(());
-    }
-
-    /// Appends what this log does not have of a whole one.
-    pub fn append_rest(&self, whole: &[u8]) {
-        let have = self.lock().bytes.len();
-        if let Some(rest) = whole.get(have..).filter(|rest| !rest.is_empty()) {
-            self.append_framed(rest);
-        }
     }
 
     /// How many frames there are.
@@ -83,9 +87,9 @@ impl Log {
         self.lock().ends.len()
     }
 
-    /// The frames that are not in the durable log yet, and the last one's number. A log that has
-    /// ended is stored as a whole, not here.
-    pub fn unflushed(&self) -> Option<(Vec<u8>, usize)> {
+    /// The frames that are not in the durable log yet, the first one's number and the last one's. A
+    /// log that has ended is stored as a whole, not here.
+    pub fn unflushed(&self) -> Option<(Vec<u8>, usize, usize)> {
         let written = self.lock();
         if written.closed || written.flushed == written.ends.len() {
             return None;
@@ -95,7 +99,7 @@ impl Log {
             None => 0,
         };
         let frames = written.bytes.get(start..)?.to_vec();
-        Some((frames, written.ends.len()))
+        Some((frames, written.flushed + 1, written.ends.len()))
     }
 
     /// So many frames are in the durable log.
@@ -251,6 +255,27 @@ mod tests {
         assert!(last.next().await.is_none());
         assert!(again.reader(5).next().await.is_none());
         assert!(again.reader(99).next().await.is_none());
+    }
+
+    #[test]
+    fn pieces_that_overlap_are_appended_once_and_none_after_a_gap() {
+        let whole = Log::new(None, false);
+        for text in ["a", "b", "c", "d"] {
+            whole.append(frame(text));
+        }
+        let (bytes, ends) = {
+            let written = whole.lock();
+            (written.bytes.clone(), written.ends.clone())
+        };
+        let log = Log::new(None, false);
+        log.append_framed(2, &bytes[ends[0]..ends[1]]);
+        assert_eq!(log.count(), 0);
+        log.append_framed(1, &bytes[..ends[1]]);
+        log.append_framed(1, &bytes[..ends[0]]);
+        log.append_framed(2, &bytes[ends[0]..ends[2]]);
+        log.append_framed(4, &bytes[ends[2]..]);
+        let written = log.lock();
+        assert_eq!((&written.bytes, &written.ends), (&bytes, &ends));
     }
 
     #[tokio::test]

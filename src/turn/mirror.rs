@@ -100,10 +100,13 @@ impl Engine {
 /// Appends what is new; whether more may come.
 fn go_on(log: &Log, attempt: i32, progress: &Progress) -> bool {
     for piece in &progress.pieces {
-        log.append_framed(&piece.frames);
+        log.append_framed(
+            usize::try_from(piece.first_seq).unwrap_or(usize::MAX),
+            &piece.frames,
+        );
     }
     if let Some(kept) = &progress.kept {
-        log.append_rest(&kept.frames);
+        log.append_framed(1, &kept.frames);
     }
     let row = &progress.row;
     row.finish_reason.is_none() && row.attempt == attempt && !row.is_abandoned

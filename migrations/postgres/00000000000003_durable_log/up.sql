@@ -3,7 +3,9 @@
 create table turn_pieces (
     turn_id uuid not null references turns (id) on delete cascade,
     attempt integer not null,
-    -- The number of the last frame in it.
+    -- The numbers of the first frame in it and the last. Pieces may overlap: one whose writer did not
+    -- learn that it was written is written again, with more.
+    first_seq bigint not null,
     last_seq bigint not null,
     frames bytea not null,
     written_at timestamptz not null,

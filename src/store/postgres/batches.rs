@@ -217,6 +217,7 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         .bind::<Array<Uid>, _>(column(pieces, |piece| piece.conversation_id))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.fence))
         .bind::<Array<Integer>, _>(column(pieces, |piece| piece.attempt))
+        .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.first_seq))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.last_seq))
         .bind::<Array<Binary>, _>(column(pieces, |piece| piece.frames.as_slice()));
     let mine: Vec<Mine> = log_tx(conn, |conn| cached(statement).load(conn))?;

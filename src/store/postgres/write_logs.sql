@@ -2,8 +2,10 @@
 -- is missing in what comes back. The conversations' rows are locked first, in one order.
 with input as materialized (
     select *
-    from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bytea[]) as t (
-        turn_id, conversation_id, fence, attempt, last_seq, frames
+    from unnest(
+        $1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bytea[]
+    ) as t (
+        turn_id, conversation_id, fence, attempt, first_seq, last_seq, frames
     )
 ),
 mine as (
@@ -14,8 +16,8 @@ mine as (
     for no key update of c
 ),
 written as (
-    insert into turn_pieces (turn_id, attempt, last_seq, frames, written_at)
-    select turn_id, attempt, last_seq, frames, db_now() from mine
+    insert into turn_pieces (turn_id, attempt, first_seq, last_seq, frames, written_at)
+    select turn_id, attempt, first_seq, last_seq, frames, db_now() from mine
     on conflict do nothing
 )
 select turn_id, stop_requested from mine

@@ -44,6 +44,7 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
                 .values((
                     turn_pieces::turn_id.eq(piece.turn_id),
                     turn_pieces::attempt.eq(piece.attempt),
+                    turn_pieces::first_seq.eq(piece.first_seq),
                     turn_pieces::last_seq.eq(piece.last_seq),
                     turn_pieces::frames.eq(&piece.frames),
                     turn_pieces::written_at.eq(db_now()),
