@@ -67,6 +67,8 @@ pub struct Server {
     pub secret: Secret,
     /// The drain, in seconds.
     pub shutdown_seconds: u64,
+    /// How long a server that is told to stop still takes turns, in milliseconds.
+    pub lame_duck_milliseconds: u64,
     /// Threads that serve connections; 0: one for each core.
     pub workers: usize,
 }

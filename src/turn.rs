@@ -54,8 +54,6 @@ use lease::Keeper;
 use log::{Log, Reader};
 pub use request::TurnRequest;
 
-/// For how long a server that is not ready any more still takes turns: balancers need a moment.
-const LAME_DUCK: Duration = Duration::from_millis(500);
 /// How long turns that are ended early have to store what they said.
 pub const END_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a stop waits for the turn's end.
@@ -266,7 +264,8 @@ impl Engine {
     /// `deadline` to finish, and ends them then; that takes up to [`END_PATIENCE`].
     pub async fn drain(&self, deadline: Instant) {
         self.closing.cancel();
-        sleep_until(deadline.min(Instant::now() + LAME_DUCK)).await;
+        let lame_duck = Duration::from_millis(self.settings.server.lame_duck_milliseconds);
+        sleep_until(deadline.min(Instant::now() + lame_duck)).await;
         self.draining.cancel();
         self.tasks.close();
         if timeout_at(deadline, self.tasks.wait()).await.is_err() {

@@ -42,6 +42,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             1_000,
         ),
         (
+            "server.lame_duck_milliseconds",
+            settings.server.lame_duck_milliseconds,
+            0,
+            60_000,
+        ),
+        (
             "server.shutdown_seconds",
             settings.server.shutdown_seconds,
             0,
