@@ -13,13 +13,13 @@ mod slots;
 mod times;
 mod words;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use serde_json::Value;
 
 use crate::{
-    config::Settings,
+    config::{Settings, WhenBusy},
     error::{Error, Result},
     llm::{Chunk, Models},
     store::messages::Message,
@@ -44,9 +44,21 @@ pub struct TurnInput {
 }
 
 impl TurnInput {
-    /// The text that is to be answered.
-    pub fn text(&self) -> &str {
-        self.history.last().map_or("", |message| &message.body)
+    /// The text that is to be answered: what the visitor said last, and with it what came just before
+    /// and is answered by the same turn.
+    pub fn text(&self) -> Cow<'_, str> {
+        let Some(last) = self.history.last() else {
+            return Cow::Borrowed("");
+        };
+        let asked = self.history.iter().rev();
+        let asked = asked
+            .take_while(|message| message.turn_id == last.turn_id && message.role == last.role);
+        let mut asked: Vec<&str> = asked.map(|message| message.body.as_str()).collect();
+        asked.reverse();
+        match asked.as_slice() {
+            [alone] => Cow::Borrowed(alone),
+            several => Cow::Owned(several.join("\n")),
+        }
     }
 }
 
@@ -77,6 +89,7 @@ pub struct Agents {
 struct Member {
     agent: Arc<dyn Agent>,
     session_ttl: Option<Duration>,
+    when_busy: WhenBusy,
 }
 
 impl Agents {
@@ -118,6 +131,7 @@ impl Agents {
                 Member {
                     agent: respond,
                     session_ttl,
+                    when_busy: agent.when_busy,
                 },
             );
         }
@@ -135,6 +149,14 @@ impl Agents {
     /// How long a session on this agent lives, where it has a life of its own.
     pub fn session_ttl(&self, path: &str) -> Option<Duration> {
         self.agents.get(path)?.session_ttl
+    }
+
+    /// What becomes of a message that comes while this agent answers another one; of a session that
+    /// has none yet, the default agent.
+    pub fn when_busy(&self, path: Option<&str>) -> WhenBusy {
+        let path = path.unwrap_or_else(|| self.router.default_agent());
+        let member = self.agents.get(path);
+        member.map_or(WhenBusy::Queue, |member| member.when_busy)
     }
 
     /// The agent for a turn: the one that holds the session, unless it is gone or another is

@@ -55,6 +55,7 @@ impl Sessions {
             .map(|agent| self.agents.session_ttl(agent).unwrap_or(self.ttl));
         LockRequest {
             limit: self.limit,
+            messages: 1,
             device,
             new_conversation: ConversationId::new(),
             agent,

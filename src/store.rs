@@ -9,6 +9,7 @@
 
 pub mod adopt;
 mod batches;
+pub mod begin;
 mod cached;
 mod connect;
 pub mod data;
@@ -134,7 +135,7 @@ const BATCHES: usize = 2;
 #[derive(Clone)]
 pub struct Store {
     db: Arc<Db>,
-    begins: Arc<Batches<turns::BeginTurn>>,
+    begins: Arc<Batches<begin::BeginTurn>>,
     finishes: Arc<Batches<turns::FinishTurn>>,
     url: config::Secret,
     statement_cache: config::StatementCache,

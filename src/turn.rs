@@ -19,6 +19,7 @@ mod lease;
 pub mod log;
 mod mirror;
 mod prompt;
+mod queue;
 mod request;
 mod run;
 
@@ -43,8 +44,8 @@ use crate::{
     metrics::Metrics,
     sessions::Sessions,
     store::{
-        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, messages::FinishReason,
-        turns::Started,
+        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started,
+        messages::FinishReason,
     },
     upkeep::Upkeep,
 };
@@ -85,7 +86,7 @@ pub struct Engine {
     finished: attach::Finished,
     mirrors: mirror::Mirrors,
     flushing: tokio::sync::Mutex<()>,
-    waiting: begin::Waiting,
+    queues: queue::Queues,
     runtime: Handle,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -160,7 +161,7 @@ impl Engine {
             finished: attach::Finished::default(),
             mirrors: mirror::Mirrors::default(),
             flushing: tokio::sync::Mutex::default(),
-            waiting: begin::Waiting::default(),
+            queues: queue::Queues::default(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -209,7 +209,7 @@ impl Agent for FlowAgent {
             .as_ref()
             .and_then(|slot| memory.slots.get(slot))
             .cloned();
-        let (text, memory) = self.step(turn.text(), memory);
+        let (text, memory) = self.step(&turn.text(), memory);
         let name = name_slot.and_then(|slot| memory.slots.get(&slot)).cloned();
         let effects = Effects {
             state: Some(memory.store(&self.path, &turn.state)),

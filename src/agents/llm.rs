@@ -52,11 +52,11 @@ impl LlmAgent {
         }
         memory
             .slots
-            .extend(self.slots.volunteered(turn.text(), &memory));
+            .extend(self.slots.volunteered(&turn.text(), &memory));
         let asked_name = asked_for_name(&turn.history);
         if let Some(slot) =
             name_slot.filter(|slot| asked_name && !memory.slots.contains_key(&slot.settings.name))
-            && let Some(name) = slot.answer(turn.text())
+            && let Some(name) = slot.answer(&turn.text())
         {
             memory.slots.insert(slot.settings.name.clone(), name);
         }

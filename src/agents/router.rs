@@ -33,17 +33,22 @@ impl Router {
         }
     }
 
+    /// The agent for what fits none better.
+    pub(super) fn default_agent(&self) -> &str {
+        &self.default_agent
+    }
+
     /// The path of the agent for this turn; there always is one.
     pub(super) async fn route(&self, turn: &TurnInput) -> String {
         if self.agents.len() < 2 {
             return self.default_agent.clone();
         }
         let chosen = match &self.model {
-            Some(model) if !turn.text().trim().is_empty() => self.ask(model, turn.text()).await,
+            Some(model) if !turn.text().trim().is_empty() => self.ask(model, &turn.text()).await,
             _ => None,
         };
         chosen
-            .unwrap_or_else(|| self.by_keywords(turn.text()))
+            .unwrap_or_else(|| self.by_keywords(&turn.text()))
             .to_owned()
     }
 
@@ -92,7 +97,7 @@ impl Router {
         if self.model.is_some() || has_begun {
             return None;
         }
-        let scores = self.scores(turn.text());
+        let scores = self.scores(&turn.text());
         let present_score = scores
             .iter()
             .find(|(path, _)| *path == present)

@@ -17,11 +17,27 @@ pub struct AgentSettings {
     pub model: Option<String>,
     /// Instead of `session.ttl_seconds`.
     pub session_ttl_seconds: Option<u64>,
+    /// What becomes of a message that comes while it answers another one.
+    #[serde(default)]
+    pub when_busy: WhenBusy,
     /// What it wants to know, in the order of asking.
     #[serde(default)]
     pub slots: Vec<SlotSettings>,
     /// What it says when there is no model.
     pub flow: FlowSettings,
+}
+
+/// What becomes of a message that comes while another one is being answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenBusy {
+    /// It waits; those that wait are answered together.
+    #[default]
+    Queue,
+    /// It is refused.
+    Reject,
+    /// It stops the answer, and is answered next.
+    Interrupt,
 }
 
 /// What an agent says around its questions when there is no model.

@@ -14,7 +14,7 @@ use crate::{
     clock::Timestamp,
     devices::Device,
     error::{Code, Error, Result},
-    store::{ConversationId, MessageId, TurnId, messages::FinishReason, turns::Idempotency},
+    store::{ConversationId, MessageId, TurnId, begin::Idempotency, messages::FinishReason},
     text,
     turn::{Reply, TurnRequest, fold},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{InstanceId, Store, StoreError, TurnId, on_db, turns::Started};
+use super::{InstanceId, Store, StoreError, TurnId, begin::Started, on_db};
 
 /// What it takes to adopt a turn.
 #[derive(Debug, Clone)]

@@ -75,6 +75,7 @@ table! {
         error_code -> Nullable<Text>,
         started_at -> Ts,
         finished_at -> Nullable<Ts>,
+        merged_into -> Nullable<Uid>,
     }
 }
 

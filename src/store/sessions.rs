@@ -64,6 +64,8 @@ pub struct LockRequest {
     pub default_ttl: Duration,
     /// The life that a lock gets by moving to `agent`.
     pub agent_ttl: Option<Duration>,
+    /// How many messages are written with it.
+    pub messages: u32,
     /// How many messages a device may write in [`WINDOW`].
     pub limit: Option<u32>,
 }

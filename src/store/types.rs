@@ -294,6 +294,8 @@ words! {
         Length = "length",
         /// The visitor stopped it.
         Cancelled = "cancelled",
+        /// It is answered together with a later message.
+        Merged = "merged",
         /// A person has the conversation.
         Handoff = "handoff",
         /// The server that ran it went away.

@@ -1,62 +1,20 @@
 //! From a request to a running turn: its message committed, its conversation free, or an answer
 //! without a database.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Reply, TurnRequest, log::Log, run};
 use crate::{
-    config::OnOutage,
+    config::{OnOutage, WhenBusy},
     error::{Code, Error, Result},
-    store::{
-        DeviceId, StoreError,
-        turns::{Begin, Busy},
-    },
+    store::{StoreError, begin::Begin},
 };
 
 /// How long a message may take to be committed before the database counts as away.
 pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a message waits that finds its conversation busy elsewhere, before it tries again.
-const AGAIN: Duration = Duration::from_millis(200);
-/// How many messages of a device may wait here at once.
-const MOST_WAITING: usize = 8;
-
-/// How many messages wait, by device.
-#[derive(Debug, Default)]
-pub(super) struct Waiting(Arc<Mutex<HashMap<DeviceId, usize>>>);
-
-impl Waiting {
-    /// Counts a message that waits, for as long as what is returned lives.
-    fn enter(&self, device: &DeviceId) -> Option<Waits> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_device = waiting.entry(device.clone()).or_default();
-        if *of_device >= MOST_WAITING {
-            return None;
-        }
-        *of_device += 1;
-        Some(Waits(Arc::clone(&self.0), device.clone()))
-    }
-}
-
-/// A message that waits.
-struct Waits(Arc<Mutex<HashMap<DeviceId, usize>>>, DeviceId);
-
-impl Drop for Waits {
-    fn drop(&mut self) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.get_mut(&self.1) {
-            Some(of_device) if *of_device > 1 => *of_device -= 1,
-            _ => drop(waiting.remove(&self.1)),
-        }
-    }
-}
-
 impl Engine {
     /// Begins a turn: its message is committed when this returns. It goes on whether or not
     /// the caller stays, from the first moment.
@@ -82,43 +40,67 @@ impl Engine {
             );
         }
         self.nudge_upkeep();
-        let since = Instant::now();
-        let patience = Duration::from_secs(self.settings.turn.wait_seconds);
-        let mut waits = None;
-        loop {
-            if self.draining.is_cancelled() {
-                return Err(Error::new(Code::Unavailable).detail("This server is shutting down."));
+        if self.draining.is_cancelled() {
+            return Err(shutting_down());
+        }
+        let tried = Instant::now();
+        let busy = if self.queues.has(&request.device) {
+            if let Some(known) = self.known(&request).await? {
+                return self.begun(request, tried, Ok(known)).await;
             }
-            let tried = Instant::now();
-            let busy = match self.try_to_begin(&request).await {
-                Ok(Begin::Started(started)) => {
-                    return Ok(self.launch(*started, tried, request.mirror_text));
-                }
-                Ok(Begin::Repeated(turn)) => return self.repeat(&request.device, turn).await,
+            None
+        } else {
+            match self.try_to_begin(&request, &[]).await {
                 Ok(Begin::Busy(busy)) => busy,
-                Ok(Begin::Limited(wait)) => {
-                    return Err(Error::new(Code::RateLimited).retry_after(wait));
-                }
-                Ok(Begin::KeyReused) => return Err(Error::new(Code::IdempotencyKeyReused)),
-                Err(error) => return self.without_database(request, error),
-            };
-            if waits.is_none() {
-                waits = self.waiting.enter(&request.device);
+                begun => return self.begun(request, tried, begun).await,
             }
-            if since.elapsed() >= patience || waits.is_none() {
-                return Err(Error::new(Code::TurnInProgress));
+        };
+        let agent = busy.as_ref().and_then(|busy| busy.agent.as_deref());
+        if busy.is_some() && self.agents.when_busy(agent) == WhenBusy::Reject {
+            return Err(Error::new(Code::TurnInProgress));
+        }
+        self.wait(request, busy).await
+    }
+
+    /// What a request gets that has begun, or will not.
+    pub(super) async fn begun(
+        self: &Arc<Self>,
+        request: TurnRequest,
+        tried: Instant,
+        begun: std::result::Result<Begin, StoreError>,
+    ) -> Result<Reply> {
+        match begun {
+            Ok(Begin::Started(started)) => Ok(self.launch(*started, tried, request.mirror_text)),
+            Ok(Begin::Repeated(turn)) => self.repeat(&request.device, turn).await,
+            Ok(Begin::Merged(turn)) => {
+                let row = self.store.turn(&request.device, turn).await?;
+                let row = row.ok_or_else(|| Error::new(Code::NotFound))?;
+                Ok(self.merged(&request, turn, row.conversation_id))
             }
-            self.wait_for(busy, since + patience).await?;
+            Ok(Begin::Busy(_)) => Err(Error::new(Code::TurnInProgress)),
+            Ok(Begin::Limited(wait)) => Err(Error::new(Code::RateLimited).retry_after(wait)),
+            Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
+            Err(error) => self.without_database(request, error),
+        }
+    }
+
+    /// What became of a request with the same key, if there was one.
+    pub(super) async fn known(&self, request: &TurnRequest) -> Result<Option<Begin>> {
+        match &request.idempotency {
+            Some(key) => Ok(self.store.known_turn(&request.device, key.clone()).await?),
+            None => Ok(None),
         }
     }
 
     /// One try to begin a turn. Nothing is kept of one that does not begin.
-    async fn try_to_begin(
+    /// `earlier` messages go with it.
+    pub(super) async fn try_to_begin(
         self: &Arc<Self>,
         request: &TurnRequest,
+        earlier: &[&TurnRequest],
     ) -> std::result::Result<Begin, StoreError> {
         let since = Instant::now();
-        let turn = request.begin(self, since);
+        let turn = request.begin(self, earlier, since);
         let store = self.store.clone();
         let mut committed = Box::pin(async move { store.begin_turn(turn).await });
         match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
@@ -129,33 +111,6 @@ impl Engine {
                 Err(StoreError::Unavailable("not committed in time".to_owned()))
             }
         }
-    }
-
-    /// Waits until a conversation may be free: for its turn's end, or a moment. A turn whose
-    /// owner is dead is adopted, so that it does end.
-    async fn wait_for(self: &Arc<Self>, busy: Option<Busy>, until: Instant) -> Result<()> {
-        let Some(Busy {
-            turn_id,
-            is_abandoned,
-        }) = busy
-        else {
-            return Ok(());
-        };
-        if is_abandoned {
-            self.adopt(turn_id).await?;
-        }
-        let here = self
-            .running()
-            .get(&turn_id)
-            .map(|running| running.log.reader(usize::MAX));
-        let end = async {
-            match here {
-                Some(mut reader) => while reader.next().await.is_some() {},
-                None => sleep(AGAIN).await,
-            }
-        };
-        drop(timeout_at(until, end).await);
-        Ok(())
     }
 
     /// Ends a turn whose message was committed after its sender had stopped waiting: nobody would
@@ -196,4 +151,9 @@ impl Engine {
             reader,
         })
     }
+}
+
+/// This server takes no more turns.
+pub(super) fn shutting_down() -> Error {
+    Error::new(Code::Unavailable).detail("This server is shutting down.")
 }

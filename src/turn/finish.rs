@@ -14,8 +14,9 @@ use crate::{
     error::{Code, Error},
     store::{
         MessageId,
+        begin::Started,
         messages::FinishReason,
-        turns::{Answer, Finish, FinishTurn, Started},
+        turns::{Answer, Finish, FinishTurn},
     },
 };
 

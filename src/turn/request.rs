@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{Engine, begin::COMMIT_PATIENCE};
 use crate::store::{
     ConversationId, DeviceId, MessageId, TurnId, UserId,
+    begin::{BeginTurn, Idempotency, Said},
     messages::Message,
-    turns::{BeginTurn, Idempotency},
 };
 
 /// A visitor's message, checked.
@@ -35,27 +35,41 @@ pub struct TurnRequest {
 
 impl TurnRequest {
     /// What begins its turn.
-    pub(super) fn begin(&self, engine: &Engine, since: Instant) -> BeginTurn {
+    pub(super) fn begin(&self, engine: &Engine, earlier: &[&Self], since: Instant) -> BeginTurn {
+        let asked = earlier.iter().copied().chain([self]);
+        let agent = asked
+            .filter_map(|request| request.agent.clone())
+            .next_back();
+        let mut lock = engine.sessions.set(self.device.clone(), agent);
+        lock.messages += u32::try_from(earlier.len()).unwrap_or(u32::MAX);
         BeginTurn {
             turn_id: TurnId::new(),
-            message_id: MessageId::new(),
             new_user: UserId::new(),
-            lock: engine.sessions.set(self.device.clone(), self.agent.clone()),
+            lock,
             owner: engine.owner,
             lease: Duration::from_secs(engine.settings.turn.lease_seconds),
-            idempotency: self.idempotency.clone(),
-            body: self.body.clone(),
-            media_urls: json!(self.media_urls),
-            audio_urls: json!(self.audio_urls),
-            metadata: self.metadata.clone(),
+            said: self.said(),
+            earlier: earlier.iter().map(|request| request.said()).collect(),
             history: engine.settings.turn.history_messages,
             deadline: (since + COMMIT_PATIENCE).into_std(),
         }
     }
 
+    fn said(&self) -> Said {
+        Said {
+            id: MessageId::new(),
+            body: self.body.clone(),
+            media_urls: json!(self.media_urls),
+            audio_urls: json!(self.audio_urls),
+            metadata: self.metadata.clone(),
+            idempotency: self.idempotency.clone(),
+        }
+    }
+
     /// The message as the agent sees it, where nothing is stored.
     pub(super) fn unstored(&self, engine: &Engine) -> Message {
-        let turn = self.begin(engine, Instant::now());
-        turn.message(ConversationId::new(), 1, engine.clock.now())
+        let now = engine.clock.now();
+        self.said()
+            .message(TurnId::new(), ConversationId::new(), 1, now)
     }
 }

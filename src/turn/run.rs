@@ -23,8 +23,8 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error},
     store::{
+        begin::Started,
         messages::{FinishReason, Message},
-        turns::Started,
     },
     text,
 };

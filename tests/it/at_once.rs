@@ -11,50 +11,9 @@ use crate::{
 };
 
 both! {
-    a_second_message_at_once_is_refused_and_not_kept
-    a_second_message_waits_for_its_turn
     requests_with_one_key_at_once_are_one_turn
     many_messages_at_once_get_each_its_own_answer
     a_locked_row_holds_up_only_its_own_conversation
-}
-
-async fn a_second_message_at_once_is_refused_and_not_kept(db: Db) {
-    let app = TestApp::with(db, |settings| settings.turn.wait_seconds = 1).await;
-    app.llm.says(["a", "b"]).pause_after(1);
-    let mut stream = app.stream("d", "1").await;
-    stream.next().await.unwrap();
-    let refused = app.say("d", "2").await;
-    assert_eq!(
-        (refused.status.as_u16(), refused.json()["code"].as_str()),
-        (409, Some("turn_in_progress"))
-    );
-    assert!(refused.header("retry-after").parse::<u32>().is_ok());
-    app.llm.go_on();
-    assert_eq!(stream.told().await, "b|stop");
-    assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
-}
-
-async fn a_second_message_waits_for_its_turn(db: Db) {
-    let app = TestApp::start(db).await;
-    app.llm.says(["a", "b"]).pause_after(1);
-    let mut stream = app.stream("d", "1").await;
-    stream.next().await.unwrap();
-    let (second, ()) = tokio::join!(app.say("d", "2"), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(app.history("d").await, ["user: 1"]);
-        app.llm.go_on();
-    });
-    assert_eq!(second.content(), "Very well.");
-    assert_eq!(stream.told().await, "b|stop");
-    assert_eq!(
-        app.history("d").await,
-        [
-            "user: 1",
-            "assistant: ab",
-            "user: 2",
-            "assistant: Very well."
-        ]
-    );
 }
 
 async fn requests_with_one_key_at_once_are_one_turn(db: Db) {

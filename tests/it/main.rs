@@ -30,3 +30,4 @@ mod readme;
 mod sessions;
 mod store;
 mod turns;
+mod waiting;

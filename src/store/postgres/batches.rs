@@ -13,6 +13,7 @@ use super::dialect::{Conn, batch_tx, log_tx};
 use crate::store::{
     ConversationId, MessageId, StoreError, TurnId, UserId,
     batches::Batch,
+    begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
     messages::Message,
@@ -20,7 +21,7 @@ use crate::store::{
     schema::{conversations, messages},
     seconds,
     sessions::{Mode, WINDOW},
-    turns::{Begin, BeginTurn, Finish, FinishTurn, Renewed, Started},
+    turns::{Finish, FinishTurn, Renewed},
     types::{Doc, Json, SqlTime, Ts, Uid},
 };
 
@@ -52,6 +53,10 @@ struct Begun {
 }
 
 pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
+    let several = places(turns, |turn| !turn.earlier.is_empty());
+    if !several.is_empty() {
+        return Batch::Without(several);
+    }
     batch_tx(conn, turns.len(), |conn| {
         let mut begun = begin_all(conn, turns)?;
         let is_odd =
@@ -66,7 +71,7 @@ pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
             let history = histories.remove(&begun.conversation_id);
             let history = history.unwrap_or_else(|| {
                 let (id, seq) = (begun.conversation_id, begun.last_seq);
-                vec![turn.message(id, seq, begun.created_at.0)]
+                vec![turn.said.message(turn.turn_id, id, seq, begun.created_at.0)]
             });
             Some(Ok(Begin::Started(Box::new(Started {
                 turn_id: turn.turn_id,
@@ -93,24 +98,24 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
     };
     let statement = sql_query(include_str!("begin_turns.sql"))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.turn_id))
-        .bind::<Array<Uid>, _>(column(turns, |turn| turn.message_id))
+        .bind::<Array<Uid>, _>(column(turns, |turn| turn.said.id))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.new_user))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.lock.new_conversation))
         .bind::<Array<Text>, _>(column(turns, |turn| turn.lock.device.as_str()))
         .bind::<Array<Text>, _>(column(turns, |turn| turn.lock.device.handle()))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.lock.agent.as_deref()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| seconds(turn.lock.ttl())))
-        .bind::<Array<Text>, _>(column(turns, |turn| turn.body.as_str()))
-        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.media_urls.clone())))
-        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.audio_urls.clone())))
-        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.metadata.clone().map(Json)))
+        .bind::<Array<Text>, _>(column(turns, |turn| turn.said.body.as_str()))
+        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.media_urls.clone())))
+        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.audio_urls.clone())))
+        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.said.metadata.clone().map(Json)))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| {
-            turn.idempotency.as_ref().map(|key| key.key.as_str())
+            let key = turn.said.idempotency.as_ref();
+            key.map(|key| key.key.as_str())
         }))
         .bind::<Array<Nullable<Binary>>, _>(column(turns, |turn| {
-            turn.idempotency
-                .as_ref()
-                .map(|key| key.request_hash.as_slice())
+            let key = turn.said.idempotency.as_ref();
+            key.map(|key| key.request_hash.as_slice())
         }))
         .bind::<BigInt, _>(milliseconds(WINDOW))
         .bind::<Uid, _>(first.owner)

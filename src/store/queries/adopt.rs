@@ -13,9 +13,9 @@ use super::{
 use crate::store::{
     ConversationId, DeviceId, InstanceId, StoreError, TurnId,
     adopt::{Adopt, Adoption},
+    begin::Started,
     milliseconds,
     schema::{conversations, db_now, db_now_plus, session_locks, turns},
-    turns::Started,
 };
 
 pub fn adopt(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> {

@@ -13,13 +13,13 @@ use super::{
     turns::Abort,
 };
 use crate::store::{
-    ConversationId, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, StoreError, TurnId, UserId,
+    begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
-    messages::{Direction, MessageType, Role},
+    messages::{Direction, FinishReason, MessageType, Role},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
     sessions::Mode,
-    turns::{Begin, BeginTurn, Busy, Idempotency, Started},
     types::Json,
 };
 
@@ -37,8 +37,10 @@ pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
 fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begin>> {
     let lock = sessions::set(conn, &turn.lock)?;
     // Under the lock of the device's row: a request with the same key has committed, or waits.
-    if let Some(idempotency) = &turn.idempotency {
-        check_key(conn, turn, idempotency)?;
+    for said in turn.earlier.iter().chain([&turn.said]) {
+        if let Some(idempotency) = &said.idempotency {
+            check_key(conn, &turn.lock.device, idempotency)?;
+        }
     }
     if let Some(wait) = lock.wait(turn.lock.limit) {
         return Err(Abort::With(Begin::Limited(wait)));
@@ -52,7 +54,10 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
         )
     };
     insert_turn(conn, turn, held.id, held.fence)?;
-    insert_message(conn, turn, held.id, held.last_seq)?;
+    let first = held.last_seq - count(turn) + 1;
+    for (seq, said) in (first..).zip(turn.earlier.iter().chain([&turn.said])) {
+        insert_message(conn, turn, said, held.id, seq)?;
+    }
     let history = messages::window(conn, held.id, held.last_seq, turn.history.into())?;
     if Instant::now() > turn.deadline {
         let late = StoreError::Unavailable("the caller no longer waits".to_owned());
@@ -88,33 +93,58 @@ pub struct Held {
     pub state: Value,
 }
 
-fn check_key(
-    conn: &mut Conn,
-    turn: &BeginTurn,
-    idempotency: &Idempotency,
-) -> Result<(), Abort<Begin>> {
-    let keyed = turns::table
-        .filter(turns::device_id.eq(turn.lock.device.as_str()))
-        .filter(turns::idempotency_key.eq(&idempotency.key));
-    let fresh = turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT)));
-    let found: Option<(TurnId, Option<Vec<u8>>, bool)> = keyed
-        .select((turns::id, turns::request_hash, fresh))
-        .first(conn)
-        .optional()?;
-    match found {
+/// Whether a key is free; one that is too old becomes free.
+fn check_key(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> Result<(), Abort<Begin>> {
+    match keyed(conn, device, key)? {
         None => Ok(()),
-        Some((id, _, false)) => {
-            let old = turns::table.filter(turns::id.eq(id));
+        Some(keyed) if keyed.is_fresh => Err(Abort::With(keyed.outcome(key))),
+        Some(keyed) => {
+            let old = turns::table.filter(turns::id.eq(keyed.id));
             diesel::update(old)
                 .set(turns::idempotency_key.eq(None::<String>))
                 .execute(conn)?;
             Ok(())
         }
-        Some((_, hash, true)) if hash.as_deref() != Some(idempotency.request_hash.as_slice()) => {
-            Err(Abort::With(Begin::KeyReused))
-        }
-        Some((id, ..)) => Err(Abort::With(Begin::Repeated(id))),
     }
+}
+
+/// What became of a request with this key, if it is not too old.
+pub fn known(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<Option<Begin>> {
+    let keyed = keyed(conn, device, key)?.filter(|keyed| keyed.is_fresh);
+    Ok(keyed.map(|keyed| keyed.outcome(key)))
+}
+
+/// The turn of a key.
+#[derive(Queryable)]
+struct Keyed {
+    id: TurnId,
+    request_hash: Option<Vec<u8>>,
+    merged_into: Option<TurnId>,
+    is_fresh: bool,
+}
+
+impl Keyed {
+    fn outcome(self, key: &Idempotency) -> Begin {
+        match self.merged_into {
+            _ if self.request_hash.as_ref() != Some(&key.request_hash) => Begin::KeyReused,
+            Some(later) => Begin::Merged(later),
+            None => Begin::Repeated(self.id),
+        }
+    }
+}
+
+fn keyed(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<Option<Keyed>> {
+    turns::table
+        .filter(turns::device_id.eq(device.as_str()))
+        .filter(turns::idempotency_key.eq(&key.key))
+        .select((
+            turns::id,
+            turns::request_hash,
+            turns::merged_into,
+            turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT))),
+        ))
+        .first(conn)
+        .optional()
 }
 
 fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Option<String>)> {
@@ -130,13 +160,14 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
         .set(users::last_seen_at.eq(db_now()))
         .returning((users::id, users::name));
     let (user_id, user_name): (UserId, Option<String>) = cached(person).get_result(conn)?;
+    let first = turn.earlier.first().unwrap_or(&turn.said);
     let held = diesel::insert_into(conversations::table)
         .values((
             conversations::id.eq(turn.lock.new_conversation),
             conversations::user_id.eq(user_id),
-            conversations::user_input.eq(&turn.body),
+            conversations::user_input.eq(&first.body),
             conversations::state.eq(Json(json!({}))),
-            conversations::last_seq.eq(1),
+            conversations::last_seq.eq(count(turn)),
             conversations::running_turn.eq(turn.turn_id),
             conversations::owner.eq(turn.owner),
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
@@ -162,11 +193,14 @@ fn continue_conversation(
     let row = row.select((
         conversations::running_turn,
         conversations::lease_until.le(db_now().nullable()),
+        conversations::agent_path,
     ));
-    let (running, abandoned): (Option<TurnId>, Option<bool>) = row.first(conn)?;
+    let (running, abandoned, agent): (Option<TurnId>, Option<bool>, Option<String>) =
+        row.first(conn)?;
     Err(Abort::With(Begin::Busy(running.map(|turn_id| Busy {
         turn_id,
         is_abandoned: abandoned.unwrap_or_default(),
+        agent,
     }))))
 }
 
@@ -185,36 +219,64 @@ fn take_lease(
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
             conversations::stop_requested.eq(false),
             conversations::fence.eq(conversations::fence + 1),
-            conversations::last_seq.eq(conversations::last_seq + 1),
+            conversations::last_seq.eq(conversations::last_seq + count(turn)),
             conversations::updated_at.eq(db_now()),
         ))
         .returning(Held::as_returning());
     cached(taken).get_result(conn).optional()
 }
 
-/// The turn's row. The key was free under the device's lock; where a request without that lock
-/// has taken it all the same, the step is repeated and finds that one.
+/// How many messages the turn stores.
+fn count(turn: &BeginTurn) -> i64 {
+    i64::try_from(turn.earlier.len() + 1).unwrap_or(i64::MAX)
+}
+
+/// The turn's row, and one for each key of a message that it answers as well. The keys were free under
+/// the device's lock; where a request without that lock has taken one all the same, the step is
+/// repeated and finds that one.
 fn insert_turn(
     conn: &mut Conn,
     turn: &BeginTurn,
     conversation: ConversationId,
     fence: i64,
 ) -> Result<(), Abort<Begin>> {
-    let turn = diesel::insert_into(turns::table)
+    insert_turn_row(conn, turn, &turn.said, None, conversation, fence)?;
+    let keyed = turn
+        .earlier
+        .iter()
+        .filter(|said| said.idempotency.is_some());
+    for said in keyed {
+        insert_turn_row(conn, turn, said, Some(turn.turn_id), conversation, fence)?;
+    }
+    Ok(())
+}
+
+fn insert_turn_row(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+    said: &Said,
+    merged_into: Option<TurnId>,
+    conversation: ConversationId,
+    fence: i64,
+) -> Result<(), Abort<Begin>> {
+    let key = said.idempotency.as_ref();
+    let row = diesel::insert_into(turns::table)
         .values((
-            turns::id.eq(turn.turn_id),
+            turns::id.eq(merged_into.map_or(turn.turn_id, |_| TurnId::new())),
             turns::conversation_id.eq(conversation),
             turns::device_id.eq(turn.lock.device.as_str()),
             turns::attempt.eq(1),
             turns::fence.eq(fence),
-            turns::idempotency_key.eq(turn.idempotency.as_ref().map(|key| &key.key)),
-            turns::request_hash.eq(turn.idempotency.as_ref().map(|key| &key.request_hash)),
+            turns::idempotency_key.eq(key.map(|key| &key.key)),
+            turns::request_hash.eq(key.map(|key| &key.request_hash)),
             turns::started_at.eq(db_now()),
+            turns::merged_into.eq(merged_into),
+            turns::finish_reason.eq(merged_into.map(|_| FinishReason::Merged)),
         ))
         .on_conflict((turns::device_id, turns::idempotency_key))
         .do_nothing()
         .returning(turns::id);
-    let inserted: Option<TurnId> = cached(turn).get_result(conn).optional()?;
+    let inserted: Option<TurnId> = cached(row).get_result(conn).optional()?;
     if inserted.is_none() {
         let lost = StoreError::Conflict("the idempotency key was taken meanwhile".to_owned());
         return Err(Abort::Failed(lost));
@@ -225,22 +287,23 @@ fn insert_turn(
 fn insert_message(
     conn: &mut Conn,
     turn: &BeginTurn,
+    said: &Said,
     conversation: ConversationId,
     seq: i64,
 ) -> QueryResult<usize> {
     diesel::insert_into(message_rows::table)
         .values((
-            message_rows::id.eq(turn.message_id),
+            message_rows::id.eq(said.id),
             message_rows::conversation_id.eq(conversation),
             message_rows::turn_id.eq(turn.turn_id),
             message_rows::seq.eq(seq),
             message_rows::role.eq(Role::User),
             message_rows::direction.eq(Direction::Incoming),
             message_rows::message_type.eq(MessageType::UserInput),
-            message_rows::body.eq(&turn.body),
-            message_rows::media_urls.eq(Json(turn.media_urls.clone())),
-            message_rows::audio_urls.eq(Json(turn.audio_urls.clone())),
-            message_rows::metadata.eq(turn.metadata.clone().map(Json)),
+            message_rows::body.eq(&said.body),
+            message_rows::media_urls.eq(Json(said.media_urls.clone())),
+            message_rows::audio_urls.eq(Json(said.audio_urls.clone())),
+            message_rows::metadata.eq(said.metadata.clone().map(Json)),
             message_rows::created_at.eq(db_now()),
         ))
         .execute(conn)

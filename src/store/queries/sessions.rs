@@ -33,6 +33,7 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
         window_count,
     };
     let ttl = request.ttl();
+    let count = i64::from(request.messages);
     let moves = request.agent.is_some();
     // What a new lock has; one that lives keeps its own, unless the request moves it.
     let anew = || expires_at.le(db_now()).or(moves.into_sql::<Bool>());
@@ -47,7 +48,7 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
             session_ttl.eq(seconds(ttl)),
             expires_at.eq(db_now_plus(milliseconds(ttl))),
             window_began.eq(db_now()),
-            window_count.eq(1),
+            window_count.eq(count),
         ))
         .on_conflict(device_id)
         .do_update()
@@ -62,7 +63,8 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
             window_began
                 .eq(case_when(window_over(), excluded(window_began)).otherwise(window_began)),
             window_count
-                .eq(case_when(window_over(), excluded(window_count)).otherwise(window_count + 1)),
+                .eq(case_when(window_over(), excluded(window_count))
+                    .otherwise(window_count + count)),
         ))
         .returning(SessionLock::as_returning());
     cached(lock).get_result(conn)

@@ -227,6 +227,7 @@ pub fn newest(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<TurnRow>
     };
     let found = rows!()
         .filter(turns::conversation_id.eq(conversation))
+        .filter(turns::merged_into.is_null())
         .order(turns::id.desc())
         .first(conn)
         .optional()?;

@@ -12,9 +12,10 @@ use super::{
 use crate::store::{
     StoreError,
     batches::Batch,
+    begin::{Begin, BeginTurn},
     logs::LogPiece,
     schema::{conversations, db_now, turn_pieces},
-    turns::{Begin, BeginTurn, Finish, FinishTurn, Renewed},
+    turns::{Finish, FinishTurn, Renewed},
 };
 
 pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {

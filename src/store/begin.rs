@@ -1,0 +1,199 @@
+//! The beginning of a turn: what a visitor said is stored, and the turn is the caller's to run.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
+    batches::{Batch, Step},
+    messages::{Direction, Message, MessageType, Role},
+    on_db, on_db_blocking,
+    sessions::{LockRequest, Mode},
+    types::Json,
+};
+use crate::clock::Timestamp;
+
+/// Everything that begins a turn. The ids are new, and kept when the step is repeated.
+#[derive(Debug, Clone)]
+pub struct BeginTurn {
+    /// The turn's id.
+    pub turn_id: TurnId,
+    /// The user's id, if the device is new.
+    pub new_user: UserId,
+    /// The session lock; its device is the visitor.
+    pub lock: LockRequest,
+    /// Which server runs the turn.
+    pub owner: InstanceId,
+    /// For how long it is taken for alive.
+    pub lease: Duration,
+    /// What the visitor said.
+    pub said: Said,
+    /// What the visitor said before that and still waits to be answered, oldest first: this turn
+    /// answers it as well.
+    pub earlier: Vec<Said>,
+    /// How many messages to read for the prompt, this one included.
+    pub history: u32,
+    /// Until when the caller waits; later than that nothing is committed.
+    pub deadline: std::time::Instant,
+}
+
+/// A message of a visitor's, to be stored.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Its id.
+    pub id: MessageId,
+    /// The text.
+    pub body: String,
+    /// Images, an array of URLs.
+    pub media_urls: Value,
+    /// Recordings, an array of URLs.
+    pub audio_urls: Value,
+    /// What the website adds.
+    pub metadata: Option<Value>,
+    /// The key that makes a repeated request the same turn.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A client's key for a request, and what the request was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key.
+    pub key: String,
+    /// A digest of the body.
+    pub request_hash: Vec<u8>,
+}
+
+/// What became of a [`BeginTurn`].
+#[derive(Debug)]
+pub enum Begin {
+    /// The message is committed and the turn is the caller's to run.
+    Started(Box<Started>),
+    /// The same request was here before: this is its turn.
+    Repeated(TurnId),
+    /// The same request was here before, and was answered together with a later one: this is that
+    /// one's turn.
+    Merged(TurnId),
+    /// The key was used with another body.
+    KeyReused,
+    /// The conversation is answering another message; which turn that is, unless it has just
+    /// ended.
+    Busy(Option<Busy>),
+    /// The device wrote too much; it may go on after this long.
+    Limited(Duration),
+}
+
+/// The turn that a conversation is busy with.
+#[derive(Debug, Clone)]
+pub struct Busy {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Whether its owner is dead.
+    pub is_abandoned: bool,
+    /// The agent that the session is on, if that is known.
+    pub agent: Option<String>,
+}
+
+/// A turn that has begun.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// Which attempt at it this is, from 1.
+    pub attempt: i32,
+    /// Whose lock the turn was begun with.
+    pub device: DeviceId,
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name, read when a conversation begins.
+    pub user_name: Option<String>,
+    /// The turn's fence: what it writes counts while this is the conversation's.
+    pub fence: i64,
+    /// The agent that holds the session; none yet in a new one.
+    pub agent: Option<String>,
+    /// The agent that held the session before this message.
+    pub agent_before: Option<String>,
+    /// Who answers here.
+    pub mode: Mode,
+    /// What the agents remember of this conversation.
+    pub state: Value,
+    /// The newest messages, oldest first; the last one began the turn.
+    pub history: Vec<Message>,
+}
+
+impl Said {
+    /// The message as it is stored.
+    pub fn message(
+        &self,
+        turn_id: TurnId,
+        conversation_id: ConversationId,
+        seq: i64,
+        created_at: Timestamp,
+    ) -> Message {
+        Message {
+            id: self.id,
+            conversation_id,
+            turn_id: Some(turn_id),
+            seq,
+            role: Role::User,
+            direction: Direction::Incoming,
+            message_type: MessageType::UserInput,
+            body: self.body.clone(),
+            media_urls: self.media_urls.clone(),
+            audio_urls: self.audio_urls.clone(),
+            component_type: None,
+            component_data: None,
+            tool_name: None,
+            tool_success: None,
+            finish_reason: None,
+            metadata: self.metadata.clone().map(Json),
+            created_at,
+        }
+    }
+}
+
+impl Step for BeginTurn {
+    type Done = Begin;
+
+    fn same_row(&self, other: &Self) -> bool {
+        self.lock.device == other.lock.device
+    }
+
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Batch<Begin> {
+        on_db_blocking!(store, write, |conn, db| Ok(db::batches::begin_turns(
+            conn, turns
+        )))
+        .unwrap_or_else(Batch::Failed)
+    }
+
+    fn alone(store: &Store, turn: &Self) -> Result<Begin, StoreError> {
+        on_db_blocking!(store, write, |conn, db| db::begin::begin(conn, turn))
+    }
+}
+
+impl Store {
+    /// Begins a turn: its user, session lock, conversation, lease, message and idempotency key,
+    /// and the history for its prompt. Goes on when the caller does not stay.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_turn(&self, turn: BeginTurn) -> Result<Begin, StoreError> {
+        self.begins.run(self, Arc::new(turn)).await
+    }
+
+    /// What became of a request with this key, if there was one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known_turn(
+        &self,
+        device: &DeviceId,
+        key: Idempotency,
+    ) -> Result<Option<Begin>, StoreError> {
+        let device = device.clone();
+        on_db!(self, read, |conn, db| db::begin::known(conn, &device, &key)
+            .map_err(Into::into))
+    }
+}

@@ -1,0 +1,317 @@
+//! Messages that find their conversation busy. They wait here in the order of their coming; the newest
+//! of them then stores them all, and one turn answers them together.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot::{self, Receiver, Sender},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+
+use super::{
+    Engine, Reply, TurnRequest,
+    event::{Cursor, Frame},
+    log::Log,
+};
+use crate::{
+    config::WhenBusy,
+    error::{Code, Error, Result},
+    store::{
+        ConversationId, DeviceId, TurnId,
+        begin::{Begin, Busy},
+        messages::FinishReason,
+    },
+};
+
+/// How long a message waits that finds its conversation busy elsewhere, before it tries again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How often a message looks whether it has become the newest.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many messages of a device may wait here at once.
+const MOST_WAITING: usize = 8;
+
+/// The messages that wait, by device, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    waiting: Mutex<HashMap<DeviceId, Vec<Waiting>>>,
+    last_id: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    request: TurnRequest,
+    answer: Sender<Result<Reply>>,
+}
+
+impl Waiting {
+    fn tell(self, answer: Result<Reply>) {
+        drop(self.answer.send(answer));
+    }
+}
+
+/// A message's place among those that wait, until it is dropped.
+struct Place {
+    engine: Arc<Engine>,
+    device: DeviceId,
+    id: u64,
+    until: Instant,
+    /// What a newer message does for this one.
+    answer: Receiver<Result<Reply>>,
+}
+
+/// What becomes of a message that would wait.
+enum Entered {
+    Waits(Place),
+    /// The same request waits already.
+    Twin,
+}
+
+impl Queues {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Vec<Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether messages of a device wait. A newer one must not overtake them.
+    pub(super) fn has(&self, device: &DeviceId) -> bool {
+        self.lock().contains_key(device)
+    }
+}
+
+impl Place {
+    /// The messages that came before this one, if it is the newest; they are this one's to answer.
+    fn take_earlier(&self) -> Option<Vec<Waiting>> {
+        let mut queues = self.engine.queues.lock();
+        let queue = queues.get_mut(&self.device)?;
+        let at = queue.iter().position(|waiting| waiting.id == self.id)?;
+        (at + 1 == queue.len()).then(|| queue.drain(..at).collect())
+    }
+
+    fn put_back(&self, earlier: Vec<Waiting>) {
+        let mut queues = self.engine.queues.lock();
+        let queue = queues.entry(self.device.clone()).or_default();
+        queue.splice(..0, earlier);
+    }
+
+    /// Gives up its place; whether it still had it, and was not taken by a newer message.
+    fn leave(&self) -> bool {
+        let mut queues = self.engine.queues.lock();
+        let Some(queue) = queues.get_mut(&self.device) else {
+            return false;
+        };
+        let before = queue.len();
+        queue.retain(|waiting| waiting.id != self.id);
+        let left = queue.len() < before;
+        if queue.is_empty() {
+            queues.remove(&self.device);
+        }
+        left
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Engine {
+    /// Lets a message wait for its conversation, which is busy with this turn. It is stored and
+    /// answered with those that wait as well: the newest gets the answer.
+    ///
+    /// # Errors
+    /// When it has waited for too long, or too many wait already; then nothing of it is kept.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        request: TurnRequest,
+        mut busy: Option<Busy>,
+    ) -> Result<Reply> {
+        let until = Instant::now() + Duration::from_secs(self.settings.turn.wait_seconds);
+        let mut place = match self.enter(&request, until)? {
+            Entered::Waits(place) => place,
+            Entered::Twin => return self.wait_for_twin(request, until).await,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut place.answer => return answer.unwrap_or_else(|_| Err(lost())),
+                () = self.draining.cancelled() => {}
+                () = self.wait_for(&request, busy.take(), until) => {}
+            }
+            if self.draining.is_cancelled() || Instant::now() >= until {
+                return self.give_up_waiting(place).await;
+            }
+            let Some(earlier) = place.take_earlier() else {
+                tokio::select! {
+                    biased;
+                    answer = &mut place.answer => return answer.unwrap_or_else(|_| Err(lost())),
+                    () = self.draining.cancelled() => {}
+                    () = sleep_until(until.min(Instant::now() + LOOK)) => {}
+                }
+                continue;
+            };
+            let tried = Instant::now();
+            let requests: Vec<_> = earlier.iter().map(|waiting| &waiting.request).collect();
+            match self.try_to_begin(&request, &requests).await {
+                Ok(Begin::Busy(with)) => {
+                    place.put_back(earlier);
+                    busy = with;
+                }
+                Ok(Begin::Started(started)) => {
+                    let (turn, conversation) = (started.turn_id, started.conversation_id);
+                    let reply = self.launch(*started, tried, request.mirror_text);
+                    for waiting in earlier {
+                        let merged = self.merged(&waiting.request, turn, conversation);
+                        waiting.tell(Ok(merged));
+                    }
+                    return Ok(reply);
+                }
+                other if earlier.is_empty() => return self.begun(request, tried, other).await,
+                // One of them does not go with the others: then one after the other.
+                _ => busy = self.begin_oldest(&place, earlier).await,
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, request: &TurnRequest, until: Instant) -> Result<Entered> {
+        let (sender, answer) = oneshot::channel();
+        let mut queues = self.queues.lock();
+        let queue = queues.entry(request.device.clone()).or_default();
+        if let Some(key) = &request.idempotency {
+            let twin = queue
+                .iter()
+                .filter_map(|waiting| waiting.request.idempotency.as_ref());
+            match twin.into_iter().find(|twin| twin.key == key.key) {
+                Some(twin) if twin == key => return Ok(Entered::Twin),
+                Some(_) => return Err(Error::new(Code::IdempotencyKeyReused)),
+                None => {}
+            }
+        }
+        if queue.len() >= MOST_WAITING {
+            return Err(Error::new(Code::TurnInProgress));
+        }
+        let id = self.queues.last_id.fetch_add(1, Ordering::Relaxed);
+        queue.push(Waiting {
+            id,
+            request: request.clone(),
+            answer: sender,
+        });
+        Ok(Entered::Waits(Place {
+            engine: Arc::clone(self),
+            device: request.device.clone(),
+            id,
+            until,
+            answer,
+        }))
+    }
+
+    /// The end of a message's waiting, unless a newer one is just beginning to answer it.
+    async fn give_up_waiting(&self, mut place: Place) -> Result<Reply> {
+        while !place.leave() {
+            // The newer one puts it back where it cannot begin.
+            if let Ok(answer) = timeout(AGAIN, &mut place.answer).await {
+                return answer.unwrap_or_else(|_| Err(lost()));
+            }
+        }
+        Err(match Instant::now() >= place.until {
+            true => Error::new(Code::TurnInProgress),
+            false => super::begin::shutting_down(),
+        })
+    }
+
+    /// A request waits whose twin, with the same key, waits already.
+    async fn wait_for_twin(
+        self: &Arc<Self>,
+        request: TurnRequest,
+        until: Instant,
+    ) -> Result<Reply> {
+        while Instant::now() < until && !self.draining.is_cancelled() {
+            sleep(AGAIN).await;
+            if let Some(known) = self.known(&request).await? {
+                return self.begun(request, Instant::now(), Ok(known)).await;
+            }
+        }
+        Err(Error::new(Code::TurnInProgress))
+    }
+
+    /// Begins the oldest of some messages alone; the others wait on. What the conversation is busy
+    /// with then.
+    async fn begin_oldest(
+        self: &Arc<Self>,
+        place: &Place,
+        mut earlier: Vec<Waiting>,
+    ) -> Option<Busy> {
+        let oldest = earlier.remove(0);
+        place.put_back(earlier);
+        let tried = Instant::now();
+        match self.try_to_begin(&oldest.request, &[]).await {
+            Ok(Begin::Busy(busy)) => {
+                place.put_back(vec![oldest]);
+                busy
+            }
+            begun => {
+                let answer = self.begun(oldest.request.clone(), tried, begun).await;
+                oldest.tell(answer);
+                None
+            }
+        }
+    }
+
+    /// Waits until a conversation may be free: for its turn's end, or a moment. A turn whose owner is
+    /// dead is adopted, so that it does end.
+    async fn wait_for(self: &Arc<Self>, request: &TurnRequest, busy: Option<Busy>, until: Instant) {
+        let Some(busy) = busy else {
+            return;
+        };
+        if busy.is_abandoned
+            && let Err(error) = self.adopt(busy.turn_id).await
+        {
+            error.log();
+        }
+        if self.agents.when_busy(busy.agent.as_deref()) == WhenBusy::Interrupt
+            && let Err(error) = self.stop(&request.device, busy.turn_id).await
+        {
+            error.log();
+        }
+        let here = self
+            .running()
+            .get(&busy.turn_id)
+            .map(|running| running.log.reader(usize::MAX));
+        let end = async {
+            match here {
+                Some(mut reader) => while reader.next().await.is_some() {},
+                None => sleep(AGAIN).await,
+            }
+        };
+        drop(timeout_at(until, end).await);
+    }
+
+    /// What a message gets that is answered together with a later one.
+    pub(super) fn merged(
+        &self,
+        request: &TurnRequest,
+        turn: TurnId,
+        conversation: ConversationId,
+    ) -> Reply {
+        let mut last = Frame::last(FinishReason::Merged, None, self.clock.now());
+        last.text = request.mirror_text.then(|| "".into());
+        let mut bytes = Vec::new();
+        last.write(Some((&Cursor::prefix(turn, 1), 0)), &mut bytes);
+        Reply {
+            turn_id: Some(turn),
+            conversation_id: Some(conversation),
+            reader: Arc::new(Log::complete(&bytes)).reader(0),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(Code::Internal).caused_by("a message that waited was forgotten")
+}
