@@ -25,7 +25,10 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
     fn same_row(&self, other: &Self) -> bool;
 
     /// Does all, or nothing. May block.
-    fn together(store: &Store, steps: &[Arc<Self>]) -> Batch<Self::Done>;
+    ///
+    /// # Errors
+    /// When nothing was done, and the same would become of each.
+    fn together(store: &Store, steps: &[Arc<Self>]) -> Result<Batch<Self::Done>, StoreError>;
 
     /// Does one. May block.
     fn alone(store: &Store, step: &Self) -> Result<Self::Done, StoreError>;
@@ -38,8 +41,6 @@ pub(super) enum Batch<T> {
     Done(Vec<Result<T, StoreError>>),
     /// Nothing was done: these steps, by their places, have to be done alone.
     Without(Vec<usize>),
-    /// Nothing was done, and the same would become of each.
-    Failed(StoreError),
 }
 
 /// The steps of one kind.
@@ -137,12 +138,12 @@ impl<S: Step> Batches<S> {
                 .map(|waiting| Arc::clone(&waiting.step))
                 .collect();
             match S::together(store, &steps) {
-                Batch::Done(answers) => {
+                Ok(Batch::Done(answers)) => {
                     for (waiting, answer) in batch.drain(..).zip(answers) {
                         drop(waiting.answer.send(answer));
                     }
                 }
-                Batch::Without(places) => {
+                Ok(Batch::Without(places)) => {
                     let mut place = 0;
                     let odd = batch.extract_if(.., |_| {
                         place += 1;
@@ -152,7 +153,7 @@ impl<S: Step> Batches<S> {
                         self.alone(store.clone(), waiting);
                     }
                 }
-                Batch::Failed(error) => {
+                Err(error) => {
                     for waiting in batch.drain(..) {
                         drop(waiting.answer.send(Err(error.clone())));
                     }

@@ -161,11 +161,10 @@ impl Step for BeginTurn {
         self.lock.device == other.lock.device
     }
 
-    fn together(store: &Store, turns: &[Arc<Self>]) -> Batch<Begin> {
-        on_db_blocking!(store, write, |conn, db| Ok(db::batches::begin_turns(
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Batch<Begin>, StoreError> {
+        on_db_blocking!(store, write, |conn, db| db::batches::begin_turns(
             conn, turns
-        )))
-        .unwrap_or_else(Batch::Failed)
+        ))
     }
 
     fn alone(store: &Store, turn: &Self) -> Result<Begin, StoreError> {

@@ -124,6 +124,8 @@ pub(super) struct Connection<C> {
     pub(super) conn: C,
     taken: Instant,
     keeps_statements: bool,
+    /// It leads to a server that is not the one to write to any more.
+    pub(super) is_stale: bool,
 }
 
 impl<C: diesel::Connection> Connection<C> {
@@ -151,6 +153,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
             conn,
             taken,
             keeps_statements: true,
+            is_stale: false,
         })
     }
 
@@ -163,7 +166,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
     }
 
     fn has_broken(&self, connection: &mut Connection<C>) -> bool {
-        self.manager.has_broken(&mut connection.conn)
+        connection.is_stale || self.manager.has_broken(&mut connection.conn)
     }
 }
 

@@ -39,6 +39,14 @@ const UNAVAILABLE: [&str; 14] = [
     "database is locked",
 ];
 
+impl StoreError {
+    /// Whether a server said it that may not write: after a failover the one to write to is found by
+    /// connecting anew.
+    pub(super) fn is_of_standby(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.contains("read-only transaction"))
+    }
+}
+
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         use DatabaseErrorKind::{

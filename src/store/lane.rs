@@ -130,7 +130,11 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         loop {
             match step(&mut conn.conn) {
                 Err(StoreError::Conflict(_)) if tries < REPEATS => tries += 1,
-                done => return done,
+                done => {
+                    let failed = done.as_ref().err();
+                    conn.is_stale = failed.is_some_and(StoreError::is_of_standby);
+                    return done;
+                }
             }
         }
     }

@@ -125,11 +125,10 @@ impl Step for FinishTurn {
         self.conversation_id == other.conversation_id
     }
 
-    fn together(store: &Store, turns: &[Arc<Self>]) -> Batch<Finish> {
-        on_db_blocking!(store, write, |conn, db| Ok(db::batches::finish_turns(
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Batch<Finish>, StoreError> {
+        on_db_blocking!(store, write, |conn, db| db::batches::finish_turns(
             conn, turns
-        )))
-        .unwrap_or_else(Batch::Failed)
+        ))
     }
 
     fn alone(store: &Store, turn: &Self) -> Result<Finish, StoreError> {

@@ -25,6 +25,7 @@ mod limits;
 mod llm;
 mod messages;
 mod ops;
+mod outages;
 mod process;
 mod readme;
 mod sessions;

@@ -1,11 +1,10 @@
-//! The database: its schema, its migrations, and its going away.
+//! The database: its schema, its migrations, and what it is asked.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use frontdesk::{clock::SystemClock, config::OnOutage, store::Store};
-use serde_json::json;
+use frontdesk::{clock::SystemClock, store::Store};
 
-use crate::support::{Database, Db, FakeLlm, TestApp};
+use crate::support::{Database, Db, TestApp};
 
 both! {
     five_instances_migrate_at_once
@@ -125,64 +124,4 @@ async fn the_message_is_committed_before_the_head_and_the_answer_before_the_end(
             assert_eq!(app.count("messages where body = 'a'").await, 1);
         }
     }
-}
-
-/// A server whose PostgreSQL is not there.
-async fn without_database(on_outage: OnOutage) -> TestApp {
-    let database = Arc::new(Database::nowhere());
-    TestApp::on(database, FakeLlm::start().await, |settings| {
-        settings.database.on_outage = on_outage
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_database_an_answer_says_so() {
-    let app = without_database(OnOutage::Answer).await;
-    app.llm.says(["a", "b"]);
-    let streamed = app
-        .post("d", "/chat/stream", json!({"content": "Hi"}))
-        .await;
-    insta::assert_snapshot!("degraded_stream", crate::support::tidy(&streamed.text));
-    assert_eq!(
-        (streamed.header("x-turn-id"), streamed.header("x-device-id")),
-        ("", "d")
-    );
-    insta::assert_snapshot!("degraded_json", app.say("d", "Hi").await.shown());
-    assert_eq!(
-        app.get("d", "/chat/history").await.json()["code"],
-        "unavailable"
-    );
-    assert_eq!(app.get("d", "/healthz").await.status, 200);
-    assert_eq!(app.get("d", "/readyz").await.status, 503);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_database_a_message_is_refused_where_that_is_asked_for() {
-    let app = without_database(OnOutage::Refuse).await;
-    let said = app.say("d", "Hi").await;
-    assert_eq!(
-        (said.status.as_u16(), said.header("retry-after")),
-        (503, "2")
-    );
-    assert!(app.llm.asked().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_began_without_its_database_is_ready_when_that_is_there() {
-    let (database, appear) = Database::later().await;
-    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
-    assert_eq!(app.get("d", "/readyz").await.status, 503);
-    appear.await;
-    let mut ready = false;
-    for _ in 0..100 {
-        ready = app.get("d", "/readyz").await.status == 200;
-        if ready {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(ready);
-    assert_eq!(app.say("d", "Hi").await.content(), "Very well.");
-    assert_eq!(app.history("d").await.len(), 2);
 }

@@ -4,12 +4,14 @@ mod app;
 mod database;
 mod llm;
 mod process;
+mod proxy;
 mod stream;
 
 pub use app::{Said, TestApp, settings};
 pub use database::{Database, Db};
 pub use llm::{FakeLlm, Step, text_event};
 pub use process::Process;
+pub use proxy::{Mode, Proxy};
 pub use stream::{Event, Stream};
 
 /// A test for each database.

@@ -52,10 +52,10 @@ struct Begun {
     created_at: SqlTime,
 }
 
-pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
+pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Result<Batch<Begin>, StoreError> {
     let several = places(turns, |turn| !turn.earlier.is_empty());
     if !several.is_empty() {
-        return Batch::Without(several);
+        return Ok(Batch::Without(several));
     }
     batch_tx(conn, turns.len(), |conn| {
         let mut begun = begin_all(conn, turns)?;
@@ -155,7 +155,10 @@ fn histories(
     Ok(histories)
 }
 
-pub fn finish_turns(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> Batch<Finish> {
+pub fn finish_turns(
+    conn: &mut Conn,
+    turns: &[Arc<FinishTurn>],
+) -> Result<Batch<Finish>, StoreError> {
     batch_tx(conn, turns.len(), |conn| {
         let released = finish_all(conn, turns)?;
         let is_odd =

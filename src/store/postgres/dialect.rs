@@ -71,7 +71,7 @@ pub fn batch_tx<T>(
     conn: &mut Conn,
     steps: usize,
     work: impl FnOnce(&mut Conn) -> QueryResult<Batch<T>>,
-) -> Batch<T> {
+) -> Result<Batch<T>, StoreError> {
     let run = || -> QueryResult<Batch<T>> {
         AnsiTransactionManager::begin_transaction_sql(conn, BEGIN_BATCH)?;
         let done = work(conn);
@@ -82,12 +82,12 @@ pub fn batch_tx<T>(
         done
     };
     match run().map_err(StoreError::from) {
-        Ok(done) => done,
+        Ok(done) => Ok(done),
         Err(StoreError::Unavailable(text)) if !text.contains("lock timeout") => {
-            Batch::Failed(StoreError::Unavailable(text))
+            Err(StoreError::Unavailable(text))
         }
         // One of them cannot be done, or has to wait: alone they do not harm each other.
-        Err(_) => Batch::Without((0..steps).collect()),
+        Err(_) => Ok(Batch::Without((0..steps).collect())),
     }
 }
 

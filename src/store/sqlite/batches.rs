@@ -18,11 +18,14 @@ use crate::store::{
     turns::{Finish, FinishTurn, Renewed},
 };
 
-pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Batch<Begin> {
+pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Result<Batch<Begin>, StoreError> {
     each(conn, turns, begin::begin)
 }
 
-pub fn finish_turns(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> Batch<Finish> {
+pub fn finish_turns(
+    conn: &mut Conn,
+    turns: &[Arc<FinishTurn>],
+) -> Result<Batch<Finish>, StoreError> {
     each(conn, turns, turns::finish)
 }
 
@@ -65,7 +68,7 @@ fn each<S, T>(
     conn: &mut Conn,
     steps: &[Arc<S>],
     run: fn(&mut Conn, &S) -> Result<T, StoreError>,
-) -> Batch<T> {
+) -> Result<Batch<T>, StoreError> {
     let all = write_tx(conn, |conn| {
         let done = steps.iter().map(|step| match run(conn, step) {
             // Nothing that follows could be trusted: SQLite may have given the transaction up.
@@ -74,5 +77,5 @@ fn each<S, T>(
         });
         done.collect()
     });
-    all.map_or_else(Batch::Failed, Batch::Done)
+    all.map(Batch::Done)
 }

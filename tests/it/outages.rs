@@ -1,0 +1,233 @@
+//! The database goes away, and comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use frontdesk::config::{OnOutage, Secret};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Stream, TestApp};
+
+/// How soon a request has to be answered, whatever the database does; and room for a slow machine.
+const ANSWERED: Duration = Duration::from_secs(8);
+
+/// A server that reaches its PostgreSQL through a proxy.
+async fn proxied() -> (TestApp, Proxy) {
+    let database = Arc::new(Database::migrated(Db::Postgres).await);
+    let proxy = Proxy::before(&database.url).await;
+    let url = Secret::new(&proxy.url);
+    let app = TestApp::on(database, FakeLlm::start().await, |settings| {
+        settings.database.url = url;
+        settings.turn.lease_seconds = 3;
+    })
+    .await;
+    (app, proxy)
+}
+
+/// Waits until the server is ready, which it has to be soon.
+async fn ready(app: &TestApp) {
+    for _ in 0..100 {
+        if app.get("d", "/readyz").await.status == 200 {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the server is not ready");
+}
+
+/// A turn that has said "a", and says "b" when it may.
+async fn speaking(app: &TestApp) -> Stream {
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut stream = app.stream("d", "1").await;
+    assert_eq!(stream.next().await.unwrap().content(), "a");
+    stream
+}
+
+/// A server whose PostgreSQL is not there.
+async fn without_database(on_outage: OnOutage) -> TestApp {
+    let database = Arc::new(Database::nowhere());
+    TestApp::on(database, FakeLlm::start().await, |settings| {
+        settings.database.on_outage = on_outage
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_database_an_answer_says_so() {
+    let app = without_database(OnOutage::Answer).await;
+    app.llm.says(["a", "b"]);
+    let streamed = app
+        .post("d", "/chat/stream", json!({"content": "Hi"}))
+        .await;
+    insta::assert_snapshot!("degraded_stream", crate::support::tidy(&streamed.text));
+    assert_eq!(
+        (streamed.header("x-turn-id"), streamed.header("x-device-id")),
+        ("", "d")
+    );
+    insta::assert_snapshot!("degraded_json", app.say("d", "Hi").await.shown());
+    assert_eq!(
+        app.get("d", "/chat/history").await.json()["code"],
+        "unavailable"
+    );
+    assert_eq!(app.get("d", "/healthz").await.status, 200);
+    assert_eq!(app.get("d", "/readyz").await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_database_a_message_is_refused_where_that_is_asked_for() {
+    let app = without_database(OnOutage::Refuse).await;
+    let said = app.say("d", "Hi").await;
+    assert_eq!(
+        (said.status.as_u16(), said.header("retry-after")),
+        (503, "2")
+    );
+    assert!(app.llm.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_began_without_its_database_is_ready_when_that_is_there() {
+    let (database, appear) = Database::later().await;
+    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
+    assert_eq!(app.get("d", "/readyz").await.status, 503);
+    appear.await;
+    ready(&app).await;
+    assert_eq!(app.say("d", "Hi").await.content(), "Very well.");
+    assert_eq!(app.history("d").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_database_keeps_nobody_waiting() {
+    let (app, proxy) = proxied().await;
+    assert_eq!(app.say("d", "before").await.content(), "Very well.");
+    proxy.set(Mode::Stall);
+    // Longer than a connection may hang, so that those which do are met as well.
+    for _ in 0..6 {
+        let calls = async {
+            tokio::join!(
+                app.say("d", "during"),
+                app.say("other", "during"),
+                app.get("d", "/chat/history"),
+                app.get("d", "/readyz"),
+                app.get("d", "/healthz"),
+            )
+        };
+        let (said, other, history, ready, health) = timeout(ANSWERED, calls).await.unwrap();
+        assert_eq!(
+            [&said, &other].map(|said| said.json()["degraded"].clone()),
+            [true, true]
+        );
+        assert_eq!(history.json()["code"], "unavailable");
+        assert_eq!([ready.status.as_u16(), health.status.as_u16()], [503, 200]);
+        sleep(Duration::from_millis(500)).await;
+    }
+    proxy.set(Mode::Pass);
+    ready(&app).await;
+    assert_eq!(app.say("d", "after").await.content(), "Very well.");
+    let history = app.history("d").await;
+    assert_eq!(
+        history,
+        [
+            "user: before",
+            "assistant: Very well.",
+            "user: after",
+            "assistant: Very well."
+        ]
+    );
+}
+
+/// What a database does in the middle of a turn, for longer than a lease: the turn waits for it.
+async fn away_in_the_middle(mode: Mode) {
+    let (app, proxy) = proxied().await;
+    let mut stream = speaking(&app).await;
+    proxy.set(mode);
+    app.llm.go_on();
+    sleep(Duration::from_secs(5)).await;
+    proxy.set(Mode::Pass);
+    let mut told = String::new();
+    while let Some(event) = stream.next().await {
+        told.push_str(event.content());
+        if event.is_final() {
+            assert_eq!(event.data["finish_reason"], "stop");
+            // The answer is committed by now.
+            assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
+        }
+    }
+    assert_eq!(told, "b");
+    assert_eq!(app.llm.asked().len(), 1);
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_waits_for_a_database_that_is_silent() {
+    away_in_the_middle(Mode::Stall).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_waits_for_a_database_that_is_down() {
+    away_in_the_middle(Mode::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_cannot_be_stored_says_so() {
+    let (app, proxy) = proxied().await;
+    let stream = speaking(&app).await;
+    proxy.set(Mode::Cut);
+    app.llm.go_on();
+    let last = stream.rest().await.pop().unwrap();
+    assert_eq!(last.data["error"]["code"], "answer_not_stored");
+    proxy.set(Mode::Pass);
+    ready(&app).await;
+    // The message is there, and the next one is answered.
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+    assert_eq!(app.history("d").await[0], "user: 1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_without_a_free_connection_counts_as_away() {
+    let (app, proxy) = proxied().await;
+    proxy.set(Mode::Full);
+    assert_eq!(app.say("d", "1").await.json()["degraded"], true);
+    proxy.set(Mode::Pass);
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+    assert_eq!(app.history("d").await, ["user: 2", "assistant: Very well."]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_no_answer() {
+    let (app, _proxy) = proxied().await;
+    let full = "create function full_disk() returns trigger language plpgsql as $$ begin \
+        raise exception 'could not extend file \"base/1/2\": No space left on device' \
+        using errcode = '53100'; end $$; \
+        create trigger full_disk before insert on messages execute function full_disk()";
+    let stream = speaking(&app).await;
+    app.database.execute(full).await;
+    app.llm.go_on();
+    let other = app.say("other", "1").await;
+    assert_eq!(other.json()["degraded"], true, "{}", other.text);
+    sleep(Duration::from_secs(1)).await;
+    app.database
+        .execute("drop trigger full_disk on messages")
+        .await;
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_server_that_became_a_standby_are_dropped() {
+    let (app, _proxy) = proxied().await;
+    let stream = speaking(&app).await;
+    // What a failover looks like to those who are still connected, or come too early.
+    let demoted = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', \
+        current_database()); end $$; select pg_terminate_backend(pid) from pg_stat_activity \
+        where datname = current_database() and pid <> pg_backend_pid()";
+    app.database.execute(demoted).await;
+    app.llm.go_on();
+    assert_eq!(app.say("other", "1").await.json()["degraded"], true);
+    sleep(Duration::from_secs(1)).await;
+    let promoted = "begin read write; do $$ begin \
+        execute format('alter database %I reset default_transaction_read_only', current_database()); end $$; commit";
+    app.database.execute(promoted).await;
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(app.say("other", "2").await.content(), "Very well.");
+    assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
+}
