@@ -178,8 +178,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn begin_turn(&self, turn: BeginTurn) -> Result<Begin, StoreError> {
-        self.begins.run(self, Arc::new(turn)).await
+    pub async fn begin_turn(&self, turn: Arc<BeginTurn>) -> Result<Begin, StoreError> {
+        self.begins.run(self, turn).await
+    }
+
+    /// A turn whose beginning was committed, though its caller did not hear of it, and that nobody else
+    /// has taken since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begun(&self, turn: Arc<BeginTurn>) -> Result<Option<Started>, StoreError> {
+        on_db!(self, read, |conn, db| db::adopt::begun(conn, &turn)
+            .map_err(Into::into))
     }
 
     /// What became of a request with this key, if there was one.

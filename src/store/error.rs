@@ -4,14 +4,16 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::{Code, Error};
 
-/// A failed step. Nothing of it was kept, unless the commit's own answer was lost. Repeating a
-/// finish then finds out; a turn whose beginning was lost like that is closed when its lease is
-/// over.
+/// A failed step. Nothing of it was kept, unless the commit's own answer was [lost](Self::Lost).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or not now.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The connection broke while the step was committed: it is done, or not. To repeat a finish finds
+    /// out; of a beginning, [`Store::begun`](super::Store::begun) tells.
+    #[error("the commit's answer was lost: {0}")]
+    Lost(String),
     /// Another transaction won; the step may be repeated at once.
     #[error("the transaction must be repeated: {0}")]
     Conflict(String),
@@ -54,6 +56,7 @@ impl From<DieselError> for StoreError {
         };
         let text = error.to_string();
         match &error {
+            DieselError::RollbackErrorOnCommit { .. } => Self::Lost(text),
             DieselError::DatabaseError(SerializationFailure, _) => Self::Conflict(text),
             DieselError::DatabaseError(
                 ClosedConnection | UnableToSendCommand | ReadOnlyTransaction,
@@ -76,7 +79,9 @@ impl From<DieselError> for StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Unavailable(_) | StoreError::Conflict(_) => Code::Unavailable,
+            StoreError::Unavailable(_) | StoreError::Lost(_) | StoreError::Conflict(_) => {
+                Code::Unavailable
+            }
             StoreError::Refused(_) => Code::Internal,
         };
         Self::new(code).caused_by(error)

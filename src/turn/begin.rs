@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Reply, TurnRequest, log::Log, run};
 use crate::{
     config::{OnOutage, WhenBusy},
     error::{Code, Error, Result},
-    store::{StoreError, begin::Begin},
+    store::{
+        StoreError,
+        begin::{Begin, BeginTurn, Started},
+    },
 };
 
 /// How long a message may take to be committed before the database counts as away.
@@ -101,14 +104,53 @@ impl Engine {
     ) -> std::result::Result<Begin, StoreError> {
         let since = Instant::now();
         let turn = request.begin(self, earlier, since);
-        let store = self.store.clone();
-        let mut committed = Box::pin(async move { store.begin_turn(turn).await });
+        let mut committed = Box::pin(Arc::clone(self).commit(turn, since));
         match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
             Ok(begun) => begun,
             Err(_) => {
                 let engine = Arc::clone(self);
                 self.spawn(async move { engine.give_back(committed.await).await });
                 Err(StoreError::Unavailable("not committed in time".to_owned()))
+            }
+        }
+    }
+
+    /// Commits the beginning of a turn. Where the database's answer is lost, it is asked for it, for as
+    /// long as the turn's lease would last.
+    async fn commit(
+        self: Arc<Self>,
+        turn: BeginTurn,
+        since: Instant,
+    ) -> std::result::Result<Begin, StoreError> {
+        let turn = Arc::new(turn);
+        let error = loop {
+            match self.store.begin_turn(Arc::clone(&turn)).await {
+                Err(StoreError::Lost(error)) => tracing::warn!(error, "a commit's answer was lost"),
+                begun => return begun,
+            }
+            match self.look_for(&turn, since + turn.lease).await {
+                Ok(Some(started)) => return Ok(Begin::Started(Box::new(started))),
+                Ok(None) if since.elapsed() < COMMIT_PATIENCE => {}
+                Ok(None) => break StoreError::Unavailable("not committed in time".to_owned()),
+                Err(error) => break error,
+            }
+        };
+        Err(error)
+    }
+
+    /// A turn that may have been committed.
+    async fn look_for(
+        &self,
+        turn: &Arc<BeginTurn>,
+        until: Instant,
+    ) -> std::result::Result<Option<Started>, StoreError> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+            match self.store.begun(Arc::clone(turn)).await {
+                Err(_) if Instant::now() < until => {}
+                found => return found,
             }
         }
     }

@@ -231,3 +231,33 @@ async fn connections_to_a_server_that_became_a_standby_are_dropped() {
     assert_eq!(app.say("other", "2").await.content(), "Very well.");
     assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_commit_was_not_confirmed_is_answered_once() {
+    let (app, proxy) = proxied().await;
+    app.say("d", "1").await;
+    proxy.set(Mode::LoseCommit);
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+    assert_eq!(proxy.mode(), Mode::Pass, "the commit was lost");
+    // The same of a conversation's first.
+    proxy.set(Mode::LoseCommit);
+    assert_eq!(app.say("other", "1").await.content(), "Very well.");
+    assert_eq!(proxy.mode(), Mode::Pass, "the commit was lost");
+    assert_eq!(app.history("d").await.len(), 4);
+    assert_eq!(app.count("messages where role = 'user'").await, 3);
+    assert_eq!(app.llm.asked().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_commit_was_not_confirmed_is_stored_once() {
+    let (app, proxy) = proxied().await;
+    let stream = speaking(&app).await;
+    // The durable log's commit would be lost instead.
+    sleep(Duration::from_millis(300)).await;
+    proxy.set(Mode::LoseCommit);
+    app.llm.go_on();
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(proxy.mode(), Mode::Pass, "the commit was lost");
+    assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+}

@@ -55,7 +55,7 @@ fn transaction<T, E: From<Error>>(
     AnsiTransactionManager::begin_transaction_sql(conn, begin)?;
     match work(conn) {
         Ok(done) => {
-            AnsiTransactionManager::commit_transaction(conn)?;
+            commit(conn)?;
             Ok(done)
         }
         Err(error) => {
@@ -64,6 +64,19 @@ fn transaction<T, E: From<Error>>(
             Err(error)
         }
     }
+}
+
+/// Whether the commit was done is unknown where the connection broke meanwhile.
+fn commit(conn: &mut Conn) -> QueryResult<()> {
+    AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
+        match AnsiTransactionManager::is_broken_transaction_manager(conn) {
+            true => Error::RollbackErrorOnCommit {
+                rollback_error: Box::new(Error::BrokenTransactionManager),
+                commit_error: Box::new(error),
+            },
+            false => error,
+        }
+    })
 }
 
 /// A transaction of so many steps, which is kept only if all of them are done.
@@ -76,13 +89,14 @@ pub fn batch_tx<T>(
         AnsiTransactionManager::begin_transaction_sql(conn, BEGIN_BATCH)?;
         let done = work(conn);
         match &done {
-            Ok(Batch::Done(_)) => AnsiTransactionManager::commit_transaction(conn)?,
+            Ok(Batch::Done(_)) => commit(conn)?,
             _ => drop(AnsiTransactionManager::rollback_transaction(conn)),
         }
         done
     };
     match run().map_err(StoreError::from) {
         Ok(done) => Ok(done),
+        Err(error @ StoreError::Lost(_)) => Err(error),
         Err(StoreError::Unavailable(text)) if !text.contains("lock timeout") => {
             Err(StoreError::Unavailable(text))
         }

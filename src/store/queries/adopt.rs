@@ -13,7 +13,7 @@ use super::{
 use crate::store::{
     ConversationId, DeviceId, InstanceId, StoreError, TurnId,
     adopt::{Adopt, Adoption},
-    begin::Started,
+    begin::{BeginTurn, Started},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, session_locks, turns},
 };
@@ -51,16 +51,36 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
     diesel::update(row)
         .set((turns::attempt.eq(attempt + 1), turns::fence.eq(held.fence)))
         .execute(conn)?;
+    let started = started(
+        conn,
+        held,
+        adopt.turn_id,
+        attempt + 1,
+        device,
+        adopt.history,
+    )?;
+    Ok(Adoption::Adopted(Box::new(started)))
+}
+
+/// A turn that began before, as its runner needs it.
+fn started(
+    conn: &mut Conn,
+    held: Held,
+    turn_id: TurnId,
+    attempt: i32,
+    device: DeviceId,
+    history: u32,
+) -> QueryResult<Started> {
     let agent: Option<Option<String>> = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
-        .filter(session_locks::conversation_id.eq(conversation))
+        .filter(session_locks::conversation_id.eq(held.id))
         .select(session_locks::active_agent)
         .first(conn)
         .optional()?;
-    let history = messages::window(conn, held.id, held.last_seq, adopt.history.into())?;
-    Ok(Adoption::Adopted(Box::new(Started {
-        turn_id: adopt.turn_id,
-        attempt: attempt + 1,
+    let history = messages::window(conn, held.id, held.last_seq, history.into())?;
+    Ok(Started {
+        turn_id,
+        attempt,
         device,
         conversation_id: held.id,
         user_id: held.user_id,
@@ -71,7 +91,22 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
         mode: held.mode,
         state: held.state,
         history,
-    })))
+    })
+}
+
+/// A turn that its owner has begun without knowing it.
+pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> {
+    let held: Option<Held> = conversations::table
+        .filter(conversations::running_turn.eq(turn.turn_id))
+        .filter(conversations::owner.eq(turn.owner))
+        .select(Held::as_select())
+        .first(conn)
+        .optional()?;
+    let Some(held) = held else {
+        return Ok(None);
+    };
+    let (id, device) = (turn.turn_id, turn.lock.device.clone());
+    started(conn, held, id, 1, device, turn.history).map(Some)
 }
 
 /// Turns whose owner is dead, the longest first.

@@ -72,7 +72,7 @@ fn each<S, T>(
     let all = write_tx(conn, |conn| {
         let done = steps.iter().map(|step| match run(conn, step) {
             // Nothing that follows could be trusted: SQLite may have given the transaction up.
-            Err(StoreError::Unavailable(why)) => Err(StoreError::Unavailable(why)),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Lost(_))) => Err(error),
             done => Ok(done),
         });
         done.collect()

@@ -1,5 +1,13 @@
 //! A TCP proxy that misbehaves when it is told to: what a network does to a database.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -7,6 +15,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
+    time::sleep,
 };
 
 /// What becomes of connections.
@@ -18,6 +27,8 @@ pub enum Mode {
     Stall,
     /// Connections are closed, new ones too.
     Cut,
+    /// The next commit reaches the server, but its answer is lost with its connection; then as before.
+    LoseCommit,
     /// Connections are closed; new ones are told that there are too many.
     Full,
 }
@@ -26,7 +37,7 @@ pub enum Mode {
 pub struct Proxy {
     /// The URL of the same database through the proxy.
     pub url: String,
-    mode: watch::Sender<Mode>,
+    mode: Arc<watch::Sender<Mode>>,
 }
 
 impl Proxy {
@@ -39,11 +50,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         through.set_port(Some(port)).unwrap();
-        let mode = watch::Sender::new(Mode::Pass);
-        let modes = mode.subscribe();
+        let mode = Arc::new(watch::Sender::new(Mode::Pass));
+        let modes = Arc::clone(&mode);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, target.clone(), modes.clone()));
+                tokio::spawn(serve(client, target.clone(), Arc::clone(&modes)));
             }
         });
         Self {
@@ -52,13 +63,17 @@ impl Proxy {
         }
     }
 
+    pub fn mode(&self) -> Mode {
+        *self.mode.borrow()
+    }
+
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 }
 
-async fn serve(mut client: TcpStream, target: (String, u16), mut mode: watch::Receiver<Mode>) {
-    let now = *mode.borrow_and_update();
+async fn serve(mut client: TcpStream, target: (String, u16), mode: Arc<watch::Sender<Mode>>) {
+    let now = *mode.borrow();
     match now {
         Mode::Cut => return,
         Mode::Full => {
@@ -69,27 +84,65 @@ async fn serve(mut client: TcpStream, target: (String, u16), mut mode: watch::Re
             drop(client.write_all(&refusal).await);
             return;
         }
-        Mode::Pass | Mode::Stall => {}
+        Mode::Pass | Mode::Stall | Mode::LoseCommit => {}
     }
     let Ok(server) = TcpStream::connect(target).await else {
         return;
     };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let mut changed = mode.subscribe();
+    let silent = AtomicBool::new(false);
     tokio::select! {
-        () = copy(from_client, to_server, mode.clone()) => {}
-        () = copy(from_server, to_client, mode.clone()) => {}
-        _ = mode.wait_for(|mode| matches!(mode, Mode::Cut | Mode::Full)) => {}
+        () = requests(from_client, to_server, &mode, &silent) => {}
+        () = answers(from_server, to_client, &mode, &silent) => {}
+        _ = changed.wait_for(|mode| matches!(mode, Mode::Cut | Mode::Full)) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mode: &watch::Sender<Mode>,
+    silent: &AtomicBool,
+) {
+    let mut modes = mode.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if mode.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
+        if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
             return;
         }
+        let is_commit = buffer[..count].windows(6).any(|word| word == b"COMMIT");
+        let lose = |mode: &mut Mode| {
+            let lose = *mode == Mode::LoseCommit;
+            *mode = if lose { Mode::Pass } else { *mode };
+            lose
+        };
+        let lose = is_commit && mode.send_if_modified(lose);
+        silent.store(lose, Ordering::Relaxed);
         if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+        if lose {
+            return sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mode: &watch::Sender<Mode>,
+    silent: &AtomicBool,
+) {
+    let mut modes = mode.subscribe();
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
+            return;
+        }
+        let dropped = silent.load(Ordering::Relaxed);
+        if !dropped && to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }
