@@ -126,7 +126,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
             Command::Migrate => migrate(&settings).await,
             Command::Tick => tick(settings).await,
             Command::Healthcheck => healthcheck(&settings).await,
-            Command::Config(_) => check(settings),
+            Command::Config(_) => check(settings).await,
         }
     });
     // A thread that hangs in a database call must not keep the process.
@@ -250,11 +250,24 @@ async fn healthcheck(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
-fn check(settings: Settings) -> Result<(), StartError> {
+async fn check(settings: Settings) -> Result<(), StartError> {
     println!(
         "The settings are in order: {} agents.",
         settings.agents.len()
     );
+    if settings.database.url.reveal().starts_with("sqlite:") {
+        return Ok(());
+    }
+    let store = Store::open(&settings.database, Arc::new(SystemClock))?;
+    match store.is_behind_pooler().await {
+        Ok(true) => println!(
+            "A transaction pooler stands in front of {store:?}: no statement stays prepared, which \
+             database.statement_cache = \"off\" makes sure of. Set DATABASE_LISTEN_URL to a direct \
+             connection, so that instances hear of each other's turns at once."
+        ),
+        Ok(false) => {}
+        Err(error) => println!("{store:?} does not answer: {error}"),
+    }
     Ok(())
 }
 

@@ -114,6 +114,8 @@ pub enum DeviceIds {
 pub struct Database {
     /// `postgres://…` or `sqlite:PATH`. A secret, as it may hold a password.
     pub url: Secret,
+    /// A direct connection to the same database, where `url` is a transaction pooler's.
+    pub listen_url: Secret,
     /// Connections at the most.
     pub pool_size: u32,
     /// What a message gets while the database is away.

@@ -15,6 +15,7 @@ mod connect;
 pub mod data;
 mod error;
 mod lane;
+mod listen;
 pub mod logs;
 pub mod messages;
 mod migrate;
@@ -138,6 +139,7 @@ pub struct Store {
     begins: Arc<Batches<begin::BeginTurn>>,
     finishes: Arc<Batches<turns::FinishTurn>>,
     url: config::Secret,
+    listen_url: config::Secret,
     statement_cache: config::StatementCache,
 }
 
@@ -155,6 +157,13 @@ struct Lanes<C: R2D2Connection + 'static> {
     renew: Lane<C>,
     /// Whether a pooler stands between, so that nothing may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
+}
+
+impl<C: R2D2Connection + 'static> Lanes<C> {
+    /// Whether a transaction pooler stands between, as far as that is known.
+    fn is_pooled(&self) -> bool {
+        self.pooled.load(Ordering::Relaxed)
+    }
 }
 
 impl Store {
@@ -175,6 +184,7 @@ impl Store {
             finishes: Batches::new(most),
             db: Arc::new(db),
             url: settings.url.clone(),
+            listen_url: settings.listen_url.clone(),
             statement_cache: settings.statement_cache,
         })
     }
@@ -222,7 +232,7 @@ impl Store {
                     .run_for(migrate::DEADLINE, migrate::postgres)
                     .await?;
                 if self.statement_cache == config::StatementCache::Auto {
-                    let pooled = pooler::stands_between(lanes).await?;
+                    let pooled = self.is_behind_pooler().await?;
                     lanes.pooled.store(pooled, Ordering::Relaxed);
                     tracing::debug!(pooled, "whether a transaction pooler stands between");
                 }
@@ -234,6 +244,17 @@ impl Store {
                     .run_for(migrate::DEADLINE, migrate::sqlite)
                     .await
             }
+        }
+    }
+
+    /// Whether a transaction pooler stands between this server and PostgreSQL.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn is_behind_pooler(&self) -> Result<bool, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => pooler::stands_between(lanes).await,
+            Db::Sqlite(_) => Ok(false),
         }
     }
 

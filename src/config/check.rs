@@ -185,23 +185,9 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
     }
 }
 
-fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
-    let url = settings.database.url.reveal();
-    let known = ["postgres://", "postgresql://", "sqlite:"];
-    if !known.iter().any(|scheme| url.starts_with(scheme)) {
-        problems.push(Problem::new(
-            "DATABASE_URL",
-            "must begin with postgres:// or sqlite:",
-        ));
-    }
-    if url
-        .strip_prefix("sqlite:")
-        .is_some_and(|path| path.is_empty() || path.contains(":memory:"))
-    {
-        problems.push(Problem::new(
-            "DATABASE_URL",
-            "must name a file: sqlite:data/frontdesk.db",
-        ));
+fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Problem>) {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        problems.push(Problem::new(at, format!("must begin with {beginnings}")));
     }
     if url.split('%').skip(1).any(|rest| {
         !rest
@@ -210,7 +196,7 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
     }) {
         // libpq would repeat the password in its complaint.
         problems.push(Problem::new(
-            "DATABASE_URL",
+            at,
             "has a % without two hexadecimal digits: write %25 for a percent sign",
         ));
     }
@@ -219,9 +205,25 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
         .any(|mode| url.contains(mode));
     if needs_tls && !cfg!(feature = "postgres-tls") {
         problems.push(Problem::new(
-            "DATABASE_URL",
+            at,
             "asks for TLS, which this build has not: build with --features postgres-tls",
         ));
+    }
+}
+
+fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
+    let url = settings.database.url.reveal();
+    match url.strip_prefix("sqlite:") {
+        Some(path) if path.is_empty() || path.contains(":memory:") => problems.push(Problem::new(
+            "DATABASE_URL",
+            "must name a file: sqlite:data/frontdesk.db",
+        )),
+        Some(_) => {}
+        None => postgres_url("DATABASE_URL", "postgres:// or sqlite:", url, problems),
+    }
+    let listen_url = settings.database.listen_url.reveal();
+    if !listen_url.is_empty() {
+        postgres_url("DATABASE_LISTEN_URL", "postgres://", listen_url, problems);
     }
     for (at, url) in [
         ("OPENAI_BASE_URL", &settings.llm.openai.base_url),

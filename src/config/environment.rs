@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 21] = [
+const SHORT_NAMES: [(&str, &str); 22] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
@@ -14,6 +14,7 @@ const SHORT_NAMES: [(&str, &str); 21] = [
     ("FRONTDESK_SECRET", "server.secret"),
     ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),
     ("DATABASE_URL", "database.url"),
+    ("DATABASE_LISTEN_URL", "database.listen_url"),
     ("SESSION_TTL", "session.ttl_seconds"),
     ("FRONTDESK_LEASE_SECONDS", "turn.lease_seconds"),
     ("FRONTDESK_MODEL", "llm.model"),
@@ -30,9 +31,10 @@ const SHORT_NAMES: [(&str, &str); 21] = [
 ];
 
 /// Settings that may come from a file named by the variable with `_FILE` at its end.
-pub(super) const SECRETS: [&str; 4] = [
+pub(super) const SECRETS: [&str; 5] = [
     "server.secret",
     "database.url",
+    "database.listen_url",
     "llm.openai.api_key",
     "llm.anthropic.api_key",
 ];

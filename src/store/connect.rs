@@ -79,7 +79,7 @@ pub(super) fn sqlite_path(url: &str) -> &str {
 
 /// The URL with the defaults for what it does not say. libpq reads URLs that no other parser
 /// does (several hosts, none), so only its query is looked at.
-fn postgres_url(url: &str) -> String {
+pub(super) fn postgres_url(url: &str) -> String {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let is_given = |name: &str| {
         query

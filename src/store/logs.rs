@@ -94,6 +94,16 @@ impl Store {
         on_db!(self, read, |conn, db| db::logs::progress(conn, &followed))
     }
 
+    /// Says to the owners of running turns that these are read here, for so long: they then write
+    /// more often, and give [hints](Store::listen).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn watch(&self, turns: Vec<TurnId>, time: Duration) -> Result<(), StoreError> {
+        on_db!(self, write, |conn, db| db::logs::watch(conn, &turns, time)
+            .map(drop))
+    }
+
     /// Deletes up to `limit` logs that are no longer kept, and as many pieces of such as old as
     /// `kept`; how many logs there were.
     ///

@@ -40,6 +40,7 @@ table! {
         lease_until -> Nullable<Ts>,
         fence -> BigInt,
         stop_requested -> Bool,
+        watched_until -> Nullable<Ts>,
         created_at -> Ts,
         updated_at -> Ts,
     }

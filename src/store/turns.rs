@@ -116,6 +116,8 @@ pub struct Renewed {
     pub turn_id: TurnId,
     /// Whether somebody asked for it to stop.
     pub stop_requested: bool,
+    /// Whether it is read on another instance.
+    pub is_watched: bool,
 }
 
 impl Step for FinishTurn {

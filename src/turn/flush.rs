@@ -9,18 +9,25 @@ use crate::store::logs::LogPiece;
 
 /// How far the durable log may be behind.
 const BEHIND: Duration = Duration::from_millis(100);
+/// The same, while a turn is read on another instance.
+const WATCHED: Duration = Duration::from_millis(30);
 
 impl Engine {
     /// Writes what has been said since, again and again, for ever: one statement for all turns.
     pub(super) async fn flush_for_ever(self: Arc<Self>) {
+        let mut pause = BEHIND;
         loop {
-            sleep(BEHIND).await;
-            self.flush().await;
+            sleep(pause).await;
+            pause = match self.flush().await {
+                true => WATCHED,
+                false => BEHIND,
+            };
         }
     }
 
-    /// Writes what has been said since. What could not be written goes with the next.
-    pub(super) async fn flush(&self) {
+    /// Writes what has been said since. What could not be written goes with the next. Whether some of
+    /// it is read on another instance.
+    pub(super) async fn flush(&self) -> bool {
         let _alone = self.flushing.lock().await;
         let running: Vec<_> = self
             .running()
@@ -41,7 +48,7 @@ impl Engine {
         });
         let pieces: Vec<LogPiece> = pieces.collect();
         if pieces.is_empty() {
-            return;
+            return false;
         }
         let written: Vec<_> = pieces
             .iter()
@@ -51,7 +58,7 @@ impl Engine {
             Ok(mine) => mine,
             Err(error) => {
                 tracing::debug!(error.cause = %error, "the durable log was not written");
-                return;
+                return false;
             }
         };
         for (turn, last_seq) in written {
@@ -66,5 +73,6 @@ impl Engine {
             }
             self.leases.heard(turn, running.fence, renewed);
         }
+        mine.iter().any(|mine| mine.is_watched)
     }
 }

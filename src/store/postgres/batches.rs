@@ -216,6 +216,8 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         turn_id: TurnId,
         #[diesel(sql_type = Bool)]
         stop_requested: bool,
+        #[diesel(sql_type = Bool)]
+        is_watched: bool,
     }
     fn column<'a, T>(pieces: &'a [LogPiece], value: impl Fn(&'a LogPiece) -> T) -> Vec<T> {
         pieces.iter().map(value).collect()
@@ -232,6 +234,7 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
     let mine = mine.into_iter().map(|mine| Renewed {
         turn_id: mine.turn_id,
         stop_requested: mine.stop_requested,
+        is_watched: mine.is_watched,
     });
     Ok(mine.collect())
 }

@@ -42,7 +42,7 @@ released as (
         state = coalesce(input.state, c.state)
     from input left join handed using (turn_id) left join named using (turn_id)
     where c.id = input.conversation_id and c.fence = input.fence and c.running_turn = input.turn_id
-    returning input.turn_id, c.last_seq
+    returning input.turn_id, c.last_seq, c.watched_until > db_now() as is_watched
 ),
 answered as (
     insert into messages (
@@ -72,5 +72,10 @@ collapsed as (
     delete from turn_pieces as p
     using input join released using (turn_id)
     where p.turn_id = input.turn_id and p.attempt = input.attempt
+),
+hinted as (
+    select pg_notify('frontdesk', string_agg(turn_id::text, ','))
+    from released where is_watched
+    having count(*) > 0
 )
-select turn_id from released
+select turn_id, (select count(*) from hinted) from released

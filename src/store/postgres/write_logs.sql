@@ -9,7 +9,7 @@ with input as materialized (
     )
 ),
 mine as (
-    select input.*, c.stop_requested
+    select input.*, c.stop_requested, coalesce(c.watched_until > db_now(), false) as is_watched
     from input join conversations as c on c.id = conversation_id
     where c.fence = input.fence and c.running_turn = turn_id
     order by c.id
@@ -19,5 +19,11 @@ written as (
     insert into turn_pieces (turn_id, attempt, first_seq, last_seq, frames, written_at)
     select turn_id, attempt, first_seq, last_seq, frames, db_now() from mine
     on conflict do nothing
+),
+hinted as (
+    -- Only while somebody listens: a notification takes a lock that all commits share.
+    select pg_notify('frontdesk', string_agg(turn_id::text, ','))
+    from (select turn_id from mine where is_watched limit 100) as watched
+    having count(*) > 0
 )
-select turn_id, stop_requested from mine
+select turn_id, stop_requested, is_watched, (select count(*) from hinted) from mine

@@ -1,20 +1,23 @@
 //! The logs of running turns. Compiled once for each database.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use diesel::prelude::*;
 
 use super::{
     dialect::{Conn, skip_locked, write_tx},
-    turns,
+    turns as turn_rows,
 };
 use crate::store::{
     StoreError, TurnId,
     logs::{Piece, Progress},
     milliseconds,
-    schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces},
+    schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces, turns},
     turns::KeptLog,
 };
+
+/// How many turns one statement asks for.
+const TOGETHER: usize = 50;
 
 /// What was flushed of an attempt after a frame, in order.
 pub fn pieces(conn: &mut Conn, turn: TurnId, attempt: i32, after: i64) -> QueryResult<Vec<Piece>> {
@@ -32,22 +35,67 @@ pub fn progress(
     conn: &mut Conn,
     followed: &[(TurnId, i32, i64)],
 ) -> Result<Vec<Progress>, StoreError> {
-    let rows = turns::all(conn, followed.iter().map(|(turn, ..)| *turn))?;
-    let mut all = Vec::with_capacity(rows.len());
-    for row in rows {
-        let Some((_, attempt, after)) = followed.iter().find(|(turn, ..)| *turn == row.id) else {
-            continue;
-        };
-        // In this order: what ends between the two has its whole log kept.
-        let pieces = pieces(conn, row.id, *attempt, *after)?;
-        let kept = match row.finish_reason {
-            Some(_) => turns::kept_log(conn, row.id)?,
-            None => None,
-        };
-        let kept = kept.filter(|kept: &KeptLog| kept.attempt == *attempt);
-        all.push(Progress { row, pieces, kept });
+    let mut all = Vec::with_capacity(followed.len());
+    for some in followed.chunks(TOGETHER) {
+        let rows = turn_rows::all(conn, some.iter().map(|(turn, ..)| *turn))?;
+        // After the rows: what ends between the two has its whole log kept.
+        let mut pieces = new_pieces(conn, some)?;
+        for row in rows {
+            let Some((_, attempt, _)) = some.iter().find(|(turn, ..)| *turn == row.id) else {
+                continue;
+            };
+            let kept = match row.finish_reason {
+                Some(_) => turn_rows::kept_log(conn, row.id)?,
+                None => None,
+            };
+            all.push(Progress {
+                pieces: pieces.remove(&row.id).unwrap_or_default(),
+                kept: kept.filter(|kept: &KeptLog| kept.attempt == *attempt),
+                row,
+            });
+        }
     }
     Ok(all)
+}
+
+/// The pieces that are new, in one statement.
+fn new_pieces(
+    conn: &mut Conn,
+    followed: &[(TurnId, i32, i64)],
+) -> QueryResult<HashMap<TurnId, Vec<Piece>>> {
+    let mut wanted = turn_pieces::table
+        .order((turn_pieces::turn_id, turn_pieces::last_seq))
+        .select((turn_pieces::turn_id, Piece::as_select()))
+        .into_boxed();
+    for (turn, attempt, after) in followed {
+        wanted = wanted.or_filter(
+            turn_pieces::turn_id
+                .eq(*turn)
+                .and(turn_pieces::attempt.eq(*attempt))
+                .and(turn_pieces::last_seq.gt(*after)),
+        );
+    }
+    let found: Vec<(TurnId, Piece)> = wanted.load(conn)?;
+    let mut by_turn: HashMap<_, Vec<Piece>> = HashMap::new();
+    for (turn, piece) in found {
+        by_turn.entry(turn).or_default().push(piece);
+    }
+    Ok(by_turn)
+}
+
+/// Says to the owners of running turns that these are read here, for so long.
+pub fn watch(conn: &mut Conn, turns: &[TurnId], time: Duration) -> Result<usize, StoreError> {
+    let of_turns = turns::table
+        .filter(turns::id.eq_any(turns))
+        .select(turns::conversation_id);
+    let running = conversations::table
+        .filter(conversations::id.eq_any(of_turns))
+        .filter(conversations::running_turn.is_not_null());
+    write_tx(conn, |conn| {
+        let watched = diesel::update(running)
+            .set(conversations::watched_until.eq(db_now_plus(milliseconds(time)).nullable()));
+        Ok(watched.execute(conn)?)
+    })
 }
 
 pub fn prune(conn: &mut Conn, kept: Duration, limit: i64) -> Result<usize, StoreError> {

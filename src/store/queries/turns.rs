@@ -164,6 +164,7 @@ pub fn renew(
             Some(Renewed {
                 turn_id: turn?,
                 stop_requested,
+                is_watched: false,
             })
         })
         .collect())

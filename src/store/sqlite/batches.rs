@@ -58,6 +58,7 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
             mine.push(Renewed {
                 turn_id: piece.turn_id,
                 stop_requested,
+                is_watched: false,
             });
         }
         Ok(mine)

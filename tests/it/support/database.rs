@@ -275,6 +275,7 @@ fn settings(url: &str) -> config::Database {
     config::Database {
         statement_cache: config::StatementCache::Auto,
         url: Secret::new(url),
+        listen_url: Secret::default(),
         pool_size: 4,
         on_outage: OnOutage::Answer,
     }

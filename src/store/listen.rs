@@ -1,0 +1,58 @@
+//! Hints from other instances that a turn has grown, by PostgreSQL's `LISTEN`.
+//!
+//! A hint carries ids only, and may be lost: what was said is read from the log, and polling repairs
+//! what a hint did not bring. It needs a connection of its own that is no transaction pooler's.
+
+use std::{thread::sleep, time::Duration};
+
+use diesel::{
+    PgConnection,
+    connection::{Connection as _, SimpleConnection as _},
+};
+
+use super::{Db, Store, StoreError, TurnId, connect};
+
+/// How often a connection is looked at: libpq tells of what has come only when it is asked.
+const LOOK: Duration = Duration::from_millis(15);
+
+impl Store {
+    /// Listens, for as long as `hear` says that it shall go on. It is given the turns of each hint,
+    /// and none every now and then. The first hint is the caller's own, so that it knows that hints
+    /// arrive. May block.
+    ///
+    /// # Errors
+    /// When hints cannot be had: on SQLite, behind a pooler, or when the connection breaks.
+    pub fn listen(&self, mut hear: impl FnMut(&[TurnId]) -> bool) -> Result<(), StoreError> {
+        let Db::Postgres(lanes) = &*self.db else {
+            return Err(StoreError::Refused("there is no other instance".to_owned()));
+        };
+        let url = match self.listen_url.is_empty() {
+            false => &self.listen_url,
+            true if lanes.is_pooled() => {
+                let why = "a pooler stands between; DATABASE_LISTEN_URL can lead past it";
+                return Err(StoreError::Refused(why.to_owned()));
+            }
+            true => &self.url,
+        };
+        let mut conn = PgConnection::establish(&connect::postgres_url(url.reveal()))
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        conn.batch_execute("listen frontdesk")?;
+        let hint = format!("notify frontdesk, '{}'", TurnId::new());
+        lanes
+            .write
+            .run_blocking(|conn| Ok(conn.batch_execute(&hint)?))?;
+        loop {
+            for hint in conn.notifications_iter() {
+                let turns = hint?.payload;
+                let turns: Vec<_> = turns.split(',').filter_map(|id| id.parse().ok()).collect();
+                if !hear(&turns) {
+                    return Ok(());
+                }
+            }
+            if !hear(&[]) {
+                return Ok(());
+            }
+            sleep(LOOK);
+        }
+    }
+}

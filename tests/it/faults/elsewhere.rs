@@ -1,0 +1,58 @@
+//! An answer that is read on another instance than its own.
+
+use std::sync::Arc;
+
+use frontdesk::{
+    clock::SystemClock,
+    store::{Store, TurnId},
+};
+
+use super::*;
+use crate::support::TestApp;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_instances_answer_is_read_as_it_comes() {
+    let fleet = Fleet::start(&[]).await;
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    let mut elsewhere = fleet.resume(&turn, &format!("{turn}.1:0"), "").await;
+    let seen = elsewhere.next().await.unwrap();
+    assert_eq!((&seen.id, &seen.data), (&first.id, &first.data));
+    fleet.llm.go_on();
+    let (here, there) = tokio::join!(stream.rest(), elsewhere.rest());
+    assert_eq!(ids(&here), ["1:2", "1:3"]);
+    assert_eq!(ids(&here), ids(&there));
+    assert_eq!(here.last().unwrap().data, there.last().unwrap().data);
+    assert_eq!(fleet.database.count("turn_pieces".into()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
+    let app = TestApp::start(Db::Postgres).await;
+    let store = Store::open(&app.database.settings(), Arc::new(SystemClock)).unwrap();
+    store.migrate().await.unwrap();
+    app.llm.says(["a", "b", "c"]).pause_after(1);
+    let mut stream = app.stream("d", "1").await;
+    stream.next().await.unwrap();
+    let turn: TurnId = stream.turn_id().parse().unwrap();
+    let (sender, mut hints) = tokio::sync::mpsc::unbounded_channel();
+    let listening = store.clone();
+    tokio::task::spawn_blocking(move || {
+        let told = listening.listen(|turns| turns.iter().all(|turn| sender.send(*turn).is_ok()));
+        told.unwrap();
+    });
+    assert_ne!(hints.recv().await, Some(turn), "the first is its own");
+    // Nobody reads elsewhere: nobody is told.
+    app.llm.go_on();
+    assert_eq!(stream.told().await, "bc|stop");
+    assert!(hints.try_recv().is_err());
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut stream = app.stream("d", "2").await;
+    stream.next().await.unwrap();
+    let turn: TurnId = stream.turn_id().parse().unwrap();
+    store.watch(vec![turn], LEASE).await.unwrap();
+    app.llm.go_on();
+    assert_eq!(hints.recv().await, Some(turn));
+    assert_eq!(stream.told().await, "b|stop");
+    drop(hints);
+}
