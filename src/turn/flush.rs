@@ -12,6 +12,16 @@ const BEHIND: Duration = Duration::from_millis(100);
 /// The same, while a turn is read on another instance.
 const WATCHED: Duration = Duration::from_millis(30);
 
+/// What was written, and for whom.
+pub(super) enum Flushed {
+    /// Some of it is read on another instance.
+    Watched,
+    /// None of it is, as far as is known.
+    Unwatched,
+    /// No running turn has said anything since.
+    Nothing,
+}
+
 impl Engine {
     /// Writes what has been said since, again and again, for ever: one statement for all turns.
     pub(super) async fn flush_for_ever(self: Arc<Self>) {
@@ -19,15 +29,15 @@ impl Engine {
         loop {
             sleep(pause).await;
             pause = match self.flush().await {
-                true => WATCHED,
-                false => BEHIND,
+                Flushed::Watched => WATCHED,
+                Flushed::Unwatched => BEHIND,
+                Flushed::Nothing => pause,
             };
         }
     }
 
-    /// Writes what has been said since. What could not be written goes with the next. Whether some of
-    /// it is read on another instance.
-    pub(super) async fn flush(&self) -> bool {
+    /// Writes what has been said since. What could not be written goes with the next.
+    pub(super) async fn flush(&self) -> Flushed {
         let _alone = self.flushing.lock().await;
         let running: Vec<_> = self
             .running()
@@ -47,8 +57,11 @@ impl Engine {
             })
         });
         let pieces: Vec<LogPiece> = pieces.collect();
+        if running.is_empty() {
+            return Flushed::Unwatched;
+        }
         if pieces.is_empty() {
-            return false;
+            return Flushed::Nothing;
         }
         let written: Vec<_> = pieces
             .iter()
@@ -58,7 +71,7 @@ impl Engine {
             Ok(mine) => mine,
             Err(error) => {
                 tracing::debug!(error.cause = %error, "the durable log was not written");
-                return false;
+                return Flushed::Unwatched;
             }
         };
         for (turn, last_seq) in written {
@@ -73,6 +86,9 @@ impl Engine {
             }
             self.leases.heard(turn, running.fence, renewed);
         }
-        mine.iter().any(|mine| mine.is_watched)
+        match mine.iter().any(|mine| mine.is_watched) {
+            true => Flushed::Watched,
+            false => Flushed::Unwatched,
+        }
     }
 }
