@@ -221,12 +221,13 @@ async fn tick(settings: Settings) -> Result<(), StartError> {
     let upkeep = Upkeep::new(
         app.store.clone(),
         Sessions::clone(app.engine.sessions()),
+        Arc::new(SystemClock),
         &app.settings,
     );
     let swept = upkeep.sweep(TICK_BATCHES).await?;
     println!(
-        "cleaned up: {} expired sessions, {} abandoned turns, {} old logs",
-        swept.sessions, swept.turns, swept.logs
+        "cleaned up: {} expired sessions, {} abandoned turns, {} old logs, {} old conversations",
+        swept.sessions, swept.turns, swept.logs, swept.conversations
     );
     Ok(())
 }

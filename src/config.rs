@@ -34,6 +34,8 @@ pub struct Settings {
     pub session: Session,
     /// Turns.
     pub turn: Turn,
+    /// How long conversations are kept.
+    pub retention: Retention,
     /// Rate limits.
     pub limits: Limits,
     /// Models.
@@ -166,6 +168,13 @@ pub struct Turn {
     pub history_tokens: usize,
     /// How long a finished turn's frames are kept, in seconds.
     pub log_kept_seconds: u64,
+}
+
+/// How long conversations are kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Retention {
+    /// Days after the last message; 0: for ever.
+    pub days: u32,
 }
 
 /// Rate limits.

@@ -149,7 +149,12 @@ impl Engine {
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
             leases: Keeper::new(store.clone(), owner, lease),
-            upkeep: Upkeep::new(store.clone(), sessions.clone(), &settings),
+            upkeep: Upkeep::new(
+                store.clone(),
+                sessions.clone(),
+                Arc::clone(&clock),
+                &settings,
+            ),
             store,
             agents,
             sessions,
@@ -294,7 +299,7 @@ impl Engine {
     }
 
     fn nudge_upkeep(self: &Arc<Self>) {
-        if self.upkeep.nudge(self.clock.now()) {
+        if self.upkeep.nudge() {
             let engine = Arc::clone(self);
             self.spawn(async move { engine.keep_up().await });
         }

@@ -1,16 +1,20 @@
-//! Housekeeping: expired session locks, turns whose server died, old logs.
+//! Housekeeping: expired session locks, turns whose server died, old logs,
+//! conversations that are no longer kept.
 //!
 //! Nothing depends on a timer alone: where the platform withdraws the CPU between requests, a
 //! timer never fires. So every turn does a bounded piece ([`Upkeep::nudge`]), a sweeper does
 //! the same now and then, and `frontdesk tick` does all of it once, for a cron job.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     config::Settings,
     sessions::Sessions,
     store::{Store, StoreError},
@@ -21,6 +25,8 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// A turn that nobody adopted for so long is not answered any more.
 const FORGOTTEN: Duration = Duration::from_secs(600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How many rows one statement handles.
 const BATCH: u32 = 200;
@@ -34,29 +40,43 @@ pub struct Swept {
     pub turns: usize,
     /// Logs of finished turns that are no longer kept.
     pub logs: usize,
+    /// Conversations that are no longer kept.
+    pub conversations: usize,
 }
 
 /// The housekeeping of one instance.
 pub struct Upkeep {
     store: Store,
     sessions: Sessions,
+    clock: Arc<dyn Clock>,
     log_kept: Duration,
+    /// For how long conversations are kept; none: for ever.
+    kept: Option<Duration>,
     last: AtomicI64,
 }
 
 impl Upkeep {
     /// The housekeeping of a store.
-    pub fn new(store: Store, sessions: Sessions, settings: &Settings) -> Self {
+    pub fn new(
+        store: Store,
+        sessions: Sessions,
+        clock: Arc<dyn Clock>,
+        settings: &Settings,
+    ) -> Self {
+        let days = settings.retention.days;
         Self {
             store,
             sessions,
+            clock,
             log_kept: Duration::from_secs(settings.turn.log_kept_seconds),
+            kept: (days > 0).then(|| DAY * days),
             last: AtomicI64::new(i64::MIN),
         }
     }
 
     /// Whether it is time for a piece of housekeeping; if so, it is the caller's to do.
-    pub fn nudge(&self, now: Timestamp) -> bool {
+    pub fn nudge(&self) -> bool {
+        let now = self.clock.now();
         let last = self.last.load(Ordering::Relaxed);
         Timestamp(last).plus(INTERVAL) <= now
             && self
@@ -84,9 +104,14 @@ impl Upkeep {
         for _ in 0..batches {
             let turns = self.store.close_forgotten_turns(FORGOTTEN, BATCH).await?;
             let logs = self.store.prune_logs(self.log_kept, BATCH).await?;
+            let conversations = match self.kept {
+                Some(kept) => self.store.erase_old(self.clock.now(), kept, BATCH).await?,
+                None => 0,
+            };
             swept.turns += turns;
             swept.logs += logs;
-            if turns.max(logs) < BATCH as usize {
+            swept.conversations += conversations;
+            if turns.max(logs).max(conversations) < BATCH as usize {
                 break;
             }
         }
@@ -97,6 +122,7 @@ impl Upkeep {
                 cleaned.sessions = swept.sessions,
                 cleaned.turns = swept.turns,
                 cleaned.logs = swept.logs,
+                cleaned.conversations = swept.conversations,
                 "housekeeping cleaned up"
             );
         }

@@ -73,6 +73,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             1,
             DAY,
         ),
+        ("retention.days", settings.retention.days.into(), 0, 36_500),
         ("llm.idle_timeout_seconds", llm.idle.as_secs(), 1, DAY),
         (
             "llm.payload_idle_timeout_seconds",

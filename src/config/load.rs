@@ -271,6 +271,7 @@ impl Layers {
             database: self.section("database", defaults)?,
             session: self.section("session", defaults)?,
             turn: self.section("turn", defaults)?,
+            retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
             llm: self.section("llm", defaults)?,
             offline: self.section("offline", defaults)?,

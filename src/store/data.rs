@@ -1,5 +1,7 @@
 //! All that is kept of a visitor: handed over, or erased.
 
+use std::time::Duration;
+
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
@@ -63,6 +65,27 @@ impl Store {
         let handle = device.handle();
         on_db!(self, read, |conn, db| db::data::export(conn, &handle)
             .map_err(Into::into))
+    }
+
+    /// Erases up to `limit` conversations in which nothing was said for so long, and the people of whom
+    /// nothing else is kept; how many conversations there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn erase_old(
+        &self,
+        now: Timestamp,
+        kept: Duration,
+        limit: u32,
+    ) -> Result<usize, StoreError> {
+        let micros = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+        let before = ConversationId::first_at(Timestamp(now.0.saturating_sub(micros)));
+        on_db!(self, write, |conn, db| db::data::erase_old(
+            conn,
+            before,
+            kept,
+            limit.into()
+        ))
     }
 
     /// Erases all that is kept of a device's visitor; whether there was anything. A turn that is

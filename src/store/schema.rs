@@ -129,7 +129,14 @@ table! {
     }
 }
 
-allow_tables_to_appear_in_same_query!(session_locks, conversations, messages, turns, turn_events);
+allow_tables_to_appear_in_same_query!(
+    session_locks,
+    users,
+    conversations,
+    messages,
+    turns,
+    turn_events
+);
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.
 #[diesel::declare_sql_function]

@@ -305,6 +305,14 @@ words! {
     }
 }
 
+impl ConversationId {
+    /// The id before all that are made at this time or later.
+    pub fn first_at(time: Timestamp) -> Self {
+        let milliseconds = u64::try_from(time.0 / 1_000).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
+    }
+}
+
 /// The id of a visitor's device: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`.
 ///
 /// It is a bearer secret, so it is never shown by `Debug`.

@@ -1,11 +1,14 @@
 //! What is kept of a visitor, handed over and erased.
 
+use std::time::Duration;
+
 use crate::support::{Db, TestApp};
 
 both! {
     a_visitor_gets_all_that_is_kept_and_nobody_elses
     nothing_is_left_after_an_erasure
     an_erasure_ends_an_answer_that_is_on_its_way
+    what_is_old_is_erased
 }
 
 const CANARY: &str = "my-canary-7316";
@@ -82,4 +85,37 @@ async fn an_erasure_ends_an_answer_that_is_on_its_way(db: Db) {
     for table in TABLES {
         assert_eq!(app.count(table).await, 0, "{table}");
     }
+}
+
+async fn what_is_old_is_erased(db: Db) {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let app = TestApp::with(db, |settings| settings.retention.days = 30).await;
+    app.say("gone", CANARY).await;
+    app.say("back", CANARY).await;
+    app.advance(20 * DAY).await;
+    app.say("back", "Hi").await;
+    app.advance(15 * DAY).await;
+    // Any message does a piece of the housekeeping.
+    app.say("new", "Hi").await;
+    for _ in 0..50 {
+        if app.count("conversations").await == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for (table, left) in [
+        ("users", 2),
+        ("conversations", 2),
+        ("turns", 2),
+        ("messages", 4),
+    ] {
+        assert_eq!(app.count(table).await, left, "{table}");
+    }
+    assert_eq!(
+        app.count(&format!("messages where body = '{CANARY}'"))
+            .await,
+        0
+    );
+    let export = app.get("back", "/chat/export").await.json();
+    assert_eq!(export["conversations"].as_array().unwrap().len(), 1);
 }

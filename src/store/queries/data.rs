@@ -1,13 +1,19 @@
 //! All that is kept of a visitor. Compiled once for each database.
 
-use diesel::prelude::*;
+use std::time::Duration;
+
+use diesel::{
+    dsl::{exists, not},
+    prelude::*,
+};
 
 use super::dialect::{Conn, write_tx};
 use crate::store::{
-    DeviceId, StoreError,
+    ConversationId, DeviceId, StoreError, UserId,
     data::{Conversation, PersonalData, User},
     messages::Message,
-    schema::{conversations, messages, session_locks, users},
+    milliseconds,
+    schema::{conversations, db_now_plus, messages, session_locks, users},
 };
 
 pub fn export(conn: &mut Conn, handle: &str) -> QueryResult<Option<PersonalData>> {
@@ -47,5 +53,48 @@ pub fn erase(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
         let user = users::table.filter(users::phone_number.eq(device.handle()));
         let users = diesel::delete(user).execute(conn)?;
         Ok(locks + users > 0)
+    })
+}
+
+/// `before`: an id that is not older than the conversations are that may be erased; ids are in the order
+/// of their making, so no index on the time is needed. Session locks first, as everywhere.
+pub fn erase_old(
+    conn: &mut Conn,
+    before: ConversationId,
+    kept: Duration,
+    limit: i64,
+) -> Result<usize, StoreError> {
+    let since = || db_now_plus(-milliseconds(kept));
+    write_tx(conn, |conn| {
+        let old = conversations::table
+            .filter(conversations::id.lt(before))
+            .filter(conversations::updated_at.lt(since()))
+            .filter(conversations::running_turn.is_null())
+            .order(conversations::id)
+            .limit(limit)
+            .select((conversations::id, conversations::user_id));
+        let old: Vec<(ConversationId, UserId)> = old.load(conn)?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let ids = || old.iter().map(|(id, _)| *id);
+        let locks = session_locks::table
+            .filter(session_locks::conversation_id.eq_any(ids()))
+            .filter(session_locks::locked_at.lt(since()));
+        diesel::delete(locks).execute(conn)?;
+        // Whoever has just come back keeps theirs, and is still known.
+        let rows = conversations::table
+            .filter(conversations::id.eq_any(ids()))
+            .filter(conversations::updated_at.lt(since()))
+            .filter(conversations::running_turn.is_null());
+        let erased = diesel::delete(rows).execute(conn)?;
+        let people = users::table
+            .filter(users::id.eq_any(old.iter().map(|(_, user)| *user)))
+            .filter(users::last_seen_at.lt(since()))
+            .filter(not(exists(
+                conversations::table.filter(conversations::user_id.eq(users::id)),
+            )));
+        diesel::delete(people).execute(conn)?;
+        Ok(erased)
     })
 }
