@@ -191,7 +191,8 @@ extern "SQL" {
 fn prepare_sqlite(conn: &mut SqliteConnection, clock: &Arc<dyn Clock>) -> QueryResult<()> {
     conn.batch_execute(
         "pragma busy_timeout = 2000; pragma journal_mode = wal; \
-         pragma synchronous = full; pragma foreign_keys = on;",
+         pragma synchronous = full; pragma foreign_keys = on; \
+         pragma secure_delete = on;",
     )?;
     let now = std::panic::AssertUnwindSafe(Arc::clone(clock));
     db_now_utils::register_nondeterministic_impl(conn, move || now.now().0)?;

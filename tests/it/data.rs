@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::{Db, TestApp};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Db, Process, TestApp, client};
 
 both! {
     a_visitor_gets_all_that_is_kept_and_nobody_elses
@@ -68,6 +71,13 @@ async fn nothing_is_left_after_an_erasure(db: Db) {
         app.history("other").await,
         ["user: Hi", "assistant: Very well."]
     );
+    if let Some(path) = app.database.url.strip_prefix("sqlite:") {
+        for file in std::fs::read_dir(std::path::Path::new(path).parent().unwrap()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let mut windows = bytes.windows(CANARY.len());
+            assert!(!windows.any(|window| window == CANARY.as_bytes()));
+        }
+    }
     app.delete("other", "/chat/data").await;
     for table in TABLES {
         assert_eq!(app.count(table).await, 0, "{table}");
@@ -118,4 +128,23 @@ async fn what_is_old_is_erased(db: Db) {
     );
     let export = app.get("back", "/chat/export").await.json();
     assert_eq!(export["conversations"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_that_is_said_is_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start_in(directory.path(), &[("DEBUG", "true")]);
+    let call = |method, path: &str| {
+        let call = client().request(method, format!("{}{path}", process.url));
+        call.header("X-Device-ID", CANARY)
+    };
+    let said = call(Method::POST, "/chat").json(&json!({"content": CANARY}));
+    assert_eq!(said.send().await.unwrap().status(), 200);
+    let broken = call(Method::POST, "/chat").body(format!("{{\"content\": \"{CANARY}"));
+    assert_eq!(broken.send().await.unwrap().status(), 415);
+    let erased = call(Method::DELETE, "/chat/data").send().await.unwrap();
+    assert_eq!(erased.status(), 204);
+    let log = process.log();
+    assert!(log.contains("a visitor's data was erased"), "{log}");
+    assert!(!log.contains(CANARY), "{log}");
 }

@@ -7,7 +7,7 @@ use diesel::{
     prelude::*,
 };
 
-use super::dialect::{Conn, write_tx};
+use super::dialect::{Conn, scrub, write_tx};
 use crate::store::{
     ConversationId, DeviceId, StoreError, UserId,
     data::{Conversation, PersonalData, User},
@@ -47,13 +47,15 @@ pub fn export(conn: &mut Conn, handle: &str) -> QueryResult<Option<PersonalData>
 
 /// The lock's row first, as everywhere; the rest goes with the user.
 pub fn erase(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
-    write_tx(conn, |conn| {
+    let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {
         let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
         let locks = diesel::delete(lock).execute(conn)?;
         let user = users::table.filter(users::phone_number.eq(device.handle()));
         let users = diesel::delete(user).execute(conn)?;
         Ok(locks + users > 0)
-    })
+    })?;
+    scrub(conn)?;
+    Ok(erased)
 }
 
 /// `before`: an id that is not older than the conversations are that may be erased; ids are in the order

@@ -1,6 +1,11 @@
 //! What only SQLite has.
 
-use diesel::connection::{AnsiTransactionManager, Connection as _, TransactionManager as _};
+use diesel::{
+    QueryResult,
+    connection::{
+        AnsiTransactionManager, Connection as _, SimpleConnection as _, TransactionManager as _,
+    },
+};
 
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::SqliteConnection;
@@ -33,3 +38,9 @@ macro_rules! skip_locked {
     };
 }
 pub(crate) use skip_locked;
+
+/// Lets nothing of what was deleted stay in a file: its pages are overwritten as they are freed, and the
+/// log of earlier writes is emptied here.
+pub fn scrub(conn: &mut Conn) -> QueryResult<()> {
+    conn.batch_execute("pragma wal_checkpoint(truncate)")
+}

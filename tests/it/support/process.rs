@@ -4,12 +4,14 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
 };
 
 /// A running `frontdesk serve`. Killed with its test.
 pub struct Process {
     child: Child,
     pub url: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -33,12 +35,24 @@ impl Process {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).ok()?;
             line["address"].as_str().map(str::to_owned)
         });
+        let log = Arc::new(Mutex::new(String::new()));
+        let logged = Arc::clone(&log);
         // Goes on reading, so that the process never waits for a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                logged.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
         Self {
             child,
             url: url.expect("the server says where it listens"),
+            log,
         }
+    }
+
+    /// What it has logged since it listens.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// What it holds in memory, in KiB.
