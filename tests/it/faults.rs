@@ -3,6 +3,8 @@
 mod deaths;
 mod elsewhere;
 mod pooler;
+mod soak;
+mod world;
 
 use std::time::Duration;
 

@@ -32,6 +32,10 @@ struct State {
     manager_babbles: bool,
     connections: usize,
     journal: Vec<Request>,
+    /// What it says without a script: so many words, so long apart.
+    chatter: Option<(usize, Duration)>,
+    /// How many answers were said to their ends.
+    completed: usize,
 }
 
 /// What was asked.
@@ -95,6 +99,8 @@ pub enum Step {
     Pause,
     /// These bytes again and again, every 100 ms, until the client hangs up.
     Drip(Vec<u8>),
+    /// Waits so long.
+    Sleep(Duration),
     /// Closes the connection without an end.
     Cut,
     /// Another head than that of an event stream: status line, headers.
@@ -164,6 +170,17 @@ impl FakeLlm {
         self
     }
 
+    /// What is not scripted is answered with so many words, so long apart, other ones each time; now
+    /// and then with ten times as many.
+    pub fn chatters(&self, words: usize, apart: Duration) {
+        self.state.lock().unwrap().chatter = Some((words, apart));
+    }
+
+    /// How many answers were said to their ends.
+    pub fn completed(&self) -> usize {
+        self.state.lock().unwrap().completed
+    }
+
     /// The manager's questions are refused from now on.
     pub fn manager_fails(&self) {
         self.state.lock().unwrap().manager_fails = true;
@@ -223,6 +240,8 @@ impl FakeLlm {
             if self.answer(&mut socket, &request, script).await.is_none() {
                 return;
             }
+            let is_answer = !is_manager(&request.body);
+            self.state.lock().unwrap().completed += usize::from(is_answer);
         }
     }
 
@@ -238,8 +257,21 @@ impl FakeLlm {
             }
             return vec![Step::Text("scheduling".into()), Step::Finish("stop")];
         }
-        let scripted = self.state.lock().unwrap().scripts.pop_front();
-        scripted.unwrap_or_else(|| vec![Step::Text("Very well.".into()), Step::Finish("stop")])
+        let mut state = self.state.lock().unwrap();
+        if let Some(script) = state.scripts.pop_front() {
+            return script;
+        }
+        let (words, apart) = state.chatter.unwrap_or_default();
+        if words == 0 {
+            return vec![Step::Text("Very well.".into()), Step::Finish("stop")];
+        }
+        let call = state.journal.len();
+        let words = if call % 8 == 7 { 10 * words } else { words };
+        let words = (0..words).flat_map(|word| {
+            let text = format!("{call}.{word} ");
+            [Step::Text(text), Step::Sleep(apart)]
+        });
+        words.chain([Step::Finish("stop")]).collect()
     }
 
     /// Plays a script; `None` when the connection is over.
@@ -267,6 +299,7 @@ impl FakeLlm {
                     chunk(socket, end_event(anthropic, reason).as_bytes()).await?
                 }
                 Step::Raw(bytes) => chunk(socket, &bytes).await?,
+                Step::Sleep(time) => tokio::time::sleep(time).await,
                 Step::Cut => return None,
                 Step::Drip(bytes) => {
                     for _ in 0..100 {

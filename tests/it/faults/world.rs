@@ -1,0 +1,384 @@
+//! Three instances, visitors who do not give up, and a checker of what they were told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use serde_json::Value;
+
+use super::*;
+use crate::support::{Mode, Proxy};
+
+const INSTANCES: usize = 3;
+/// How long a visitor waits for the next frame before trying elsewhere.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a visitor tries to get one message answered.
+const AT_MOST: Duration = Duration::from_secs(90);
+
+/// What may happen to an instance.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    Kill,
+    Terminate,
+    Freeze,
+    Cut,
+    Stall,
+    LoseCommit,
+    /// All connections to the database are closed by it.
+    Disconnect,
+}
+
+impl Fault {
+    pub const ALL: [Self; 7] = [
+        Self::Kill,
+        Self::Terminate,
+        Self::Freeze,
+        Self::Cut,
+        Self::Stall,
+        Self::LoseCommit,
+        Self::Disconnect,
+    ];
+}
+
+struct Instance {
+    process: Process,
+    proxy: Proxy,
+}
+
+/// The instances and what they stand on.
+pub struct World {
+    database: Database,
+    pub llm: FakeLlm,
+    http: reqwest::Client,
+    instances: RwLock<Vec<Instance>>,
+    /// To which instances something is happening.
+    happening: [tokio::sync::Mutex<()>; INSTANCES],
+    told: Mutex<Told>,
+}
+
+/// What all visitors were told.
+#[derive(Default)]
+struct Told {
+    /// The frames by their ids, and whether two readers were told different things.
+    frames: HashMap<String, Value>,
+    /// The messages that were acknowledged, with their turns.
+    acknowledged: BTreeMap<String, String>,
+    /// How turns ended: the text of the last attempt and the reason.
+    ends: Vec<(String, String, String)>,
+    wrong: Vec<String>,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let database = Database::empty(Db::Postgres).await;
+        let llm = FakeLlm::start().await;
+        llm.chatters(20, Duration::from_millis(15));
+        let world = Self {
+            database,
+            llm,
+            http: client(),
+            instances: RwLock::default(),
+            happening: Default::default(),
+            told: Mutex::default(),
+        };
+        for _ in 0..INSTANCES {
+            let instance = world.instance().await;
+            world.instances.write().unwrap().push(instance);
+        }
+        world
+    }
+
+    async fn instance(&self) -> Instance {
+        let proxy = Proxy::before(&self.database.url).await;
+        let base_url = format!("{}/v1", self.llm.url);
+        let url = proxy.url.clone();
+        let start = move || {
+            Process::start(&[
+                ("DATABASE_URL", url.as_str()),
+                ("OPENAI_BASE_URL", base_url.as_str()),
+                ("FRONTDESK_LEASE_SECONDS", "3"),
+                ("FRONTDESK_SHUTDOWN_SECONDS", "3"),
+                ("FRONTDESK_DATABASE__ON_OUTAGE", "refuse"),
+                ("FRONTDESK_LIMITS__ENABLED", "false"),
+                ("FRONTDESK_TURN__ATTEMPTS", "100"),
+            ])
+        };
+        let process = tokio::task::spawn_blocking(start).await.unwrap();
+        Instance { process, proxy }
+    }
+
+    /// Lets something happen to an instance, and after a while mends it.
+    /// Only one thing happens to it at a time.
+    pub async fn happen(&self, fault: Fault, at: usize, lasts: Duration) {
+        let _alone = self.happening[at].lock().await;
+        let signal = |name: &str| self.instances.read().unwrap()[at].process.signal(name);
+        let mode = |mode| self.instances.read().unwrap()[at].proxy.set(mode);
+        match fault {
+            Fault::Kill | Fault::Terminate => {
+                let new = self.instance().await;
+                let old = std::mem::replace(&mut self.instances.write().unwrap()[at], new);
+                let stop = move || match fault {
+                    Fault::Kill => drop(old.process),
+                    _ => assert_eq!(old.process.stop("TERM"), Some(0)),
+                };
+                tokio::task::spawn_blocking(stop).await.unwrap();
+            }
+            Fault::Freeze => {
+                signal("STOP");
+                sleep(lasts).await;
+                signal("CONT");
+            }
+            Fault::Cut | Fault::Stall => {
+                mode(match fault {
+                    Fault::Cut => Mode::Cut,
+                    _ => Mode::Stall,
+                });
+                sleep(lasts).await;
+                mode(Mode::Pass);
+            }
+            Fault::LoseCommit => mode(Mode::LoseCommit),
+            Fault::Disconnect => {
+                let all = "select pg_terminate_backend(pid) from pg_stat_activity \
+                    where datname = current_database() and pid <> pg_backend_pid()";
+                self.database.execute(all).await;
+            }
+        }
+    }
+
+    fn url(&self, random: &mut StdRng) -> String {
+        let instances = self.instances.read().unwrap();
+        instances.choose(random).unwrap().process.url.clone()
+    }
+
+    fn wrong(&self, what: String) {
+        self.told.lock().unwrap().wrong.push(what);
+    }
+
+    /// A visitor who says one thing after the other, and now and then three at once.
+    pub async fn visit(&self, name: usize, seed: u64, is_over: &AtomicBool) {
+        let mut random = StdRng::seed_from_u64(seed ^ name as u64);
+        let device = format!("visitor-{name}");
+        let mut count = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let mut say = || {
+                count += 1;
+                let seed = random.random();
+                self.say(&device, format!("{device}: {count}"), seed)
+            };
+            let (first, second, third) = (say(), say(), say());
+            if random.random_bool(0.1) {
+                tokio::join!(first, second, third);
+            } else {
+                first.await;
+            }
+            sleep(Duration::from_millis(random.random_range(0..200))).await;
+        }
+    }
+
+    /// Says something until it is answered, wherever that may be.
+    async fn say(&self, device: &str, message: String, seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let began = Instant::now();
+        let stops = random.random_bool(0.05);
+        let (mut turn, mut last, mut text) = (String::new(), String::new(), String::new());
+        while began.elapsed() < AT_MOST {
+            let url = self.url(&mut random);
+            let call = match turn.is_empty() {
+                true => {
+                    let call = self.http.post(format!("{url}/chat/stream"));
+                    let call = call.header("Idempotency-Key", message.replace(' ', ""));
+                    call.json(&json!({"content": message}))
+                }
+                false => self
+                    .http
+                    .get(format!("{url}/chat/stream/{turn}?restart=1"))
+                    .header("Last-Event-ID", &last),
+            };
+            let sent = call.header("X-Device-ID", device).send();
+            let Ok(Ok(response)) = tokio::time::timeout(10 * PATIENCE, sent).await else {
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let mut stream = Stream::of(response);
+            match stream.status() {
+                200 => {}
+                409 | 503 => {
+                    sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+                status => return self.wrong(format!("{message}: {status}")),
+            }
+            if turn.is_empty() {
+                turn = stream.turn_id();
+                last = format!("{turn}.1:0");
+                let mut told = self.told.lock().unwrap();
+                told.acknowledged.insert(message.clone(), turn.clone());
+            }
+            if stops {
+                let stop = self.http.delete(format!("{url}/chat/stream/{turn}"));
+                drop(stop.header("X-Device-ID", device).send().await);
+            }
+            let leaves_after = random.random_range(1..200);
+            for _ in 0..leaves_after {
+                let next = tokio::time::timeout(PATIENCE, stream.next()).await;
+                let Ok(Some(event)) = next else {
+                    break;
+                };
+                self.hear(&message, &last, &event, &mut text);
+                last.clone_from(&event.id);
+                if event.is_final() {
+                    let reason = event.data["finish_reason"].as_str().unwrap().to_owned();
+                    return self.told.lock().unwrap().ends.push((turn, reason, text));
+                }
+            }
+        }
+        self.wrong(format!("{message}: not answered, after {last}"));
+    }
+
+    /// Checks a frame against the one before it and against what others were told.
+    fn hear(&self, message: &str, last: &str, event: &Event, text: &mut String) {
+        let mut told = self.told.lock().unwrap();
+        let known = told
+            .frames
+            .entry(event.id.clone())
+            .or_insert(event.data.clone());
+        if *known != event.data && !event.id.ends_with(":0") {
+            let wrong = format!("{} is both {known} and {}", event.id, event.data);
+            told.wrong.push(wrong);
+        }
+        let (before, now) = (place(last), place(&event.id));
+        let is_reset = event.data["type"] == "reset";
+        let follows = match is_reset || now.0 > before.0 {
+            true => now.0 > before.0 && now.1 <= 1,
+            false => now == (before.0, before.1 + 1) || (event.is_final() && now.1 == 0),
+        };
+        if !follows {
+            told.wrong
+                .push(format!("{message}: {} after {last}", event.id));
+        }
+        if is_reset {
+            text.clear();
+        }
+        text.push_str(event.content());
+    }
+
+    /// Holds all that the visitors were told against what is stored, and against the model's journal.
+    pub async fn check(self) -> String {
+        let running = "conversations where running_turn is not null";
+        let mut tries = 0;
+        while self.database.count(running.into()).await > 0 {
+            tries += 1;
+            assert!(tries < 200, "a turn is never finished");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let devices: Vec<String> = {
+            let told = self.told.lock().unwrap();
+            let device = |message: &String| message.split(':').next().unwrap().to_owned();
+            told.acknowledged.keys().map(device).collect()
+        };
+        let mut stored: Vec<Value> = Vec::new();
+        let mut random = StdRng::seed_from_u64(0);
+        for device in devices.iter().collect::<std::collections::BTreeSet<_>>() {
+            let (here, there) = (self.url(&mut random), self.url(&mut random));
+            let history = self.history(&here, device).await;
+            assert_eq!(history, self.history(&there, device).await);
+            stored.extend(history);
+        }
+        let mut told = std::mem::take(&mut *self.told.lock().unwrap());
+        for (message, turn) in &told.acknowledged {
+            let found = stored
+                .iter()
+                .filter(|stored| stored["content"] == **message);
+            let found: Vec<_> = found
+                .map(|stored| stored["turn_id"].as_str().unwrap())
+                .collect();
+            if found != [turn] {
+                told.wrong
+                    .push(format!("{message} of {turn} is stored in {found:?}"));
+            }
+        }
+        let mut answers: HashMap<&str, Vec<&str>> = HashMap::new();
+        for answer in stored.iter().filter(|stored| stored["role"] == "assistant") {
+            let of_turn = answers
+                .entry(answer["turn_id"].as_str().unwrap())
+                .or_default();
+            of_turn.push(answer["content"].as_str().unwrap());
+        }
+        for (turn, reason, text) in &told.ends {
+            let answer = answers
+                .get(turn.as_str())
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let fits = match reason.as_str() {
+                "stop" => answer == [text],
+                "cancelled" => answer.concat() == *text,
+                "merged" => text.is_empty(),
+                _ => false,
+            };
+            if !fits {
+                told.wrong.push(format!(
+                    "{turn} ended as {reason} with {text:?}, and {answer:?} is stored"
+                ));
+            }
+        }
+        let twice = answers.iter().filter(|(_, answers)| answers.len() > 1);
+        let twice: Vec<String> = twice
+            .map(|(turn, _)| format!("{turn} is answered twice"))
+            .collect();
+        told.wrong.extend(twice);
+        let turns = self
+            .database
+            .count("turns where merged_into is null".into())
+            .await;
+        let attempts = "turns, generate_series(1, attempt) where merged_into is null";
+        let attempts = self.database.count(attempts.into()).await;
+        let completed = i64::try_from(self.llm.completed()).unwrap();
+        if completed > attempts {
+            told.wrong
+                .push(format!("{completed} answers for {attempts} attempts"));
+        }
+        assert!(told.wrong.is_empty(), "{:#?}", told.wrong);
+        let merged = told
+            .ends
+            .iter()
+            .filter(|(_, reason, _)| reason == "merged")
+            .count();
+        format!(
+            "{} messages, {turns} turns, {merged} merged, {} adopted, {} frames: nothing lost, nothing twice",
+            told.acknowledged.len(),
+            attempts - turns,
+            told.frames.len(),
+        )
+    }
+
+    /// All of a device's current conversation, oldest first.
+    async fn history(&self, url: &str, device: &str) -> Vec<Value> {
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let before = all
+                .first()
+                .map(|first| format!("&before={}", first["id"].as_str().unwrap()));
+            let path = format!("{url}/chat/history?limit=50{}", before.unwrap_or_default());
+            let call = self.http.get(path).header("X-Device-ID", device);
+            let page = Said::of(call.send().await.unwrap()).await.json();
+            let messages = page["messages"].as_array().unwrap().iter().cloned();
+            all.splice(..0, messages);
+            if page["has_more"] != true {
+                return all;
+            }
+        }
+    }
+}
+
+/// Attempt and number of a frame's id.
+fn place(id: &str) -> (u32, u32) {
+    let (_, place) = id.split_once('.').unwrap();
+    let (attempt, seq) = place.split_once(':').unwrap();
+    (attempt.parse().unwrap(), seq.parse().unwrap())
+}
