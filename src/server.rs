@@ -14,9 +14,7 @@ use tokio::{
 
 use crate::{
     app::{App, StartError},
-    routes,
-    store::StoreError,
-    turn,
+    routes, turn,
 };
 
 /// How long connections have for what they are still sending.
@@ -45,7 +43,7 @@ impl Server {
                 report(&applied);
                 false
             }
-            Err(error @ StoreError::Unavailable(_)) if !app.store.is_single_instance() => {
+            Err(error) if error.is_away() && !app.store.is_single_instance() => {
                 tracing::warn!(error.cause = %error, "the database is away: serving, and not ready");
                 true
             }
@@ -125,7 +123,7 @@ async fn migrate_later(app: Arc<App>) {
         tokio::time::sleep(AGAIN).await;
         match app.store.migrate().await {
             Ok(applied) => return report(&applied),
-            Err(StoreError::Unavailable(_)) => {}
+            Err(error) if error.is_away() => {}
             Err(error) => {
                 tracing::error!(error.cause = %error, "the schema could not be brought up to date")
             }

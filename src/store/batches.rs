@@ -5,13 +5,15 @@
 //! that does not go with others is run alone.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
+use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, lane::DEADLINE};
 
 /// The most steps in one transaction.
 const MOST: usize = 64;
@@ -30,8 +32,11 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
     /// When nothing was done, and the same would become of each.
     fn together(store: &Store, steps: &[Arc<Self>]) -> Result<Batch<Self::Done>, StoreError>;
 
-    /// Does one. May block.
-    fn alone(store: &Store, step: &Self) -> Result<Self::Done, StoreError>;
+    /// Does one.
+    fn alone(store: Store, step: Arc<Self>) -> BoxFuture<'static, Result<Self::Done, StoreError>>;
+
+    /// Until when its caller waits. It is not begun later.
+    fn deadline(&self) -> Instant;
 }
 
 /// What became of a batch.
@@ -53,7 +58,9 @@ pub(super) struct Batches<S: Step> {
 
 struct State<S: Step> {
     waiting: VecDeque<Waiting<S>>,
-    under_way: usize,
+    /// The workers, and since when each is at its batch. One whose connection hangs does not count.
+    under_way: HashMap<u64, Instant>,
+    last_worker: u64,
 }
 
 struct Waiting<S: Step> {
@@ -67,7 +74,8 @@ impl<S: Step> Batches<S> {
         Arc::new(Self {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
-                under_way: 0,
+                under_way: HashMap::new(),
+                last_worker: 0,
             }),
             most,
             runtime: Handle::current(),
@@ -81,45 +89,58 @@ impl<S: Step> Batches<S> {
         step: Arc<S>,
     ) -> Result<S::Done, StoreError> {
         let (answer, answered) = oneshot::channel();
-        if self.push(Waiting { step, answer }) {
+        if let Some(worker) = self.push(Waiting { step, answer }) {
             let (batches, store) = (Arc::clone(self), store.clone());
-            self.spawn(move || batches.work(&store));
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "database work, bounded by its lane"
+            )]
+            drop(
+                self.runtime
+                    .spawn_blocking(move || batches.work(worker, &store)),
+            );
         }
         let gone = |_| Err(StoreError::Refused("the batch was given up".to_owned()));
         answered.await.unwrap_or_else(gone)
     }
 
-    /// Adds a step; whether a further batch may be under way.
-    fn push(&self, waiting: Waiting<S>) -> bool {
+    /// Adds a step; a new worker, if a further batch may be under way.
+    fn push(&self, waiting: Waiting<S>) -> Option<u64> {
         let mut state = self.lock();
         state.waiting.push_back(waiting);
-        let goes = state.under_way < self.most;
-        state.under_way += usize::from(goes);
-        goes
+        let at_work = state.under_way.values();
+        let at_work = at_work.filter(|since| since.elapsed() < DEADLINE).count();
+        if at_work >= self.most {
+            return None;
+        }
+        state.last_worker += 1;
+        let worker = state.last_worker;
+        state.under_way.insert(worker, Instant::now());
+        Some(worker)
     }
 
     /// Batch after batch, until nothing waits.
-    fn work(self: &Arc<Self>, store: &Store) {
-        let under_way = UnderWay(self);
-        while let Some(batch) = self.take() {
+    fn work(self: &Arc<Self>, worker: u64, store: &Store) {
+        let _under_way = UnderWay(self, worker);
+        while let Some(batch) = self.take(worker) {
             self.batch(store, batch);
         }
-        std::mem::forget(under_way);
     }
 
     /// The next batch, in the order of coming; of the same row only the first. When there is none,
     /// one fewer is under way.
-    fn take(&self) -> Option<Vec<Waiting<S>>> {
+    fn take(&self, worker: u64) -> Option<Vec<Waiting<S>>> {
         let mut state = self.lock();
-        if state.waiting.is_empty() {
-            state.under_way -= 1;
-            return None;
-        }
+        let now = Instant::now();
         let mut batch: Vec<Waiting<S>> = Vec::new();
         let mut later = Vec::new();
         while batch.len() < MOST
             && let Some(next) = state.waiting.pop_front()
         {
+            if next.step.deadline() < now {
+                drop(next.answer.send(Err(StoreError::Late)));
+                continue;
+            }
             match batch.iter().any(|taken| taken.step.same_row(&next.step)) {
                 true => later.push(next),
                 false => batch.push(next),
@@ -128,6 +149,11 @@ impl<S: Step> Batches<S> {
         for next in later.into_iter().rev() {
             state.waiting.push_front(next);
         }
+        if batch.is_empty() {
+            state.under_way.remove(&worker);
+            return None;
+        }
+        state.under_way.insert(worker, now);
         Some(batch)
     }
 
@@ -162,20 +188,12 @@ impl<S: Step> Batches<S> {
         }
     }
 
-    /// Does a step on a thread of its own: the others do not wait for what it waits for.
+    /// Does a step by itself: the others do not wait for what it waits for.
     fn alone(&self, store: Store, waiting: Waiting<S>) {
-        self.spawn(move || {
-            let done = S::alone(&store, &waiting.step);
+        self.runtime.spawn(async move {
+            let done = S::alone(store, waiting.step).await;
             drop(waiting.answer.send(done));
         });
-    }
-
-    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "database work, bounded by its lane"
-        )]
-        drop(self.runtime.spawn_blocking(work));
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {
@@ -183,11 +201,11 @@ impl<S: Step> Batches<S> {
     }
 }
 
-/// Counts a worker out that panicked.
-struct UnderWay<'a, S: Step>(&'a Batches<S>);
+/// Counts a worker out, even one that panicked.
+struct UnderWay<'a, S: Step>(&'a Batches<S>, u64);
 
 impl<S: Step> Drop for UnderWay<'_, S> {
     fn drop(&mut self) {
-        self.0.lock().under_way -= 1;
+        self.0.lock().under_way.remove(&self.1);
     }
 }

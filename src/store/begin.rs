@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
@@ -167,8 +168,12 @@ impl Step for BeginTurn {
         ))
     }
 
-    fn alone(store: &Store, turn: &Self) -> Result<Begin, StoreError> {
-        on_db_blocking!(store, write, |conn, db| db::begin::begin(conn, turn))
+    fn alone(store: Store, turn: Arc<Self>) -> BoxFuture<'static, Result<Begin, StoreError>> {
+        Box::pin(async move { on_db!(store, write, |conn, db| db::begin::begin(conn, &turn)) })
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        self.deadline
     }
 }
 

@@ -66,7 +66,8 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
     Ok(Db::Postgres(Lanes {
         read: write.clone(),
         write,
-        renew: lane(1)?,
+        // Two: one that hangs must not take the other with it.
+        renew: lane(2)?,
         pooled,
     }))
 }

@@ -14,6 +14,9 @@ pub enum StoreError {
     /// out; of a beginning, [`Store::begun`](super::Store::begun) tells.
     #[error("the commit's answer was lost: {0}")]
     Lost(String),
+    /// The caller no longer waits. Nothing was done.
+    #[error("nobody waits for it any more")]
+    Late,
     /// Another transaction won; the step may be repeated at once.
     #[error("the transaction must be repeated: {0}")]
     Conflict(String),
@@ -42,6 +45,11 @@ const UNAVAILABLE: [&str; 14] = [
 ];
 
 impl StoreError {
+    /// Whether the database is away, rather than wrong or busy.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Lost(_))
+    }
+
     /// Whether a server said it that may not write: after a failover the one to write to is found by
     /// connecting anew.
     pub(super) fn is_of_standby(&self) -> bool {
@@ -79,9 +87,10 @@ impl From<DieselError> for StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Unavailable(_) | StoreError::Lost(_) | StoreError::Conflict(_) => {
-                Code::Unavailable
-            }
+            StoreError::Unavailable(_)
+            | StoreError::Lost(_)
+            | StoreError::Late
+            | StoreError::Conflict(_) => Code::Unavailable,
             StoreError::Refused(_) => Code::Internal,
         };
         Self::new(code).caused_by(error)

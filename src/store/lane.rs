@@ -21,7 +21,7 @@ use super::{StoreError, connect::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
-const DEADLINE: Duration = Duration::from_secs(4);
+pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 /// How often a step is repeated that lost to another transaction.
 const REPEATS: usize = 3;
 
@@ -97,7 +97,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
             .spawn_blocking(move || lane.work(permit, &mut step));
         match timeout_at(deadline, work).await {
             Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
-            Err(_) => Err(unavailable("the database did not answer in time")),
+            Err(_) => Err(StoreError::Lost("no answer in time".to_owned())),
         }
     }
 }

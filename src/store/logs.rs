@@ -46,6 +46,8 @@ pub struct Piece {
 pub struct Progress {
     /// The turn.
     pub row: TurnRow,
+    /// The attempt that is followed.
+    pub attempt: i32,
     /// What it has said since.
     pub pieces: Vec<Piece>,
     /// Its whole log, if it has ended in the attempt that is followed.

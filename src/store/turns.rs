@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
@@ -133,8 +134,12 @@ impl Step for FinishTurn {
         ))
     }
 
-    fn alone(store: &Store, turn: &Self) -> Result<Finish, StoreError> {
-        on_db_blocking!(store, write, |conn, db| db::turns::finish(conn, turn))
+    fn alone(store: Store, turn: Arc<Self>) -> BoxFuture<'static, Result<Finish, StoreError>> {
+        Box::pin(async move { on_db!(store, write, |conn, db| db::turns::finish(conn, &turn)) })
+    }
+
+    fn deadline(&self) -> std::time::Instant {
+        self.deadline
     }
 }
 

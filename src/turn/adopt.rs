@@ -55,6 +55,7 @@ impl Engine {
         let abandoned = match self.store.abandoned_turns(BATCH).await {
             Ok(abandoned) => abandoned,
             Err(error) => {
+                self.leases.fail();
                 tracing::warn!(error.cause = %error, "looking for abandoned turns failed");
                 return;
             }

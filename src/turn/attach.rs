@@ -37,6 +37,15 @@ pub struct Place {
     pub restart: bool,
 }
 
+impl Place {
+    /// Whether the reader, which does not go on to another attempt, has the final frame of the one
+    /// that it read.
+    fn has_been_interrupted(&self) -> bool {
+        let after = self.after.filter(|_| !self.restart);
+        after.is_some_and(|after| after.seq == 0 && after.attempt > 1)
+    }
+}
+
 impl Engine {
     /// The rest of a turn, wherever it runs. `None`: the reader has it all. A turn whose server
     /// died is begun anew.
@@ -60,9 +69,9 @@ impl Engine {
                 };
                 return self.follow(live, running.log, place).await;
             }
-            let Some(row) = self.store.turn(device, turn).await? else {
-                return Err(Error::new(Code::NotFound));
-            };
+            let row = self.store.turn(device, turn).await;
+            let row = row.inspect_err(|_| self.leases.fail())?;
+            let row = row.ok_or_else(|| Error::new(Code::NotFound))?;
             if row.finish_reason.is_some() {
                 return self.read_finished(row, place).await;
             }
@@ -112,6 +121,9 @@ impl Engine {
     /// A reader of a running attempt. A cursor that is ahead waits; one of an older attempt gets
     /// this one from its beginning, or the end of its own.
     async fn follow(&self, live: Live, log: Arc<Log>, place: Place) -> Result<Option<Reply>> {
+        if place.has_been_interrupted() {
+            return Ok(None);
+        }
         let seen = match place.after {
             None => 0,
             Some(after) if after.attempt > live.attempt => usize::MAX,
@@ -127,10 +139,6 @@ impl Engine {
     /// The rest of an attempt whose server died, as far as it is kept, and a final
     /// `interrupted`.
     async fn end_of(&self, live: Live, after: Cursor) -> Result<Option<Reply>> {
-        if after.seq == 0 && after.attempt > 1 {
-            // The id of just that final frame.
-            return Ok(None);
-        }
         let pieces = self.store.pieces(after.turn_id, after.attempt, 0).await?;
         let log = Log::new(None, false);
         for piece in &pieces {
@@ -151,6 +159,9 @@ impl Engine {
     }
 
     async fn read_finished(&self, row: TurnRow, place: Place) -> Result<Option<Reply>> {
+        if place.has_been_interrupted() {
+            return Ok(None);
+        }
         let kept = self.store.kept(row.id).await?;
         let live = Live {
             turn: row.id,

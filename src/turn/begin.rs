@@ -12,7 +12,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         StoreError,
-        begin::{Begin, BeginTurn, Started},
+        begin::{Begin, BeginTurn, Busy, Started},
     },
 };
 
@@ -106,10 +106,21 @@ impl Engine {
         let turn = request.begin(self, earlier, since);
         let mut committed = Box::pin(Arc::clone(self).commit(turn, since));
         match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
-            Ok(begun) => begun,
+            Ok(begun) => {
+                if begun.as_ref().is_err_and(StoreError::is_away) {
+                    self.leases.fail();
+                }
+                begun
+            }
             Err(_) => {
+                self.leases.fail();
                 let engine = Arc::clone(self);
-                self.spawn(async move { engine.give_back(committed.await).await });
+                let mut requests = earlier.iter().copied().chain([request]);
+                let comes_back = requests.any(|request| request.idempotency.is_some());
+                self.spawn(async move {
+                    let begun = committed.await;
+                    engine.begun_late(begun, since, comes_back).await;
+                });
                 Err(StoreError::Unavailable("not committed in time".to_owned()))
             }
         }
@@ -123,19 +134,29 @@ impl Engine {
         since: Instant,
     ) -> std::result::Result<Begin, StoreError> {
         let turn = Arc::new(turn);
-        let error = loop {
+        let is_own = |busy: &Option<Busy>| {
+            busy.as_ref()
+                .is_some_and(|busy| busy.turn_id == turn.turn_id)
+        };
+        let mut is_lost = false;
+        loop {
             match self.store.begin_turn(Arc::clone(&turn)).await {
-                Err(StoreError::Lost(error)) => tracing::warn!(error, "a commit's answer was lost"),
+                Err(StoreError::Lost(error)) => {
+                    tracing::warn!(error, "a commit's answer was lost");
+                    is_lost = true;
+                }
+                // It was committed after all, after it had been looked for.
+                Ok(Begin::Busy(busy)) if is_own(&busy) => {}
+                Err(StoreError::Refused(_)) if is_lost => {}
                 begun => return begun,
             }
             match self.look_for(&turn, since + turn.lease).await {
                 Ok(Some(started)) => return Ok(Begin::Started(Box::new(started))),
                 Ok(None) if since.elapsed() < COMMIT_PATIENCE => {}
-                Ok(None) => break StoreError::Unavailable("not committed in time".to_owned()),
-                Err(error) => break error,
+                Ok(None) => return Err(StoreError::Late),
+                Err(error) => return Err(error),
             }
-        };
-        Err(error)
+        }
     }
 
     /// A turn that may have been committed.
@@ -155,11 +176,19 @@ impl Engine {
         }
     }
 
-    /// Ends a turn whose message was committed after its sender had stopped waiting: nobody would
-    /// run it, and its conversation would be busy until its lease is over.
-    async fn give_back(&self, begun: std::result::Result<Begin, StoreError>) {
-        if let Ok(Begin::Started(started)) = begun {
-            run::give_back(self, *started).await;
+    /// A turn whose message was committed after its sender had stopped waiting. A sender with a key
+    /// comes back for its answer; for another one it is ended, or its conversation would be busy until
+    /// its lease is over.
+    async fn begun_late(
+        self: Arc<Self>,
+        begun: std::result::Result<Begin, StoreError>,
+        since: Instant,
+        comes_back: bool,
+    ) {
+        match begun {
+            Ok(Begin::Started(started)) if comes_back => drop(self.launch(*started, since, false)),
+            Ok(Begin::Started(started)) => run::give_back(&self, *started).await,
+            _ => {}
         }
     }
 

@@ -20,6 +20,8 @@ use crate::{
     },
 };
 
+/// How long a try may take before there is another: on a connection that hangs it takes for ever.
+const TRY: Duration = Duration::from_secs(5);
 /// How long the one try more takes.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
@@ -92,7 +94,8 @@ async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Resul
     let finish = Arc::new(finish);
     loop {
         let stored = engine.store.finish_turn(Arc::clone(&finish));
-        let error = match timeout_at(deadline, stored).await {
+        let patience = deadline.min(Instant::now() + TRY);
+        let error = match timeout_at(patience, stored).await {
             Ok(Ok(finish)) => return Ok(finish),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),

@@ -70,6 +70,10 @@ impl Engine {
         let mine = match self.store.write_logs(pieces).await {
             Ok(mine) => mine,
             Err(error) => {
+                // What was written just before a crash may be lost as well.
+                running
+                    .iter()
+                    .for_each(|(_, running)| running.log.set_flushed(0));
                 tracing::debug!(error.cause = %error, "the durable log was not written");
                 return Flushed::Unwatched;
             }

@@ -64,10 +64,12 @@ impl Mirrors {
     fn read(&self) -> Vec<(TurnId, i32, Arc<Log>)> {
         let mut state = self.lock();
         state.logs.retain(|_, log| log.strong_count() > 0);
-        state.is_polled = !state.logs.is_empty();
         let logs = state.logs.iter();
-        logs.filter_map(|((turn, attempt), log)| Some((*turn, *attempt, log.upgrade()?)))
-            .collect()
+        let read: Vec<_> = logs
+            .filter_map(|((turn, attempt), log)| Some((*turn, *attempt, log.upgrade()?)))
+            .collect();
+        state.is_polled = !read.is_empty();
+        read
     }
 
     /// Whether it is the caller's to listen from now on.
@@ -144,6 +146,7 @@ impl Engine {
     }
 
     async fn poll_mirrors(self: Arc<Self>) {
+        let _polled = Polled(&self.mirrors);
         let mut heard = Instant::now();
         let mut watched: Option<Instant> = None;
         loop {
@@ -175,8 +178,10 @@ impl Engine {
                 Ok(progress) => {
                     heard = Instant::now();
                     for (turn, attempt, log) in &mirrors {
-                        let of_turn = progress.iter().find(|progress| progress.row.id == *turn);
-                        if !of_turn.is_some_and(|progress| go_on(log, *attempt, progress)) {
+                        let of_turn = progress.iter().find(|progress| {
+                            (progress.row.id, progress.attempt) == (*turn, *attempt)
+                        });
+                        if !of_turn.is_some_and(|progress| go_on(log, progress)) {
                             self.mirrors.lock().logs.remove(&(*turn, *attempt));
                             log.give_up();
                         }
@@ -185,7 +190,10 @@ impl Engine {
                 Err(error) if heard.elapsed() < PATIENCE => {
                     tracing::debug!(error.cause = %error, "other instances' turns could not be read");
                 }
-                Err(_) => mirrors.iter().for_each(|(.., log)| log.give_up()),
+                Err(_) => {
+                    self.mirrors.lock().logs.clear();
+                    mirrors.iter().for_each(|(.., log)| log.give_up());
+                }
             }
             drop(mirrors);
             let pause = match self.mirrors.hears.load(Ordering::Relaxed) {
@@ -197,8 +205,19 @@ impl Engine {
     }
 }
 
+/// Lets another poller come where one panicked.
+struct Polled<'a>(&'a Mirrors);
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().is_polled = false;
+        }
+    }
+}
+
 /// Appends what is new; whether more may come.
-fn go_on(log: &Log, attempt: i32, progress: &Progress) -> bool {
+fn go_on(log: &Log, progress: &Progress) -> bool {
     for piece in &progress.pieces {
         log.append_framed(
             usize::try_from(piece.first_seq).unwrap_or(usize::MAX),
@@ -209,5 +228,5 @@ fn go_on(log: &Log, attempt: i32, progress: &Progress) -> bool {
         log.append_framed(1, &kept.frames);
     }
     let row = &progress.row;
-    row.finish_reason.is_none() && row.attempt == attempt && !row.is_abandoned
+    row.finish_reason.is_none() && row.attempt == progress.attempt && !row.is_abandoned
 }

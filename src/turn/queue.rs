@@ -32,8 +32,6 @@ use crate::{
 
 /// How long a message waits that finds its conversation busy elsewhere, before it tries again.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How often a message looks whether it has become the newest.
-const LOOK: Duration = Duration::from_secs(1);
 /// How many messages of a device may wait here at once.
 const MOST_WAITING: usize = 8;
 
@@ -49,6 +47,8 @@ struct Waiting {
     id: u64,
     request: TurnRequest,
     answer: Sender<Result<Reply>>,
+    /// It is just being begun: no newer message may take it along.
+    is_begun: bool,
 }
 
 impl Waiting {
@@ -86,18 +86,28 @@ impl Queues {
 }
 
 impl Place {
-    /// The messages that came before this one, if it is the newest; they are this one's to answer.
+    /// The messages that came before this one, if it is the newest and none of them is just being
+    /// begun; they are this one's to answer, until [`Place::put_back`].
     fn take_earlier(&self) -> Option<Vec<Waiting>> {
         let mut queues = self.engine.queues.lock();
         let queue = queues.get_mut(&self.device)?;
-        let at = queue.iter().position(|waiting| waiting.id == self.id)?;
-        (at + 1 == queue.len()).then(|| queue.drain(..at).collect())
+        let (newest, earlier) = queue.split_last_mut()?;
+        if newest.id != self.id || earlier.iter().any(|waiting| waiting.is_begun) {
+            return None;
+        }
+        newest.is_begun = true;
+        let earlier = earlier.len();
+        Some(queue.drain(..earlier).collect())
     }
 
+    /// Lets messages wait on that could not be begun with this one.
     fn put_back(&self, earlier: Vec<Waiting>) {
         let mut queues = self.engine.queues.lock();
         let queue = queues.entry(self.device.clone()).or_default();
         queue.splice(..0, earlier);
+        for waiting in queue.iter_mut().filter(|waiting| waiting.id == self.id) {
+            waiting.is_begun = false;
+        }
     }
 
     /// Gives up its place; whether it still had it, and was not taken by a newer message.
@@ -153,7 +163,7 @@ impl Engine {
                     biased;
                     answer = &mut place.answer => return answer.unwrap_or_else(|_| Err(lost())),
                     () = self.draining.cancelled() => {}
-                    () = sleep_until(until.min(Instant::now() + LOOK)) => {}
+                    () = sleep_until(until.min(Instant::now() + AGAIN)) => {}
                 }
                 continue;
             };
@@ -174,8 +184,17 @@ impl Engine {
                     return Ok(reply);
                 }
                 other if earlier.is_empty() => return self.begun(request, tried, other).await,
+                // Whether they were stored may be unknown: they are not tried again.
+                Err(error) => {
+                    for waiting in earlier {
+                        let failed = Err(error.clone());
+                        let answer = self.begun(waiting.request.clone(), tried, failed).await;
+                        waiting.tell(answer);
+                    }
+                    return self.begun(request, tried, Err(error)).await;
+                }
                 // One of them does not go with the others: then one after the other.
-                _ => busy = self.begin_oldest(&place, earlier).await,
+                Ok(_) => busy = self.begin_oldest(&place, earlier).await,
             }
         }
     }
@@ -202,6 +221,7 @@ impl Engine {
             id,
             request: request.clone(),
             answer: sender,
+            is_begun: false,
         });
         Ok(Entered::Waits(Place {
             engine: Arc::clone(self),
@@ -248,12 +268,11 @@ impl Engine {
         place: &Place,
         mut earlier: Vec<Waiting>,
     ) -> Option<Busy> {
-        let oldest = earlier.remove(0);
-        place.put_back(earlier);
         let tried = Instant::now();
-        match self.try_to_begin(&oldest.request, &[]).await {
+        let oldest = earlier.remove(0);
+        let busy = match self.try_to_begin(&oldest.request, &[]).await {
             Ok(Begin::Busy(busy)) => {
-                place.put_back(vec![oldest]);
+                earlier.insert(0, oldest);
                 busy
             }
             begun => {
@@ -261,7 +280,9 @@ impl Engine {
                 oldest.tell(answer);
                 None
             }
-        }
+        };
+        place.put_back(earlier);
+        busy
     }
 
     /// Waits until a conversation may be free: for its turn's end, or a moment. A turn whose owner is

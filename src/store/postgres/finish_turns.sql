@@ -30,8 +30,16 @@ named as (
     where u.id = input.user_id and user_name is not null
     returning turn_id
 ),
+held as (
+    -- In one order, as the log's. The joins: session locks and users are locked before conversations,
+    -- as everywhere.
+    select c.id
+    from input join conversations as c on c.id = input.conversation_id
+        left join handed using (turn_id) left join named using (turn_id)
+    order by c.id
+    for no key update of c
+),
 released as (
-    -- The joins: session locks and users are locked before conversations, as everywhere.
     update conversations as c set
         running_turn = null,
         owner = null,
@@ -40,7 +48,7 @@ released as (
         last_seq = c.last_seq + (message_id is not null)::int,
         agent_path = coalesce(agent, c.agent_path),
         state = coalesce(input.state, c.state)
-    from input left join handed using (turn_id) left join named using (turn_id)
+    from input join held on held.id = input.conversation_id
     where c.id = input.conversation_id and c.fence = input.fence and c.running_turn = input.turn_id
     returning input.turn_id, c.last_seq, c.watched_until > db_now() as is_watched
 ),

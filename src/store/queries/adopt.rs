@@ -96,9 +96,14 @@ fn started(
 
 /// A turn that its owner has begun without knowing it.
 pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> {
+    let first = turns::table
+        .filter(turns::id.eq(turn.turn_id))
+        .filter(turns::attempt.eq(1))
+        .select(turns::fence);
     let held: Option<Held> = conversations::table
         .filter(conversations::running_turn.eq(turn.turn_id))
         .filter(conversations::owner.eq(turn.owner))
+        .filter(conversations::fence.eq_any(first))
         .select(Held::as_select())
         .first(conn)
         .optional()?;
@@ -127,7 +132,11 @@ pub fn release(conn: &mut Conn, turn: TurnId, fence: i64) -> QueryResult<usize> 
         .filter(conversations::running_turn.eq(turn))
         .filter(conversations::fence.eq(fence));
     diesel::update(mine)
-        .set(conversations::lease_until.eq(db_now().nullable()))
+        .set((
+            // So that this instance does not renew it any more.
+            conversations::owner.eq(None::<InstanceId>),
+            conversations::lease_until.eq(db_now().nullable()),
+        ))
         .execute(conn)
 }
 

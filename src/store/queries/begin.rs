@@ -60,8 +60,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     }
     let history = messages::window(conn, held.id, held.last_seq, turn.history.into())?;
     if Instant::now() > turn.deadline {
-        let late = StoreError::Unavailable("the caller no longer waits".to_owned());
-        return Err(Abort::Failed(late));
+        return Err(Abort::Failed(StoreError::Late));
     }
     Ok(Started {
         turn_id: turn.turn_id,

@@ -12,7 +12,7 @@ use crate::store::{
     StoreError, TurnId,
     logs::{Piece, Progress},
     milliseconds,
-    schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces, turns},
+    schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces},
     turns::KeptLog,
 };
 
@@ -40,8 +40,8 @@ pub fn progress(
         let rows = turn_rows::all(conn, some.iter().map(|(turn, ..)| *turn))?;
         // After the rows: what ends between the two has its whole log kept.
         let mut pieces = new_pieces(conn, some)?;
-        for row in rows {
-            let Some((_, attempt, _)) = some.iter().find(|(turn, ..)| *turn == row.id) else {
+        for (turn, attempt, _) in some {
+            let Some(row) = rows.iter().find(|row| row.id == *turn).cloned() else {
                 continue;
             };
             let kept = match row.finish_reason {
@@ -49,7 +49,8 @@ pub fn progress(
                 None => None,
             };
             all.push(Progress {
-                pieces: pieces.remove(&row.id).unwrap_or_default(),
+                pieces: pieces.remove(&(row.id, *attempt)).unwrap_or_default(),
+                attempt: *attempt,
                 kept: kept.filter(|kept: &KeptLog| kept.attempt == *attempt),
                 row,
             });
@@ -62,10 +63,13 @@ pub fn progress(
 fn new_pieces(
     conn: &mut Conn,
     followed: &[(TurnId, i32, i64)],
-) -> QueryResult<HashMap<TurnId, Vec<Piece>>> {
+) -> QueryResult<HashMap<(TurnId, i32), Vec<Piece>>> {
     let mut wanted = turn_pieces::table
         .order((turn_pieces::turn_id, turn_pieces::last_seq))
-        .select((turn_pieces::turn_id, Piece::as_select()))
+        .select((
+            (turn_pieces::turn_id, turn_pieces::attempt),
+            Piece::as_select(),
+        ))
         .into_boxed();
     for (turn, attempt, after) in followed {
         wanted = wanted.or_filter(
@@ -75,23 +79,20 @@ fn new_pieces(
                 .and(turn_pieces::last_seq.gt(*after)),
         );
     }
-    let found: Vec<(TurnId, Piece)> = wanted.load(conn)?;
-    let mut by_turn: HashMap<_, Vec<Piece>> = HashMap::new();
-    for (turn, piece) in found {
-        by_turn.entry(turn).or_default().push(piece);
+    let found: Vec<((TurnId, i32), Piece)> = wanted.load(conn)?;
+    let mut by_attempt: HashMap<_, Vec<Piece>> = HashMap::new();
+    for (attempt, piece) in found {
+        by_attempt.entry(attempt).or_default().push(piece);
     }
-    Ok(by_turn)
+    Ok(by_attempt)
 }
 
 /// Says to the owners of running turns that these are read here, for so long.
 pub fn watch(conn: &mut Conn, turns: &[TurnId], time: Duration) -> Result<usize, StoreError> {
-    let of_turns = turns::table
-        .filter(turns::id.eq_any(turns))
-        .select(turns::conversation_id);
     let running = conversations::table
-        .filter(conversations::id.eq_any(of_turns))
-        .filter(conversations::running_turn.is_not_null());
+        .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
     write_tx(conn, |conn| {
+        turn_rows::lock_in_order(conn, turns)?;
         let watched = diesel::update(running)
             .set(conversations::watched_until.eq(db_now_plus(milliseconds(time)).nullable()));
         Ok(watched.execute(conn)?)

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use super::{
-    dialect::{Conn, write_tx},
+    dialect::{Conn, lock_rows, write_tx},
     messages, sessions,
 };
 use crate::store::{
@@ -57,8 +57,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
         return Err(Abort::With(finished_before(conn, turn)?));
     };
     if Instant::now() > turn.deadline {
-        let late = StoreError::Unavailable("the caller no longer waits".to_owned());
-        return Err(Abort::Failed(late));
+        return Err(Abort::Failed(StoreError::Late));
     }
     if let Some(answer) = &turn.answer {
         diesel::insert_into(message_rows::table)
@@ -153,6 +152,7 @@ pub fn renew(
         .filter(conversations::owner.eq(owner))
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
     let renewed: Vec<(Option<TurnId>, bool)> = write_tx(conn, |conn| {
+        lock_in_order(conn, turns)?;
         let renewed = diesel::update(mine)
             .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
             .returning((conversations::running_turn, conversations::stop_requested));
@@ -168,6 +168,15 @@ pub fn renew(
             })
         })
         .collect())
+}
+
+/// Locks the conversations of running turns, in the order in which batches do.
+pub fn lock_in_order(conn: &mut Conn, turns: &[TurnId]) -> QueryResult<()> {
+    let held = conversations::table
+        .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))))
+        .order(conversations::id)
+        .select(conversations::id);
+    lock_rows!(held).load::<ConversationId>(conn).map(drop)
 }
 
 /// The columns of a [`TurnRow`].
@@ -229,7 +238,7 @@ pub fn newest(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<TurnRow>
     let found = rows!()
         .filter(turns::conversation_id.eq(conversation))
         .filter(turns::merged_into.is_null())
-        .order(turns::id.desc())
+        .order(turns::fence.desc())
         .first(conn)
         .optional()?;
     Ok(found.map(row))
