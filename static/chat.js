@@ -1,7 +1,7 @@
 /**
  * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
-import { Desk, Refused } from "./desk.js";
+import { Desk, Gone, Refused } from "./desk.js";
 import { sheet } from "./style.js";
 
 /**
@@ -69,7 +69,9 @@ class Panel {
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
     try {
-      for (const message of await this.#desk.history()) this.#show(message.role, message.content);
+      const said = await this.#desk.history(this.#connection);
+      this.#messages.replaceChildren();
+      for (const message of said) this.#show(message.role, message.content);
       const running = await this.#desk.running();
       if (running) await this.#answer(running, "");
     } catch (error) {
@@ -105,7 +107,7 @@ class Panel {
     this.#set(true);
     this.#tell("");
     try {
-      await this.#answer(await this.#desk.say(text, key), text);
+      await this.#answer(await this.#desk.say(text, key, this.#connection), text);
     } catch (error) {
       this.#tell(`Not sent: ${reason(error)}.`);
       // The same key: if it did arrive, it is the same message.
@@ -125,9 +127,9 @@ class Panel {
     this.#set(true);
     const { item, words } = this.#show("assistant", "");
     item.setAttribute("aria-busy", "true");
-    const tell = (/** @type {boolean} */ lost) => this.#tell(lost ? "Reconnecting …" : "");
+    let isGone = false;
     try {
-      for await (const frame of this.#desk.answer(response, tell)) {
+      for await (const frame of this.#desk.answer(response, this.#connection)) {
         const following = this.#isAtEnd();
         if (frame.type === "reset") words.replaceChildren();
         words.append(frame.content);
@@ -140,6 +142,7 @@ class Panel {
       }
       this.#announcer.textContent = words.textContent;
     } catch (error) {
+      isGone = error instanceof Gone;
       this.#tell(`${reason(error)}.`);
       if (question) this.#offer(() => this.#again(question));
     } finally {
@@ -148,7 +151,13 @@ class Panel {
       this.#turn = "";
       this.#set(false);
     }
+    if (isGone) await this.#restore();
   }
+
+  /** @type {import("./desk.js").Tell} */
+  #connection = (state) => {
+    this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
+  };
 
   /** @param {string} question */
   async #again(question) {

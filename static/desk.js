@@ -6,21 +6,36 @@ import { events } from "./stream.js";
 /** Where the visitor's device id is kept. It is a secret: whoever has it, has the conversation. */
 const KEY = "frontdesk_device";
 
-/** How long a cut stream is taken up again, and how long to wait before each time, in ms. */
-const PATIENCE = 60_000;
-const PAUSE = 1_000;
+/** How often a call is tried that nobody answers, and the longest pause between, in ms. */
+const TRIES = 20;
+const PAUSE = 5_000;
 
-/** A refusal, and whether and when the same may be tried again. */
+/** A refusal. */
 export class Refused extends Error {
   /**
    * @param {string} message
-   * @param {boolean} again
+   * @param {number} status
    */
-  constructor(message, again) {
+  constructor(message, status) {
     super(message);
-    this.again = again;
+    this.status = status;
+  }
+
+  /** Whether the same may be tried again. */
+  get again() {
+    return this.status === 409 || this.status === 429 || this.status >= 500;
+  }
+
+  /** Whether it is nobody's fault, and soon over. */
+  get passes() {
+    return this.status >= 502 && this.status <= 504;
   }
 }
+
+/** The frames of an answer are no longer there; the history has it. */
+export class Gone extends Error {}
+
+/** @typedef {(state: "" | "lost" | "offline") => void} Tell Says how the connection is. */
 
 export class Desk {
   #base;
@@ -31,9 +46,12 @@ export class Desk {
     this.#base = base;
   }
 
-  /** What was said in the visitor's conversation. */
-  async history() {
-    const response = await this.#call("chat/history");
+  /**
+   * What was said in the visitor's conversation.
+   * @param {Tell} tell
+   */
+  async history(tell) {
+    const response = await this.#persist("chat/history", {}, tell);
     return /** @type {{role: string, content: string}[]} */ ((await response.json()).messages);
   }
 
@@ -43,18 +61,17 @@ export class Desk {
   }
 
   /**
-   * Sends a message; the same key makes it the same message, however often it is sent.
+   * Sends a message, as soon as the server can be reached. The same key makes it the same message,
+   * however often it is sent.
    * @param {string} content
    * @param {string} key
+   * @param {Tell} tell
    */
-  async say(content, key) {
+  async say(content, key, tell) {
     // Without an id yet, a repeated message would be another visitor's.
-    if (!this.#device) await this.#call("chat/session");
-    return this.#call("chat/stream", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
-      body: JSON.stringify({ content }),
-    });
+    if (!this.#device) await this.#persist("chat/session", {}, tell);
+    const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
+    return this.#persist("chat/stream", { method: "POST", headers, body: JSON.stringify({ content }) }, tell);
   }
 
   /** The answer that is on its way, if there is one. */
@@ -71,19 +88,14 @@ export class Desk {
   /**
    * The frames of an answer, up to the final one, through lost connections and restarts.
    * @param {Response} response
-   * @param {(lost: boolean) => void} tell Says that the connection is lost, and that it is back.
+   * @param {Tell} tell
    */
   async *answer(response, tell) {
     const turn = response.headers.get("X-Turn-ID") ?? "";
-    /** @type {Response | null} */
-    let stream = response;
     let last = "";
-    let lostAt = 0;
     for (;;) {
       try {
-        for await (const { id, frame } of stream ? events(stream) : []) {
-          if (lostAt) tell(false);
-          lostAt = 0;
+        for await (const { id, frame } of events(response)) {
           last = id || last;
           yield frame;
           if (frame.is_final) return;
@@ -92,18 +104,32 @@ export class Desk {
         if (error instanceof SyntaxError) throw error;
         // The connection was cut: below, it is taken up again.
       }
-      lostAt ||= Date.now();
-      if (!turn || Date.now() - lostAt > PATIENCE) throw new Refused("The connection was lost", true);
-      tell(true);
-      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      if (!turn) throw new Refused("The connection was lost", 503);
+      await pause(0, tell);
       const headers = last ? { "Last-Event-ID": last } : undefined;
+      response = await this.#persist(`chat/stream/${turn}?restart=1`, { headers }, tell).catch((error) => {
+        throw error.status === 404 || error.status === 410 ? new Gone() : error;
+      });
+      if (response.status === 204) throw new Gone();
+    }
+  }
+
+  /**
+   * A call that is made again for as long as nobody answers.
+   * @param {string} path
+   * @param {RequestInit} init
+   * @param {Tell} tell
+   */
+  async #persist(path, init, tell) {
+    for (let tries = 1; ; tries += 1) {
       try {
-        stream = await this.#call(`chat/stream/${turn}?restart=1`, { headers });
+        const response = await this.#call(path, init);
+        tell("");
+        return response;
       } catch (error) {
-        if (error instanceof Refused && !error.again) throw error;
-        stream = null;
+        if ((error instanceof Refused && !error.passes) || tries >= TRIES) throw error;
+        await pause(tries, tell);
       }
-      if (stream?.status === 204) return;
     }
   }
 
@@ -128,9 +154,23 @@ export class Desk {
       this.#device = "";
       return this.#call(path, init);
     }
-    const again = response.status === 409 || response.status === 429 || response.status >= 500;
-    throw new Refused(problem.detail ?? problem.title ?? "The chat does not answer", again);
+    throw new Refused(problem.detail ?? problem.title ?? "The chat does not answer", response.status);
   }
+}
+
+/**
+ * Waits before another try: a moment, or until the network is back.
+ * @param {number} tries
+ * @param {Tell} tell
+ */
+function pause(tries, tell) {
+  tell(navigator.onLine ? "lost" : "offline");
+  return new Promise((resolve) => {
+    addEventListener("online", resolve, { once: true });
+    // Not all at once where a server comes back.
+    const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
+    if (navigator.onLine) setTimeout(resolve, time);
+  });
 }
 
 /** Storage may be forbidden; then the visitor has a memory for as long as the page. */

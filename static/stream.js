@@ -11,24 +11,44 @@
  * @typedef {{id: string, frame: Frame}} Event
  */
 
+/** A stream that has said nothing for so long, in ms, is dead: the server says something every 15 s. */
+const SILENCE = 40_000;
+
+/** How often that is looked at, by the clock on the wall: the machine may have been asleep. */
+const LOOK = 5_000;
+
 /**
- * The events of a response, as they come.
+ * The events of a response, as they come, up to its end, or until it is taken for dead. When the network
+ * is back, what was open before is not trusted.
  * @param {Response} response
  * @returns {AsyncGenerator<Event>}
  */
 export async function* events(response) {
   if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
-      const event = parse(text.slice(0, end));
-      text = text.slice(end + 2);
-      if (event) yield event;
+  const drop = () => void reader.cancel().catch(() => {});
+  let heard = Date.now();
+  const watch = setInterval(() => {
+    if (Date.now() - heard > SILENCE) drop();
+  }, LOOK);
+  addEventListener("online", drop);
+  try {
+    let text = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      heard = Date.now();
+      text += value;
+      for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+        const event = parse(text.slice(0, end));
+        text = text.slice(end + 2);
+        if (event) yield event;
+      }
     }
+  } finally {
+    clearInterval(watch);
+    removeEventListener("online", drop);
+    drop();
   }
 }
 

@@ -62,14 +62,15 @@ export async function serve(env = {}) {
 }
 
 /**
- * Passes connections on to a server, and cuts them all when asked to.
+ * Passes connections on to a server, and cuts or silences them all when asked to.
  * @param {string} url
  */
 export async function proxy(url) {
+  let port = Number(new URL(url).port);
   /** @type {Set<net.Socket>} */
   const sockets = new Set();
   const server = net.createServer((near) => {
-    const far = net.connect(Number(new URL(url).port), "127.0.0.1");
+    const far = net.connect(port, "127.0.0.1");
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.on("error", () => {});
@@ -82,10 +83,14 @@ export async function proxy(url) {
     near.pipe(far).pipe(near);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(null)));
-  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  const near = /** @type {net.AddressInfo} */ (server.address());
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://127.0.0.1:${near.port}`,
     cut: () => sockets.forEach((socket) => socket.destroy()),
+    /** They stay, and nothing passes: as after a laptop's sleep. */
+    silence: () => sockets.forEach((socket) => socket.unpipe().pause()),
+    /** New connections go to another server. @param {string} url */
+    to: (url) => (port = Number(new URL(url).port)),
     close: () => {
       server.close();
       sockets.forEach((socket) => socket.destroy());

@@ -68,21 +68,101 @@ test("an answer whose connection is cut is taken up without a gap or a repeat", 
   await page.context().close();
 });
 
-test("a message that was not sent is kept, and sent once", async () => {
+test("a message that is written offline is sent once, when the visitor is back", async () => {
   const page = await visit(browser, shop.url);
   await open(page);
   await page.context().setOffline(true);
   await say(page, HELLO);
-  await page.getByText("Not sent").waitFor();
+  await page.getByText("You are offline.").waitFor();
   await page.context().setOffline(false);
-  await page.getByRole("button", { name: "Try again" }).click();
   await answered(page);
+  assert.equal(await page.locator(".status").textContent(), "");
   assert.deepEqual(await said(page), [HELLO, ANNA]);
   await page.reload();
   await open(page);
   await page.locator("li").nth(1).waitFor();
   assert.deepEqual(await said(page), [HELLO, ANNA]);
   await page.context().close();
+});
+
+test("an answer goes on when the visitor is back online", async () => {
+  const page = await visit(browser, shop.url);
+  await open(page);
+  await say(page, HELLO);
+  await page.locator("li.assistant").filter({ hasText: "Hello" }).waitFor();
+  await page.context().setOffline(true);
+  desk.cut();
+  await page.getByText("You are offline.").waitFor();
+  await page.context().setOffline(false);
+  await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+  assert.deepEqual(await said(page), [HELLO, ANNA]);
+  assert.equal(await page.locator(".status").textContent(), "");
+  await page.context().close();
+});
+
+test("an answer goes on when the laptop is opened again", async () => {
+  const page = await visit(browser, shop.url);
+  await page.clock.install();
+  await page.reload();
+  await open(page);
+  await say(page, HELLO);
+  await page.locator("li.assistant").filter({ hasText: "Hello" }).waitFor();
+  desk.silence();
+  await page.clock.fastForward("20:00");
+  await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+  assert.deepEqual(await said(page), [HELLO, ANNA]);
+  await page.context().close();
+});
+
+test("an answer whose frames are gone is shown as the history has it", async () => {
+  const page = await visit(browser, shop.url);
+  await open(page);
+  await page.route("**/chat/stream/*", (route) => route.fulfill({ status: 410, json: { code: "gone" }, headers: { "Access-Control-Allow-Origin": shop.url } }));
+  await say(page, HELLO);
+  await page.locator("li.assistant").filter({ hasText: "Hello" }).waitFor();
+  desk.cut();
+  await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+  await page.locator("li.assistant").filter({ hasText: ANNA }).waitFor();
+  assert.deepEqual(await said(page), [HELLO, ANNA]);
+  await page.context().close();
+});
+
+test("a message that is refused can be sent again by hand", async () => {
+  const page = await visit(browser, shop.url);
+  await open(page);
+  const refuse = (/** @type {import("playwright-core").Route} */ route) =>
+    route.fulfill({ status: 429, json: { title: "Too many messages" }, headers: { "Access-Control-Allow-Origin": shop.url } });
+  await page.route("**/chat/stream", refuse);
+  await say(page, HELLO);
+  await page.getByText("Not sent: Too many messages.").waitFor();
+  await page.unroute("**/chat/stream", refuse);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await answered(page);
+  assert.deepEqual(await said(page), [HELLO, ANNA]);
+  await page.context().close();
+});
+
+test("another instance goes on with an answer whose server died", async () => {
+  const database = process.env.FRONTDESK_TEST_POSTGRES;
+  assert.ok(database, "scripts/test sets FRONTDESK_TEST_POSTGRES");
+  const env = { FRONTDESK_ALLOWED_ORIGINS: shop.url, DATABASE_URL: database };
+  const [first, second] = await Promise.all([serve(env), serve(env)]);
+  const balancer = await proxy(first.url);
+  shop.embed(balancer.url);
+  const page = await visit(browser, shop.url);
+  await open(page);
+  await say(page, HELLO);
+  await page.locator("li.assistant").filter({ hasText: "Hello" }).waitFor();
+  balancer.to(second.url);
+  await first.kill();
+  await page.getByText("Reconnecting …").waitFor();
+  await page.locator("li.assistant").filter({ hasText: "right time for you?" }).waitFor();
+  await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+  assert.deepEqual(await said(page), [HELLO, ANNA]);
+  await page.context().close();
+  shop.embed(desk.url);
+  balancer.close();
+  await second.kill();
 });
 
 test("it is used with the keyboard alone, and says what it is", async () => {
