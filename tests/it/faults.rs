@@ -35,20 +35,31 @@ impl Fleet {
         Self::on(database, &url, settings).await
     }
 
+    /// Two instances whose settings differ.
+    async fn with(first: &[(&str, &str)], second: &[(&str, &str)]) -> Self {
+        let database = Database::empty(Db::Postgres).await;
+        let url = database.url.clone();
+        Self::of(database, &url, [first, second]).await
+    }
+
     /// Instances that reach the database by this URL.
     async fn on(database: Database, url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::of(database, url, [settings, settings]).await
+    }
+
+    async fn of(database: Database, url: &str, settings: [&[(&str, &str)]; 2]) -> Self {
         let llm = FakeLlm::start().await;
         let base_url = format!("{}/v1", llm.url);
-        let mut env = vec![
+        let env = [
             ("DATABASE_URL", url),
             ("OPENAI_BASE_URL", base_url.as_str()),
             ("FRONTDESK_LEASE_SECONDS", "3"),
             ("FRONTDESK_SHUTDOWN_SECONDS", "3"),
         ];
-        env.extend(settings);
+        let [first, second] = settings.map(|own| Process::start(&[&env[..], own].concat()));
         Self {
-            first: Process::start(&env),
-            second: Process::start(&env),
+            first,
+            second,
             database,
             llm,
             http: client(),

@@ -17,6 +17,7 @@ mod agents;
 mod at_once;
 mod chat;
 mod config;
+mod crowds;
 mod data;
 mod devices;
 mod errors;

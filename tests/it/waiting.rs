@@ -16,6 +16,7 @@ both! {
     messages_that_wait_are_answered_together
     a_message_that_does_not_go_with_the_others_is_refused_alone
     a_key_that_waits_is_not_stored_twice
+    a_message_that_is_just_being_begun_is_not_taken_along
     an_agent_may_refuse_what_comes_meanwhile
     an_agent_may_be_interrupted
     another_instances_turn_is_waited_for
@@ -172,6 +173,40 @@ async fn a_key_that_waits_is_not_stored_twice(db: Db) {
     assert_eq!(same.told().await, "Very well.|stop");
     assert_eq!(first.told().await, "b|stop");
     assert_eq!(app.count("messages where body = '2'").await, 1);
+}
+
+async fn a_message_that_is_just_being_begun_is_not_taken_along(db: Db) {
+    if db == Db::Sqlite {
+        return; // No row of it can be locked.
+    }
+    let app = TestApp::start(db).await;
+    // The end of the first answer writes the lock's row, the end of the next does not.
+    app.say("d", "0").await;
+    let first = busy(&app).await;
+    let lock =
+        "begin; select from session_locks where device_id = 'd' for update; select pg_sleep(0.9)";
+    let (second, third, ()) = tokio::join!(
+        app.say("d", "2"),
+        async {
+            sleep(3 * MOMENT).await;
+            app.say("d", "3").await
+        },
+        async {
+            sleep(MOMENT).await;
+            // Its begin has to wait for this, and the third comes meanwhile.
+            tokio::join!(app.database.execute(lock), async {
+                sleep(MOMENT / 3).await;
+                app.llm.go_on();
+            });
+        }
+    );
+    assert_eq!(first.told().await, "b|stop");
+    assert_eq!(
+        [second.content(), third.content()],
+        ["Very well.", "Very well."]
+    );
+    let history = app.history("d").await;
+    assert_eq!(history.len(), 8, "{history:?}");
 }
 
 /// All agents do this with what comes meanwhile.

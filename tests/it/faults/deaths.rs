@@ -52,6 +52,168 @@ async fn a_dead_servers_turn_is_answered_though_nobody_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_was_told_of_the_interruption_is_told_no_more() {
+    let fleet = Fleet::start(&[]).await;
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    fleet.llm.says(["c", "d"]).pause_after(1);
+    sleep(FLUSHED).await;
+    fleet.first.signal("KILL");
+    let rest = fleet.read_to_the_end(&turn, first.id.clone(), "").await;
+    assert_eq!(ids(&rest), ["2:0"]);
+    assert_eq!(rest[0].data["error"]["code"], "interrupted");
+    // The new attempt runs meanwhile: whoever does not know `reset` must not get it.
+    assert_eq!(fleet.resume(&turn, &rest[0].id, "").await.status(), 204);
+    let mut other = fleet.resume(&turn, &first.id, "?restart=1").await;
+    assert_eq!(other.next().await.unwrap().data["type"], "reset");
+    fleet.llm.go_on();
+    assert_eq!(other.told().await, "cd|stop");
+    assert_eq!(fleet.history().await, ["one", "cd"]);
+}
+
+/// Wherever in the answer its server dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_may_die_at_any_chunk() {
+    const WORDS: [&str; 6] = ["1 ", "2 ", "3 ", "4 ", "5 ", "6 "];
+    let die_after = async |words: usize| {
+        let fleet = Fleet::start(&[]).await;
+        fleet.llm.says(WORDS).pause_after(words);
+        fleet.llm.says(WORDS);
+        let call = fleet.call(&fleet.first, Method::POST, "/chat/stream");
+        let mut stream = Stream::of(call.json(&json!({"content": "one"})).send().await.unwrap());
+        let turn = stream.turn_id();
+        let mut last = format!("{turn}.1:0");
+        for _ in 0..words {
+            last = stream.next().await.unwrap().id;
+        }
+        while fleet.llm.asked().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        fleet.first.signal("KILL");
+        assert_eq!(stream.rest().await.len(), 0);
+        let all = fleet.read_to_the_end(&turn, last, "?restart=1").await;
+        let said: String = all.iter().map(Event::content).collect();
+        assert_eq!((ids(&all)[0], said), ("2:1", WORDS.concat()));
+        assert_eq!(fleet.history().await, ["one", &WORDS.concat()]);
+        assert_eq!(fleet.llm.asked().len(), 2);
+    };
+    // Before the first, after it, in the middle, and after the last but before the answer is stored.
+    tokio::join!(die_after(0), die_after(1), die_after(3), die_after(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_open_streams_are_handed_over() {
+    const STREAMS: usize = 100;
+    let fleet = Fleet::start(&[]).await;
+    let devices: Vec<String> = (0..STREAMS).map(|n| format!("d{n}")).collect();
+    let begin = async |device: &str| {
+        let call = fleet.call_of(device, &fleet.first, Method::POST, "/chat/stream");
+        let mut stream = Stream::of(call.json(&json!({"content": "one"})).send().await.unwrap());
+        let first = stream.next().await.unwrap();
+        (stream, first)
+    };
+    for _ in 0..STREAMS {
+        fleet.llm.says(["a", "b"]).pause_after(1);
+    }
+    let streams = futures_util::future::join_all(devices.iter().map(|device| begin(device))).await;
+    let Fleet {
+        first,
+        second,
+        database,
+        llm,
+        http,
+    } = fleet;
+    let stopped = tokio::task::spawn_blocking(move || first.stop("TERM"));
+    let come_back = async |device: &str, mut stream: Stream, first: Event| {
+        let turn = stream.turn_id();
+        assert!(stream.next().await.is_none(), "cut, without a final frame");
+        let call = http.get(format!("{}/chat/stream/{turn}?restart=1", second.url));
+        let call = call
+            .header("X-Device-ID", device)
+            .header("Last-Event-ID", first.id);
+        Stream::of(call.send().await.unwrap()).told().await
+    };
+    let all = devices.iter().zip(streams);
+    let all = all.map(|(device, (stream, first))| come_back(device, stream, first));
+    for told in futures_util::future::join_all(all).await {
+        assert_eq!(told, "Very well.|stop");
+    }
+    assert_eq!(stopped.await.unwrap(), Some(0));
+    assert_eq!(database.count("messages".into()).await, 2 * 100);
+    assert_eq!(llm.asked().len(), 2 * STREAMS);
+}
+
+/// As on platforms that withdraw the processor when no request is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_frozen_between_requests_finishes_what_it_began() {
+    let fleet = Fleet::start(&[]).await;
+    let freeze = async |time: Duration| {
+        fleet.first.signal("STOP");
+        sleep(time).await;
+        fleet.first.signal("CONT");
+    };
+    for _ in 0..3 {
+        let call = fleet.call(&fleet.first, Method::POST, "/chat");
+        let said = Said::of(call.json(&json!({"content": "Hi"})).send().await.unwrap()).await;
+        assert_eq!(said.content(), "Very well.");
+        freeze(Duration::from_millis(700)).await;
+    }
+    // Its visitor leaves in the middle of an answer, and comes back after the lease is over.
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    drop(stream);
+    fleet.llm.go_on();
+    freeze(LEASE).await;
+    let path = format!("/chat/stream/{turn}");
+    let call = fleet.call(&fleet.first, Method::GET, &path);
+    let stream = Stream::of(call.header("Last-Event-ID", first.id).send().await.unwrap());
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(fleet.history().await.last().unwrap(), "ab");
+    assert_eq!(
+        fleet.database.count("turns where attempt > 1".into()).await,
+        0
+    );
+}
+
+/// Leases are on the database's clock: an instance's own may be wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_are_two_minutes_off_do_not_matter() {
+    let preload = std::fs::read_dir("/usr/lib").unwrap();
+    let mut preload = preload.filter_map(|entry| {
+        let library = entry.unwrap().path().join("faketime/libfaketime.so.1");
+        library.exists().then(|| library.display().to_string())
+    });
+    let preload = preload.next().expect("scripts/test installs libfaketime");
+    let shifted = |by: &'static str| {
+        [
+            ("LD_PRELOAD", preload.as_str()),
+            ("FAKETIME", by),
+            ("DONT_FAKE_MONOTONIC", "1"),
+        ]
+    };
+    let fleet = Fleet::with(&shifted("+120s"), &shifted("-120s")).await;
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    let elsewhere = fleet.resume(&turn, &first.id, "?restart=1").await;
+    // For longer than a lease the other one, whose clock is four minutes behind, must not take it.
+    sleep(LEASE).await;
+    let other = fleet.call_of("other", &fleet.second, Method::POST, "/chat");
+    let other = other.json(&json!({"content": "Hi"})).send().await.unwrap();
+    assert_eq!(Said::of(other).await.content(), "Very well.");
+    fleet.llm.go_on();
+    assert_eq!(stream.told().await, "b|stop");
+    assert_eq!(elsewhere.told().await, "b|stop");
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    fleet.first.signal("KILL");
+    let all = fleet.read_to_the_end(&turn, first.id, "?restart=1").await;
+    assert_eq!(ids(&all), ["2:1", "2:2", "2:3"]);
+    assert_eq!(fleet.history().await, ["one", "ab", "one", "Very well."]);
+    let newest = fleet.call(&fleet.second, Method::GET, "/chat/stream");
+    assert_eq!(newest.send().await.unwrap().status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_ends_as_interrupted_after_its_last_attempt() {
     let fleet = Fleet::start(&[("FRONTDESK_TURN__ATTEMPTS", "1")]).await;
     let (stream, first) = fleet.begin().await;

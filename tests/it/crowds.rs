@@ -1,0 +1,137 @@
+//! Clients in thousands that misbehave, and one in their midst that does not.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use reqwest::{Client, Method};
+use serde_json::json;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client};
+
+const CROWD: usize = 2_000;
+const IDLE: usize = 10_000;
+/// How many of the crowd begin at the same time.
+const AT_ONCE: usize = 64;
+
+struct Desk {
+    process: Process,
+    llm: FakeLlm,
+    _database: Database,
+    http: Client,
+}
+
+impl Desk {
+    async fn start() -> Self {
+        let database = Database::migrated(Db::Postgres).await;
+        let llm = FakeLlm::start().await;
+        let base_url = format!("{}/v1", llm.url);
+        let process = Process::start(&[
+            ("DATABASE_URL", &database.url),
+            ("OPENAI_BASE_URL", &base_url),
+            ("FRONTDESK_LIMITS__ENABLED", "false"),
+            ("FRONTDESK_DATABASE__ON_OUTAGE", "refuse"),
+        ]);
+        Self {
+            process,
+            llm,
+            _database: database,
+            http: client(),
+        }
+    }
+
+    fn call(&self, method: Method, device: &str, path: &str) -> reqwest::RequestBuilder {
+        let call = self
+            .http
+            .request(method, format!("{}{path}", self.process.url));
+        call.header("X-Device-ID", device)
+    }
+
+    /// What the one in their midst sees.
+    async fn others_are_served(&self) {
+        self.llm.forget_scripts();
+        let call = self.call(Method::POST, "bystander", "/chat");
+        let said = call.json(&json!({"content": "Hi"})).send().await.unwrap();
+        assert_eq!(Said::of(said).await.content(), "Very well.");
+    }
+
+    /// An answer that has begun; its reader leaves.
+    async fn begin(&self, device: &str) -> (String, String) {
+        for attempt in 0.. {
+            let call = self.call(Method::POST, device, "/chat/stream");
+            let call = call.header("Idempotency-Key", device);
+            let response = call.json(&json!({"content": "Hi"})).send().await.unwrap();
+            let mut stream = Stream::of(response);
+            if stream.status() == 200 {
+                let first = stream.next().await.unwrap();
+                return (stream.turn_id(), first.id);
+            }
+            assert!(
+                attempt < 20 && stream.status() == 503,
+                "{}",
+                stream.status()
+            );
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        unreachable!("it returns or fails")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_vanishes_and_comes_back_misses_nothing() {
+    let desk = Desk::start().await;
+    let mut peaks = Vec::new();
+    for round in 0..2 {
+        for _ in 0..CROWD {
+            desk.llm.says(["a", "b"]).pause_after(1);
+        }
+        let devices: Vec<String> = (0..CROWD).map(|n| format!("{round}-{n}")).collect();
+        let begun: Vec<_> = stream::iter(&devices)
+            .map(|device| desk.begin(device))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        // They have left, one and all; now they come at once.
+        let come_back = devices
+            .iter()
+            .zip(&begun)
+            .map(async |(device, (turn, last))| {
+                let call = desk.call(Method::GET, device, &format!("/chat/stream/{turn}"));
+                Stream::of(call.header("Last-Event-ID", last).send().await.unwrap())
+            });
+        let streams = futures_util::future::join_all(come_back).await;
+        desk.others_are_served().await;
+        peaks.push(desk.process.memory());
+        (0..CROWD).for_each(|_| desk.llm.go_on());
+        for stream in streams {
+            assert_eq!(stream.told().await, "b|stop");
+        }
+        desk.others_are_served().await;
+    }
+    // What the first crowd took was free for the second.
+    assert!(peaks[1] < peaks[0] * 5 / 4, "{peaks:?} KiB");
+    assert!(!desk.process.log().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
+    let desk = Desk::start().await;
+    let address = desk.process.url.trim_start_matches("http://").to_owned();
+    let connect = stream::iter(0..IDLE).map(|_| TcpStream::connect(&address));
+    let idle: Vec<TcpStream> = connect
+        .buffer_unordered(AT_ONCE)
+        .map(Result::unwrap)
+        .collect()
+        .await;
+    desk.others_are_served().await;
+    let held = desk.process.memory();
+    for mut socket in idle {
+        let mut said = Vec::new();
+        let closed = timeout(Duration::from_secs(30), socket.read_to_end(&mut said));
+        // A reset is an end too.
+        drop(closed.await.expect("it is closed"));
+    }
+    desk.others_are_served().await;
+    assert!(held < 600 * 1024, "{held} KiB for {IDLE} connections");
+    assert!(!desk.process.log().contains("panicked"));
+}
