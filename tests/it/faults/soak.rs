@@ -48,7 +48,8 @@ async fn talk_during(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_loses_nothing() {
-    let rounds = (0..2).flat_map(|_| 0..3);
+    let rounds = std::env::var("SOAK_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
+    let rounds = (0..rounds).flat_map(|_| 0..3);
     let faults = rounds.map(|at| (Fault::Terminate, at, Duration::ZERO));
     let told = talk_during(1, faults, Duration::from_millis(500)).await;
     println!("{told}");

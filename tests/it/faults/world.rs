@@ -29,18 +29,20 @@ pub enum Fault {
     Freeze,
     Cut,
     Stall,
+    Slow,
     LoseCommit,
     /// All connections to the database are closed by it.
     Disconnect,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Kill,
         Self::Terminate,
         Self::Freeze,
         Self::Cut,
         Self::Stall,
+        Self::Slow,
         Self::LoseCommit,
         Self::Disconnect,
     ];
@@ -134,10 +136,11 @@ impl World {
                 sleep(lasts).await;
                 signal("CONT");
             }
-            Fault::Cut | Fault::Stall => {
+            Fault::Cut | Fault::Stall | Fault::Slow => {
                 mode(match fault {
                     Fault::Cut => Mode::Cut,
-                    _ => Mode::Stall,
+                    Fault::Stall => Mode::Stall,
+                    _ => Mode::Slow,
                 });
                 sleep(lasts).await;
                 mode(Mode::Pass);

@@ -25,6 +25,8 @@ pub enum Mode {
     Pass,
     /// Connections stand, and nothing passes.
     Stall,
+    /// Everything takes a tenth of a second more.
+    Slow,
     /// Connections are closed, new ones too.
     Cut,
     /// The next commit reaches the server, but its answer is lost with its connection; then as before.
@@ -84,7 +86,7 @@ async fn serve(mut client: TcpStream, target: (String, u16), mode: Arc<watch::Se
             drop(client.write_all(&refusal).await);
             return;
         }
-        Mode::Pass | Mode::Stall | Mode::LoseCommit => {}
+        Mode::Pass | Mode::Stall | Mode::Slow | Mode::LoseCommit => {}
     }
     let Ok(server) = TcpStream::connect(target).await else {
         return;
@@ -111,6 +113,9 @@ async fn requests(
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
             return;
+        }
+        if *mode.borrow() == Mode::Slow {
+            sleep(Duration::from_millis(100)).await;
         }
         let is_commit = buffer[..count].windows(6).any(|word| word == b"COMMIT");
         let lose = |mode: &mut Mode| {
