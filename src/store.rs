@@ -92,6 +92,7 @@ mod postgres {
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
+    pub mod functions;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]

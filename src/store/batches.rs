@@ -26,26 +26,18 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
     /// Two steps of the same row never go together.
     fn same_row(&self, other: &Self) -> bool;
 
-    /// Does all, or nothing. May block.
+    /// Does them, in one transaction; in their order, what became of each, and none for one that has to
+    /// be done alone. May block.
     ///
     /// # Errors
-    /// When nothing was done, and the same would become of each.
-    fn together(store: &Store, steps: &[Arc<Self>]) -> Result<Batch<Self::Done>, StoreError>;
+    /// When the same would become of each.
+    fn together(store: &Store, steps: &[Arc<Self>]) -> Result<Vec<Option<Self::Done>>, StoreError>;
 
     /// Does one.
     fn alone(store: Store, step: Arc<Self>) -> BoxFuture<'static, Result<Self::Done, StoreError>>;
 
     /// Until when its caller waits. It is not begun later.
     fn deadline(&self) -> Instant;
-}
-
-/// What became of a batch.
-#[derive(Debug)]
-pub(super) enum Batch<T> {
-    /// It is committed; an answer for each step, in order.
-    Done(Vec<Result<T, StoreError>>),
-    /// Nothing was done: these steps, by their places, have to be done alone.
-    Without(Vec<usize>),
 }
 
 /// The steps of one kind.
@@ -157,32 +149,23 @@ impl<S: Step> Batches<S> {
         Some(batch)
     }
 
-    fn batch(self: &Arc<Self>, store: &Store, mut batch: Vec<Waiting<S>>) {
-        while !batch.is_empty() {
-            let steps: Vec<Arc<S>> = batch
-                .iter()
-                .map(|waiting| Arc::clone(&waiting.step))
-                .collect();
-            match S::together(store, &steps) {
-                Ok(Batch::Done(answers)) => {
-                    for (waiting, answer) in batch.drain(..).zip(answers) {
-                        drop(waiting.answer.send(answer));
+    fn batch(&self, store: &Store, batch: Vec<Waiting<S>>) {
+        let steps: Vec<Arc<S>> = batch
+            .iter()
+            .map(|waiting| Arc::clone(&waiting.step))
+            .collect();
+        match S::together(store, &steps) {
+            Ok(all) => {
+                for (waiting, done) in batch.into_iter().zip(all) {
+                    match done {
+                        Some(done) => drop(waiting.answer.send(Ok(done))),
+                        None => self.alone(store.clone(), waiting),
                     }
                 }
-                Ok(Batch::Without(places)) => {
-                    let mut place = 0;
-                    let odd = batch.extract_if(.., |_| {
-                        place += 1;
-                        places.contains(&(place - 1))
-                    });
-                    for waiting in odd {
-                        self.alone(store.clone(), waiting);
-                    }
-                }
-                Err(error) => {
-                    for waiting in batch.drain(..) {
-                        drop(waiting.answer.send(Err(error.clone())));
-                    }
+            }
+            Err(error) => {
+                for waiting in batch {
+                    drop(waiting.answer.send(Err(error.clone())));
                 }
             }
         }

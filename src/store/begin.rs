@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
-    batches::{Batch, Step},
+    batches::Step,
     messages::{Direction, Message, MessageType, Role},
     on_db, on_db_blocking,
     sessions::{LockRequest, Mode},
@@ -162,7 +162,7 @@ impl Step for BeginTurn {
         self.lock.device == other.lock.device
     }
 
-    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Batch<Begin>, StoreError> {
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Vec<Option<Begin>>, StoreError> {
         on_db_blocking!(store, write, |conn, db| db::batches::begin_turns(
             conn, turns
         ))

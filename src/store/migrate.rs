@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::StoreError;
+use super::{StoreError, postgres::functions};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -25,7 +25,9 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
                  (version varchar(50) primary key, run_on timestamp not null default current_timestamp); \
                  lock table __diesel_schema_migrations in share row exclusive mode;",
             )?;
-            run(conn, POSTGRES)
+            let applied = run(conn, POSTGRES)?;
+            functions::create(conn)?;
+            Ok(applied)
         });
         match migrated {
             // `if not exists` does not see a table that another transaction is creating.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
-    batches::{Batch, Step},
+    batches::Step,
     messages::{FinishReason, Message},
     on_db, on_db_blocking, schema,
 };
@@ -128,7 +128,7 @@ impl Step for FinishTurn {
         self.conversation_id == other.conversation_id
     }
 
-    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Batch<Finish>, StoreError> {
+    fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Vec<Option<Finish>>, StoreError> {
         on_db_blocking!(store, write, |conn, db| db::batches::finish_turns(
             conn, turns
         ))

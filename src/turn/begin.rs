@@ -115,11 +115,11 @@ impl Engine {
             Err(_) => {
                 self.leases.fail();
                 let engine = Arc::clone(self);
-                let mut requests = earlier.iter().copied().chain([request]);
-                let comes_back = requests.any(|request| request.idempotency.is_some());
                 self.spawn(async move {
-                    let begun = committed.await;
-                    engine.begun_late(begun, since, comes_back).await;
+                    // Its sender has stopped waiting, but it was said, and a sender with a key comes back.
+                    if let Ok(Begin::Started(started)) = committed.await {
+                        drop(engine.launch(*started, since, false));
+                    }
                 });
                 Err(StoreError::Unavailable("not committed in time".to_owned()))
             }
@@ -173,22 +173,6 @@ impl Engine {
                 Err(_) if Instant::now() < until => {}
                 found => return found,
             }
-        }
-    }
-
-    /// A turn whose message was committed after its sender had stopped waiting. A sender with a key
-    /// comes back for its answer; for another one it is ended, or its conversation would be busy until
-    /// its lease is over.
-    async fn begun_late(
-        self: Arc<Self>,
-        begun: std::result::Result<Begin, StoreError>,
-        since: Instant,
-        comes_back: bool,
-    ) {
-        match begun {
-            Ok(Begin::Started(started)) if comes_back => drop(self.launch(*started, since, false)),
-            Ok(Begin::Started(started)) => run::give_back(&self, *started).await,
-            _ => {}
         }
     }
 

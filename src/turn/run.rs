@@ -10,14 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Engine,
-    event::{Cursor, Frame},
-    finish::finish,
-    lease::Lease,
-    log::Log,
-    prompt,
-};
+use super::{Engine, event::Frame, finish::finish, lease::Lease, log::Log, prompt};
 use crate::{
     agents::{Effects, TurnInput},
     clock::Timestamp,
@@ -177,19 +170,6 @@ pub(super) async fn run(
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn finished"
     );
-}
-
-/// Ends a turn that nobody runs.
-pub(super) async fn give_back(engine: &Engine, started: Started) {
-    let log = Log::new(
-        Some(Cursor::prefix(started.turn_id, started.attempt)),
-        false,
-    );
-    let ending = Ending {
-        reason: FinishReason::Interrupted,
-        error: Some(Error::new(Code::Interrupted)),
-    };
-    finish(engine, &started, &log, Progress::default(), ending).await;
 }
 
 /// Leaves a turn to another instance. Its readers' streams end without a final frame, so that

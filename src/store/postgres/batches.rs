@@ -1,6 +1,6 @@
 //! Turns begun and finished many at once: one statement for all of a batch.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use diesel::{
     prelude::*,
@@ -9,10 +9,12 @@ use diesel::{
 };
 use serde_json::Value;
 
-use super::dialect::{Conn, batch_tx, log_tx};
+use super::{
+    dialect::{Conn, autocommit},
+    functions::{BEGIN_TURNS, FINISH_TURNS, WRITE_LOGS},
+};
 use crate::store::{
     ConversationId, MessageId, StoreError, TurnId, UserId,
-    batches::Batch,
     begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
@@ -25,7 +27,7 @@ use crate::store::{
     types::{Doc, Json, SqlTime, Ts, Uid},
 };
 
-/// A turn that has begun, unless the transaction is rolled back.
+/// A turn that has begun.
 #[derive(QueryableByName)]
 struct Begun {
     #[diesel(sql_type = Uid)]
@@ -52,51 +54,56 @@ struct Begun {
     created_at: SqlTime,
 }
 
-pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Result<Batch<Begin>, StoreError> {
-    let several = places(turns, |turn| !turn.earlier.is_empty());
-    if !several.is_empty() {
-        return Ok(Batch::Without(several));
-    }
-    batch_tx(conn, turns.len(), |conn| {
-        let mut begun = begin_all(conn, turns)?;
-        let is_odd =
-            |turn: &BeginTurn| Instant::now() > turn.deadline || !begun.contains_key(&turn.turn_id);
-        let odd = places(turns, is_odd);
-        if !odd.is_empty() {
-            return Ok(Batch::Without(odd));
-        }
-        let mut histories = histories(conn, turns, &begun)?;
-        let started = turns.iter().filter_map(|turn| {
-            let begun = begun.remove(&turn.turn_id)?;
-            let history = histories.remove(&begun.conversation_id);
-            let history = history.unwrap_or_else(|| {
-                let (id, seq) = (begun.conversation_id, begun.last_seq);
-                vec![turn.said.message(turn.turn_id, id, seq, begun.created_at.0)]
-            });
-            Some(Ok(Begin::Started(Box::new(Started {
-                turn_id: turn.turn_id,
-                attempt: 1,
-                device: turn.lock.device.clone(),
-                conversation_id: begun.conversation_id,
-                user_id: begun.user_id,
-                user_name: begun.user_name,
-                fence: begun.fence,
-                agent: begun.active_agent,
-                agent_before: begun.agent_path,
-                mode: begun.mode,
-                state: begun.state.0,
-                history,
-            }))))
+pub fn begin_turns(
+    conn: &mut Conn,
+    turns: &[Arc<BeginTurn>],
+) -> Result<Vec<Option<Begin>>, StoreError> {
+    let alone = |turn: &&Arc<BeginTurn>| turn.earlier.is_empty();
+    let fit: Vec<_> = turns.iter().filter(alone).cloned().collect();
+    let mut begun = or_none(autocommit(conn, |conn| begin_all(conn, &fit)))?;
+    // They have begun by now; whoever is not told so looks for it.
+    let mut histories =
+        histories(conn, &fit, &begun).map_err(|error| StoreError::Lost(error.to_string()))?;
+    let started = turns.iter().map(|turn| {
+        let begun = begun.remove(&turn.turn_id)?;
+        let history = histories.remove(&begun.conversation_id);
+        let history = history.unwrap_or_else(|| {
+            let (id, seq) = (begun.conversation_id, begun.last_seq);
+            vec![turn.said.message(turn.turn_id, id, seq, begun.created_at.0)]
         });
-        Ok(Batch::Done(started.collect()))
-    })
+        Some(Begin::Started(Box::new(Started {
+            turn_id: turn.turn_id,
+            attempt: 1,
+            device: turn.lock.device.clone(),
+            conversation_id: begun.conversation_id,
+            user_id: begun.user_id,
+            user_name: begun.user_name,
+            fence: begun.fence,
+            agent: begun.active_agent,
+            agent_before: begun.agent_path,
+            mode: begun.mode,
+            state: begun.state.0,
+            history,
+        })))
+    });
+    Ok(started.collect())
+}
+
+/// Where a row is locked for longer than a batch may wait, or something in it is wrong, nothing was
+/// done: alone they do not harm each other.
+fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
+    match done {
+        Err(StoreError::Unavailable(text)) if text.contains("lock timeout") => Ok(T::default()),
+        Err(StoreError::Refused(_)) => Ok(T::default()),
+        done => done,
+    }
 }
 
 fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<TurnId, Begun>> {
     let Some(first) = turns.first() else {
         return Ok(HashMap::new());
     };
-    let statement = sql_query(include_str!("begin_turns.sql"))
+    let statement = sql_query(BEGIN_TURNS.call.as_str())
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.turn_id))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.said.id))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.new_user))
@@ -158,27 +165,22 @@ fn histories(
 pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
-) -> Result<Batch<Finish>, StoreError> {
-    batch_tx(conn, turns.len(), |conn| {
-        let released = finish_all(conn, turns)?;
-        let is_odd =
-            |turn: &FinishTurn| Instant::now() > turn.deadline || !released.contains(&turn.turn_id);
-        let odd = places(turns, is_odd);
-        Ok(match odd.is_empty() {
-            true => Batch::Done(turns.iter().map(|_| Ok(Finish::Done)).collect()),
-            false => Batch::Without(odd),
-        })
-    })
+) -> Result<Vec<Option<Finish>>, StoreError> {
+    let finished = or_none(autocommit(conn, |conn| finish_all(conn, turns)))?;
+    let done = turns
+        .iter()
+        .map(|turn| finished.contains(&turn.turn_id).then_some(Finish::Done));
+    Ok(done.collect())
 }
 
 fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<TurnId>> {
     #[derive(QueryableByName)]
-    struct Released {
+    struct Finished {
         #[diesel(sql_type = Uid)]
-        turn_id: TurnId,
+        finished_turn: TurnId,
     }
     let answer = |turn: &FinishTurn| turn.answer.as_ref().map(|answer| answer.message_id);
-    let statement = sql_query(include_str!("finish_turns.sql"))
+    let statement = sql_query(FINISH_TURNS.call.as_str())
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.turn_id))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.conversation_id))
         .bind::<Array<Uid>, _>(column(turns, |turn| turn.user_id))
@@ -204,8 +206,8 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))
         .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)))
         .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt));
-    let released: Vec<Released> = cached(statement).load(conn)?;
-    Ok(released.into_iter().map(|row| row.turn_id).collect())
+    let finished: Vec<Finished> = cached(statement).load(conn)?;
+    Ok(finished.into_iter().map(|row| row.finished_turn).collect())
 }
 
 /// Appends to the logs of running turns, without waiting for the disk.
@@ -213,16 +215,16 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
     #[derive(QueryableByName)]
     struct Mine {
         #[diesel(sql_type = Uid)]
-        turn_id: TurnId,
+        written_turn: TurnId,
         #[diesel(sql_type = Bool)]
-        stop_requested: bool,
+        is_to_stop: bool,
         #[diesel(sql_type = Bool)]
-        is_watched: bool,
+        is_read_elsewhere: bool,
     }
     fn column<'a, T>(pieces: &'a [LogPiece], value: impl Fn(&'a LogPiece) -> T) -> Vec<T> {
         pieces.iter().map(value).collect()
     }
-    let statement = sql_query(include_str!("write_logs.sql"))
+    let statement = sql_query(WRITE_LOGS.call.as_str())
         .bind::<Array<Uid>, _>(column(pieces, |piece| piece.turn_id))
         .bind::<Array<Uid>, _>(column(pieces, |piece| piece.conversation_id))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.fence))
@@ -230,11 +232,11 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.first_seq))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.last_seq))
         .bind::<Array<Binary>, _>(column(pieces, |piece| piece.frames.as_slice()));
-    let mine: Vec<Mine> = log_tx(conn, |conn| cached(statement).load(conn))?;
+    let mine: Vec<Mine> = autocommit(conn, |conn| cached(statement).load(conn))?;
     let mine = mine.into_iter().map(|mine| Renewed {
-        turn_id: mine.turn_id,
-        stop_requested: mine.stop_requested,
-        is_watched: mine.is_watched,
+        turn_id: mine.written_turn,
+        stop_requested: mine.is_to_stop,
+        is_watched: mine.is_read_elsewhere,
     });
     Ok(mine.collect())
 }
@@ -242,10 +244,4 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
 /// One column of a batch.
 fn column<'a, S, T>(steps: &'a [Arc<S>], value: impl Fn(&'a S) -> T) -> Vec<T> {
     steps.iter().map(|step| value(step)).collect()
-}
-
-/// The places of the steps that do not go with the others.
-fn places<S>(steps: &[Arc<S>], is_odd: impl Fn(&S) -> bool) -> Vec<usize> {
-    let odd = steps.iter().enumerate().filter(|(_, step)| is_odd(step));
-    odd.map(|(place, _)| place).collect()
 }

@@ -1,14 +1,41 @@
--- Begins turns, all or none that counts: what comes back says which of them would have to be begun
--- alone, and then the transaction is rolled back. At most one turn for each device. The same steps as
--- in queries/begin.rs, for many at once; rows are locked in the order of the devices.
+-- Begins turns: those that can be begun. One that is missing in what comes back has to be begun alone:
+-- its conversation is busy, its device has written too much, its key is known. The same steps as in
+-- queries/begin.rs, for many at once; rows are locked in the order of the devices, of which none comes
+-- twice.
+(
+    turn_ids uuid[], message_ids uuid[], new_users uuid[], new_conversations uuid[], device_ids text[],
+    handles text[], agents text[], ttls bigint[], bodies text[], all_media_urls jsonb[],
+    all_audio_urls jsonb[], all_metadata jsonb[], idempotency_keys text[], request_hashes bytea[],
+    window_ms bigint, new_owner uuid, lease_ms bigint, most_messages bigint
+)
+returns table (
+    turn_id uuid, active_agent text, conversation_id uuid, user_id uuid, user_name text, fence bigint,
+    last_seq bigint, agent_path text, mode text, state jsonb, created_at timestamptz
+)
+language plpgsql
+set lock_timeout = 200
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $function$
+#variable_conflict use_column
+declare
+    begun record;
+begin
+    for begun in
 with input as materialized (
     select *
     from unnest(
-        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-        $8::bigint[], $9::text[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::text[], $14::bytea[]
+        turn_ids, message_ids, new_users, new_conversations, device_ids, handles, agents, ttls, bodies,
+        all_media_urls, all_audio_urls, all_metadata, idempotency_keys, request_hashes
     ) as t (
         turn_id, message_id, new_user, new_conversation, device_id, handle, agent,
         ttl, body, media_urls, audio_urls, metadata, idempotency_key, request_hash
+    )
+    where idempotency_key is null or not exists (
+        select from turns as known
+        where known.device_id = t.device_id and known.idempotency_key = t.idempotency_key
     )
     order by device_id
 ),
@@ -35,11 +62,21 @@ locked as (
             when held.expires_at <= db_now() or excluded.active_agent is not null
             then excluded.expires_at else db_now_plus(held.session_ttl * 1000) end,
         window_began = case
-            when held.window_began <= db_now_plus(-$15::bigint) then excluded.window_began
+            when held.window_began <= db_now_plus(-window_ms) then excluded.window_began
             else held.window_began end,
         window_count = case
-            when held.window_began <= db_now_plus(-$15::bigint) then 1
+            when held.window_began <= db_now_plus(-window_ms) then 1
             else held.window_count + 1 end
+    where
+        case when held.window_began <= db_now_plus(-window_ms) then 1 else held.window_count + 1 end
+            <= most_messages
+        and (
+            held.expires_at <= db_now()
+            or not exists (
+                select from conversations as busy
+                where busy.id = held.conversation_id and busy.running_turn is not null
+            )
+        )
     returning *
 ),
 person as (
@@ -57,7 +94,7 @@ opened as (
         created_at, updated_at
     )
     select
-        new_conversation, person.id, body, '{}', 1, turn_id, $16::uuid, db_now_plus($17::bigint), 1,
+        new_conversation, person.id, body, '{}', 1, turn_id, new_owner, db_now_plus(lease_ms), 1,
         db_now(), db_now()
     from input join person on phone_number = handle
     returning *
@@ -65,8 +102,8 @@ opened as (
 continued as (
     update conversations as c set
         running_turn = turn_id,
-        owner = $16,
-        lease_until = db_now_plus($17),
+        owner = new_owner,
+        lease_until = db_now_plus(lease_ms),
         stop_requested = false,
         fence = c.fence + 1,
         last_seq = c.last_seq + 1,
@@ -112,12 +149,26 @@ select
     said.created_at
 from input
 join locked using (device_id)
-join held on held.running_turn = input.turn_id
-join begun on begun.id = input.turn_id
-join said on said.turn_id = input.turn_id
+left join held on held.running_turn = input.turn_id
+left join begun on begun.id = input.turn_id
+left join said on said.turn_id = begun.id
 left join person on person.phone_number = input.handle
-where window_count <= $18::bigint
-    and not exists (
-        select from turns as known
-        where known.device_id = input.device_id and known.idempotency_key = input.idempotency_key
-    )
+    loop
+        if begun.created_at is null then
+            raise exception 'another turn began meanwhile' using errcode = 'serialization_failure';
+        end if;
+        turn_id := begun.turn_id;
+        active_agent := begun.active_agent;
+        conversation_id := begun.conversation_id;
+        user_id := begun.user_id;
+        user_name := begun.user_name;
+        fence := begun.fence;
+        last_seq := begun.last_seq;
+        agent_path := begun.agent_path;
+        mode := begun.mode;
+        state := begun.state;
+        created_at := begun.created_at;
+        return next;
+    end loop;
+end
+$function$

@@ -1,9 +1,26 @@
 -- Appends what running turns have said, under their fences: a turn that has another's fence by now
--- is missing in what comes back. The conversations' rows are locked first, in one order.
+-- is missing in what comes back. The conversations' rows are locked first, in one order. Nothing of it
+-- is promised, so nobody waits for the disk.
+(
+    turn_ids uuid[], conversation_ids uuid[], fences bigint[], attempts integer[], first_seqs bigint[],
+    last_seqs bigint[], all_frames bytea[]
+)
+returns table (written_turn uuid, is_to_stop boolean, is_read_elsewhere boolean)
+language plpgsql
+set lock_timeout = 500
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $function$
+#variable_conflict use_column
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    return query
 with input as materialized (
     select *
     from unnest(
-        $1::uuid[], $2::uuid[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bytea[]
+        turn_ids, conversation_ids, fences, attempts, first_seqs, last_seqs, all_frames
     ) as t (
         turn_id, conversation_id, fence, attempt, first_seq, last_seq, frames
     )
@@ -26,4 +43,6 @@ hinted as (
     from (select turn_id from mine where is_watched limit 100) as watched
     having count(*) > 0
 )
-select turn_id, stop_requested, is_watched, (select count(*) from hinted) from mine
+select turn_id, stop_requested, is_watched from mine, (select count(*) from hinted) as hints;
+end
+$function$

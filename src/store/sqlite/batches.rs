@@ -11,21 +11,23 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    batches::Batch,
     begin::{Begin, BeginTurn},
     logs::LogPiece,
     schema::{conversations, db_now, turn_pieces},
     turns::{Finish, FinishTurn, Renewed},
 };
 
-pub fn begin_turns(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> Result<Batch<Begin>, StoreError> {
+pub fn begin_turns(
+    conn: &mut Conn,
+    turns: &[Arc<BeginTurn>],
+) -> Result<Vec<Option<Begin>>, StoreError> {
     each(conn, turns, begin::begin)
 }
 
 pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
-) -> Result<Batch<Finish>, StoreError> {
+) -> Result<Vec<Option<Finish>>, StoreError> {
     each(conn, turns, turns::finish)
 }
 
@@ -65,18 +67,18 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
     })
 }
 
+/// What fails by itself is left to be done alone, and fails there.
 fn each<S, T>(
     conn: &mut Conn,
     steps: &[Arc<S>],
     run: fn(&mut Conn, &S) -> Result<T, StoreError>,
-) -> Result<Batch<T>, StoreError> {
-    let all = write_tx(conn, |conn| {
+) -> Result<Vec<Option<T>>, StoreError> {
+    write_tx(conn, |conn| {
         let done = steps.iter().map(|step| match run(conn, step) {
             // Nothing that follows could be trusted: SQLite may have given the transaction up.
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Lost(_))) => Err(error),
-            done => Ok(done),
+            Err(error) if error.is_away() => Err(error),
+            done => Ok(done.ok()),
         });
         done.collect()
-    });
-    all.map(Batch::Done)
+    })
 }

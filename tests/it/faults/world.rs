@@ -30,7 +30,7 @@ pub enum Fault {
     Cut,
     Stall,
     Slow,
-    LoseCommit,
+    LoseAnswer,
     /// All connections to the database are closed by it.
     Disconnect,
 }
@@ -43,7 +43,7 @@ impl Fault {
         Self::Cut,
         Self::Stall,
         Self::Slow,
-        Self::LoseCommit,
+        Self::LoseAnswer,
         Self::Disconnect,
     ];
 }
@@ -145,7 +145,7 @@ impl World {
                 sleep(lasts).await;
                 mode(Mode::Pass);
             }
-            Fault::LoseCommit => mode(Mode::LoseCommit),
+            Fault::LoseAnswer => mode(Mode::LoseAnswer),
             Fault::Disconnect => {
                 let all = "select pg_terminate_backend(pid) from pg_stat_activity \
                     where datname = current_database() and pid <> pg_backend_pid()";

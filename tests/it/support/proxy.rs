@@ -29,8 +29,9 @@ pub enum Mode {
     Slow,
     /// Connections are closed, new ones too.
     Cut,
-    /// The next commit reaches the server, but its answer is lost with its connection; then as before.
-    LoseCommit,
+    /// The next statement or commit reaches the server, but its answer is lost with its connection; then
+    /// as before.
+    LoseAnswer,
     /// Connections are closed; new ones are told that there are too many.
     Full,
 }
@@ -86,7 +87,7 @@ async fn serve(mut client: TcpStream, target: (String, u16), mode: Arc<watch::Se
             drop(client.write_all(&refusal).await);
             return;
         }
-        Mode::Pass | Mode::Stall | Mode::Slow | Mode::LoseCommit => {}
+        Mode::Pass | Mode::Stall | Mode::Slow | Mode::LoseAnswer => {}
     }
     let Ok(server) = TcpStream::connect(target).await else {
         return;
@@ -117,13 +118,14 @@ async fn requests(
         if *mode.borrow() == Mode::Slow {
             sleep(Duration::from_millis(100)).await;
         }
-        let is_commit = buffer[..count].windows(6).any(|word| word == b"COMMIT");
+        // `B` begins the execution of a prepared statement.
+        let is_step = buffer[0] == b'B' || buffer[..count].windows(6).any(|word| word == b"COMMIT");
         let lose = |mode: &mut Mode| {
-            let lose = *mode == Mode::LoseCommit;
+            let lose = *mode == Mode::LoseAnswer;
             *mode = if lose { Mode::Pass } else { *mode };
             lose
         };
-        let lose = is_commit && mode.send_if_modified(lose);
+        let lose = is_step && mode.send_if_modified(lose);
         silent.store(lose, Ordering::Relaxed);
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
