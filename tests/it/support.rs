@@ -6,13 +6,15 @@ mod llm;
 mod process;
 mod proxy;
 mod stream;
+mod wire;
 
 pub use app::{Said, TestApp, settings};
 pub use database::{Database, Db};
-pub use llm::{FakeLlm, Step, text_event};
+pub use llm::{FakeLlm, Step};
 pub use process::Process;
 pub use proxy::{Mode, Proxy};
 pub use stream::{Event, Stream};
+pub use wire::text_event;
 
 /// A test for each database.
 macro_rules! both {
