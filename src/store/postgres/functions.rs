@@ -6,7 +6,12 @@
 
 use std::sync::LazyLock;
 
-use diesel::{QueryResult, connection::SimpleConnection};
+use diesel::{
+    QueryResult, QueryableByName, RunQueryDsl,
+    connection::SimpleConnection,
+    sql_query,
+    sql_types::{Array, Text},
+};
 use sha2::{Digest, Sha256};
 
 use super::dialect::Conn;
@@ -15,6 +20,7 @@ use super::dialect::Conn;
 pub struct Function {
     /// What calls it, with its parameters bound.
     pub call: String,
+    name: String,
     create: String,
 }
 
@@ -31,6 +37,7 @@ impl Function {
         Self {
             call: format!("select * from {name}({})", parameters.join(", ")),
             create: format!("create or replace function {name} {definition}"),
+            name,
         }
     }
 }
@@ -44,11 +51,7 @@ macro_rules! functions {
             });
         )*
 
-        /// Makes those that are not there.
-        pub fn create(conn: &mut Conn) -> QueryResult<()> {
-            $(conn.batch_execute(&$name.create)?;)*
-            Ok(())
-        }
+        const ALL: [&LazyLock<Function>; [$(stringify!($name)),*].len()] = [$(&$name),*];
     };
 }
 
@@ -59,4 +62,23 @@ functions! {
     FINISH_TURNS = "finish_turns", 17;
     /// Appends to the logs of running turns.
     WRITE_LOGS = "write_logs", 7;
+}
+
+/// Makes those that are not there.
+pub fn create(conn: &mut Conn) -> QueryResult<()> {
+    #[derive(QueryableByName)]
+    struct Known {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let names: Vec<&str> = ALL.iter().map(|function| function.name.as_str()).collect();
+    let known = "select proname::text as name from pg_proc \
+        where proname = any($1) and pronamespace = current_schema()::regnamespace";
+    let known: Vec<Known> = sql_query(known).bind::<Array<Text>, _>(names).load(conn)?;
+    let is_missing =
+        |function: &&&LazyLock<Function>| known.iter().all(|known| known.name != function.name);
+    for function in ALL.iter().filter(is_missing) {
+        conn.batch_execute(&function.create)?;
+    }
+    Ok(())
 }
