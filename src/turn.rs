@@ -22,6 +22,7 @@ mod prompt;
 mod queue;
 mod request;
 mod run;
+mod signal;
 
 use std::{
     collections::HashMap,
@@ -54,6 +55,7 @@ use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
 pub use request::TurnRequest;
+use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
 pub const END_PATIENCE: Duration = Duration::from_millis(1500);
@@ -102,7 +104,7 @@ struct Running {
     fence: i64,
     device: DeviceId,
     log: Arc<Log>,
-    stop: CancellationToken,
+    signal: Arc<Signal>,
 }
 
 /// A turn that runs here, for as long as its task does, however that ends.
@@ -193,15 +195,15 @@ impl Engine {
         if attempt > 1 {
             log.append(Frame::reset(self.clock.now()));
         }
-        let stop = CancellationToken::new();
-        let lease = self.leases.hold(turn_id, fence, since, stop.clone());
+        let signal = Arc::new(Signal::default());
+        let lease = self.leases.hold(turn_id, fence, since, Arc::clone(&signal));
         let running = Running {
             conversation_id,
             attempt,
             fence,
             device: started.device.clone(),
             log: Arc::clone(&log),
-            stop: stop.clone(),
+            signal: Arc::clone(&signal),
         };
         self.running().insert(turn_id, running);
         let registered = Registered {
@@ -211,12 +213,11 @@ impl Engine {
             log: Arc::clone(&log),
         };
         let reader = log.reader(0);
-        let signals = run::Signals {
-            stop,
-            shutdown: self.shutdown.clone(),
-        };
+        if self.shutdown.is_cancelled() {
+            signal.raise(Cause::Shutdown);
+        }
         self.spawn(async move {
-            run::run(Arc::clone(&registered.engine), started, log, lease, signals).await;
+            run::run(Arc::clone(&registered.engine), started, log, lease, signal).await;
             drop(registered);
         });
         Reply {
@@ -232,7 +233,7 @@ impl Engine {
     /// `not_found` for a turn that is not this device's.
     pub async fn stop(&self, device: &DeviceId, turn: TurnId) -> Result<()> {
         if let Some(running) = self.running_here(device, turn) {
-            running.stop.cancel();
+            running.signal.raise(Cause::Stopped);
             let mut reader = running.log.reader(0);
             let end = async { while reader.next().await.is_some() {} };
             drop(timeout(STOP_PATIENCE, end).await);
@@ -276,6 +277,9 @@ impl Engine {
         self.tasks.close();
         if timeout_at(deadline, self.tasks.wait()).await.is_err() {
             self.shutdown.cancel();
+            for running in self.running().values() {
+                running.signal.raise(Cause::Shutdown);
+            }
             drop(timeout(END_PATIENCE, self.tasks.wait()).await);
         }
     }

@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::{Engine, Reply, TurnRequest, log::Log, run};
 use crate::{
@@ -188,17 +187,13 @@ impl Engine {
         tracing::warn!(error.cause = %error, "the message could not be stored: answering without memory");
         let log = Arc::new(Log::new(None, request.mirror_text));
         let reader = log.reader(0);
-        let signals = run::Signals {
-            stop: CancellationToken::new(),
-            shutdown: self.shutdown.clone(),
-        };
         let message = request.unstored(self);
         self.spawn(run::run_stateless(
             Arc::clone(self),
             message,
             request.agent,
             log,
-            signals,
+            self.shutdown.clone(),
         ));
         Ok(Reply {
             turn_id: None,

@@ -5,16 +5,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep};
 
+use super::signal::{Cause, Signal};
 use crate::store::{InstanceId, Store, TurnId, turns::Renewed};
 
 /// How often leases are renewed at the least: a stop from another instance is heard with it.
@@ -22,28 +22,37 @@ const OFTEN: Duration = Duration::from_millis(800);
 /// How long after a failed renewal the next one is tried.
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
+/// How often a turn looks whether it may send again.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// One turn's lease.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Lease {
-    /// Until when the turn may send.
-    valid_until: watch::Receiver<Instant>,
-    /// The turn is another's, or was closed.
-    pub lost: CancellationToken,
+    fence: i64,
+    since: Instant,
+    /// Until when the turn may send, in milliseconds from `since`.
+    valid_for: AtomicU64,
+    signal: Arc<Signal>,
 }
 
 impl Lease {
     /// Whether the turn may send.
     pub(super) fn is_valid(&self) -> bool {
-        *self.valid_until.borrow() > Instant::now()
+        let valid_for = self.valid_for.load(Ordering::Relaxed);
+        self.since.elapsed() < Duration::from_millis(valid_for)
     }
 
     /// Waits until the turn may send. For ever if its lease is lost.
-    pub(super) async fn valid(&mut self) {
-        while *self.valid_until.borrow_and_update() <= Instant::now() {
-            if self.valid_until.changed().await.is_err() {
-                std::future::pending().await
-            }
+    pub(super) async fn valid(&self) {
+        while !self.is_valid() {
+            sleep(LOOK).await;
         }
+    }
+
+    fn renew(&self, until: Instant) {
+        let valid_for = until.saturating_duration_since(self.since).as_millis();
+        let valid_for = u64::try_from(valid_for).unwrap_or(u64::MAX);
+        self.valid_for.store(valid_for, Ordering::Relaxed);
     }
 }
 
@@ -53,16 +62,8 @@ pub(super) struct Keeper {
     store: Store,
     owner: InstanceId,
     lease: Duration,
-    held: Mutex<HashMap<TurnId, Held>>,
+    held: Mutex<HashMap<TurnId, Arc<Lease>>>,
     failed: Mutex<Option<Instant>>,
-}
-
-#[derive(Debug)]
-struct Held {
-    fence: i64,
-    valid_until: watch::Sender<Instant>,
-    lost: CancellationToken,
-    stop: CancellationToken,
 }
 
 impl Keeper {
@@ -76,27 +77,26 @@ impl Keeper {
         })
     }
 
-    /// Takes over the lease of a turn whose beginning was asked for at `since`. `stop` is
-    /// cancelled when somebody asks for the turn to stop. An older lease on the same turn is lost.
+    /// Takes over the lease of a turn whose beginning was asked for at `since`, and which is told by
+    /// `signal` when it is lost or has to stop. An older lease on the same turn is lost.
     pub(super) fn hold(
         &self,
         turn: TurnId,
         fence: i64,
         since: Instant,
-        stop: CancellationToken,
-    ) -> Lease {
-        let (sender, valid_until) = watch::channel(since + self.sending_time());
-        let lost = CancellationToken::new();
-        let held = Held {
+        signal: Arc<Signal>,
+    ) -> Arc<Lease> {
+        let lease = Arc::new(Lease {
             fence,
-            valid_until: sender,
-            lost: lost.clone(),
-            stop,
-        };
-        if let Some(older) = self.held().insert(turn, held) {
-            older.lost.cancel();
+            since,
+            valid_for: AtomicU64::default(),
+            signal,
+        });
+        lease.renew(since + self.sending_time());
+        if let Some(older) = self.held().insert(turn, Arc::clone(&lease)) {
+            older.signal.raise(Cause::Lost);
         }
-        Lease { valid_until, lost }
+        lease
     }
 
     /// Forgets a lease.
@@ -113,8 +113,10 @@ impl Keeper {
         let held = self.held();
         let held = held.get(&turn).filter(|held| held.fence == fence);
         match (held, renewed) {
-            (Some(held), None) => held.lost.cancel(),
-            (Some(held), Some(renewed)) if renewed.stop_requested => held.stop.cancel(),
+            (Some(held), None) => held.signal.raise(Cause::Lost),
+            (Some(held), Some(renewed)) if renewed.stop_requested => {
+                held.signal.raise(Cause::Stopped);
+            }
             _ => {}
         }
     }
@@ -130,7 +132,7 @@ impl Keeper {
         failed.is_some_and(|failed| failed.elapsed() < time)
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<TurnId, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<TurnId, Arc<Lease>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -179,8 +181,7 @@ impl Keeper {
         for (turn, fence) in turns {
             let renewed = renewed.iter().find(|renewed| renewed.turn_id == turn);
             if let (Some(held), Some(_)) = (self.held().get(&turn), renewed) {
-                held.valid_until
-                    .send_replace(asked_at + self.sending_time());
+                held.renew(asked_at + self.sending_time());
             }
             self.heard(turn, fence, renewed);
         }

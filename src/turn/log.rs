@@ -3,12 +3,14 @@
 //! A reader is a number: it waits for frames past it and takes those that are there in one piece.
 
 use std::{
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::{sync::watch, task::yield_now};
+use tokio::task::yield_now;
 
 use super::event::Frame;
 
@@ -26,7 +28,6 @@ pub struct Log {
     /// Whether frames also say their content as `text`.
     mirror_text: bool,
     written: Mutex<Written>,
-    grown: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,18 @@ struct Written {
     /// How many frames are in the durable log.
     flushed: usize,
     closed: bool,
+    /// The readers that wait for more.
+    waiting: Vec<Waker>,
+    /// How often they were woken.
+    woken: usize,
+}
+
+impl Written {
+    /// Whoever waits has something to see.
+    fn wake(&mut self) {
+        self.woken += 1;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
 }
 
 impl Log {
@@ -46,7 +59,6 @@ impl Log {
             prefix,
             mirror_text,
             written: Mutex::default(),
-            grown: watch::Sender::new(()),
         }
     }
 
@@ -78,8 +90,7 @@ impl Log {
             .extend_from_slice(frames.get(start..).unwrap_or_default());
         let new = ends.into_iter().skip(known);
         written.ends.extend(new.map(|end| before + end - start));
-        drop(written);
-        self.grown.send_replace(());
+        written.wake();
     }
 
     /// How many frames there are.
@@ -109,8 +120,9 @@ impl Log {
 
     /// Ends it as it is: readers end where they are, and come back to where the turn goes on.
     pub fn give_up(&self) {
-        self.lock().closed = true;
-        self.grown.send_replace(());
+        let mut written = self.lock();
+        written.closed = true;
+        written.wake();
     }
 
     /// Appends a frame. Only the turn's own task does.
@@ -121,8 +133,7 @@ impl Log {
         frame.write(self.id(seq), &mut written.bytes);
         let end = written.bytes.len();
         written.ends.push(end);
-        drop(written);
-        self.grown.send_replace(());
+        written.wake();
     }
 
     /// The whole log as it will be with this last frame, which is not appended yet: it has to
@@ -143,17 +154,16 @@ impl Log {
             return;
         }
         self.append(last);
-        self.lock().closed = true;
-        self.grown.send_replace(());
+        self.give_up();
     }
 
     /// A reader of the frames after this number.
     pub fn reader(self: &Arc<Self>, after: usize) -> Reader {
         Reader {
-            grown: self.grown.subscribe(),
             log: Arc::clone(self),
             seen: after,
             took: Instant::now(),
+            place: None,
         }
     }
 
@@ -176,30 +186,45 @@ impl Log {
 #[derive(Debug)]
 pub struct Reader {
     log: Arc<Log>,
-    grown: watch::Receiver<()>,
     /// How many frames it has.
     seen: usize,
     /// When it took the last.
     took: Instant,
+    /// Its place among those that wait, and how often they had been woken when it took it.
+    place: Option<(usize, usize)>,
 }
 
 impl Reader {
     /// The next frames, as many as are there, as soon as there is one. A reader that is ahead of
     /// the log waits. `None` after the last.
     pub async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            self.grown.borrow_and_update();
-            if let Some(frames) = self.ready() {
-                return Some(frames);
-            }
-            if self.log.lock().closed || self.grown.changed().await.is_err() {
-                return self.ready();
-            }
-            // In a burst more is ready at once: then it leaves in one piece.
-            if self.took.elapsed() < BURST {
-                yield_now().await;
+        if let Some(frames) = self.ready() {
+            return Some(frames);
+        }
+        poll_fn(|cx| self.poll_grown(cx)).await;
+        // In a burst more is ready at once: then it leaves in one piece.
+        if self.took.elapsed() < BURST {
+            yield_now().await;
+        }
+        self.ready()
+    }
+
+    /// Ready when there is a frame that this reader does not have, or there will be none.
+    fn poll_grown(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut written = self.log.lock();
+        if written.closed || written.ends.len() > self.seen {
+            return Poll::Ready(());
+        }
+        let woken = written.woken;
+        let place = self.place.filter(|(_, when)| *when == woken);
+        match place.and_then(|(place, _)| written.waiting.get_mut(place)) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => {
+                self.place = Some((written.waiting.len(), woken));
+                written.waiting.push(cx.waker().clone());
             }
         }
+        Poll::Pending
     }
 
     /// At least one frame, and no more than [`PIECE`] otherwise.

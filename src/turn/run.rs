@@ -10,7 +10,15 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, event::Frame, finish::finish, lease::Lease, log::Log, prompt};
+use super::{
+    Engine,
+    event::Frame,
+    finish::finish,
+    lease::Lease,
+    log::Log,
+    prompt,
+    signal::{Cause, Signal},
+};
 use crate::{
     agents::{Effects, TurnInput},
     clock::Timestamp,
@@ -28,15 +36,6 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_FRAMES: usize = 400_000;
 /// How long a final frame waits for its commit.
 pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How a turn is told to end early.
-#[derive(Debug, Clone)]
-pub(super) struct Signals {
-    /// The visitor stopped it.
-    pub stop: CancellationToken,
-    /// The server shuts down.
-    pub shutdown: CancellationToken,
-}
 
 /// What a turn has come to.
 #[derive(Default)]
@@ -95,7 +94,7 @@ impl From<FinishReason> for Ending {
 /// Where a turn's text goes.
 struct Output<'a> {
     log: &'a Log,
-    lease: Option<Lease>,
+    lease: Option<Arc<Lease>>,
     degraded: bool,
 }
 
@@ -109,7 +108,7 @@ impl Output<'_> {
         engine: &Engine,
         frame: impl FnOnce(Timestamp) -> Frame<'f>,
     ) -> Result<(), Error> {
-        if let Some(lease) = self.lease.as_mut().filter(|lease| !lease.is_valid()) {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_valid()) {
             let away = |_| Error::new(Code::AnswerNotStored).caused_by("the lease was not renewed");
             timeout(COMMIT_PATIENCE, lease.valid())
                 .await
@@ -127,8 +126,8 @@ pub(super) async fn run(
     engine: Arc<Engine>,
     started: Started,
     log: Arc<Log>,
-    lease: Lease,
-    signals: Signals,
+    lease: Arc<Lease>,
+    signal: Arc<Signal>,
 ) {
     let began = Instant::now();
     let mut progress = Progress::default();
@@ -137,7 +136,6 @@ pub(super) async fn run(
         state: started.state.clone(),
         user_name: started.user_name.clone(),
     };
-    let lost = lease.lost.clone();
     let mut output = Output {
         log: &log,
         lease: Some(lease),
@@ -147,16 +145,7 @@ pub(super) async fn run(
         agent: started.agent.as_deref(),
         before: started.agent_before.as_deref(),
     };
-    let end = answer(
-        &engine,
-        &input,
-        place,
-        &mut progress,
-        &mut output,
-        &signals,
-        &lost,
-    )
-    .await;
+    let end = answer(&engine, &input, place, &mut progress, &mut output, &signal).await;
     let reason = match end {
         End::Over(ending) => finish(&engine, &started, &log, progress, ending).await,
         End::HandedOver => return hand_over(&engine, &started, &log).await,
@@ -190,7 +179,7 @@ pub(super) async fn run_stateless(
     message: Message,
     agent: Option<String>,
     log: Arc<Log>,
-    signals: Signals,
+    shutdown: CancellationToken,
 ) {
     let input = TurnInput {
         history: vec![message],
@@ -207,17 +196,12 @@ pub(super) async fn run_stateless(
         agent: agent.as_deref(),
         before: None,
     };
-    let never = CancellationToken::new();
-    let end = answer(
-        &engine,
-        &input,
-        place,
-        &mut progress,
-        &mut output,
-        &signals,
-        &never,
-    )
-    .await;
+    let never = Signal::default();
+    let answer = answer(&engine, &input, place, &mut progress, &mut output, &never);
+    let end = tokio::select! {
+        end = answer => end,
+        () = shutdown.cancelled() => End::HandedOver,
+    };
     let ending = match end {
         End::Over(ending) => ending,
         End::HandedOver | End::Lost => Ending::failed(Error::new(Code::Interrupted)),
@@ -242,15 +226,16 @@ async fn answer(
     place: Place<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
-    signals: &Signals,
-    lost: &CancellationToken,
+    signal: &Signal,
 ) -> End {
     let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
     tokio::select! {
         biased;
-        () = lost.cancelled() => End::Lost,
-        () = signals.stop.cancelled() => Ending::from(FinishReason::Cancelled).into(),
-        () = signals.shutdown.cancelled() => End::HandedOver,
+        cause = signal.raised() => match cause {
+            Cause::Lost => End::Lost,
+            Cause::Stopped => Ending::from(FinishReason::Cancelled).into(),
+            Cause::Shutdown => End::HandedOver,
+        },
         spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))).into(),
     }
 }
