@@ -61,9 +61,15 @@ impl Server {
             http_server(&app, listener).map_err(|error| StartError::Bind(wanted, error))?;
         let handle = server.handle();
         let runtime = tokio::runtime::Handle::current();
-        if pending {
-            runtime.spawn(migrate_later(Arc::clone(&app)));
-        }
+        let starting = Arc::clone(&app);
+        runtime.spawn(async move {
+            if pending {
+                migrate_later(&starting).await;
+            }
+            if let Err(error) = starting.store.adapt().await {
+                tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
+            }
+        });
         let engine = Arc::clone(&app.engine);
         runtime.spawn(async move { engine.sweep().await });
         Ok(Self {
@@ -118,7 +124,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
     Ok(server.listen(listener)?.run())
 }
 
-async fn migrate_later(app: Arc<App>) {
+async fn migrate_later(app: &App) {
     loop {
         tokio::time::sleep(AGAIN).await;
         match app.store.migrate().await {

@@ -131,7 +131,7 @@ mod sqlite {
 }
 
 /// How many batches of a kind may be under way: one is written while another is flushed.
-const BATCHES: usize = 2;
+const BATCHES: usize = 1;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -228,16 +228,10 @@ impl Store {
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         match &*self.db {
             Db::Postgres(lanes) => {
-                let applied = lanes
+                lanes
                     .write
                     .run_for(migrate::DEADLINE, migrate::postgres)
-                    .await?;
-                if self.statement_cache == config::StatementCache::Auto {
-                    let pooled = self.is_behind_pooler().await?;
-                    lanes.pooled.store(pooled, Ordering::Relaxed);
-                    tracing::debug!(pooled, "whether a transaction pooler stands between");
-                }
-                Ok(applied)
+                    .await
             }
             Db::Sqlite(lanes) => {
                 lanes
@@ -246,6 +240,22 @@ impl Store {
                     .await
             }
         }
+    }
+
+    /// Finds out whether a transaction pooler stands between. Where there is none, statements stay
+    /// prepared from now on, and other instances can be [heard](Store::listen).
+    ///
+    /// # Errors
+    /// When the database is away; then nothing changes.
+    pub async fn adapt(&self) -> Result<(), StoreError> {
+        if let Db::Postgres(lanes) = &*self.db
+            && self.statement_cache == config::StatementCache::Auto
+        {
+            let pooled = self.is_behind_pooler().await?;
+            lanes.pooled.store(pooled, Ordering::Relaxed);
+            tracing::debug!(pooled, "whether a transaction pooler stands between");
+        }
+        Ok(())
     }
 
     /// Whether a transaction pooler stands between this server and PostgreSQL.

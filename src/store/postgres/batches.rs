@@ -59,7 +59,8 @@ pub fn begin_turns(
     turns: &[Arc<BeginTurn>],
 ) -> Result<Vec<Option<Begin>>, StoreError> {
     let alone = |turn: &&Arc<BeginTurn>| turn.earlier.is_empty();
-    let fit: Vec<_> = turns.iter().filter(alone).cloned().collect();
+    let mut fit: Vec<_> = turns.iter().filter(alone).cloned().collect();
+    fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));
     let mut begun = or_none(autocommit(conn, |conn| begin_all(conn, &fit)))?;
     // They have begun by now; whoever is not told so looks for it.
     let mut histories =
@@ -166,7 +167,9 @@ pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
 ) -> Result<Vec<Option<Finish>>, StoreError> {
-    let finished = or_none(autocommit(conn, |conn| finish_all(conn, turns)))?;
+    let mut sorted = turns.to_vec();
+    sorted.sort_by_key(|turn| turn.conversation_id);
+    let finished = or_none(autocommit(conn, |conn| finish_all(conn, &sorted)))?;
     let done = turns
         .iter()
         .map(|turn| finished.contains(&turn.turn_id).then_some(Finish::Done));

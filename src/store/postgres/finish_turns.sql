@@ -1,9 +1,10 @@
--- Finishes turns under their fences: those that still are their owner's. The others are missing in what
--- comes back, and nothing is written of them. The same steps as in queries/turns.rs, for many at once.
+-- Finishes turns under their fences, one after the other: those that still are their owner's. The others
+-- are missing in what comes back, and nothing is written of them. The same steps as in queries/turns.rs.
+-- They come in the order of their conversations, so that batches and the log never wait for each other.
 (
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
-    finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], agents text[],
-    ttls bigint[], states jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
+    finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
+    ttls bigint[], new_states jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
     logs_kept bigint[], attempts integer[]
 )
 returns table (finished_turn uuid)
@@ -11,112 +12,77 @@ language plpgsql
 set lock_timeout = 200
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $function$
 #variable_conflict use_column
 declare
-    finished record;
+    now constant timestamptz := db_now();
+    released record;
+    watched uuid[];
 begin
-    for finished in
-with input as (
-    select *
-    from unnest(
-        turn_ids, conversation_ids, user_ids, device_ids, fences, finish_reasons, error_codes,
-        message_ids, bodies, agents, ttls, states, user_names, all_frames, last_seqs, logs_kept, attempts
-    ) as t (
-        turn_id, conversation_id, user_id, device_id, fence, finish_reason, error_code,
-        message_id, body, agent, ttl, state, user_name, frames,
-        last_seq, log_kept, attempt
-    )
-),
-mine as materialized (
-    select input.*
-    from input join conversations as c on c.id = input.conversation_id
-    where c.fence = input.fence and c.running_turn = input.turn_id
-    order by device_id
-),
-handed as (
-    update session_locks as l set
-        active_agent = agent,
-        locked_at = db_now(),
-        session_ttl = ttl,
-        expires_at = db_now_plus(ttl * 1000)
-    from mine
-    where l.device_id = mine.device_id and l.conversation_id = mine.conversation_id
-        and agent is not null
-    returning mine.turn_id
-),
-named as (
-    update users as u set name = user_name
-    from mine
-    where u.id = mine.user_id and user_name is not null
-    returning mine.turn_id
-),
-held as (
-    -- In one order, as the log's. The joins: session locks and users are locked before conversations,
-    -- as everywhere.
-    select c.id
-    from mine join conversations as c on c.id = mine.conversation_id
-        left join handed using (turn_id) left join named using (turn_id)
-    order by c.id
-    for no key update of c
-),
-released as (
-    update conversations as c set
-        running_turn = null,
-        owner = null,
-        lease_until = null,
-        updated_at = db_now(),
-        last_seq = c.last_seq + (message_id is not null)::int,
-        agent_path = coalesce(agent, c.agent_path),
-        state = coalesce(mine.state, c.state)
-    from mine join held on held.id = mine.conversation_id
-    where c.id = mine.conversation_id and c.fence = mine.fence and c.running_turn = mine.turn_id
-    returning mine.turn_id, c.last_seq, c.watched_until > db_now() as is_watched
-),
-answered as (
-    insert into messages (
-        id, conversation_id, turn_id, seq, role, direction, message_type, body,
-        media_urls, audio_urls, finish_reason, created_at
-    )
-    select
-        message_id, conversation_id, turn_id, released.last_seq, 'assistant', 'outgoing',
-        'assistant_response', body, '[]', '[]', finish_reason, db_now()
-    from mine join released using (turn_id)
-    where message_id is not null
-),
-ended as (
-    update turns as t set
-        finish_reason = mine.finish_reason,
-        error_code = mine.error_code,
-        finished_at = db_now()
-    from mine join released using (turn_id)
-    where t.id = turn_id
-),
-kept as (
-    insert into turn_events (turn_id, attempt, last_seq, frames, expires_at)
-    select turn_id, attempt, mine.last_seq, frames, db_now_plus(log_kept)
-    from mine join released using (turn_id)
-),
-collapsed as (
-    delete from turn_pieces as p
-    using mine join released using (turn_id)
-    where p.turn_id = mine.turn_id and p.attempt = mine.attempt
-),
-hinted as (
-    select pg_notify('frontdesk', string_agg(turn_id::text, ','))
-    from released where is_watched
-    having count(*) > 0
-)
-select mine.turn_id, released.turn_id is not null as is_released, (select count(*) from hinted)
-from mine left join released using (turn_id)
-    loop
-        if not finished.is_released then
-            raise exception 'a turn was taken meanwhile' using errcode = 'serialization_failure';
+    -- Session locks and users are locked before conversations, as everywhere.
+    if cardinality(array_remove(new_agents, null)) > 0 then
+        perform from session_locks where device_id = any (device_ids) order by device_id collate "C" for update;
+    end if;
+    if cardinality(array_remove(user_names, null)) > 0 then
+        perform from users where id = any (user_ids) order by id for no key update;
+    end if;
+
+    for n in 1 .. cardinality(turn_ids) loop
+        update conversations as c set
+            running_turn = null,
+            owner = null,
+            lease_until = null,
+            updated_at = now,
+            last_seq = c.last_seq + (message_ids[n] is not null)::int,
+            agent_path = coalesce(new_agents[n], c.agent_path),
+            state = coalesce(new_states[n], c.state)
+        where c.id = conversation_ids[n] and c.fence = fences[n] and c.running_turn = turn_ids[n]
+        returning c.last_seq, c.watched_until > now as is_watched into released;
+        if not found then
+            continue;
         end if;
-        finished_turn := finished.turn_id;
+
+        if message_ids[n] is not null then
+            insert into messages (
+                id, conversation_id, turn_id, seq, role, direction, message_type, body,
+                media_urls, audio_urls, finish_reason, created_at
+            )
+            values (
+                message_ids[n], conversation_ids[n], turn_ids[n], released.last_seq, 'assistant',
+                'outgoing', 'assistant_response', bodies[n], '[]', '[]', finish_reasons[n], now
+            );
+        end if;
+        if new_agents[n] is not null then
+            update session_locks set
+                active_agent = new_agents[n],
+                locked_at = now,
+                session_ttl = ttls[n],
+                expires_at = db_now_plus(ttls[n] * 1000)
+            where device_id = device_ids[n] and conversation_id = conversation_ids[n];
+        end if;
+        if user_names[n] is not null then
+            update users set name = user_names[n] where id = user_ids[n];
+        end if;
+        update turns set
+            finish_reason = finish_reasons[n],
+            error_code = error_codes[n],
+            finished_at = now
+        where id = turn_ids[n];
+
+        insert into turn_events (turn_id, attempt, last_seq, frames, expires_at)
+        values (turn_ids[n], attempts[n], last_seqs[n], all_frames[n], db_now_plus(logs_kept[n]));
+        delete from turn_pieces where turn_id = turn_ids[n] and attempt = attempts[n];
+
+        if released.is_watched then
+            watched := watched || turn_ids[n];
+        end if;
+        finished_turn := turn_ids[n];
         return next;
     end loop;
+
+    -- Only while somebody listens: a notification takes a lock that all commits share.
+    if watched is not null then
+        perform pg_notify('frontdesk', array_to_string(watched, ','));
+    end if;
 end
 $function$

@@ -30,7 +30,7 @@ async fn another_instances_answer_is_read_as_it_comes() {
 async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
     let app = TestApp::start(Db::Postgres).await;
     let store = Store::open(&app.database.settings(), Arc::new(SystemClock)).unwrap();
-    store.migrate().await.unwrap();
+    store.adapt().await.unwrap();
     app.llm.says(["a", "b", "c"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
