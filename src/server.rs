@@ -21,6 +21,9 @@ use crate::{
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long after a failed migration the next one is tried, while the database is away.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a connection may be idle between requests: longer than balancers keep theirs, or they would
+/// send requests into connections that are just being closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// A server that is listening.
 pub struct Server {
@@ -115,6 +118,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .client_request_timeout(Duration::from_secs(10))
+        .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(1)
         .disable_signals();
     let server = match app.settings.server.workers {

@@ -10,6 +10,12 @@ const KEY = "frontdesk_device";
 const TRIES = 20;
 const PAUSE = 5_000;
 
+/**
+ * How long the beginning of a response may take, in ms; a message may have to wait for its turn. A connection
+ * that slept with the machine never answers.
+ */
+const HEAD = { GET: 8_000, POST: 40_000 };
+
 /** A refusal. */
 export class Refused extends Error {
   /**
@@ -141,7 +147,10 @@ export class Desk {
   async #call(path, init = {}) {
     const headers = new Headers(init.headers);
     if (this.#device) headers.set("X-Device-ID", this.#device);
-    const response = await fetch(new URL(path, this.#base), { ...init, headers });
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), init.method === "POST" ? HEAD.POST : HEAD.GET);
+    const response = await fetch(new URL(path, this.#base), { ...init, headers, signal: late.signal });
+    clearTimeout(timer);
     const device = response.headers.get("X-Device-ID");
     if (device && device !== this.#device) {
       this.#device = device;

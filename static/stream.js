@@ -19,7 +19,7 @@ const LOOK = 5_000;
 
 /**
  * The events of a response, as they come, up to its end, or until it is taken for dead. When the network
- * is back, what was open before is not trusted.
+ * goes or comes, what was open before is not trusted.
  * @param {Response} response
  * @returns {AsyncGenerator<Event>}
  */
@@ -32,6 +32,7 @@ export async function* events(response) {
     if (Date.now() - heard > SILENCE) drop();
   }, LOOK);
   addEventListener("online", drop);
+  addEventListener("offline", drop);
   try {
     let text = "";
     for (;;) {
@@ -48,6 +49,7 @@ export async function* events(response) {
   } finally {
     clearInterval(watch);
     removeEventListener("online", drop);
+    removeEventListener("offline", drop);
     drop();
   }
 }
