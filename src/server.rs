@@ -69,8 +69,9 @@ impl Server {
             if pending {
                 migrate_later(&starting).await;
             }
-            if let Err(error) = starting.store.adapt().await {
+            while let Err(error) = starting.store.adapt().await {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
+                tokio::time::sleep(AGAIN).await;
             }
         });
         let engine = Arc::clone(&app.engine);

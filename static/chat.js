@@ -18,6 +18,8 @@ class Panel {
   /** The turn that is being answered. */
   #turn = "";
   #busy = false;
+  /** What is being done, one after the other. */
+  #doing;
 
   #messages = make("ol", { role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
   #status = make("p", { class: "status", role: "status" });
@@ -63,7 +65,7 @@ class Panel {
     anew.addEventListener("click", () => void this.#anew());
     this.#stop.addEventListener("click", () => void this.#desk.stop(this.#turn).catch(() => {}));
     this.#set(false);
-    void this.#restore();
+    this.#doing = this.#restore();
   }
 
   /** Shows what was said, and goes on with an answer that is on its way. */
@@ -73,7 +75,7 @@ class Panel {
       this.#messages.replaceChildren();
       for (const message of said) this.#show(message.role, message.content);
       const running = await this.#desk.running();
-      if (running) await this.#answer(running, "");
+      if (running) await this.#answer(running, "", "");
     } catch (error) {
       this.#tell(reason(error));
     }
@@ -95,8 +97,11 @@ class Panel {
     const text = this.#input.value.trim();
     if (!text || this.#busy) return;
     this.#input.value = "";
-    this.#show("user", text);
-    void this.#say(text, crypto.randomUUID());
+    this.#set(true);
+    this.#doing = this.#doing.then(() => {
+      this.#show("user", text);
+      return this.#say(text, crypto.randomUUID());
+    });
   }
 
   /**
@@ -107,7 +112,7 @@ class Panel {
     this.#set(true);
     this.#tell("");
     try {
-      await this.#answer(await this.#desk.say(text, key, this.#connection), text);
+      await this.#answer(await this.#desk.say(text, key, this.#connection), text, key);
     } catch (error) {
       this.#tell(`Not sent: ${reason(error)}.`);
       // The same key: if it did arrive, it is the same message.
@@ -121,8 +126,9 @@ class Panel {
    * Shows an answer as it comes.
    * @param {Response} response
    * @param {string} question What it answers, to ask again if it fails.
+   * @param {string} key The question's.
    */
-  async #answer(response, question) {
+  async #answer(response, question, key) {
     this.#turn = response.headers.get("X-Turn-ID") ?? "";
     this.#set(true);
     const { item, words } = this.#show("assistant", "");
@@ -144,7 +150,13 @@ class Panel {
     } catch (error) {
       isGone = error instanceof Gone;
       this.#tell(`${reason(error)}.`);
-      if (question) this.#offer(() => this.#again(question));
+      // It did arrive: the same key gives its answer from the beginning.
+      if (question) {
+        this.#offer(() => {
+          item.remove();
+          return this.#say(question, key);
+        });
+      }
     } finally {
       item.removeAttribute("aria-busy");
       if (!words.textContent) item.remove();

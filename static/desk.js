@@ -10,6 +10,9 @@ const KEY = "frontdesk_device";
 const TRIES = 20;
 const PAUSE = 5_000;
 
+/** The pause while the browser says that it is offline, in ms. These tries do not count. */
+const OFFLINE = 15_000;
+
 /**
  * How long the beginning of a response may take, in ms; a message may have to wait for its turn. A connection
  * that slept with the machine never answers.
@@ -127,7 +130,7 @@ export class Desk {
    * @param {Tell} tell
    */
   async #persist(path, init, tell) {
-    for (let tries = 1; ; tries += 1) {
+    for (let tries = 1; ; tries += navigator.onLine ? 1 : 0) {
       try {
         const response = await this.#call(path, init);
         tell("");
@@ -174,11 +177,16 @@ export class Desk {
  */
 function pause(tries, tell) {
   tell(navigator.onLine ? "lost" : "offline");
+  // Not all at once where a server comes back; and now and then even offline, which browsers get wrong.
+  const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
   return new Promise((resolve) => {
-    addEventListener("online", resolve, { once: true });
-    // Not all at once where a server comes back.
-    const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
-    if (navigator.onLine) setTimeout(resolve, time);
+    const timer = setTimeout(done, navigator.onLine ? time : OFFLINE);
+    addEventListener("online", done);
+    function done() {
+      clearTimeout(timer);
+      removeEventListener("online", done);
+      resolve(null);
+    }
   });
 }
 

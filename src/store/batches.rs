@@ -7,14 +7,17 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::BoxFuture;
 use tokio::{runtime::Handle, sync::oneshot};
 
-use super::{Store, StoreError, lane::DEADLINE};
+use super::{Store, StoreError};
 
+/// After how long a worker does not count as one any more: its connection may hang, and callers wait for
+/// two seconds only.
+const HANGS: Duration = Duration::from_millis(500);
 /// The most steps in one transaction.
 const MOST: usize = 64;
 
@@ -101,7 +104,7 @@ impl<S: Step> Batches<S> {
         let mut state = self.lock();
         state.waiting.push_back(waiting);
         let at_work = state.under_way.values();
-        let at_work = at_work.filter(|since| since.elapsed() < DEADLINE).count();
+        let at_work = at_work.filter(|since| since.elapsed() < HANGS).count();
         if at_work >= self.most {
             return None;
         }

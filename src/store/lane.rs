@@ -21,7 +21,7 @@ use super::{StoreError, connect::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
-pub(super) const DEADLINE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(4);
 /// How often a step is repeated that lost to another transaction.
 const REPEATS: usize = 3;
 

@@ -146,6 +146,7 @@ impl Engine {
                 }
                 // It was committed after all, after it had been looked for.
                 Ok(Begin::Busy(busy)) if is_own(&busy) => {}
+                Ok(Begin::Repeated(id) | Begin::Merged(id)) if id == turn.turn_id => {}
                 Err(StoreError::Refused(_)) if is_lost => {}
                 begun => return begun,
             }

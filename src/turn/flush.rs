@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::Engine;
-use crate::store::logs::LogPiece;
+use crate::store::{StoreError, logs::LogPiece};
 
 /// How far the durable log may be behind.
 const BEHIND: Duration = Duration::from_millis(100);
@@ -70,10 +70,12 @@ impl Engine {
         let mine = match self.store.write_logs(pieces).await {
             Ok(mine) => mine,
             Err(error) => {
-                // What was written just before a crash may be lost as well.
-                running
-                    .iter()
-                    .for_each(|(_, running)| running.log.set_flushed(0));
+                if let StoreError::Lost(_) = error {
+                    // What was written just before a crash may be lost as well.
+                    running
+                        .iter()
+                        .for_each(|(_, running)| running.log.set_flushed(0));
+                }
                 tracing::debug!(error.cause = %error, "the durable log was not written");
                 return Flushed::Unwatched;
             }

@@ -191,8 +191,11 @@ impl Engine {
                     tracing::debug!(error.cause = %error, "other instances' turns could not be read");
                 }
                 Err(_) => {
-                    self.mirrors.lock().logs.clear();
-                    mirrors.iter().for_each(|(.., log)| log.give_up());
+                    // These alone: another may have been added meanwhile.
+                    for (turn, attempt, log) in &mirrors {
+                        self.mirrors.lock().logs.remove(&(*turn, *attempt));
+                        log.give_up();
+                    }
                 }
             }
             drop(mirrors);

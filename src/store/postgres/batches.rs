@@ -95,7 +95,7 @@ pub fn begin_turns(
 fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
     match done {
         Err(StoreError::Unavailable(text)) if text.contains("lock timeout") => Ok(T::default()),
-        Err(StoreError::Refused(_)) => Ok(T::default()),
+        Err(StoreError::Refused(_) | StoreError::Conflict(_)) => Ok(T::default()),
         done => done,
     }
 }
