@@ -164,7 +164,7 @@ impl Store {
         turns: Vec<TurnId>,
         lease: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
-        on_db!(self, renew, |conn, db| db::turns::renew(
+        on_db!(self, renew, |conn, db| db::batches::renew_leases(
             conn, owner, &turns, lease
         ))
     }

@@ -1,6 +1,6 @@
 //! Turns begun and finished many at once: one statement for all of a batch.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use diesel::{
     prelude::*,
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::{
     dialect::{Conn, autocommit},
-    functions::{BEGIN_TURNS, FINISH_TURNS, WRITE_LOGS},
+    functions::{BEGIN_TURNS, FINISH_TURNS, RENEW_LEASES, WRITE_LOGS},
 };
 use crate::store::{
-    ConversationId, MessageId, StoreError, TurnId, UserId,
+    ConversationId, InstanceId, MessageId, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
@@ -242,6 +242,33 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         is_watched: mine.is_read_elsewhere,
     });
     Ok(mine.collect())
+}
+
+/// Renews the leases of an instance's turns.
+pub fn renew_leases(
+    conn: &mut Conn,
+    owner: InstanceId,
+    turns: &[TurnId],
+    lease: Duration,
+) -> Result<Vec<Renewed>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Own {
+        #[diesel(sql_type = Uid)]
+        renewed_turn: TurnId,
+        #[diesel(sql_type = Bool)]
+        is_to_stop: bool,
+    }
+    let statement = sql_query(RENEW_LEASES.call.as_str())
+        .bind::<Array<Uid>, _>(turns)
+        .bind::<Uid, _>(owner)
+        .bind::<BigInt, _>(milliseconds(lease));
+    let own: Vec<Own> = autocommit(conn, |conn| cached(statement).load(conn))?;
+    let renewed = own.into_iter().map(|own| Renewed {
+        turn_id: own.renewed_turn,
+        stop_requested: own.is_to_stop,
+        is_watched: false,
+    });
+    Ok(renewed.collect())
 }
 
 /// One column of a batch.

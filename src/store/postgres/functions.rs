@@ -62,6 +62,8 @@ functions! {
     FINISH_TURNS = "finish_turns", 17;
     /// Appends to the logs of running turns.
     WRITE_LOGS = "write_logs", 7;
+    /// Renews leases.
+    RENEW_LEASES = "renew_leases", 3;
 }
 
 /// Makes those that are not there.

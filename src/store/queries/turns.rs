@@ -1,7 +1,7 @@
 //! Owning, finishing and reading a turn; [`super::begin`] begins it. Compiled once for each
 //! database.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::store::{
         conversations, db_now, db_now_plus, messages as message_rows, session_locks, turn_events,
         turn_pieces, turns, users,
     },
-    turns::{Finish, FinishTurn, Kept, KeptLog, Renewed, TurnRow},
+    turns::{Finish, FinishTurn, Kept, KeptLog, TurnRow},
     types::{Json, SqlTime},
 };
 
@@ -139,35 +139,6 @@ fn finished_before(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Finish> {
         .count();
     let done = reason == Some(turn.finish_reason) && own.get_result::<i64>(conn)? > 0;
     Ok(if done { Finish::Done } else { Finish::Fenced })
-}
-
-/// One statement for all turns of an instance.
-pub fn renew(
-    conn: &mut Conn,
-    owner: InstanceId,
-    turns: &[TurnId],
-    lease: Duration,
-) -> Result<Vec<Renewed>, StoreError> {
-    let mine = conversations::table
-        .filter(conversations::owner.eq(owner))
-        .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
-    let renewed: Vec<(Option<TurnId>, bool)> = write_tx(conn, |conn| {
-        lock_in_order(conn, turns)?;
-        let renewed = diesel::update(mine)
-            .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
-            .returning((conversations::running_turn, conversations::stop_requested));
-        renewed.get_results(conn)
-    })?;
-    let renewed = renewed.into_iter();
-    Ok(renewed
-        .filter_map(|(turn, stop_requested)| {
-            Some(Renewed {
-                turn_id: turn?,
-                stop_requested,
-                is_watched: false,
-            })
-        })
-        .collect())
 }
 
 /// Locks the conversations of running turns, in the order in which batches do.

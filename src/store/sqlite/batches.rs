@@ -1,6 +1,6 @@
 //! Turns begun and finished many at once: one after the other in one transaction, a savepoint each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use diesel::prelude::*;
 
@@ -10,10 +10,11 @@ use super::{
     turns,
 };
 use crate::store::{
-    StoreError,
+    InstanceId, StoreError, TurnId,
     begin::{Begin, BeginTurn},
     logs::LogPiece,
-    schema::{conversations, db_now, turn_pieces},
+    milliseconds,
+    schema::{conversations, db_now, db_now_plus, turn_pieces},
     turns::{Finish, FinishTurn, Renewed},
 };
 
@@ -65,6 +66,30 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         }
         Ok(mine)
     })
+}
+
+/// Renews the leases of an instance's turns.
+pub fn renew_leases(
+    conn: &mut Conn,
+    owner: InstanceId,
+    turns: &[TurnId],
+    lease: Duration,
+) -> Result<Vec<Renewed>, StoreError> {
+    let own = conversations::table
+        .filter(conversations::owner.eq(owner))
+        .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
+    let renewed: Vec<(Option<TurnId>, bool)> = diesel::update(own)
+        .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))
+        .returning((conversations::running_turn, conversations::stop_requested))
+        .get_results(conn)?;
+    let renewed = renewed.into_iter().filter_map(|(turn, stop_requested)| {
+        Some(Renewed {
+            turn_id: turn?,
+            stop_requested,
+            is_watched: false,
+        })
+    });
+    Ok(renewed.collect())
 }
 
 /// What fails by itself is left to be done alone, and fails there.
