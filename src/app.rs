@@ -31,7 +31,7 @@ pub enum StartError {
     Store(#[from] crate::store::StoreError),
     /// No client for outgoing calls.
     #[error("outgoing HTTP: {0}")]
-    Http(#[from] reqwest::Error),
+    Http(#[from] crate::http::HttpError),
     /// An agent's pattern is not valid.
     #[error("agents: {0}")]
     Agents(#[from] regex::Error),

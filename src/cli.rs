@@ -16,7 +16,7 @@ use crate::{
     app::{App, StartError},
     clock::SystemClock,
     config::{self, Loaded, Settings, Sources},
-    http,
+    http::{self, HttpError},
     server::Server,
     sessions::Sessions,
     store::Store,
@@ -247,7 +247,11 @@ async fn healthcheck(settings: &Settings) -> Result<(), StartError> {
     let call = http::local_client(settings.llm.timeouts())?
         .get(url)
         .timeout(Duration::from_secs(3));
-    call.send().await?.error_for_status()?;
+    let answer = call
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status);
+    answer.map_err(HttpError::from)?;
     Ok(())
 }
 

@@ -2,40 +2,69 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use reqwest::{Certificate, Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, redirect};
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::ring,
+};
+use rustls_platform_verifier::Verifier;
 use tokio::runtime::{Handle, Id};
+use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use crate::config::Timeouts;
+
+/// Why there is no client, or no answer to a call.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Neither the machine's certificates nor the built-in ones can be loaded.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] reqwest::Error),
+}
 
 /// Clients for calls to models, one for each runtime: a connection is driven where it was made,
 /// and what it brings need not change threads to be sent on.
 #[derive(Debug)]
 pub struct Clients {
     timeouts: Timeouts,
+    tls: ClientConfig,
     by_runtime: Mutex<HashMap<Id, Client>>,
 }
 
 impl Clients {
-    /// Makes the one of this runtime, so that what is wrong is known at the start.
+    /// Reads the machine's certificates, once: to read them takes so long that a client which did
+    /// would hold up all other streams of its runtime.
     ///
     /// # Errors
     /// When neither the machine's certificates nor the built-in ones can be loaded.
-    pub fn new(timeouts: Timeouts) -> reqwest::Result<Self> {
-        let clients = Self {
-            timeouts,
-            by_runtime: Mutex::default(),
+    pub fn new(timeouts: Timeouts) -> Result<Self, HttpError> {
+        let verifier: Arc<dyn ServerCertVerifier> = match Verifier::new(Arc::new(
+            ring::default_provider(),
+        )) {
+            Ok(verifier) => Arc::new(verifier),
+            Err(error) => {
+                tracing::info!(%error, "no CA certificates on this machine: using those built in");
+                built_in()?
+            }
         };
-        clients.here()?;
-        Ok(clients)
+        Ok(Self {
+            timeouts,
+            tls: tls(verifier)?,
+            by_runtime: Mutex::default(),
+        })
     }
 
-    /// The client of this runtime.
+    /// The client of this runtime: no redirects (a key must not travel to another host), no
+    /// total timer of its own (streams are long; `llm` has the timers).
     ///
     /// # Errors
-    /// As [`Clients::new`], the first time in each runtime.
+    /// When it cannot be built, the first time in each runtime.
     pub fn here(&self) -> reqwest::Result<Client> {
         let id = Handle::current().id();
         let known = self.by_runtime.lock();
@@ -43,58 +72,50 @@ impl Clients {
         if let Some(client) = known.get(&id) {
             return Ok(client.clone());
         }
-        let client = client(self.timeouts)?;
+        let client = builder(self.timeouts, self.tls.clone()).build()?;
         known.insert(id, client.clone());
         Ok(client)
     }
 }
 
-/// A client for calls to models: no redirects (a key must not travel to another host), no
-/// total timer of its own (streams are long; `llm` has the timers).
-///
-/// Where the machine has no CA certificates, those built into the binary serve; reqwest
-/// refuses to build without any, even for `http://`.
-fn client(timeouts: Timeouts) -> reqwest::Result<Client> {
-    // Already installed: another client was built before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || builder(timeouts);
-    match builder().build() {
-        Err(error) if error.is_builder() => {
-            tracing::info!("no CA certificates on this machine: using those built in");
-            builder().tls_certs_only(built_in_roots()?).build()
-        }
-        result => result,
-    }
-}
-
-/// A client for this machine alone, past every proxy.
+/// A client for this machine alone, past every proxy; it reads no file.
 ///
 /// # Errors
 /// When the built-in certificates cannot be loaded.
-pub fn local_client(timeouts: Timeouts) -> reqwest::Result<Client> {
-    // Already installed: another client was built before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    builder(timeouts)
-        .tls_certs_only(built_in_roots()?)
-        .no_proxy()
-        .build()
+pub fn local_client(timeouts: Timeouts) -> Result<Client, HttpError> {
+    let client = builder(timeouts, tls(built_in()?)?);
+    Ok(client.no_proxy().build()?)
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that builds clients"
 )]
-fn builder(timeouts: Timeouts) -> ClientBuilder {
+fn builder(timeouts: Timeouts, tls: ClientConfig) -> ClientBuilder {
     Client::builder()
+        .tls_backend_preconfigured(tls)
         .connect_timeout(timeouts.connect)
         .redirect(redirect::Policy::none())
         .tcp_nodelay(true)
         .user_agent(concat!("frontdesk/", env!("CARGO_PKG_VERSION")))
 }
 
-fn built_in_roots() -> reqwest::Result<Vec<Certificate>> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der))
-        .collect()
+fn tls(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Error> {
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// Trusts the certificates that are built into the binary.
+fn built_in() -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
+    let provider = Arc::new(ring::default_provider());
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))
 }
