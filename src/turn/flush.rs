@@ -1,6 +1,6 @@
 //! The durable log: what the running turns of this instance have said, a moment behind.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -44,9 +44,17 @@ impl Engine {
             .iter()
             .map(|(turn, running)| (*turn, running.clone()))
             .collect();
-        let pieces = running.iter().filter_map(|(turn, running)| {
-            let (frames, first_seq, last_seq) = running.log.unflushed()?;
-            Some(LogPiece {
+        if running.is_empty() {
+            return Flushed::Unwatched;
+        }
+        let mut pieces = Vec::new();
+        let mut written = Vec::new();
+        for (turn, running) in &running {
+            let Some((frames, first_seq, last_seq)) = running.log.unflushed() else {
+                continue;
+            };
+            written.push((*turn, running, last_seq));
+            pieces.push(LogPiece {
                 turn_id: *turn,
                 conversation_id: running.conversation_id,
                 fence: running.fence,
@@ -54,19 +62,11 @@ impl Engine {
                 first_seq: i64::try_from(first_seq).unwrap_or(i64::MAX),
                 last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
                 frames,
-            })
-        });
-        let pieces: Vec<LogPiece> = pieces.collect();
-        if running.is_empty() {
-            return Flushed::Unwatched;
+            });
         }
         if pieces.is_empty() {
             return Flushed::Nothing;
         }
-        let written: Vec<_> = pieces
-            .iter()
-            .map(|piece| (piece.turn_id, piece.last_seq))
-            .collect();
         let mine = match self.store.write_logs(pieces).await {
             Ok(mine) => mine,
             Err(error) => {
@@ -80,19 +80,15 @@ impl Engine {
                 return Flushed::Unwatched;
             }
         };
-        for (turn, last_seq) in written {
-            let Some((_, running)) = running.iter().find(|(running, _)| *running == turn) else {
-                continue;
-            };
-            let renewed = mine.iter().find(|mine| mine.turn_id == turn);
+        let mine: HashMap<_, _> = mine.into_iter().map(|mine| (mine.turn_id, mine)).collect();
+        for (turn, running, last_seq) in written {
+            let renewed = mine.get(&turn);
             if renewed.is_some() {
-                running
-                    .log
-                    .set_flushed(usize::try_from(last_seq).unwrap_or(usize::MAX));
+                running.log.set_flushed(last_seq);
             }
             self.leases.heard(turn, running.fence, renewed);
         }
-        match mine.iter().any(|mine| mine.is_watched) {
+        match mine.values().any(|mine| mine.is_watched) {
             true => Flushed::Watched,
             false => Flushed::Unwatched,
         }

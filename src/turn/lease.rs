@@ -178,8 +178,12 @@ impl Keeper {
                 return false;
             }
         };
+        let renewed = renewed
+            .into_iter()
+            .map(|renewed| (renewed.turn_id, renewed));
+        let renewed: HashMap<_, _> = renewed.collect();
         for (turn, fence) in turns {
-            let renewed = renewed.iter().find(|renewed| renewed.turn_id == turn);
+            let renewed = renewed.get(&turn);
             if let (Some(held), Some(_)) = (self.held().get(&turn), renewed) {
                 held.renew(asked_at + self.sending_time());
             }
