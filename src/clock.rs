@@ -4,6 +4,7 @@
 //! live on the database's clock (`db_now()`), which all instances share.
 
 use std::{
+    cell::Cell,
     fmt::Debug,
     future::Future,
     pin::Pin,
@@ -102,29 +103,21 @@ impl Timestamp {
         String::from_utf8_lossy(&self.digits()).into_owned()
     }
 
-    /// Written by hand: each frame has one, and a format's interpreter costs ten times as much.
-    fn digits(self) -> [u8; 27] {
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let nanos = i128::from(self.0) * 1_000;
-        let Ok(moment) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
-            return text;
-        };
-        let (year, month, day) = moment.to_calendar_date();
-        let (hour, minute, second, micros) = moment.to_hms_micro();
-        let parts = [
-            (0..4, year.unsigned_abs()),
-            (5..7, u32::from(u8::from(month))),
-            (8..10, day.into()),
-            (11..13, hour.into()),
-            (14..16, minute.into()),
-            (17..19, second.into()),
-            (20..26, micros),
-        ];
-        for (place, mut value) in parts {
-            for digit in text.iter_mut().take(place.end).skip(place.start).rev() {
-                *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
-                value /= 10;
+    /// RFC 3339 by hand: each frame has one, and a format's interpreter costs ten times as much. Of
+    /// frames that follow each other only the fraction is new.
+    pub(crate) fn digits(self) -> [u8; 27] {
+        thread_local!(static LAST: Cell<(i64, [u8; 27])> = Cell::new((0, date_and_time(0))));
+        let (second, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        let mut text = match LAST.get() {
+            (last, text) if last == second => text,
+            _ => {
+                let text = date_and_time(second);
+                LAST.set((second, text));
+                text
             }
+        };
+        if let Some(fraction) = text.last_chunk_mut::<7>() {
+            put_digits(fraction.get_mut(..6).unwrap_or_default(), micros);
         }
         text
     }
@@ -133,6 +126,36 @@ impl Timestamp {
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A second since 1970 in UTC, with zeros for its fraction.
+fn date_and_time(second: i64) -> [u8; 27] {
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let Ok(moment) = OffsetDateTime::from_unix_timestamp(second) else {
+        return text;
+    };
+    let (year, month, day) = moment.to_calendar_date();
+    let (hour, minute, second) = moment.to_hms();
+    let parts = [
+        (0..4, i64::from(year.unsigned_abs())),
+        (5..7, u8::from(month).into()),
+        (8..10, day.into()),
+        (11..13, hour.into()),
+        (14..16, minute.into()),
+        (17..19, second.into()),
+    ];
+    for (place, value) in parts {
+        put_digits(text.get_mut(place).unwrap_or_default(), value);
+    }
+    text
+}
+
+/// Fills the place with the number's last digits.
+fn put_digits(place: &mut [u8], mut value: i64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
     }
 }
 
@@ -149,5 +172,21 @@ impl<'de> Deserialize<'de> for Timestamp {
         i64::try_from(moment.unix_timestamp_nanos() / 1_000)
             .map(Self)
             .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_read_as_it_was_written() {
+        let second = 1_763_648_659_000_000;
+        for micros in [0, 1, 999_999, 1_000_000, -1, -86_400_000_000] {
+            let moment = Timestamp(second + micros);
+            let written = serde_json::to_string(&moment).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&written).unwrap(), moment);
+        }
+        assert_eq!(Timestamp(1).rfc3339(), "1970-01-01T00:00:00.000001Z");
     }
 }

@@ -43,13 +43,17 @@ pub fn clean_json(value: serde_json::Value) -> serde_json::Value {
 /// # Errors
 /// What serde_json says of the document, when it is wrong for another reason.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
-    serde_json::from_slice(bytes).or_else(|error| {
-        let text = String::from_utf8_lossy(bytes);
-        match mend_surrogates(&text) {
-            Cow::Owned(mended) => serde_json::from_str(&mended),
-            Cow::Borrowed(_) if matches!(text, Cow::Owned(_)) => serde_json::from_str(&text),
-            Cow::Borrowed(_) => Err(error),
-        }
+    parse_json_text(&String::from_utf8_lossy(bytes))
+}
+
+/// As [`parse_json`], for what is UTF-8 already: its strings are not looked through once more.
+///
+/// # Errors
+/// As [`parse_json`].
+pub fn parse_json_text<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    serde_json::from_str(json).or_else(|error| match mend_surrogates(json) {
+        Cow::Owned(mended) => serde_json::from_str(&mended),
+        Cow::Borrowed(_) => Err(error),
     })
 }
 

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until, timeout, timeout_at},

@@ -158,7 +158,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
 }
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, LlmError> {
-    text::parse_json(json.as_bytes()).map_err(unreadable)
+    text::parse_json_text(json).map_err(unreadable)
 }
 
 fn finish_reason(stop_reason: &str) -> FinishReason {

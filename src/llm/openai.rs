@@ -129,7 +129,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             ..Chunk::default()
         }));
     }
-    let event: Event = text::parse_json(data.as_bytes()).map_err(unreadable)?;
+    let event: Event = text::parse_json_text(data).map_err(unreadable)?;
     if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }

@@ -1,9 +1,13 @@
 //! A turn's log as an event stream (WHATWG HTML §9.2).
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use actix_web::{HttpResponse, http::header, web::Bytes};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
 use crate::{
@@ -33,13 +37,12 @@ pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
     if let Some(id) = reply.turn_id {
         response.insert_header(("X-Turn-ID", id.to_string()));
     }
-    let open = Open {
+    response.streaming(Open {
         reader: reply.reader,
         silence: Timer::new(Instant::now() + SILENCE),
         begun: false,
         _counted: app.metrics.open_stream(),
-    };
-    response.streaming(stream::unfold(open, piece))
+    })
 }
 
 /// A stream on its way to a client.
@@ -50,20 +53,23 @@ struct Open<C> {
     _counted: C,
 }
 
-async fn piece<C>(mut open: Open<C>) -> Option<(Result<Bytes, Error>, Open<C>)> {
-    let frames = tokio::select! {
-        biased;
-        frames = open.reader.next() => Some(frames?),
-        () = poll_fn(|cx| open.silence.poll_ring(cx)) => None,
-    };
-    open.silence.put_off(Instant::now() + SILENCE);
-    let bytes = match frames {
-        None => Bytes::from_static(COMMENT),
-        Some(frames) if open.begun => frames,
-        Some(frames) => {
-            open.begun = true;
-            [RETRY, &frames].concat().into()
-        }
-    };
-    Some((Ok(bytes), open))
+impl<C: Unpin> Stream for Open<C> {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let bytes = match self.reader.poll_next_unpin(cx) {
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(frames)) if self.begun => frames,
+            Poll::Ready(Some(frames)) => {
+                self.begun = true;
+                [RETRY, &frames].concat().into()
+            }
+            Poll::Pending => {
+                ready!(self.silence.poll_ring(cx));
+                Bytes::from_static(COMMENT)
+            }
+        };
+        self.silence.put_off(Instant::now() + SILENCE);
+        Poll::Ready(Some(Ok(bytes)))
+    }
 }

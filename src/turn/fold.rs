@@ -1,5 +1,6 @@
 //! A turn's answer in one piece: the stream, folded.
 
+use futures_util::StreamExt;
 use serde::Deserialize;
 
 use super::{event::Frame, log::Reader};

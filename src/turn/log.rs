@@ -3,14 +3,14 @@
 //! A reader is a number: it waits for frames past it and takes those that are there in one piece.
 
 use std::{
-    future::poll_fn,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::task::yield_now;
+use futures_util::Stream;
 
 use super::event::Frame;
 
@@ -49,6 +49,33 @@ impl Written {
     fn wake(&mut self) {
         self.woken += 1;
         self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Puts a reader among those that wait, once.
+    fn wait(&mut self, place: &mut Option<(usize, usize)>, waker: &Waker) {
+        let taken = place.filter(|(_, when)| *when == self.woken);
+        match taken.and_then(|(place, _)| self.waiting.get_mut(place)) {
+            Some(known) => known.clone_from(waker),
+            None => {
+                *place = Some((self.waiting.len(), self.woken));
+                self.waiting.push(waker.clone());
+            }
+        }
+    }
+
+    /// The frames after so many, which is put forward: at least one, and no more than [`PIECE`]
+    /// otherwise.
+    fn after(&self, seen: &mut usize) -> Option<Bytes> {
+        let start = match seen.checked_sub(1) {
+            Some(last) => *self.ends.get(last)?,
+            None => 0,
+        };
+        let rest = self.ends.get(*seen..)?;
+        let fitting = rest.partition_point(|end| *end <= start + PIECE).max(1);
+        let end = *rest.get(fitting - 1)?;
+        let frames = Bytes::copy_from_slice(self.bytes.get(start..end)?);
+        *seen += fitting;
+        Some(frames)
     }
 }
 
@@ -163,7 +190,7 @@ impl Log {
             log: Arc::clone(self),
             seen: after,
             took: Instant::now(),
-            place: None,
+            waits: None,
         }
     }
 
@@ -182,7 +209,8 @@ impl Log {
     }
 }
 
-/// One reader of a log.
+/// One reader of a log: a stream of frames, as many at once as are there. One that is ahead of the log
+/// waits. It ends after the last frame.
 #[derive(Debug)]
 pub struct Reader {
     log: Arc<Log>,
@@ -190,62 +218,36 @@ pub struct Reader {
     seen: usize,
     /// When it took the last.
     took: Instant,
-    /// Its place among those that wait, and how often they had been woken when it took it.
-    place: Option<(usize, usize)>,
+    /// It waits for more. Its place among those that do, and how often they had been woken when it took
+    /// it.
+    waits: Option<(usize, usize)>,
 }
 
-impl Reader {
-    /// The next frames, as many as are there, as soon as there is one. A reader that is ahead of
-    /// the log waits. `None` after the last.
-    pub async fn next(&mut self) -> Option<Bytes> {
-        if let Some(frames) = self.ready() {
-            return Some(frames);
+impl Stream for Reader {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let reader = &mut *self;
+        let mut written = reader.log.lock();
+        if written.ends.len() <= reader.seen && !written.closed {
+            written.wait(&mut reader.waits, cx.waker());
+            return Poll::Pending;
         }
-        poll_fn(|cx| self.poll_grown(cx)).await;
+        let now = Instant::now();
         // In a burst more is ready at once: then it leaves in one piece.
-        if self.took.elapsed() < BURST {
-            yield_now().await;
+        if reader.waits.take().is_some() && now < reader.took + BURST {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        self.ready()
-    }
-
-    /// Ready when there is a frame that this reader does not have, or there will be none.
-    fn poll_grown(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let mut written = self.log.lock();
-        if written.closed || written.ends.len() > self.seen {
-            return Poll::Ready(());
-        }
-        let woken = written.woken;
-        let place = self.place.filter(|(_, when)| *when == woken);
-        match place.and_then(|(place, _)| written.waiting.get_mut(place)) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => {
-                self.place = Some((written.waiting.len(), woken));
-                written.waiting.push(cx.waker().clone());
-            }
-        }
-        Poll::Pending
-    }
-
-    /// At least one frame, and no more than [`PIECE`] otherwise.
-    fn ready(&mut self) -> Option<Bytes> {
-        let written = self.log.lock();
-        let start = match self.seen.checked_sub(1) {
-            Some(last) => *written.ends.get(last)?,
-            None => 0,
-        };
-        let fitting = written.ends.partition_point(|end| *end <= start + PIECE);
-        let seen = fitting.max(self.seen.checked_add(1)?);
-        let end = *written.ends.get(seen - 1)?;
-        let frames = Bytes::copy_from_slice(written.bytes.get(start..end)?);
-        self.seen = seen;
-        self.took = Instant::now();
-        Some(frames)
+        reader.took = now;
+        Poll::Ready(written.after(&mut reader.seen))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
     use crate::clock::Timestamp;
 

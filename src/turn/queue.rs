@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use tokio::{
     sync::oneshot::{self, Receiver, Sender},
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
