@@ -20,6 +20,9 @@ use super::{Store, StoreError};
 const HANGS: Duration = Duration::from_millis(500);
 /// The most steps in one transaction.
 const MOST: usize = 64;
+/// How much text the steps of one transaction may have, unless one alone has more: it is held several
+/// times over until it is sent, and the connection keeps its largest buffer.
+const MOST_BYTES: usize = 512 * 1024;
 
 /// A step that can be done for many at once.
 pub(super) trait Step: Send + Sync + Sized + 'static {
@@ -41,6 +44,9 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
 
     /// Until when its caller waits. It is not begun later.
     fn deadline(&self) -> Instant;
+
+    /// How much text it has, about.
+    fn bytes(&self) -> usize;
 }
 
 /// The steps of one kind.
@@ -129,12 +135,18 @@ impl<S: Step> Batches<S> {
         let now = Instant::now();
         let mut batch: Vec<Waiting<S>> = Vec::new();
         let mut later = Vec::new();
+        let mut bytes = 0;
         while batch.len() < MOST
             && let Some(next) = state.waiting.pop_front()
         {
             if next.step.deadline() < now {
                 drop(next.answer.send(Err(StoreError::Late)));
                 continue;
+            }
+            bytes += next.step.bytes();
+            if bytes > MOST_BYTES && !batch.is_empty() {
+                later.push(next);
+                break;
             }
             match batch.iter().any(|taken| taken.step.same_row(&next.step)) {
                 true => later.push(next),

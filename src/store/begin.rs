@@ -175,6 +175,10 @@ impl Step for BeginTurn {
     fn deadline(&self) -> std::time::Instant {
         self.deadline
     }
+
+    fn bytes(&self) -> usize {
+        self.said.body.len()
+    }
 }
 
 impl Store {

@@ -141,6 +141,11 @@ impl Step for FinishTurn {
     fn deadline(&self) -> std::time::Instant {
         self.deadline
     }
+
+    fn bytes(&self) -> usize {
+        let answer = self.answer.as_ref().map_or(0, |answer| answer.body.len());
+        self.frames.len() + answer
+    }
 }
 
 impl Store {

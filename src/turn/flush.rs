@@ -4,15 +4,19 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::Engine;
-use crate::store::{StoreError, logs::LogPiece};
+use super::{Engine, Running};
+use crate::store::{StoreError, TurnId, logs::LogPiece};
 
 /// How far the durable log may be behind.
 const BEHIND: Duration = Duration::from_millis(100);
 /// The same, while a turn is read on another instance.
 const WATCHED: Duration = Duration::from_millis(30);
 
+/// About how many bytes of frames go with one statement: what is sent is held several times over.
+const AT_ONCE: usize = 512 * 1024;
+
 /// What was written, and for whom.
+#[derive(PartialEq, Eq)]
 pub(super) enum Flushed {
     /// Some of it is read on another instance.
     Watched,
@@ -23,7 +27,8 @@ pub(super) enum Flushed {
 }
 
 impl Engine {
-    /// Writes what has been said since, again and again, for ever: one statement for all turns.
+    /// Writes what has been said since, again and again, for ever: one statement for all turns, as long
+    /// as they have not said very much.
     pub(super) async fn flush_for_ever(self: Arc<Self>) {
         let mut pause = BEHIND;
         loop {
@@ -47,50 +52,75 @@ impl Engine {
         if running.is_empty() {
             return Flushed::Unwatched;
         }
-        let mut pieces = Vec::new();
-        let mut written = Vec::new();
-        for (turn, running) in &running {
-            let Some((frames, first_seq, last_seq)) = running.log.unflushed() else {
-                continue;
-            };
-            written.push((*turn, running, last_seq));
-            pieces.push(LogPiece {
-                turn_id: *turn,
-                conversation_id: running.conversation_id,
-                fence: running.fence,
-                attempt: running.attempt,
-                first_seq: i64::try_from(first_seq).unwrap_or(i64::MAX),
-                last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
-                frames,
-            });
-        }
-        if pieces.is_empty() {
-            return Flushed::Nothing;
-        }
-        let mine = match self.store.write_logs(pieces).await {
-            Ok(mine) => mine,
-            Err(error) => {
-                if let StoreError::Lost(_) = error {
-                    // What was written just before a crash may be lost as well.
-                    running
-                        .iter()
-                        .for_each(|(_, running)| running.log.set_flushed(0));
-                }
-                tracing::debug!(error.cause = %error, "the durable log was not written");
-                return Flushed::Unwatched;
+        let mut rest = running.iter();
+        let mut flushed = Flushed::Nothing;
+        loop {
+            let pieces = unflushed(&mut rest);
+            if pieces.is_empty() {
+                return flushed;
             }
-        };
+            match self.write(pieces).await {
+                Ok(true) => flushed = Flushed::Watched,
+                Ok(false) if flushed == Flushed::Nothing => flushed = Flushed::Unwatched,
+                Ok(false) => {}
+                Err(error) => {
+                    if let StoreError::Lost(_) = error {
+                        // What was written just before a crash may be lost as well.
+                        running
+                            .iter()
+                            .for_each(|(_, running)| running.log.set_flushed(0));
+                    }
+                    tracing::debug!(error.cause = %error, "the durable log was not written");
+                    return Flushed::Unwatched;
+                }
+            }
+        }
+    }
+
+    /// Writes pieces; whether one of their turns is read on another instance.
+    async fn write(&self, pieces: Vec<(&Running, LogPiece)>) -> Result<bool, StoreError> {
+        let (running, pieces): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+        let written: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.turn_id, piece.last_seq))
+            .collect();
+        let mine = self.store.write_logs(pieces).await?;
         let mine: HashMap<_, _> = mine.into_iter().map(|mine| (mine.turn_id, mine)).collect();
-        for (turn, running, last_seq) in written {
+        for (running, (turn, last_seq)) in running.into_iter().zip(written) {
             let renewed = mine.get(&turn);
             if renewed.is_some() {
+                let last_seq = usize::try_from(last_seq).unwrap_or(usize::MAX);
                 running.log.set_flushed(last_seq);
             }
             self.leases.heard(turn, running.fence, renewed);
         }
-        match mine.values().any(|mine| mine.is_watched) {
-            true => Flushed::Watched,
-            false => Flushed::Unwatched,
-        }
+        Ok(mine.values().any(|mine| mine.is_watched))
     }
+}
+
+/// What the next turns have said since, up to [`AT_ONCE`].
+fn unflushed<'a>(
+    turns: &mut impl Iterator<Item = &'a (TurnId, Running)>,
+) -> Vec<(&'a Running, LogPiece)> {
+    let mut pieces = Vec::new();
+    let mut bytes = 0;
+    while bytes < AT_ONCE
+        && let Some((turn, running)) = turns.next()
+    {
+        let Some((frames, first_seq, last_seq)) = running.log.unflushed() else {
+            continue;
+        };
+        bytes += frames.len();
+        let piece = LogPiece {
+            turn_id: *turn,
+            conversation_id: running.conversation_id,
+            fence: running.fence,
+            attempt: running.attempt,
+            first_seq: i64::try_from(first_seq).unwrap_or(i64::MAX),
+            last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+            frames,
+        };
+        pieces.push((running, piece));
+    }
+    pieces
 }

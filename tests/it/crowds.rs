@@ -11,6 +11,8 @@ use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client};
 
 const CROWD: usize = 2_000;
 const IDLE: usize = 10_000;
+/// How many large answers are given at once.
+const LARGE: usize = 150;
 /// How many of the crowd begin at the same time.
 const AT_ONCE: usize = 64;
 
@@ -111,6 +113,37 @@ async fn a_crowd_that_vanishes_and_comes_back_misses_nothing() {
     // What the first crowd took was free for the second.
     assert!(peaks[1] < peaks[0] * 5 / 4, "{peaks:?} KiB");
     assert!(!desk.process.log().contains("panicked"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_that_end_together_do_not_pile_up() {
+    let desk = Desk::start().await;
+    let piece = "x".repeat(64 * 1024);
+    let answer = async |n: usize| {
+        let call = desk.call(Method::POST, &format!("large-{n}"), "/chat");
+        let said = call.json(&json!({"content": "Hi"})).send().await.unwrap();
+        assert_eq!(Said::of(said).await.content().len(), 5 * piece.len());
+    };
+    let mut held = Vec::new();
+    for round in 0..3 {
+        for _ in 0..LARGE {
+            desk.llm.says([&*piece; 5]).pause_after(5);
+        }
+        let all = (0..LARGE).map(|n| answer(round * LARGE + n));
+        let all = futures_util::future::join_all(all);
+        let go_on = async {
+            while desk.llm.asked().len() < (round + 1) * LARGE {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // Its log has been flushed meanwhile.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            (0..LARGE).for_each(|_| desk.llm.go_on());
+        };
+        futures_util::future::join(all, go_on).await;
+        held.push(desk.process.memory());
+    }
+    desk.others_are_served().await;
+    assert!(held[2] < 400 * 1024, "{held:?} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
