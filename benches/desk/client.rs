@@ -105,6 +105,34 @@ impl Load {
         all
     }
 
+    /// One turn of this device, or of a new one; how long it took.
+    pub async fn one(&self, device: Option<&str>) -> Duration {
+        let began = Instant::now();
+        let mut socket = match device {
+            Some(device) => self.ask_as(device).await,
+            None => self.ask().await,
+        };
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains(" 200 "), "{answer}");
+        began.elapsed()
+    }
+
+    /// The same as a stream: how long until its head, and from its first chunk to its end.
+    pub async fn head_and_end(&self, device: &str) -> (Duration, Duration) {
+        let began = Instant::now();
+        let mut socket = self.ask_as(device).await;
+        let mut bytes = Vec::new();
+        socket.read_buf(&mut bytes).await.unwrap();
+        let head = began.elapsed();
+        while !String::from_utf8_lossy(&bytes).contains("content\":\"0:") {
+            assert!(socket.read_buf(&mut bytes).await.unwrap() > 0);
+        }
+        let first = Instant::now();
+        socket.read_to_end(&mut bytes).await.unwrap();
+        (head, first.elapsed())
+    }
+
     /// Opens so many streams, waits until each has its first chunk, and holds them.
     pub async fn hold(&self, streams: usize) -> Vec<TcpStream> {
         let mut held = Vec::with_capacity(streams);
@@ -122,6 +150,10 @@ impl Load {
     async fn ask(&self) -> TcpStream {
         static DEVICE: AtomicU64 = AtomicU64::new(0);
         let device = DEVICE.fetch_add(1, Ordering::Relaxed);
+        self.ask_as(&format!("bench-{device}")).await
+    }
+
+    async fn ask_as(&self, device: &str) -> TcpStream {
         let (path, body) = match self.target {
             Target::Completions => {
                 let body = format!(
@@ -140,7 +172,7 @@ impl Load {
         socket.set_nodelay(true).unwrap();
         let head = format!(
             "POST {path} HTTP/1.0\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             X-Device-ID: bench-{device}\r\nContent-Length: {}\r\n\r\n{body}",
+             X-Device-ID: {device}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         socket.write_all(head.as_bytes()).await.unwrap();

@@ -1,8 +1,8 @@
 //! How fast the desk is, beside two anchors in the same run: nginx, which passes the bytes of
 //! the same upstream through, and a bare relay of actix and reqwest without a database.
 //!
-//! `cargo bench --bench desk -- [--runs 5] [--only unpaced,paced,thousand,memory,chat,start]
-//! [--servers nginx,relay,postgres,sqlite]`. Machines differ and are noisy: read the ratios, which
+//! `cargo bench --bench desk -- [--runs 5] [--only unpaced,paced,thousand,memory,burst,chat,start,trips]
+//! [--servers nginx,relay,postgres,sqlite] [--growth 10000000]`. Machines differ and are noisy: read the ratios, which
 //! are of one run. `docs/performance.md` explains them.
 
 #![expect(
@@ -13,6 +13,9 @@
 )]
 
 mod client;
+mod delay;
+mod growth;
+mod pgbench;
 mod relay;
 mod report;
 mod server;
@@ -25,6 +28,11 @@ use client::{Load, Target};
 use report::{Measure, Report};
 use server::{Database, Server};
 
+/// How long a server is left alone that shall give back what it took: longer than idle connections to
+/// the model are kept.
+const IDLE: Duration = Duration::from_secs(190);
+/// How many clients an unpaced load has.
+const CLIENTS: usize = 32;
 const RUN: Duration = Duration::from_secs(4);
 /// How long a paced stream lasts: 64 chunks of 10 ms.
 const STREAM: Duration = Duration::from_millis(640);
@@ -39,7 +47,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "unpaced,paced,thousand,memory,chat,start"
+        default_value = "unpaced,paced,thousand,memory,burst,chat,start,trips"
     )]
     only: Vec<String>,
     /// Which servers.
@@ -49,6 +57,9 @@ struct Arguments {
         default_value = "nginx,relay,postgres,sqlite"
     )]
     servers: Vec<String>,
+    /// Nothing else but what a turn costs where there are so many messages.
+    #[arg(long)]
+    growth: Option<i64>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -69,6 +80,9 @@ fn main() {
 
 async fn bench(arguments: &Arguments) {
     let upstream = Server::upstream();
+    if let Some(rows) = arguments.growth {
+        return growth::run(&upstream, rows).await;
+    }
     let mut report = Report::default();
     let mut servers = Vec::new();
     for name in &arguments.servers {
@@ -81,9 +95,19 @@ async fn bench(arguments: &Arguments) {
             None => println!("{name} is not installed."),
         }
     }
-    for _ in 0..arguments.runs {
+    for run in 0..arguments.runs {
+        if arguments.only.iter().any(|measure| measure == "chat")
+            && let Some(rate) = pgbench::turns_per_second(&upstream, CLIENTS, RUN)
+        {
+            report.add("pgbench", Measure::Chat, rate);
+        }
         for one in &servers {
-            for measure in &arguments.only {
+            // To wait for what is given back takes minutes.
+            let measures = arguments
+                .only
+                .iter()
+                .filter(|only| run == 0 || *only != "burst");
+            for measure in measures {
                 let mut tell = |what, value| report.add(one.name, what, value);
                 one.measure(measure, &mut tell).await;
             }
@@ -102,7 +126,7 @@ fn start(name: &str, upstream: &Server, database: Option<Database>) -> Option<Se
         ("nginx", _) => Server::nginx(upstream)?,
         ("relay", _) => Server::relay(upstream),
         ("postgres" | "sqlite", Some(database)) => Server::frontdesk(upstream, &database),
-        ("postgres", None) => Server::frontdesk(upstream, &Database::postgres()),
+        ("postgres", None) => Server::frontdesk(upstream, &Database::postgres("desk")),
         ("sqlite", None) => Server::frontdesk(upstream, &Database::sqlite()),
         (other, _) => unreachable!("no such server: {other}"),
     })
@@ -144,7 +168,9 @@ impl One<'_> {
                 load.clients(8, Duration::ZERO, RUN / 8).await;
                 tell(
                     Measure::Unpaced,
-                    load.clients(32, Duration::ZERO, RUN).await.per_second(RUN),
+                    load.clients(CLIENTS, Duration::ZERO, RUN)
+                        .await
+                        .per_second(RUN),
                 );
             }
             "paced" => {
@@ -174,6 +200,8 @@ impl One<'_> {
                 let grown = fresh.memory().saturating_sub(before);
                 tell(Measure::Memory, grown as f64 / open.len() as f64);
             }
+            "burst" => tell(Measure::Burst, self.burst().await),
+            "trips" if self.name == "postgres" => self.trips(tell).await,
             "chat" if self.is_desk() => {
                 let load = Load {
                     target: Target::Json,
@@ -182,7 +210,9 @@ impl One<'_> {
                 load.clients(8, Duration::ZERO, RUN / 8).await;
                 tell(
                     Measure::Chat,
-                    load.clients(32, Duration::ZERO, RUN).await.per_second(RUN),
+                    load.clients(CLIENTS, Duration::ZERO, RUN)
+                        .await
+                        .per_second(RUN),
                 );
             }
             "start" if self.is_desk() => {
@@ -194,4 +224,60 @@ impl One<'_> {
             _ => {}
         }
     }
+
+    /// What a process holds a while after a burst of large answers, of what it held before.
+    async fn burst(&self) -> f64 {
+        let fresh = self.fresh();
+        let load = |text| self.load(&fresh, text);
+        load("paced")
+            .clients(200, STREAM, STREAM)
+            .await
+            .assert_whole();
+        tokio::time::sleep(IDLE).await;
+        let before = fresh.memory();
+        for _ in 0..10 {
+            load("large")
+                .clients(200, Duration::ZERO, Duration::from_millis(1))
+                .await
+                .assert_whole();
+        }
+        tokio::time::sleep(IDLE).await;
+        fresh.memory() as f64 / before as f64
+    }
+
+    /// How often a turn that nothing else disturbs waits for the database.
+    async fn trips(&self, tell: &mut dyn FnMut(Measure, f64)) {
+        let direct = self.server.database().unwrap();
+        let mut delayed = url::Url::parse(&direct.url).unwrap();
+        let target = format!("127.0.0.1:{}", delayed.port().unwrap());
+        let proxy = delay::before(&target);
+        delayed
+            .set_port(proxy.rsplit(':').next().unwrap().parse().ok())
+            .unwrap();
+        let delayed = Database::at(delayed.to_string());
+        let (mut new, mut known, mut end, mut asked) = ([0.0; 2], [0.0; 2], [0.0; 2], [0.0; 2]);
+        for (at, database) in [direct, delayed].iter().enumerate() {
+            let server = Server::frontdesk(self.upstream, database);
+            let load = self.load(&server, "short");
+            let (mut news, mut knowns, mut ends) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
+            for turn in 0..100 {
+                let (head, _) = load.head_and_end(&format!("trips-{at}-{turn}")).await;
+                news.push(head);
+                let (head, finish) = load.head_and_end("trips").await;
+                knowns.push(head);
+                ends.push(finish);
+            }
+            [new[at], known[at], end[at]] = [news, knowns, ends].map(median);
+            asked[at] = median(database.ask(100));
+        }
+        let trips = |[direct, delayed]: [f64; 2]| (delayed - direct) / (asked[1] - asked[0]);
+        tell(Measure::BeginNew, trips(new));
+        tell(Measure::BeginKnown, trips(known));
+        tell(Measure::Finish, trips(end));
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
 }

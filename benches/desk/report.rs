@@ -12,8 +12,12 @@ pub enum Measure {
     Added50,
     Added99,
     Memory,
+    Burst,
     Chat,
     Start,
+    BeginNew,
+    BeginKnown,
+    Finish,
 }
 
 impl Measure {
@@ -26,6 +30,10 @@ impl Measure {
             Self::Added50 => "added a chunk p50 ms",
             Self::Added99 => "added a chunk p99 ms",
             Self::Memory => "KiB a stream, 2,000 open",
+            Self::Burst => "memory after 2,000 large answers, of before",
+            Self::BeginNew => "round trips to begin, a new device",
+            Self::BeginKnown => "round trips to begin, a known device",
+            Self::Finish => "round trips to finish",
             Self::Chat => "POST /chat turns/s, 32 clients",
             Self::Start => "exec to the first 200 ms",
         }
@@ -79,7 +87,7 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        let anchors = ["nginx", "relay"];
+        let anchors = ["nginx", "relay", "pgbench"];
         writeln!(
             f,
             "\n| ratio |{}",
@@ -87,7 +95,7 @@ impl fmt::Display for Report {
                 .map(|anchor| format!(" postgres / {anchor} | sqlite / {anchor} |"))
                 .concat()
         )?;
-        writeln!(f, "| --- |{}", " --- |".repeat(4))?;
+        writeln!(f, "| --- |{}", " --- |".repeat(2 * anchors.len()))?;
         for (measure, values) in &self.values {
             let ratio = |anchor: &str, desk: &str| {
                 let (anchor, desk) = values.get(anchor).zip(values.get(desk))?;
@@ -96,7 +104,7 @@ impl fmt::Display for Report {
             let cells = anchors.map(|anchor| {
                 ["postgres", "sqlite"].map(|desk| ratio(anchor, desk).unwrap_or(" |".to_owned()))
             });
-            if values.contains_key(anchors[0]) {
+            if anchors.iter().any(|anchor| values.contains_key(*anchor)) {
                 writeln!(f, "| {} |{}", measure.name(), cells.concat().concat())?;
             }
         }

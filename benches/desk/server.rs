@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use diesel::{Connection as _, PgConnection, RunQueryDsl as _, connection::SimpleConnection as _};
 use tempfile::TempDir;
 
 /// A running server; killed when dropped.
@@ -23,7 +24,7 @@ pub struct Server {
 /// A database of a run's own.
 #[derive(Clone)]
 pub struct Database {
-    url: String,
+    pub url: String,
     _directory: Option<Arc<TempDir>>,
 }
 
@@ -37,8 +38,26 @@ impl Database {
         }
     }
 
+    pub fn at(url: String) -> Self {
+        Self {
+            url,
+            _directory: None,
+        }
+    }
+
+    /// How long it takes to ask it for nothing, so many times.
+    pub fn ask(&self, times: usize) -> Vec<Duration> {
+        let mut conn = PgConnection::establish(&self.url).unwrap();
+        let mut ask = || {
+            let began = Instant::now();
+            diesel::sql_query("select 1").execute(&mut conn).unwrap();
+            began.elapsed()
+        };
+        (0..times).map(|_| ask()).collect()
+    }
+
     /// On the cluster of `scripts/postgres`, made durable for the run.
-    pub fn postgres() -> Self {
+    pub fn postgres(name: &str) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres");
         let started = Command::new(script)
             .args(["start", "--durable"])
@@ -50,20 +69,16 @@ impl Database {
             String::from_utf8_lossy(&started.stderr)
         );
         let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
-        let name = format!("bench_{}", std::process::id());
+        let name = format!("bench_{name}");
         let create = format!("drop database if exists {name} with (force)");
         for sql in [create, format!("create database {name}")] {
-            use diesel::{Connection as _, connection::SimpleConnection as _};
-            diesel::PgConnection::establish(&url)
+            PgConnection::establish(&url)
                 .unwrap()
                 .batch_execute(&sql)
                 .unwrap();
         }
         let (server, _) = url.rsplit_once('/').unwrap();
-        Self {
-            url: format!("{server}/{name}"),
-            _directory: None,
-        }
+        Self::at(format!("{server}/{name}"))
     }
 }
 

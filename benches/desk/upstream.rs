@@ -12,6 +12,8 @@ use tokio::{
 pub const CHUNKS: usize = 64;
 /// 100 tokens a second.
 const PACE: Duration = Duration::from_millis(10);
+/// How many bytes more a chunk of a large answer has: it comes to 256 KiB.
+const LARGE: usize = 4 * 1024;
 
 pub fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,14 +46,18 @@ async fn serve(mut socket: TcpStream) -> Option<()> {
         let text = String::from_utf8_lossy(&body);
         socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await.ok()?;
         let (chunks, pace) = match () {
-            () if text.contains("unpaced") => (CHUNKS, Duration::ZERO),
+            () if text.contains("unpaced") || text.contains("large") => (CHUNKS, Duration::ZERO),
             () if text.contains("short") => (1, Duration::ZERO),
             () if text.contains("silent") => (1, Duration::from_secs(60)),
             () => (CHUNKS, PACE),
         };
+        let padding = match text.contains("large") {
+            true => "x".repeat(LARGE),
+            false => String::new(),
+        };
         for index in 0..chunks {
             let event = format!(
-                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{index}:{} \"}},\"finish_reason\":null}}]}}\n\n",
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{index}:{} {padding}\"}},\"finish_reason\":null}}]}}\n\n",
                 now()
             );
             chunk(&mut socket, &event).await?;
