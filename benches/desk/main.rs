@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "unpaced,paced,thousand,memory,burst,chat,start,trips"
+        default_value = "unpaced,paced,thousand,memory,chat,start,trips"
     )]
     only: Vec<String>,
     /// Which servers.
@@ -95,7 +95,7 @@ async fn bench(arguments: &Arguments) {
             None => println!("{name} is not installed."),
         }
     }
-    for run in 0..arguments.runs {
+    for _ in 0..arguments.runs {
         if arguments.only.iter().any(|measure| measure == "chat")
             && let Some(rate) = pgbench::turns_per_second(&upstream, CLIENTS, RUN)
         {
