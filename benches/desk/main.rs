@@ -261,7 +261,8 @@ impl One<'_> {
             let load = self.load(&server, "short");
             let (mut news, mut knowns, mut ends) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
             for turn in 0..100 {
-                let (head, _) = load.head_and_end(&format!("trips-{at}-{turn}")).await;
+                let new = format!("trips-{at}-{turn}-{}", upstream::now());
+                let (head, _) = load.head_and_end(&new).await;
                 news.push(head);
                 let (head, finish) = load.head_and_end("trips").await;
                 knowns.push(head);
