@@ -102,12 +102,7 @@ async fn bench(arguments: &Arguments) {
             report.add("pgbench", Measure::Chat, rate);
         }
         for one in &servers {
-            // To wait for what is given back takes minutes.
-            let measures = arguments
-                .only
-                .iter()
-                .filter(|only| run == 0 || *only != "burst");
-            for measure in measures {
+            for measure in &arguments.only {
                 let mut tell = |what, value| report.add(one.name, what, value);
                 one.measure(measure, &mut tell).await;
             }
