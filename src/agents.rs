@@ -21,8 +21,9 @@ use serde_json::Value;
 use crate::{
     config::{Settings, WhenBusy},
     error::{Error, Result},
-    llm::{Chunk, Models},
+    llm::{Chunk, Models, ToolCall, ToolResult},
     store::messages::Message,
+    tools::Tools,
 };
 use router::Router;
 
@@ -41,6 +42,21 @@ pub struct TurnInput {
     pub state: Value,
     /// The visitor's name, where a conversation begins with somebody known.
     pub user_name: Option<String>,
+    /// The tools that the agent has called in this turn, and what came of it.
+    pub rounds: Vec<Round>,
+    /// Whether it may call more.
+    pub may_call: bool,
+}
+
+/// Tools that an agent called at once.
+#[derive(Debug, Clone, Default)]
+pub struct Round {
+    /// What it said before.
+    pub text: String,
+    /// The calls.
+    pub calls: Vec<ToolCall>,
+    /// What came of each, in the same order.
+    pub results: Vec<ToolResult>,
 }
 
 impl TurnInput {
@@ -64,7 +80,8 @@ impl TurnInput {
 
 /// An answer, as it is made.
 pub struct Reply {
-    /// The text, up to the chunk that has a finish reason.
+    /// The text and the calls of tools, up to the chunk that has a finish reason. After calls the agent
+    /// is asked again, with what came of them.
     pub chunks: BoxStream<'static, Result<Chunk>>,
     /// What changes by it.
     pub effects: Effects,
@@ -82,12 +99,15 @@ pub struct Effects {
 /// The agents of a desk.
 pub struct Agents {
     agents: BTreeMap<String, Member>,
+    tools: Arc<Tools>,
     router: Router,
 }
 
 /// An agent and what the desk knows of it.
 struct Member {
     agent: Arc<dyn Agent>,
+    /// The tools that it was given.
+    tools: Vec<String>,
     session_ttl: Option<Duration>,
     when_busy: WhenBusy,
 }
@@ -100,6 +120,7 @@ impl Agents {
     pub fn new(
         settings: &Settings,
         models: &Arc<Models>,
+        tools: Arc<Tools>,
     ) -> std::result::Result<Self, regex::Error> {
         let default_model = models.default_model();
         let mut agents = BTreeMap::new();
@@ -115,6 +136,7 @@ impl Agents {
                     path,
                     agent,
                     slots,
+                    tools.specs(&agent.tools),
                     model,
                     Arc::clone(models),
                 )),
@@ -130,6 +152,7 @@ impl Agents {
                 path.clone(),
                 Member {
                     agent: respond,
+                    tools: agent.tools.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,
                 },
@@ -137,6 +160,7 @@ impl Agents {
         }
         Ok(Self {
             agents,
+            tools,
             router: Router::new(settings, default_model, Arc::clone(models)),
         })
     }
@@ -171,6 +195,18 @@ impl Agents {
             Some(present) => present.to_owned(),
             None => self.router.route(turn).await,
         }
+    }
+
+    /// Whether an agent was given a tool.
+    pub fn may_call(&self, path: &str, tool: &str) -> bool {
+        let member = self.agents.get(path);
+        member.is_some_and(|member| member.tools.iter().any(|given| given == tool))
+    }
+
+    /// Calls a tool as an agent asks for it.
+    pub async fn call(&self, path: &str, call: &ToolCall) -> ToolResult {
+        let given = self.agents.get(path).map(|member| member.tools.as_slice());
+        self.tools.call(given.unwrap_or_default(), call).await
     }
 
     /// Lets an agent answer.

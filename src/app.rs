@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     agents::Agents, clock::Clock, config::Settings, devices::Devices, http::Clients,
-    limits::Limits, llm::Models, metrics::Metrics, store::Store, turn::Engine,
+    limits::Limits, llm::Models, metrics::Metrics, store::Store, tools::Tools, turn::Engine,
 };
 
 /// Everything that handlers and commands share.
@@ -32,6 +32,9 @@ pub enum StartError {
     /// No client for outgoing calls.
     #[error("outgoing HTTP: {0}")]
     Http(#[from] crate::http::HttpError),
+    /// A tool cannot be made.
+    #[error(transparent)]
+    Tool(#[from] crate::tools::ToolError),
     /// An agent's pattern is not valid.
     #[error("agents: {0}")]
     Agents(#[from] regex::Error),
@@ -51,8 +54,9 @@ impl App {
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
         let clients = Arc::new(Clients::new(settings.llm.timeouts())?);
         let metrics = Arc::new(Metrics::default());
+        let tools = Arc::new(Tools::new(&settings.tools, &clients)?);
         let models = Arc::new(Models::new(&settings.llm, clients, Arc::clone(&metrics)));
-        let agents = Arc::new(Agents::new(&settings, &models)?);
+        let agents = Arc::new(Agents::new(&settings, &models, tools)?);
         let server = &settings.server;
         Ok(Arc::new(Self {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),

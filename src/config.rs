@@ -8,6 +8,7 @@ mod agents;
 mod check;
 mod environment;
 mod load;
+mod tools;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WhenBusy};
 pub use environment::environment_names;
 pub use load::{Loaded, Problem, Sources, defaults_document};
+pub use tools::{ToolMethod, ToolSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +50,8 @@ pub struct Settings {
     pub log: Log,
     /// The agents by their paths.
     pub agents: BTreeMap<String, AgentSettings>,
+    /// The tools by their names.
+    pub tools: BTreeMap<String, ToolSettings>,
 }
 
 /// Where and how to listen.
@@ -160,6 +164,8 @@ pub struct Turn {
     pub lease_seconds: u64,
     /// How often a turn may be begun anew when its server dies, the first time included.
     pub attempts: u32,
+    /// How often an agent may call tools before it has to answer.
+    pub tool_rounds: u32,
     /// How long a message waits while its conversation is answering another, in seconds.
     pub wait_seconds: u64,
     /// How many messages the model is shown at the most.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, dns::Resolve, redirect};
 use rustls::{
     ClientConfig, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -75,6 +75,19 @@ impl Clients {
         let client = builder(self.timeouts, self.tls.clone()).build()?;
         known.insert(id, client.clone());
         Ok(client)
+    }
+
+    /// A client for what tools fetch. With a resolver it asks nobody else for addresses: no proxy.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn for_tools(&self, resolver: Option<Arc<dyn Resolve>>) -> Result<Client, HttpError> {
+        let builder = builder(self.timeouts, self.tls.clone());
+        let builder = match resolver {
+            Some(resolver) => builder.no_proxy().dns_resolver(resolver),
+            None => builder,
+        };
+        Ok(builder.build()?)
     }
 }
 

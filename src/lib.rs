@@ -25,6 +25,7 @@
 //! | which agent holds a conversation, and for how long | [`sessions`] |
 //! | who answers: prompts, flows, the router | [`agents`] |
 //! | models and their wire formats | [`llm`] |
+//! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
@@ -34,7 +35,7 @@
 //! | every error a client can see | [`error::Code`] |
 //!
 //! Dependencies point down only: [`server`] → `routes` → [`turn`], [`sessions`] → [`agents`] →
-//! [`llm`] → [`store`] → [`config`], [`error`], [`clock`]. actix-web is known to [`server`],
+//! [`tools`], [`llm`] → [`store`] → [`config`], [`error`], [`clock`]. actix-web is known to [`server`],
 //! `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
 //! builder to [`http`].
 
@@ -55,5 +56,6 @@ pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod text;
+pub mod tools;
 pub mod turn;
 pub mod upkeep;

@@ -12,6 +12,7 @@ mod events;
 mod openai;
 mod refusal;
 mod retry;
+mod tools;
 mod visible;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use retry::{complete, open};
+pub use tools::{CallPart, Calls, ToolCall, ToolResult, ToolSpec};
 
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
@@ -37,10 +39,14 @@ pub struct Request {
     pub messages: Vec<PromptMessage>,
     /// The longest answer, in tokens, where the model's own setting is not meant.
     pub max_tokens: Option<u32>,
+    /// The tools that there are.
+    pub tools: Vec<ToolSpec>,
+    /// Whether it may call them now.
+    pub may_call: bool,
 }
 
 /// One message of the conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PromptMessage {
     /// Whether the visitor said it, or the desk.
     pub from_visitor: bool,
@@ -48,13 +54,19 @@ pub struct PromptMessage {
     pub text: String,
     /// URLs of images.
     pub images: Vec<String>,
+    /// The tools that the model called then, where the desk said it.
+    pub calls: Vec<ToolCall>,
+    /// What came of the calls just before.
+    pub results: Vec<ToolResult>,
 }
 
-/// A piece of an answer. One without text and reason is a sign of life.
+/// A piece of an answer. One without text, calls and reason is a sign of life.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chunk {
     /// Text to append.
     pub text: String,
+    /// Pieces of the calls of tools that it asks for.
+    pub calls: Vec<CallPart>,
     /// Why the answer ends here.
     pub finish: Option<FinishReason>,
 }

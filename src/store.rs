@@ -23,6 +23,7 @@ mod pooler;
 mod schema;
 pub mod sessions;
 mod settings;
+pub mod steps;
 pub mod turns;
 mod types;
 
@@ -101,6 +102,8 @@ mod postgres {
     pub mod sessions;
     #[path = "../queries/settings.rs"]
     pub mod settings;
+    #[path = "../queries/steps.rs"]
+    pub mod steps;
     #[path = "../queries/turns.rs"]
     pub mod turns;
 }
@@ -126,6 +129,8 @@ mod sqlite {
     pub mod sessions;
     #[path = "../queries/settings.rs"]
     pub mod settings;
+    #[path = "../queries/steps.rs"]
+    pub mod steps;
     #[path = "../queries/turns.rs"]
     pub mod turns;
 }

@@ -23,6 +23,7 @@ mod queue;
 mod request;
 mod run;
 mod signal;
+mod steps;
 
 use std::{
     collections::HashMap,

@@ -73,7 +73,9 @@ class Panel {
     try {
       const said = await this.#desk.history(this.#connection);
       this.#messages.replaceChildren();
-      for (const message of said) this.#show(message.role, message.content);
+      // What tools did is not for reading.
+      const words = said.filter((message) => message.role !== "tool");
+      for (const message of words) this.#show(message.role, message.content);
       const running = await this.#desk.running();
       if (running) await this.#answer(running, "", "");
     } catch (error) {

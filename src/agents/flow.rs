@@ -233,7 +233,10 @@ fn speak(text: String, delay: Duration) -> impl futures_util::Stream<Item = Resu
             if index > 0 && !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            Ok(Chunk { text, finish: None })
+            Ok(Chunk {
+                text,
+                ..Chunk::default()
+            })
         });
     let end = Chunk {
         finish: Some(FinishReason::Stop),

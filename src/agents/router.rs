@@ -62,9 +62,9 @@ impl Router {
             messages: vec![PromptMessage {
                 from_visitor: true,
                 text: text.to_owned(),
-                images: Vec::new(),
+                ..PromptMessage::default()
             }],
-            max_tokens: None,
+            ..Request::default()
         };
         match timeout(PATIENCE, llm::complete(&self.models, model, &request)).await {
             Ok(Ok(answer)) => self.named_in(&answer),

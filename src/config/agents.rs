@@ -20,6 +20,9 @@ pub struct AgentSettings {
     /// What becomes of a message that comes while it answers another one.
     #[serde(default)]
     pub when_busy: WhenBusy,
+    /// The tools that it may call, by their names in `[tools]`.
+    #[serde(default)]
+    pub tools: Vec<String>,
     /// What it wants to know, in the order of asking.
     #[serde(default)]
     pub slots: Vec<SlotSettings>,

@@ -1,8 +1,8 @@
 //! What the types of the settings cannot say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AgentSettings, Llm, Problem, Settings, SlotKind};
+use super::{AgentSettings, Llm, Problem, Secret, Settings, SlotKind, tools};
 
 const DAY: u64 = 86_400;
 
@@ -22,6 +22,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         ),
         ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
         ("turn.attempts", settings.turn.attempts.into(), 1, 100),
+        ("turn.tool_rounds", settings.turn.tool_rounds.into(), 1, 50),
         ("turn.wait_seconds", settings.turn.wait_seconds, 0, 300),
         (
             "turn.log_kept_seconds",
@@ -121,6 +122,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     for (path, agent) in &settings.agents {
         check_agent(path, agent, problems);
     }
+    tools::check(settings, problems);
 }
 
 fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
@@ -166,22 +168,25 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
                 "offline is no model to fall back to",
             ));
         }
-        for (header, value) in &model.headers {
-            let is_name = !header.is_empty()
-                && header
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-            if !is_name
-                || !value
-                    .reveal()
-                    .chars()
-                    .all(|c| c == ' ' || c.is_ascii_graphic())
-            {
-                problems.push(Problem::new(
-                    at("headers"),
-                    format!("{header:?} and its value must be fit for HTTP"),
-                ));
-            }
+        check_headers(&at("headers"), &model.headers, problems);
+    }
+}
+
+/// Headers that are sent along with calls.
+pub(super) fn check_headers(
+    at: &str,
+    headers: &BTreeMap<String, Secret>,
+    problems: &mut Vec<Problem>,
+) {
+    for (header, value) in headers {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let is_value = |c: char| c == ' ' || c.is_ascii_graphic();
+        if header.is_empty()
+            || !header.chars().all(is_name)
+            || !value.reveal().chars().all(is_value)
+        {
+            let text = format!("{header:?} and its value must be fit for HTTP");
+            problems.push(Problem::new(at, text));
         }
     }
 }

@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Settings, check, environment};
+use super::{Settings, check, environment, tools};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
 /// Tables whose keys are names that the operator chose.
-const FREE_TABLES: [&str; 2] = ["agents", "llm.models"];
+const FREE_TABLES: [&str; 3] = ["agents", "tools", "llm.models"];
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -234,7 +234,7 @@ impl Layers {
                 format!("is not set, and on {platform} each instance would have a database of its own: set it to postgres://…"),
             ));
         }
-        let settings = self.sections(&defaults);
+        let settings = self.sections(&defaults, env);
         if let Some(settings) = &settings {
             check::check(settings, &mut self.problems);
         }
@@ -249,23 +249,10 @@ impl Layers {
 
     /// Every section read by itself, and a wrong one key by key: so that a fault in one does not
     /// hide another. A wrong value is a problem and is replaced by its default.
-    fn sections(&mut self, defaults: &Table) -> Option<Settings> {
-        let mut agents = BTreeMap::new();
-        match self.table.get("agents") {
-            Some(Value::Table(table)) => {
-                for (path, agent) in table {
-                    match super::AgentSettings::deserialize(agent.clone()) {
-                        Ok(agent) => drop(agents.insert(path.clone(), agent)),
-                        Err(error) => self
-                            .problems
-                            .push(Problem::new(format!("agents.{path}"), error.message())),
-                    }
-                }
-            }
-            _ => self
-                .problems
-                .push(Problem::new("agents", "must be tables: [agents.support]")),
-        }
+    fn sections(&mut self, defaults: &Table, env: &BTreeMap<String, String>) -> Option<Settings> {
+        let agents = self.named("agents");
+        let mut tools = self.named("tools");
+        tools::fill_headers(&mut tools, env, &mut self.problems);
         Some(Settings {
             server: self.section("server", defaults)?,
             database: self.section("database", defaults)?,
@@ -278,7 +265,30 @@ impl Layers {
             routing: self.section("routing", defaults)?,
             log: self.section("log", defaults)?,
             agents,
+            tools,
         })
+    }
+
+    /// Sections whose names the operator chose.
+    fn named<T: DeserializeOwned>(&mut self, name: &str) -> BTreeMap<String, T> {
+        let mut sections = BTreeMap::new();
+        match self.table.get(name) {
+            Some(Value::Table(table)) => {
+                for (path, section) in table {
+                    match T::deserialize(section.clone()) {
+                        Ok(section) => drop(sections.insert(path.clone(), section)),
+                        Err(error) => self
+                            .problems
+                            .push(Problem::new(format!("{name}.{path}"), error.message())),
+                    }
+                }
+            }
+            _ => self.problems.push(Problem::new(
+                name,
+                format!("must be tables: [{name}.support]"),
+            )),
+        }
+        sections
     }
 
     fn section<T: DeserializeOwned>(&mut self, name: &str, defaults: &Table) -> Option<T> {

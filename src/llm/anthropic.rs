@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
     call::{Endpoint, Format, secret_header},
     refusal::{is_error, reported, unreadable},
 };
@@ -93,6 +93,19 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
     {
         body.insert("temperature".to_owned(), json!(temperature));
     }
+    if !request.tools.is_empty() {
+        let tools = request.tools.iter().map(|tool| {
+            json!({
+                "name": tool.name,
+                "description": tool.description,
+                "input_schema": tool.parameters,
+            })
+        });
+        body.insert("tools".to_owned(), tools.collect());
+        if !request.may_call {
+            body.insert("tool_choice".to_owned(), json!({"type": "none"}));
+        }
+    }
     Value::Object(body)
 }
 
@@ -108,7 +121,20 @@ fn message(message: &PromptMessage) -> Value {
         .images
         .iter()
         .map(|url| json!({"type": "image", "source": {"type": "url", "url": url}}));
-    json!({"role": role, "content": images.chain(text).collect::<Vec<_>>()})
+    let calls = message.calls.iter().map(
+        |call| json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input()}),
+    );
+    let results = message.results.iter().map(|result| {
+        json!({
+            "type": "tool_result",
+            "tool_use_id": result.call_id,
+            "content": result.content,
+            "is_error": result.is_error,
+        })
+    });
+    // The results come first: this vendor refuses them elsewhere.
+    let content: Vec<Value> = results.chain(images).chain(text).chain(calls).collect();
+    json!({"role": role, "content": content})
 }
 
 pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
@@ -116,6 +142,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
+    let index = event.index;
     let part = event.delta.or(event.content_block).unwrap_or_default();
     match event.kind.as_deref() {
         Some("ping") => Ok(None),
@@ -125,6 +152,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         })),
         _ => Ok(Some(Chunk {
             finish: part.stop_reason.as_deref().map(finish_reason),
+            calls: part.call(index).into_iter().collect(),
             text: part.text.unwrap_or_default(),
         })),
     }
@@ -142,6 +170,8 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
     if let Some(error) = message.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
+    let calls = message.content.iter().filter_map(|part| part.call(None));
+    let calls = calls.collect();
     let text = message
         .content
         .into_iter()
@@ -153,6 +183,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
         .map_or(FinishReason::Stop, finish_reason);
     Ok(Chunk {
         text,
+        calls,
         finish: Some(finish),
     })
 }
@@ -172,14 +203,47 @@ fn finish_reason(stop_reason: &str) -> FinishReason {
 struct Event {
     #[serde(rename = "type")]
     kind: Option<String>,
+    index: Option<u64>,
     delta: Option<Part>,
     content_block: Option<Part>,
     error: Option<Value>,
 }
 
-/// A piece of text. A piece of reasoning has it under another name, and so is passed over.
+/// A piece of text, or of a call. A piece of reasoning has its text under another name, and so is
+/// passed over.
 #[derive(Default, Deserialize)]
 struct Part {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     text: Option<String>,
     stop_reason: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    /// A call's arguments: nothing yet where it begins, all of them in an answer in one piece.
+    input: Option<Value>,
+    partial_json: Option<String>,
+}
+
+impl Part {
+    fn call(&self, index: Option<u64>) -> Option<CallPart> {
+        match self.kind.as_deref() {
+            Some("tool_use") => {
+                // Where it streams, the beginning has an empty one.
+                let is_empty = |input: &Value| input.as_object().is_some_and(Map::is_empty);
+                let input = self.input.as_ref().filter(|input| !is_empty(input));
+                Some(CallPart {
+                    index,
+                    id: self.id.clone(),
+                    name: self.name.clone(),
+                    arguments: input.map(Value::to_string).unwrap_or_default(),
+                })
+            }
+            Some("input_json_delta") => Some(CallPart {
+                index,
+                arguments: self.partial_json.clone().unwrap_or_default(),
+                ..CallPart::default()
+            }),
+            _ => None,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use serde::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
     call::{Endpoint, Format, secret_header},
     refusal::{is_error, reported, unreadable},
 };
@@ -80,7 +80,7 @@ impl Provider for OpenAi {
 
 fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool) -> Value {
     let system = json!({"role": "system", "content": request.system});
-    let messages = request.messages.iter().map(message);
+    let messages = request.messages.iter().flat_map(messages);
     let mut body = Map::from_iter([
         ("model".to_owned(), json!(model.name)),
         ("stream".to_owned(), json!(true)),
@@ -102,10 +102,45 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
     if let Some((most, field)) = request.max_tokens.or(model.settings.max_tokens).zip(limit) {
         body.insert(field.to_owned(), json!(most));
     }
+    if !request.tools.is_empty() {
+        let tools = request.tools.iter().map(|tool| {
+            let function = json!({
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+            });
+            json!({"type": "function", "function": function})
+        });
+        body.insert("tools".to_owned(), tools.collect());
+        if !request.may_call {
+            body.insert("tool_choice".to_owned(), json!("none"));
+        }
+    }
     Value::Object(body)
 }
 
-fn message(message: &PromptMessage) -> Value {
+/// A message; results of tools are one each.
+fn messages(message: &PromptMessage) -> Vec<Value> {
+    let results = message.results.iter().map(
+        |result| json!({"role": "tool", "tool_call_id": result.call_id, "content": result.content}),
+    );
+    let is_said = message.results.is_empty() || !message.text.is_empty();
+    results.chain(is_said.then(|| said(message))).collect()
+}
+
+fn said(message: &PromptMessage) -> Value {
+    if !message.calls.is_empty() {
+        let calls = message.calls.iter().map(|call| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            json!({"id": call.id, "type": "function", "function": function})
+        });
+        let text = Some(&message.text).filter(|text| !text.is_empty());
+        return json!({
+            "role": "assistant",
+            "content": text,
+            "tool_calls": calls.collect::<Vec<_>>(),
+        });
+    }
     if !message.from_visitor {
         return json!({"role": "assistant", "content": message.text});
     }
@@ -136,10 +171,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     let Some(choice) = event.choices.into_iter().flatten().next() else {
         return Ok(None);
     };
-    let said = choice
-        .delta
-        .or(choice.message)
-        .and_then(|said| said.content);
+    let said = choice.delta.or(choice.message).unwrap_or_default();
     let finish = match choice.finish_reason.as_deref() {
         None | Some("") => None,
         Some("length" | "max_tokens") => Some(FinishReason::Length),
@@ -149,7 +181,8 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         Some(_) => Some(FinishReason::Stop),
     };
     Ok(Some(Chunk {
-        text: said.map(|content| content.0).unwrap_or_default(),
+        text: said.content.map(|content| content.0).unwrap_or_default(),
+        calls: said.calls.into_iter().flatten().map(Call::part).collect(),
         finish,
     }))
 }
@@ -174,9 +207,42 @@ struct Choice {
     finish_reason: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Said {
     content: Option<Content>,
+    #[serde(rename = "tool_calls")]
+    calls: Option<Vec<Call>>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<Function>,
+}
+
+#[derive(Default, Deserialize)]
+struct Function {
+    name: Option<String>,
+    /// JSON text; some servers send the JSON itself.
+    arguments: Option<Value>,
+}
+
+impl Call {
+    fn part(self) -> CallPart {
+        let function = self.function.unwrap_or_default();
+        let arguments = match function.arguments {
+            Some(Value::String(text)) => text,
+            Some(Value::Null) | None => String::new(),
+            Some(json) => json.to_string(),
+        };
+        CallPart {
+            index: self.index,
+            id: self.id,
+            name: function.name,
+            arguments,
+        }
+    }
 }
 
 /// Text, or an array of parts of which those of type text count.

@@ -24,7 +24,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const WHOLE_BYTES: usize = 4 * 1024;
 
 /// Asks a model, and those to fall back to, until one has begun to answer. The stream begins
-/// with its first visible text.
+/// with its first visible text, or its first call of a tool.
 ///
 /// # Errors
 /// The last model's failure.
@@ -115,7 +115,7 @@ async fn first_word(
     };
     loop {
         match timed.next().await {
-            Some(Ok(chunk)) if !chunk.text.is_empty() => {
+            Some(Ok(chunk)) if !chunk.text.is_empty() || !chunk.calls.is_empty() => {
                 timed.first = Some(chunk);
                 let metrics = Arc::clone(&models.metrics);
                 let counted =
@@ -138,7 +138,7 @@ struct Timed {
     payload_idle: Duration,
     deadline: Instant,
     visible: Visible,
-    /// The first visible chunk, which was read to see that there is one.
+    /// The first chunk with text or a call, which was read to see that there is one.
     first: Option<Chunk>,
 }
 

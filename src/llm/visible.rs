@@ -75,7 +75,7 @@ mod tests {
         };
         let pieces = pieces.iter().map(|piece| Chunk {
             text: (*piece).to_owned(),
-            finish: None,
+            ..Chunk::default()
         });
         pieces
             .chain([last])

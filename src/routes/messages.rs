@@ -50,7 +50,12 @@ pub(super) struct MessageOut {
 }
 
 impl From<Message> for MessageOut {
-    fn from(message: Message) -> Self {
+    /// Of what tools did a visitor is shown that it was done: neither arguments nor results.
+    fn from(mut message: Message) -> Self {
+        if message.role == Role::Tool {
+            message.body.clear();
+            message.metadata = None;
+        }
         Self {
             id: message.id,
             conversation_id: message.conversation_id,

@@ -278,6 +278,10 @@ words! {
         UserInput = "user_input",
         /// What an agent answered.
         AssistantResponse = "assistant_response",
+        /// A tool that an agent called, recorded before it was.
+        ToolCall = "tool_call",
+        /// What came of it.
+        ToolResult = "tool_result",
     }
     /// Who is answering in a conversation.
     Mode {

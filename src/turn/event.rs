@@ -34,6 +34,9 @@ pub struct Frame<'a> {
     /// What it is, where it is more than text.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// A tool that the agent calls, and how that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<FrameTool<'a>>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
@@ -54,10 +57,33 @@ pub struct Frame<'a> {
 pub enum Kind {
     /// The conversation moved to another agent.
     Agent,
+    /// The agent calls a tool.
+    Tool,
     /// A new attempt begins.
     Reset,
     /// The turn failed.
     Error,
+}
+
+/// A tool that an agent calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FrameTool<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// How the call stands.
+    pub status: ToolStatus,
+}
+
+/// How a call of a tool stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolStatus {
+    /// It is being called.
+    Running,
+    /// It succeeded.
+    Done,
+    /// It failed; the agent may try something else.
+    Failed,
 }
 
 /// What failed: a code of [`crate::error::Code`] and a sentence.
@@ -79,6 +105,7 @@ impl<'a> Frame<'a> {
             is_final: false,
             degraded: false,
             kind: None,
+            tool: None,
             agent: None,
             message_id: None,
             finish_reason: None,
@@ -91,6 +118,18 @@ impl<'a> Frame<'a> {
         Self {
             kind: Some(Kind::Agent),
             agent: Some(agent.into()),
+            ..Self::text("", timestamp)
+        }
+    }
+
+    /// The agent calls a tool.
+    pub fn tool(name: &'a str, status: ToolStatus, timestamp: Timestamp) -> Self {
+        Self {
+            kind: Some(Kind::Tool),
+            tool: Some(FrameTool {
+                name: name.into(),
+                status,
+            }),
             ..Self::text("", timestamp)
         }
     }
@@ -150,6 +189,7 @@ impl<'a> Frame<'a> {
             is_final: false,
             degraded: false,
             kind: None,
+            tool: None,
             agent: None,
             message_id: None,
             finish_reason: None,

@@ -14,6 +14,11 @@ const IMAGE: usize = 800;
 /// visitor's. The last one is there whatever it costs.
 pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
     let mut left = tokens;
+    // What tools did is the turn's in which they were called.
+    let history: Vec<Message> = history
+        .into_iter()
+        .filter(|message| message.role != Role::Tool)
+        .collect();
     let fits = |message: &&Message| {
         let cost = FRAMING + estimate_tokens(&message.body) + IMAGE * message.media().count();
         let fits = cost <= left;

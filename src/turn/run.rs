@@ -18,11 +18,13 @@ use super::{
     log::Log,
     prompt,
     signal::{Cause, Signal},
+    steps::{carry_out, done_before},
 };
 use crate::{
-    agents::{Effects, TurnInput},
+    agents::{Effects, Round, TurnInput},
     clock::Timestamp,
     error::{Code, Error},
+    llm::{Calls, ToolCall},
     store::{
         begin::Started,
         messages::{FinishReason, Message},
@@ -92,7 +94,7 @@ impl From<FinishReason> for Ending {
 }
 
 /// Where a turn's text goes.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     log: &'a Log,
     lease: Option<Arc<Lease>>,
     degraded: bool,
@@ -103,7 +105,7 @@ impl Output<'_> {
     ///
     /// # Errors
     /// When the database has been away for as long as a final frame would wait for it.
-    async fn append<'f>(
+    pub(super) async fn append<'f>(
         &mut self,
         engine: &Engine,
         frame: impl FnOnce(Timestamp) -> Frame<'f>,
@@ -131,10 +133,12 @@ pub(super) async fn run(
 ) {
     let began = Instant::now();
     let mut progress = Progress::default();
-    let input = TurnInput {
+    let mut input = TurnInput {
         history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
         state: started.state.clone(),
         user_name: started.user_name.clone(),
+        rounds: done_before(&started.history, started.turn_id),
+        may_call: true,
     };
     let mut output = Output {
         log: &log,
@@ -144,8 +148,17 @@ pub(super) async fn run(
     let place = Place {
         agent: started.agent.as_deref(),
         before: started.agent_before.as_deref(),
+        stored: Some(&started),
     };
-    let end = answer(&engine, &input, place, &mut progress, &mut output, &signal).await;
+    let end = answer(
+        &engine,
+        &mut input,
+        place,
+        &mut progress,
+        &mut output,
+        &signal,
+    )
+    .await;
     let reason = match end {
         End::Over(ending) => finish(&engine, &started, &log, progress, ending).await,
         End::HandedOver => return hand_over(&engine, &started, &log).await,
@@ -181,10 +194,12 @@ pub(super) async fn run_stateless(
     log: Arc<Log>,
     shutdown: CancellationToken,
 ) {
-    let input = TurnInput {
+    let mut input = TurnInput {
         history: vec![message],
         state: Value::Null,
         user_name: None,
+        rounds: Vec::new(),
+        may_call: false,
     };
     let mut progress = Progress::default();
     let mut output = Output {
@@ -195,9 +210,17 @@ pub(super) async fn run_stateless(
     let place = Place {
         agent: agent.as_deref(),
         before: None,
+        stored: None,
     };
     let never = Signal::default();
-    let answer = answer(&engine, &input, place, &mut progress, &mut output, &never);
+    let answer = answer(
+        &engine,
+        &mut input,
+        place,
+        &mut progress,
+        &mut output,
+        &never,
+    );
     let end = tokio::select! {
         end = answer => end,
         () = shutdown.cancelled() => End::HandedOver,
@@ -212,17 +235,19 @@ pub(super) async fn run_stateless(
     log.close(last);
 }
 
-/// Which agent has the session, and which had it before this message.
+/// Which agent has the session, which had it before this message, and where what is done is recorded.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     agent: Option<&'a str>,
     before: Option<&'a str>,
+    /// The turn, where it is stored.
+    stored: Option<&'a Started>,
 }
 
 /// Lets an agent answer, until it ends or is ended.
 async fn answer(
     engine: &Engine,
-    input: &TurnInput,
+    input: &mut TurnInput,
     place: Place<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
@@ -242,12 +267,11 @@ async fn answer(
 
 async fn speak(
     engine: &Engine,
-    input: &TurnInput,
+    input: &mut TurnInput,
     place: Place<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Ending {
-    let began = Instant::now();
     let may_move = place.agent == place.before;
     let agent = engine.agents.choose(place.agent, may_move, input).await;
     progress.agent = Some(agent.clone());
@@ -257,27 +281,78 @@ async fn speak(
             return Ending::failed(error);
         }
     }
-    let mut reply = match engine.agents.respond(&agent, input).await {
-        Ok(reply) => reply,
-        Err(error) => return Ending::failed(error),
-    };
-    progress.effects = std::mem::take(&mut reply.effects);
-    while let Some(chunk) = reply.chunks.next().await {
-        let came = Instant::now();
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
+    loop {
+        let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
+        input.may_call = place.stored.is_some() && input.rounds.len() < most;
+        let before = progress.text.len();
+        let said = say(engine, &agent, input, progress, output).await;
+        let (calls, turn) = match (said, place.stored) {
+            (Ok(Said::All(reason)), _) => return reason.into(),
+            (Ok(Said::Calls(calls)), Some(turn)) => (calls, turn),
+            (Ok(Said::Calls(_)), None) => return Ending::failed(nothing_said()),
+            (Err(error), _) => return Ending::failed(error),
+        };
+        let round = input.rounds.len();
+        let done = carry_out(engine, turn, &agent, round, &calls, output).await;
+        let results = match done {
+            Ok(results) => results,
             Err(error) => return Ending::failed(error),
         };
-        let text = text::clean(&chunk.text);
+        let text = progress.text.get(before..).unwrap_or_default().to_owned();
+        input.rounds.push(Round {
+            text,
+            calls,
+            results,
+        });
+    }
+}
+
+/// What came of asking an agent.
+enum Said {
+    /// It has answered.
+    All(FinishReason),
+    /// It wants these tools called first.
+    Calls(Vec<ToolCall>),
+}
+
+fn nothing_said() -> Error {
+    Error::new(Code::UpstreamError).caused_by("the agent said nothing")
+}
+
+/// Asks an agent once, and passes on what it says.
+async fn say(
+    engine: &Engine,
+    agent: &str,
+    input: &TurnInput,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+) -> Result<Said, Error> {
+    let began = Instant::now();
+    let mut reply = engine.agents.respond(agent, input).await?;
+    progress.effects = std::mem::take(&mut reply.effects);
+    let mut calls = Calls::default();
+    // What it says after its tools is another paragraph.
+    let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace());
+    while let Some(chunk) = reply.chunks.next().await {
+        let came = Instant::now();
+        let chunk = chunk?;
+        for part in chunk.calls {
+            calls.add(part)?;
+        }
+        let text = match gap && !chunk.text.is_empty() {
+            true => format!("\n\n{}", chunk.text),
+            false => chunk.text,
+        };
+        gap &= text.is_empty();
+        let text = text::cleaned(text);
         let room = ANSWER_BYTES - progress.text.len();
         let fitting = text
             .get(..text.floor_char_boundary(room))
             .unwrap_or_default();
         if !fitting.is_empty() {
-            let said = output.append(engine, |now| Frame::text(fitting, now)).await;
-            if let Err(error) = said {
-                return Ending::failed(error);
-            }
+            output
+                .append(engine, |now| Frame::text(fitting, now))
+                .await?;
             if progress.frames == 0 {
                 engine.metrics.first_chunk(began.elapsed());
             }
@@ -286,13 +361,14 @@ async fn speak(
             engine.metrics.chunk(came.elapsed());
         }
         if fitting.len() < text.len() || progress.frames >= ANSWER_FRAMES {
-            return FinishReason::Length.into();
+            return Ok(Said::All(FinishReason::Length));
         }
         match chunk.finish {
+            Some(_) if input.may_call && !calls.is_empty() => return Ok(Said::Calls(calls.done())),
             Some(_) if progress.text.is_empty() => break,
-            Some(reason) => return reason.into(),
+            Some(reason) => return Ok(Said::All(reason)),
             None => {}
         }
     }
-    Ending::failed(Error::new(Code::UpstreamError).caused_by("the agent said nothing"))
+    Err(nothing_said())
 }

@@ -175,6 +175,44 @@ fn a_file_that_has_agents_replaces_those_that_are_shipped() {
 }
 
 #[test]
+fn tools_are_checked_and_their_secrets_come_from_the_environment() {
+    let file = r#"
+        [tools.a]
+        description = "A"
+        url = "https://{host}/a"
+        headers = { Authorization = "Bearer ${A_TOKEN}", "b c" = "d" }
+        parameters = { type = "array" }
+        result = "status"
+        timeout_seconds = 0
+        [tools."b c"]
+        description = "B"
+        url = "ftp://b"
+        parameters = { type = "object", properties = { a = { type = "what" } } }
+        [tools.c]
+        url = "https://c"
+        methd = "GET"
+        [routing]
+        default_agent = "a"
+        [agents.a]
+        description = "A"
+        prompt = "A"
+        tools = ["a", "nothing"]
+        flow = { greeting = "A", done = "A", again = "A", bye = "A" }
+    "#;
+    assert_snapshot!("tools_problems", problems(file, &[]));
+    let file = r#"
+        [tools.a]
+        description = "A"
+        url = "https://a.test/{id}?b={c}"
+        headers = { Authorization = "Bearer ${A_TOKEN}!" }
+    "#;
+    let loaded = settings(file, &[("A_TOKEN", "hunter2\n")]);
+    let header = &loaded.tools["a"].headers["Authorization"];
+    assert_eq!(header.reveal(), "Bearer hunter2!");
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_platform_of_many_instances_needs_a_shared_database() {
     for (variable, platform) in [
         ("K_SERVICE", "Cloud Run"),

@@ -4,6 +4,7 @@ mod deaths;
 mod elsewhere;
 mod pooler;
 mod soak;
+mod tools;
 mod world;
 
 use std::time::Duration;

@@ -31,5 +31,6 @@ mod process;
 mod readme;
 mod sessions;
 mod store;
+mod tools;
 mod turns;
 mod waiting;

@@ -2,6 +2,7 @@
 
 mod app;
 mod database;
+mod endpoint;
 mod llm;
 mod process;
 mod proxy;
@@ -10,6 +11,7 @@ mod wire;
 
 pub use app::{Said, TestApp, settings};
 pub use database::{Database, Db};
+pub use endpoint::Endpoint;
 pub use llm::{FakeLlm, Step};
 pub use process::Process;
 pub use proxy::{Mode, Proxy};

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{end_event, text_event};
+use super::wire::{calls_event, end_event, text_event};
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -93,6 +93,8 @@ fn flat(content: &Value) -> String {
 pub enum Step {
     /// A piece of text, in the vendor's format.
     Text(String),
+    /// Calls of tools (id, name, arguments), in the vendor's format.
+    Calls(Vec<[String; 3]>),
     /// The end of an answer, in the vendor's format.
     Finish(&'static str),
     /// Bytes of the body as they are.
@@ -133,6 +135,14 @@ impl FakeLlm {
     pub fn says<const N: usize>(&self, pieces: [&str; N]) -> &Self {
         let text = pieces.map(|piece| Step::Text(piece.to_owned()));
         self.script(text.into_iter().chain([Step::Finish("stop")]))
+    }
+
+    /// The next answer: this text, and calls of tools (id, name, arguments).
+    pub fn calls<const N: usize>(&self, text: &str, calls: [[&str; 3]; N]) -> &Self {
+        let calls = calls.map(|call| call.map(str::to_owned)).to_vec();
+        let text = (!text.is_empty()).then(|| Step::Text(text.to_owned()));
+        let end = [Step::Calls(calls), Step::Finish("tool_calls")];
+        self.script(text.into_iter().chain(end))
     }
 
     /// The next answer, step by step.
@@ -297,6 +307,9 @@ impl FakeLlm {
             match step {
                 Step::Head(_) => {}
                 Step::Text(text) => chunk(socket, text_event(anthropic, &text).as_bytes()).await?,
+                Step::Calls(calls) => {
+                    chunk(socket, calls_event(anthropic, &calls).as_bytes()).await?
+                }
                 Step::Finish(reason) => {
                     chunk(socket, end_event(anthropic, reason).as_bytes()).await?
                 }
@@ -332,7 +345,7 @@ fn is_manager(body: &Value) -> bool {
     body.to_string().contains("You are the manager")
 }
 
-async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Request> {
+pub(super) async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     socket
         .read_line(&mut line)

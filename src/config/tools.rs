@@ -1,0 +1,164 @@
+//! What a tool's section holds; `default.toml` explains it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Problem, Secret, Settings, check::check_headers};
+
+/// The longest that a call may take, in seconds.
+const LONGEST: u64 = 300;
+
+/// A tool that agents can call: an HTTP endpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolSettings {
+    /// What it is good for; the model reads it.
+    pub description: String,
+    /// Its address. `{argument}` stands for one of the arguments.
+    pub url: String,
+    /// How it is asked.
+    #[serde(default)]
+    pub method: ToolMethod,
+    /// Sent along; they may hold secrets.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// What its arguments look like: a JSON Schema of an object.
+    #[serde(default = "no_parameters")]
+    pub parameters: Value,
+    /// Where in a JSON answer the result is (RFC 6901); without it the model gets all of it.
+    pub result: Option<String>,
+    /// How long a call may take.
+    #[serde(default = "tool_timeout")]
+    pub timeout_seconds: u64,
+    /// Whether it may be an address of this machine or network.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn no_parameters() -> Value {
+    json!({"type": "object", "properties": {}})
+}
+
+fn tool_timeout() -> u64 {
+    10
+}
+
+/// How a tool's endpoint is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ToolMethod {
+    /// With the arguments as query.
+    Get,
+    /// With the arguments as JSON body, as the next two.
+    #[default]
+    Post,
+    /// As `POST`.
+    Put,
+    /// As `POST`.
+    Patch,
+    /// As `GET`.
+    Delete,
+}
+
+/// Puts the environment's values into headers: `Bearer ${ORDERS_TOKEN}`.
+pub(super) fn fill_headers(
+    tools: &mut BTreeMap<String, ToolSettings>,
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    for (tool, settings) in tools {
+        for (header, value) in &mut settings.headers {
+            let mut filled = String::new();
+            let mut rest = value.reveal();
+            while let Some((before, (name, after))) = rest
+                .split_once("${")
+                .and_then(|(before, after)| Some((before, after.split_once('}')?)))
+            {
+                filled.push_str(before);
+                match env.get(name) {
+                    Some(secret) => filled.push_str(secret.trim()),
+                    None => problems.push(Problem::new(
+                        format!("tools.{tool}.headers.{header}"),
+                        format!("{name} is not set in the environment"),
+                    )),
+                }
+                rest = after;
+            }
+            filled.push_str(rest);
+            *value = Secret::new(filled);
+        }
+    }
+}
+
+/// Adds every problem that the tools have, and the agents with theirs.
+pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+    for (name, tool) in &settings.tools {
+        let mut problem = |key: &str, text: String| {
+            problems.push(Problem::new(format!("tools.{name}{key}"), text));
+        };
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(well_formed) {
+            problem(
+                "",
+                "a tool's name has 1 to 64 of A-Z a-z 0-9 _ -".to_owned(),
+            );
+        }
+        if let Some(text) = tool.url_problem() {
+            problem(".url", text.to_owned());
+        }
+        if tool.parameters.get("type") != Some(&json!("object")) {
+            problem(
+                ".parameters",
+                "must be a JSON Schema with type = \"object\"".to_owned(),
+            );
+        } else if let Err(error) = jsonschema::validator_for(&tool.parameters) {
+            problem(".parameters", error.to_string());
+        }
+        if tool
+            .result
+            .as_ref()
+            .is_some_and(|result| !result.is_empty() && !result.starts_with('/'))
+        {
+            problem(
+                ".result",
+                "must be a JSON Pointer: /order/status".to_owned(),
+            );
+        }
+        check_headers(&format!("tools.{name}.headers"), &tool.headers, problems);
+        let mut problem = |key: &str, text: String| {
+            problems.push(Problem::new(format!("tools.{name}{key}"), text));
+        };
+        if !(1..=LONGEST).contains(&tool.timeout_seconds) {
+            problem(".timeout_seconds", format!("must be from 1 to {LONGEST}"));
+        }
+    }
+    for (path, agent) in &settings.agents {
+        for name in &agent.tools {
+            if !settings.tools.contains_key(name) {
+                let text = format!("{name} is none of the tools");
+                problems.push(Problem::new(format!("agents.{path}.tools"), text));
+            }
+        }
+    }
+}
+
+impl ToolSettings {
+    /// What is wrong with the address, whatever its arguments will be: they must not choose the host.
+    fn url_problem(&self) -> Option<&'static str> {
+        let scheme_and_host = self.url.splitn(4, '/').take(3);
+        if scheme_and_host
+            .into_iter()
+            .any(|part| part.contains(['{', '}']))
+        {
+            return Some("an argument cannot be part of the host");
+        }
+        let is_web = url::Url::parse(&self.url).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        (!is_web).then_some("must be an http or https URL without a name and password in it")
+    }
+}

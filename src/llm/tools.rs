@@ -1,0 +1,204 @@
+//! Calls of tools as models ask for them: in pieces, of several calls at once, each vendor's in its
+//! own way. Here they are put together.
+
+use serde_json::{Value, json};
+
+use super::{Failure, LlmError};
+
+/// The most calls that one answer may ask for.
+const MOST_CALLS: usize = 32;
+/// The longest arguments of a call, in bytes.
+const ARGUMENT_BYTES: usize = 256 * 1024;
+
+/// A tool, as a model is told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// What the model calls it by: letters, digits, `_` and `-`.
+    pub name: String,
+    /// What it is good for.
+    pub description: String,
+    /// What its arguments look like, as a JSON Schema of an object.
+    pub parameters: Value,
+}
+
+/// A call of a tool that a model asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolCall {
+    /// What the vendor knows the call by.
+    pub id: String,
+    /// The tool's name, as the model has it: there may be no such tool.
+    pub name: String,
+    /// The arguments as JSON text; a model may have got it wrong.
+    pub arguments: String,
+}
+
+impl ToolCall {
+    /// The arguments for a vendor who wants JSON, not text: an object, whatever the model said.
+    pub(super) fn input(&self) -> Value {
+        serde_json::from_str(&self.arguments)
+            .ok()
+            .filter(Value::is_object)
+            .unwrap_or_else(|| json!({}))
+    }
+}
+
+/// What came of a call, as the model is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResult {
+    /// The call's id.
+    pub call_id: String,
+    /// What the tool answered, or what went wrong.
+    pub content: String,
+    /// Whether it went wrong.
+    pub is_error: bool,
+}
+
+/// A piece of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CallPart {
+    /// Which of the answer's calls it belongs to; none where the vendor sends calls whole.
+    pub index: Option<u64>,
+    /// The call's id, in its first piece.
+    pub id: Option<String>,
+    /// The tool's name, in its first piece.
+    pub name: Option<String>,
+    /// More of the arguments.
+    pub arguments: String,
+}
+
+/// The calls of one answer, as far as they have come.
+#[derive(Debug, Default)]
+pub struct Calls(Vec<(Option<u64>, ToolCall)>);
+
+impl Calls {
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// When there are too many calls, or their arguments are too long.
+    pub fn add(&mut self, part: CallPart) -> Result<(), LlmError> {
+        // Some servers number all calls 0: another id is another call.
+        let is_same = |(index, call): &(Option<u64>, ToolCall)| {
+            part.index.is_some()
+                && *index == part.index
+                && part
+                    .id
+                    .as_ref()
+                    .is_none_or(|id| id.is_empty() || *id == call.id)
+        };
+        let too_much = || LlmError::new(Failure::Unreadable, "the model calls too many tools");
+        let at = match self.0.iter().rposition(is_same) {
+            Some(at) => at,
+            None if self.0.len() >= MOST_CALLS => return Err(too_much()),
+            None => {
+                self.0.push((part.index, ToolCall::default()));
+                self.0.len() - 1
+            }
+        };
+        let (_, call) = self.0.get_mut(at).ok_or_else(too_much)?;
+        if call.arguments.len() + part.arguments.len() > ARGUMENT_BYTES {
+            return Err(too_much());
+        }
+        call.arguments.push_str(&part.arguments);
+        if let Some(id) = part.id.filter(|id| !id.is_empty()) {
+            call.id = id;
+        }
+        if let Some(name) = part.name {
+            call.name = name;
+        }
+        Ok(())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The calls. One without an id of its own gets one, one without arguments an empty object.
+    pub fn done(self) -> Vec<ToolCall> {
+        let mut calls: Vec<ToolCall> = Vec::with_capacity(self.0.len());
+        for (at, (_, mut call)) in self.0.into_iter().enumerate() {
+            if call.id.is_empty() || calls.iter().any(|other| other.id == call.id) {
+                call.id = format!("call_{at}");
+            }
+            if call.arguments.trim().is_empty() {
+                call.arguments = "{}".to_owned();
+            }
+            calls.push(call);
+        }
+        calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(index: Option<u64>, id: Option<&str>, name: Option<&str>, arguments: &str) -> CallPart {
+        CallPart {
+            index,
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            arguments: arguments.to_owned(),
+        }
+    }
+
+    fn calls(parts: impl IntoIterator<Item = CallPart>) -> Vec<(String, String, String)> {
+        let mut calls = Calls::default();
+        for part in parts {
+            calls.add(part).unwrap();
+        }
+        let done = calls.done().into_iter();
+        done.map(|call| (call.id, call.name, call.arguments))
+            .collect()
+    }
+
+    fn of(call: [&str; 3]) -> (String, String, String) {
+        let [id, name, arguments] = call.map(str::to_owned);
+        (id, name, arguments)
+    }
+
+    #[test]
+    fn pieces_of_calls_that_alternate_are_put_together() {
+        let parts = [
+            part(Some(0), Some("a"), Some("look"), ""),
+            part(Some(1), Some("b"), Some("book"), "{\"d"),
+            part(Some(0), None, None, "{}"),
+            part(Some(1), Some(""), None, "\":1}"),
+        ];
+        let expected = [of(["a", "look", "{}"]), of(["b", "book", "{\"d\":1}"])];
+        assert_eq!(calls(parts), expected);
+    }
+
+    #[test]
+    fn calls_without_numbers_or_with_the_same_one_are_several() {
+        let parts = [
+            part(None, None, Some("look"), "{}"),
+            part(None, None, Some("book"), ""),
+            part(None, Some("a"), Some("look"), "{}"),
+            part(None, Some("a"), Some("book"), "{}"),
+        ];
+        let expected = [
+            of(["call_0", "look", "{}"]),
+            of(["call_1", "book", "{}"]),
+            of(["a", "look", "{}"]),
+            of(["call_3", "book", "{}"]),
+        ];
+        assert_eq!(calls(parts), expected);
+        let parts = [
+            part(Some(0), Some("a"), Some("look"), "{}"),
+            part(Some(0), Some("b"), Some("book"), "{}"),
+        ];
+        assert_eq!(calls(parts).len(), 2);
+    }
+
+    #[test]
+    fn a_model_cannot_fill_the_memory_with_calls() {
+        let mut calls = Calls::default();
+        for index in 0..MOST_CALLS as u64 {
+            calls.add(part(Some(index), None, None, "")).unwrap();
+        }
+        assert!(calls.add(part(None, None, None, "")).is_err());
+        let long = "x".repeat(ARGUMENT_BYTES + 1);
+        assert!(calls.add(part(Some(0), None, None, &long)).is_err());
+    }
+}

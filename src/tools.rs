@@ -1,0 +1,167 @@
+//! Tools: what agents can do beside talking.
+//!
+//! A [`Tool`] gets arguments that fit its schema and gives back text for the model. It never reaches
+//! up to the turn or the store: the turn records each call before it is made and each result before
+//! the model hears of it, and so does no call twice. What a model asks for is checked here: it may
+//! have got the arguments wrong, or ask for a tool that it was not given.
+
+mod address;
+mod http;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use jsonschema::Validator;
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use address::PublicOnly;
+
+use crate::{
+    config::ToolSettings,
+    http::{Clients, HttpError},
+    llm::{ToolCall, ToolResult, ToolSpec},
+};
+
+/// The longest result that a model is shown, in bytes.
+const RESULT_BYTES: usize = 16 * 1024;
+/// How many of a call's faults a model is told at once.
+const FAULTS: usize = 5;
+
+/// Something that an agent can do. Strangers plug in here.
+pub trait Tool: Send + Sync {
+    /// Does it. The arguments fit the tool's schema. What the model is told, or why it failed: in
+    /// words for the model, who may try something else.
+    fn call(&self, arguments: Value) -> BoxFuture<'_, Result<String, String>>;
+}
+
+/// The tools of a desk.
+#[derive(Default)]
+pub struct Tools(BTreeMap<String, Member>);
+
+struct Member {
+    spec: ToolSpec,
+    schema: Validator,
+    patience: Duration,
+    tool: Arc<dyn Tool>,
+}
+
+/// Why a tool cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// Its `parameters` are no schema.
+    #[error("tools.{0}.parameters: {1}")]
+    Schema(String, String),
+    /// There is no client for its calls.
+    #[error("tools: {0}")]
+    Http(#[from] HttpError),
+}
+
+impl Tools {
+    /// The configured tools.
+    ///
+    /// # Errors
+    /// When a schema is none; the configuration's check finds it first.
+    pub fn new(
+        settings: &BTreeMap<String, ToolSettings>,
+        clients: &Clients,
+    ) -> Result<Self, ToolError> {
+        let mut tools = Self::default();
+        if settings.is_empty() {
+            return Ok(tools);
+        }
+        let public = clients.for_tools(Some(Arc::new(PublicOnly)))?;
+        let any = clients.for_tools(None)?;
+        for (name, settings) in settings {
+            let spec = ToolSpec {
+                name: name.clone(),
+                description: settings.description.clone(),
+                parameters: settings.parameters.clone(),
+            };
+            let patience = Duration::from_secs(settings.timeout_seconds);
+            let client = if settings.allow_private {
+                &any
+            } else {
+                &public
+            };
+            let tool = http::HttpTool::new(settings, client.clone());
+            tools.add(spec, patience, Arc::new(tool))?;
+        }
+        Ok(tools)
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When its parameters are no JSON Schema.
+    pub fn add(
+        &mut self,
+        spec: ToolSpec,
+        patience: Duration,
+        tool: Arc<dyn Tool>,
+    ) -> Result<(), ToolError> {
+        let schema = jsonschema::validator_for(&spec.parameters)
+            .map_err(|error| ToolError::Schema(spec.name.clone(), error.to_string()))?;
+        let name = spec.name.clone();
+        let member = Member {
+            spec,
+            schema,
+            patience,
+            tool,
+        };
+        self.0.insert(name, member);
+        Ok(())
+    }
+
+    /// How a model is told of these tools.
+    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
+        let known = names.iter().filter_map(|name| self.0.get(name));
+        known.map(|member| member.spec.clone()).collect()
+    }
+
+    /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
+    /// the result: the model may mend it.
+    pub async fn call(&self, given: &[String], call: &ToolCall) -> ToolResult {
+        let began = Instant::now();
+        let done = self.outcome(given, call).await;
+        let is_error = done.is_err();
+        tracing::debug!(
+            tool.success = !is_error,
+            duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "a tool was called"
+        );
+        let mut content = done.unwrap_or_else(|error| error);
+        if content.len() > RESULT_BYTES {
+            content.truncate(content.floor_char_boundary(RESULT_BYTES));
+            content.push_str("\n[The rest is left out.]");
+        }
+        ToolResult {
+            call_id: call.id.clone(),
+            content,
+            is_error,
+        }
+    }
+
+    async fn outcome(&self, given: &[String], call: &ToolCall) -> Result<String, String> {
+        let is_given = given.contains(&call.name);
+        let Some(member) = self.0.get(&call.name).filter(|_| is_given) else {
+            tracing::warn!("a model called a tool that it was not given");
+            return Err(format!("There is no tool {:?}.", call.name));
+        };
+        let arguments: Value = serde_json::from_str(&call.arguments)
+            .map_err(|error| format!("The arguments are not JSON: {error}."))?;
+        let faults = member.schema.iter_errors(&arguments).take(FAULTS);
+        let faults: Vec<String> = faults
+            .map(|fault| format!("{}: {fault}", fault.instance_path()))
+            .collect();
+        if !faults.is_empty() {
+            return Err(format!("The arguments do not fit: {}", faults.join("; ")));
+        }
+        let calling = std::panic::AssertUnwindSafe(member.tool.call(arguments)).catch_unwind();
+        match timeout(member.patience, calling).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err("The tool failed.".to_owned()),
+            Err(_) => Err("The tool took too long; it may have done its work.".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Tools that are HTTP endpoints, as the configuration describes them.
+
+use std::collections::BTreeMap;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use reqwest::{
+    Client, Method, Response, Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Map, Value};
+
+use super::{Tool, address::is_public};
+use crate::config::{ToolMethod, ToolSettings};
+
+/// How much of an answer is read.
+const ANSWER_BYTES: usize = 1024 * 1024;
+
+/// An endpoint. Arguments that its URL names go there; the others are the query of a GET or DELETE, or
+/// the JSON body.
+pub(super) struct HttpTool {
+    client: Client,
+    method: Method,
+    url: String,
+    headers: HeaderMap,
+    result: Option<String>,
+    allow_private: bool,
+}
+
+impl HttpTool {
+    /// The endpoint of a tool, asked by a client that finds no private address, unless it is allowed to.
+    pub(super) fn new(settings: &ToolSettings, client: Client) -> Self {
+        let headers = settings.headers.iter().filter_map(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.reveal()).ok()?;
+            value.set_sensitive(true);
+            Some((name.parse::<HeaderName>().ok()?, value))
+        });
+        Self {
+            client,
+            method: match settings.method {
+                ToolMethod::Get => Method::GET,
+                ToolMethod::Post => Method::POST,
+                ToolMethod::Put => Method::PUT,
+                ToolMethod::Patch => Method::PATCH,
+                ToolMethod::Delete => Method::DELETE,
+            },
+            url: settings.url.clone(),
+            headers: headers.collect(),
+            result: settings.result.clone(),
+            allow_private: settings.allow_private,
+        }
+    }
+
+    async fn ask(&self, arguments: Value) -> Result<String, String> {
+        let mut arguments = match arguments {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        let url = fill(&self.url, &mut arguments)?;
+        let mut url =
+            Url::parse(&url).map_err(|_| "The tool's address is not valid.".to_owned())?;
+        if !self.allow_private && has_private_host(&url) {
+            return Err("The tool's address is not allowed.".to_owned());
+        }
+        let is_query = matches!(self.method, Method::GET | Method::DELETE);
+        if is_query && !arguments.is_empty() {
+            let mut query = url.query_pairs_mut();
+            for (name, value) in &arguments {
+                query.append_pair(name, &plain(value));
+            }
+        }
+        let call = self
+            .client
+            .request(self.method.clone(), url)
+            .headers(self.headers.clone());
+        let call = match is_query {
+            true => call,
+            false => call.json(&arguments),
+        };
+        let response = call.send().await.map_err(|error| {
+            tracing::warn!(error.cause = %error.without_url(), "a tool's endpoint cannot be reached");
+            "The tool cannot be reached.".to_owned()
+        })?;
+        self.read(response).await
+    }
+
+    async fn read(&self, mut response: Response) -> Result<String, String> {
+        let status = response.status();
+        let kind = response.headers().get(CONTENT_TYPE);
+        let is_json = kind
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.contains("json"));
+        let mut body = Vec::new();
+        while let Some(bytes) = response
+            .chunk()
+            .await
+            .map_err(|_| "The tool's answer was cut off.")?
+        {
+            if body.len() + bytes.len() > ANSWER_BYTES {
+                return Err("The tool's answer is too large.".to_owned());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if !status.is_success() {
+            return Err(format!(
+                "The tool answered with status {}: {text}",
+                status.as_u16()
+            ));
+        }
+        match &self.result {
+            Some(pointer) if is_json => {
+                let json: Value =
+                    serde_json::from_str(&text).map_err(|_| "The tool's answer cannot be read.")?;
+                Ok(json.pointer(pointer).map(plain).unwrap_or_default())
+            }
+            _ => Ok(text),
+        }
+    }
+}
+
+impl Tool for HttpTool {
+    fn call(&self, arguments: Value) -> BoxFuture<'_, Result<String, String>> {
+        self.ask(arguments).boxed()
+    }
+}
+
+/// A host that is an address, and none of the internet: no name has to be resolved for it.
+fn has_private_host(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => !is_public(address.into()),
+        Some(url::Host::Ipv6(address)) => !is_public(address.into()),
+        Some(url::Host::Domain(_)) => false,
+        None => true,
+    }
+}
+
+/// The template with its `{arguments}`, which are used up. An argument cannot leave its place: whatever
+/// means something in a URL is escaped, and what would lead up or vanish all the same is refused.
+fn fill(template: &str, arguments: &mut Map<String, Value>) -> Result<String, String> {
+    let mut filled = BTreeMap::new();
+    let mut url = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        url.push_str(before);
+        let Some((name, after)) = after.split_once('}') else {
+            url.push('{');
+            rest = after;
+            continue;
+        };
+        let value = filled
+            .entry(name)
+            .or_insert_with(|| plain(&arguments.remove(name).unwrap_or_default()));
+        if matches!(value.as_str(), "" | "." | "..") {
+            return Err(format!("The argument {name:?} cannot be {value:?}."));
+        }
+        url.push_str(&escape(value));
+        rest = after;
+    }
+    url.push_str(rest);
+    Ok(url)
+}
+
+/// Everything but letters, digits, `-` and `_`.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => escaped.push(byte.into()),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+/// A string as it is, other JSON as its text.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_argument_cannot_leave_its_place_in_the_url() {
+        let Value::Object(mut arguments) = json!({"id": "../a?b#c/%2e", "x": 1, "rest": true})
+        else {
+            unreachable!("it is an object")
+        };
+        let url = fill("https://a.test/orders/{id}/{x}?again={id}", &mut arguments).unwrap();
+        let id = "%2E%2E%2Fa%3Fb%23c%2F%252e";
+        assert_eq!(url, format!("https://a.test/orders/{id}/1?again={id}"));
+        assert_eq!(Value::Object(arguments), json!({"rest": true}));
+        // For a URL parser `%2E%2E` leads up as well.
+        for leads_away in ["..", ".", ""] {
+            let mut arguments = Map::from_iter([("id".to_owned(), json!(leads_away))]);
+            assert!(fill("https://a.test/orders/{id}/pay", &mut arguments).is_err());
+        }
+    }
+}

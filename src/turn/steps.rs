@@ -1,0 +1,192 @@
+//! Tools that a turn calls. Each call is recorded before it is made, and what came of it before the
+//! agent hears of it: whoever adopts the turn takes up what was done, and does nothing twice.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, future::pending, stream};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Engine,
+    event::{Frame, ToolStatus},
+    run::{COMMIT_PATIENCE, Output},
+};
+use crate::{
+    agents::Round,
+    error::{Code, Error, Result},
+    llm::{ToolCall, ToolResult},
+    store::{
+        MessageId, TurnId,
+        begin::Started,
+        messages::{Message, MessageType},
+        steps::{NewStep, NewSteps},
+    },
+    text,
+};
+
+/// How many tools a turn calls at the same time.
+const AT_ONCE: usize = 4;
+/// The longest name of a tool that is recorded; a model may make up any.
+const NAME_CHARACTERS: usize = 64;
+/// What a model is told of a call that was under way when the server died.
+const UNKNOWN: &str = "It is not known whether this was done: the server stopped meanwhile.";
+
+/// Carries out what an agent asks for: several calls at once, their results in order.
+///
+/// # Errors
+/// When the database is away for too long. Then a call that was not recorded was not made.
+pub(super) async fn carry_out(
+    engine: &Engine,
+    turn: &Started,
+    agent: &str,
+    round: usize,
+    calls: &[ToolCall],
+    output: &mut Output<'_>,
+) -> Result<Vec<ToolResult>> {
+    let made = calls.iter().map(|call| {
+        let body = call.arguments.as_str();
+        step(MessageType::ToolCall, round, call, body, None)
+    });
+    record(engine, turn, made.collect()).await?;
+    for call in calls {
+        show(engine, agent, call, ToolStatus::Running, output).await?;
+    }
+    let calling: Vec<_> = calls
+        .iter()
+        .map(|call| engine.agents.call(agent, call).boxed())
+        .collect();
+    let mut called = stream::iter(calls).zip(stream::iter(calling).buffered(AT_ONCE));
+    let mut results = Vec::with_capacity(calls.len());
+    while let Some((call, mut result)) = called.next().await {
+        result.content = text::cleaned(result.content);
+        let success = Some(!result.is_error);
+        let body = result.content.as_str();
+        let came = step(MessageType::ToolResult, round, call, body, success);
+        record(engine, turn, vec![came]).await?;
+        let status = match result.is_error {
+            true => ToolStatus::Failed,
+            false => ToolStatus::Done,
+        };
+        show(engine, agent, call, status, output).await?;
+        results.push(result);
+    }
+    Ok(results)
+}
+
+/// Shows how a call stands, if there is such a tool: visitors are not shown what a model makes up.
+async fn show(
+    engine: &Engine,
+    agent: &str,
+    call: &ToolCall,
+    status: ToolStatus,
+    output: &mut Output<'_>,
+) -> Result<()> {
+    if !engine.agents.may_call(agent, &call.name) {
+        return Ok(());
+    }
+    let frame = |now| Frame::tool(&call.name, status, now);
+    output.append(engine, frame).await
+}
+
+fn step(
+    message_type: MessageType,
+    round: usize,
+    call: &ToolCall,
+    body: &str,
+    success: Option<bool>,
+) -> NewStep {
+    NewStep {
+        id: MessageId::new(),
+        message_type,
+        tool: text::clean(&call.name)
+            .chars()
+            .take(NAME_CHARACTERS)
+            .collect(),
+        success,
+        body: text::clean(body).into_owned(),
+        metadata: text::clean_json(json!({"call_id": call.id, "round": round})),
+    }
+}
+
+/// Records steps, for as long as a final frame would wait. It does not return where the turn is another's
+/// by now: then it is told to end.
+async fn record(engine: &Engine, turn: &Started, steps: Vec<NewStep>) -> Result<()> {
+    let new = Arc::new(NewSteps {
+        turn_id: turn.turn_id,
+        conversation_id: turn.conversation_id,
+        fence: turn.fence,
+        steps,
+    });
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match engine.store.record_steps(Arc::clone(&new)).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                engine.leases.heard(turn.turn_id, turn.fence, None);
+                pending::<()>().await;
+            }
+            Err(error) if Instant::now() + pause >= deadline => {
+                return Err(Error::new(Code::AnswerNotStored).caused_by(error));
+            }
+            Err(_) => {}
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// The rounds that an earlier attempt at this turn has done.
+pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
+    let mut rounds: BTreeMap<u64, Round> = BTreeMap::new();
+    for message in history
+        .iter()
+        .filter(|message| message.turn_id == Some(turn))
+    {
+        let of = |name: &str| {
+            message
+                .metadata
+                .as_ref()
+                .and_then(|metadata| metadata.0.get(name))
+        };
+        let (Some(call_id), Some(round)) = (of("call_id"), of("round")) else {
+            continue;
+        };
+        let call_id = call_id.as_str().unwrap_or_default().to_owned();
+        let round = rounds
+            .entry(round.as_u64().unwrap_or_default())
+            .or_default();
+        match message.message_type {
+            MessageType::ToolCall => round.calls.push(ToolCall {
+                id: call_id,
+                name: message.tool_name.clone().unwrap_or_default(),
+                arguments: message.body.clone(),
+            }),
+            MessageType::ToolResult => round.results.push(ToolResult {
+                call_id,
+                content: message.body.clone(),
+                is_error: message.tool_success != Some(true),
+            }),
+            _ => {}
+        }
+    }
+    rounds.into_values().map(answered).collect()
+}
+
+/// The round with a result for each of its calls.
+fn answered(mut round: Round) -> Round {
+    let results = round.calls.iter().map(|call| {
+        let known = round
+            .results
+            .iter()
+            .find(|result| result.call_id == call.id);
+        known.cloned().unwrap_or_else(|| ToolResult {
+            call_id: call.id.clone(),
+            content: UNKNOWN.to_owned(),
+            is_error: true,
+        })
+    });
+    round.results = results.collect();
+    round
+}

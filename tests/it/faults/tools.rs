@@ -1,0 +1,116 @@
+//! An instance dies between a call of a tool and the end of its turn: what was done is not done again.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::support::Endpoint;
+
+/// A fleet whose one agent has a tool that books something.
+struct Booking {
+    fleet: Fleet,
+    endpoint: Endpoint,
+    _directory: TempDir,
+}
+
+impl Booking {
+    async fn start() -> Self {
+        let endpoint = Endpoint::start().await;
+        let directory = tempfile::tempdir().unwrap();
+        let file: PathBuf = directory.path().join("frontdesk.toml");
+        let config = format!(
+            "[routing]\ndefault_agent = 'a'\n\
+             [tools.book]\ndescription = 'Books.'\nurl = '{}/book'\nallow_private = true\n\
+             headers = {{ Authorization = 'Bearer ${{BOOKING_TOKEN}}' }}\n\
+             parameters = {{ type = 'object', properties = {{ day = {{ type = 'string' }} }} }}\n\
+             [agents.a]\ndescription = 'a'\nprompt = 'a'\ntools = ['book']\n\
+             flow = {{ greeting = 'a', done = 'a', again = 'a', bye = 'a' }}\n",
+            endpoint.url
+        );
+        std::fs::write(&file, config).unwrap();
+        let settings = [
+            ("FRONTDESK_CONFIG", file.to_str().unwrap()),
+            ("BOOKING_TOKEN", "secret"),
+        ];
+        let fleet = Fleet::start(&settings).await;
+        fleet
+            .llm
+            .calls("One moment.", [["c", "book", r#"{"day":"Monday"}"#]]);
+        Self {
+            fleet,
+            endpoint,
+            _directory: directory,
+        }
+    }
+
+    async fn begin(&self) -> (Stream, Event) {
+        let call = self
+            .fleet
+            .call(&self.fleet.first, Method::POST, "/chat/stream");
+        let call = call.json(&json!({"content": "Monday, please"}));
+        let mut stream = Stream::of(call.send().await.unwrap());
+        let first = stream.next().await.unwrap();
+        assert_eq!(first.content(), "One moment.");
+        (stream, first)
+    }
+
+    /// The first instance dies, and the second one answers; what its model was told of the call.
+    async fn taken_over(&self, turn: &str, last: &Event) -> String {
+        let before = self.fleet.llm.asked().len();
+        self.fleet.first.signal("KILL");
+        let all = self
+            .fleet
+            .read_to_the_end(turn, last.id.clone(), "?restart=1")
+            .await;
+        let said: String = all.iter().map(Event::content).collect();
+        assert_eq!(said, "Very well.");
+        let asked = self.fleet.llm.asked();
+        assert_eq!(asked.len(), before + 1);
+        let messages = asked[before].body["messages"].as_array().unwrap().clone();
+        let [.., called, result] = &messages[..] else {
+            panic!("{messages:?}")
+        };
+        assert_eq!(called["tool_calls"][0]["id"], "c");
+        assert_eq!(result["tool_call_id"], "c");
+        result["content"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_is_not_done_again() {
+    let booking = Booking::start().await;
+    booking.endpoint.at("/book", 200, r#""booked""#);
+    booking.fleet.llm.says(["It is", " booked."]).pause_after(1);
+    let (mut stream, _) = booking.begin().await;
+    let mut last = stream.next().await.unwrap();
+    while last.content() != "\n\nIt is" {
+        last = stream.next().await.unwrap();
+    }
+    let turn = stream.turn_id();
+    assert_eq!(booking.taken_over(&turn, &last).await, r#""booked""#);
+    let asked = booking.endpoint.asked();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].header("authorization"), Some("Bearer secret"));
+    assert_eq!(asked[0].body, json!({"day": "Monday"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_done_is_not_done_again() {
+    let booking = Booking::start().await;
+    let soon = Duration::from_secs(8);
+    booking.endpoint.slowly("/book", 200, r#""booked""#, soon);
+    let (mut stream, _) = booking.begin().await;
+    let running = stream.next().await.unwrap();
+    assert_eq!(
+        running.data["tool"],
+        json!({"name": "book", "status": "running"})
+    );
+    while booking.endpoint.asked().is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let turn = stream.turn_id();
+    let told = booking.taken_over(&turn, &running).await;
+    assert!(told.starts_with("It is not known"), "{told}");
+    assert_eq!(booking.endpoint.asked().len(), 1);
+}
