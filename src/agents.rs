@@ -23,7 +23,10 @@ use crate::{
     error::{Error, Result},
     llm::{Chunk, Models, ToolCall, ToolResult},
     store::messages::Message,
-    tools::Tools,
+    tools::{
+        Tools,
+        handoff::{self, Handoff},
+    },
 };
 use router::Router;
 
@@ -46,6 +49,8 @@ pub struct TurnInput {
     pub rounds: Vec<Round>,
     /// Whether it may call more.
     pub may_call: bool,
+    /// Who handed the conversation to it in this turn, and what they said of it.
+    pub handed_over: Option<(String, Handoff)>,
 }
 
 /// Tools that an agent called at once.
@@ -60,6 +65,12 @@ pub struct Round {
 }
 
 impl TurnInput {
+    /// Another agent goes on, and reads what is said of it instead of what the first one did.
+    pub fn take_over(&mut self, from: String, handoff: Handoff) {
+        self.rounds.clear();
+        self.handed_over = Some((from, handoff));
+    }
+
     /// The text that is to be answered: what the visitor said last, and with it what came just before
     /// and is answered by the same turn.
     pub fn text(&self) -> Cow<'_, str> {
@@ -108,6 +119,8 @@ struct Member {
     agent: Arc<dyn Agent>,
     /// The tools that it was given.
     tools: Vec<String>,
+    /// The agents that it may hand the conversation to.
+    handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
     when_busy: WhenBusy,
 }
@@ -131,12 +144,19 @@ impl Agents {
             let model = default_model
                 .clone()
                 .map(|default| own_model.unwrap_or(default));
+            let others = agent.handoff_to.iter().filter_map(|to| {
+                let other = settings.agents.get(to)?;
+                Some((to.as_str(), other.description.as_str()))
+            });
+            let handoff = (!agent.handoff_to.is_empty()).then(|| handoff::spec(others));
+            let specs = tools.specs(&agent.tools).into_iter().chain(handoff);
+            let specs = specs.collect();
             let respond: Arc<dyn Agent> = match model {
                 Some(model) => Arc::new(llm::LlmAgent::new(
                     path,
                     agent,
                     slots,
-                    tools.specs(&agent.tools),
+                    specs,
                     model,
                     Arc::clone(models),
                 )),
@@ -153,6 +173,7 @@ impl Agents {
                 Member {
                     agent: respond,
                     tools: agent.tools.clone(),
+                    handoff_to: agent.handoff_to.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,
                 },
@@ -207,6 +228,20 @@ impl Agents {
     pub async fn call(&self, path: &str, call: &ToolCall) -> ToolResult {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
         self.tools.call(given.unwrap_or_default(), call).await
+    }
+
+    /// Where an agent's call hands the conversation to; none if it is a call of another tool.
+    ///
+    /// # Errors
+    /// In words for the model, when it cannot be handed there.
+    pub fn handoff(
+        &self,
+        path: &str,
+        call: &ToolCall,
+    ) -> Option<std::result::Result<Handoff, String>> {
+        let others = &self.agents.get(path)?.handoff_to;
+        let is_handoff = call.name == handoff::NAME && !others.is_empty();
+        is_handoff.then(|| handoff::read(call, others))
     }
 
     /// Lets an agent answer.

@@ -6,6 +6,7 @@
 //! have got the arguments wrong, or ask for a tool that it was not given.
 
 mod address;
+pub mod handoff;
 mod http;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

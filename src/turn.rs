@@ -23,6 +23,7 @@ mod queue;
 mod request;
 mod run;
 mod signal;
+mod speak;
 mod steps;
 
 use std::{

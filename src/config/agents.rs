@@ -23,6 +23,9 @@ pub struct AgentSettings {
     /// The tools that it may call, by their names in `[tools]`.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// The agents that it may hand the conversation to.
+    #[serde(default)]
+    pub handoff_to: Vec<String>,
     /// What it wants to know, in the order of asking.
     #[serde(default)]
     pub slots: Vec<SlotSettings>,

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Problem, Secret, Settings, check::check_headers};
 
+/// A name that is taken.
+const HANDOFF: &str = "handoff";
 /// The longest that a call may take, in seconds.
 const LONGEST: u64 = 300;
 
@@ -99,6 +101,9 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(format!("tools.{name}{key}"), text));
         };
         let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if name == HANDOFF {
+            problem("", "is the tool by which agents hand over".to_owned());
+        }
         if name.is_empty() || name.len() > 64 || !name.chars().all(well_formed) {
             problem(
                 "",
@@ -139,6 +144,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             if !settings.tools.contains_key(name) {
                 let text = format!("{name} is none of the tools");
                 problems.push(Problem::new(format!("agents.{path}.tools"), text));
+            }
+        }
+        for to in &agent.handoff_to {
+            if to == path || !settings.agents.contains_key(to) {
+                let text = format!("{to} is none of the other agents");
+                problems.push(Problem::new(format!("agents.{path}.handoff_to"), text));
             }
         }
     }

@@ -22,6 +22,10 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// For how long a connection that was just in use is taken for alive.
 const TRUSTED: Duration = Duration::from_secs(1);
 
+/// For how long a connection that nobody needs is kept: a database has few for many instances, and each
+/// holds buffers as large as what was last said.
+const IDLE: Duration = Duration::from_secs(120);
+
 /// What libpq is told unless the URL says otherwise: fail soon where a server is silent.
 const POSTGRES_DEFAULTS: [(&str, &str); 6] = [
     ("connect_timeout", "2"),
@@ -104,6 +108,7 @@ fn pool<C: R2D2Connection + 'static>(
         .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(CONNECT)
+        .idle_timeout(Some(IDLE))
         .test_on_check_out(true)
         .error_handler(Box::new(LogError))
         .build_unchecked(Connections {

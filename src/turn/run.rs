@@ -5,7 +5,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,24 +18,19 @@ use super::{
     log::Log,
     prompt,
     signal::{Cause, Signal},
-    steps::{carry_out, done_before},
+    speak::{Place, speak},
+    steps::done_before,
 };
 use crate::{
-    agents::{Effects, Round, TurnInput},
+    agents::{Effects, TurnInput},
     clock::Timestamp,
     error::{Code, Error},
-    llm::{Calls, ToolCall},
     store::{
         begin::Started,
         messages::{FinishReason, Message},
     },
-    text,
 };
 
-/// The longest answer, in bytes of text.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// The longest log, in frames: a model that sends single letters must not fill the memory.
-const ANSWER_FRAMES: usize = 400_000;
 /// How long a final frame waits for its commit.
 pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,7 +38,7 @@ pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Progress {
     pub text: String,
-    frames: usize,
+    pub frames: usize,
     pub agent: Option<String>,
     pub effects: Effects,
 }
@@ -71,7 +66,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    fn failed(error: Error) -> Self {
+    pub(super) fn failed(error: Error) -> Self {
         let reason = match error.code {
             Code::Interrupted => FinishReason::Interrupted,
             _ => FinishReason::Error,
@@ -139,6 +134,7 @@ pub(super) async fn run(
         user_name: started.user_name.clone(),
         rounds: done_before(&started.history, started.turn_id),
         may_call: true,
+        handed_over: None,
     };
     let mut output = Output {
         log: &log,
@@ -200,6 +196,7 @@ pub(super) async fn run_stateless(
         user_name: None,
         rounds: Vec::new(),
         may_call: false,
+        handed_over: None,
     };
     let mut progress = Progress::default();
     let mut output = Output {
@@ -235,15 +232,6 @@ pub(super) async fn run_stateless(
     log.close(last);
 }
 
-/// Which agent has the session, which had it before this message, and where what is done is recorded.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    agent: Option<&'a str>,
-    before: Option<&'a str>,
-    /// The turn, where it is stored.
-    stored: Option<&'a Started>,
-}
-
 /// Lets an agent answer, until it ends or is ended.
 async fn answer(
     engine: &Engine,
@@ -263,112 +251,4 @@ async fn answer(
         },
         spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))).into(),
     }
-}
-
-async fn speak(
-    engine: &Engine,
-    input: &mut TurnInput,
-    place: Place<'_>,
-    progress: &mut Progress,
-    output: &mut Output<'_>,
-) -> Ending {
-    let may_move = place.agent == place.before;
-    let agent = engine.agents.choose(place.agent, may_move, input).await;
-    progress.agent = Some(agent.clone());
-    if place.before.is_some_and(|before| before != agent) {
-        let moved = output.append(engine, |now| Frame::agent(&agent, now)).await;
-        if let Err(error) = moved {
-            return Ending::failed(error);
-        }
-    }
-    loop {
-        let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
-        input.may_call = place.stored.is_some() && input.rounds.len() < most;
-        let before = progress.text.len();
-        let said = say(engine, &agent, input, progress, output).await;
-        let (calls, turn) = match (said, place.stored) {
-            (Ok(Said::All(reason)), _) => return reason.into(),
-            (Ok(Said::Calls(calls)), Some(turn)) => (calls, turn),
-            (Ok(Said::Calls(_)), None) => return Ending::failed(nothing_said()),
-            (Err(error), _) => return Ending::failed(error),
-        };
-        let round = input.rounds.len();
-        let done = carry_out(engine, turn, &agent, round, &calls, output).await;
-        let results = match done {
-            Ok(results) => results,
-            Err(error) => return Ending::failed(error),
-        };
-        let text = progress.text.get(before..).unwrap_or_default().to_owned();
-        input.rounds.push(Round {
-            text,
-            calls,
-            results,
-        });
-    }
-}
-
-/// What came of asking an agent.
-enum Said {
-    /// It has answered.
-    All(FinishReason),
-    /// It wants these tools called first.
-    Calls(Vec<ToolCall>),
-}
-
-fn nothing_said() -> Error {
-    Error::new(Code::UpstreamError).caused_by("the agent said nothing")
-}
-
-/// Asks an agent once, and passes on what it says.
-async fn say(
-    engine: &Engine,
-    agent: &str,
-    input: &TurnInput,
-    progress: &mut Progress,
-    output: &mut Output<'_>,
-) -> Result<Said, Error> {
-    let began = Instant::now();
-    let mut reply = engine.agents.respond(agent, input).await?;
-    progress.effects = std::mem::take(&mut reply.effects);
-    let mut calls = Calls::default();
-    // What it says after its tools is another paragraph.
-    let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace());
-    while let Some(chunk) = reply.chunks.next().await {
-        let came = Instant::now();
-        let chunk = chunk?;
-        for part in chunk.calls {
-            calls.add(part)?;
-        }
-        let text = match gap && !chunk.text.is_empty() {
-            true => format!("\n\n{}", chunk.text),
-            false => chunk.text,
-        };
-        gap &= text.is_empty();
-        let text = text::cleaned(text);
-        let room = ANSWER_BYTES - progress.text.len();
-        let fitting = text
-            .get(..text.floor_char_boundary(room))
-            .unwrap_or_default();
-        if !fitting.is_empty() {
-            output
-                .append(engine, |now| Frame::text(fitting, now))
-                .await?;
-            if progress.frames == 0 {
-                engine.metrics.first_chunk(began.elapsed());
-            }
-            progress.text.push_str(fitting);
-            progress.frames += 1;
-            engine.metrics.chunk(came.elapsed());
-        }
-        if fitting.len() < text.len() || progress.frames >= ANSWER_FRAMES {
-            return Ok(Said::All(FinishReason::Length));
-        }
-        match chunk.finish {
-            Some(_) if input.may_call && !calls.is_empty() => return Ok(Said::Calls(calls.done())),
-            Some(_) if progress.text.is_empty() => break,
-            Some(reason) => return Ok(Said::All(reason)),
-            None => {}
-        }
-    }
-    Err(nothing_said())
 }

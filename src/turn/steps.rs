@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, future::pending, stream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{pending, ready},
+    stream,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -23,16 +27,27 @@ use crate::{
         steps::{NewStep, NewSteps},
     },
     text,
+    tools::handoff::{self, Handoff},
 };
 
 /// How many tools a turn calls at the same time.
 const AT_ONCE: usize = 4;
 /// The longest name of a tool that is recorded; a model may make up any.
 const NAME_CHARACTERS: usize = 64;
+/// What a model is told that hands the conversation over again and again.
+const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
 const UNKNOWN: &str = "It is not known whether this was done: the server stopped meanwhile.";
 
-/// Carries out what an agent asks for: several calls at once, their results in order.
+/// What came of a round of calls.
+pub(super) struct Done {
+    pub results: Vec<ToolResult>,
+    /// The agent that goes on, where the conversation was handed over.
+    pub handoff: Option<Handoff>,
+}
+
+/// Carries out what an agent asks for: several calls at once, their results in order. The first handoff
+/// counts, unless there were too many in this turn.
 ///
 /// # Errors
 /// When the database is away for too long. Then a call that was not recorded was not made.
@@ -42,8 +57,9 @@ pub(super) async fn carry_out(
     agent: &str,
     round: usize,
     calls: &[ToolCall],
+    may_hand_over: bool,
     output: &mut Output<'_>,
-) -> Result<Vec<ToolResult>> {
+) -> Result<Done> {
     let made = calls.iter().map(|call| {
         let body = call.arguments.as_str();
         step(MessageType::ToolCall, round, call, body, None)
@@ -52,9 +68,20 @@ pub(super) async fn carry_out(
     for call in calls {
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
+    let mut handoff = None;
     let calling: Vec<_> = calls
         .iter()
-        .map(|call| engine.agents.call(agent, call).boxed())
+        .map(|call| match engine.agents.handoff(agent, call) {
+            Some(handed) => {
+                let free = may_hand_over && handoff.is_none();
+                let handed =
+                    handed.and_then(|handed| free.then_some(handed).ok_or(TOO_OFTEN.to_owned()));
+                let result = handed_over(call, handed.as_ref().map(drop));
+                handoff = handoff.take().or(handed.ok());
+                ready(result).boxed()
+            }
+            None => engine.agents.call(agent, call).boxed(),
+        })
         .collect();
     let mut called = stream::iter(calls).zip(stream::iter(calling).buffered(AT_ONCE));
     let mut results = Vec::with_capacity(calls.len());
@@ -71,7 +98,15 @@ pub(super) async fn carry_out(
         show(engine, agent, call, status, output).await?;
         results.push(result);
     }
-    Ok(results)
+    Ok(Done { results, handoff })
+}
+
+fn handed_over(call: &ToolCall, handed: std::result::Result<(), &String>) -> ToolResult {
+    ToolResult {
+        call_id: call.id.clone(),
+        content: handed.map_or_else(Clone::clone, |()| "Handed over.".to_owned()),
+        is_error: handed.is_err(),
+    }
 }
 
 /// Shows how a call stands, if there is such a tool: visitors are not shown what a model makes up.
@@ -172,6 +207,24 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
         }
     }
     rounds.into_values().map(answered).collect()
+}
+
+/// The agent that an earlier attempt handed the conversation to; the rounds before that are done with.
+pub(super) fn last_handoff(engine: &Engine, rounds: &mut Vec<Round>) -> Option<Handoff> {
+    let handed = |round: &Round| {
+        let calls = round.calls.iter().zip(&round.results);
+        let mut done =
+            calls.filter(|(call, result)| call.name == handoff::NAME && !result.is_error);
+        let (call, _) = done.next()?;
+        serde_json::from_str(&call.arguments).ok()
+    };
+    let (at, handoff): (usize, Handoff) = rounds
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(at, round)| Some((at, handed(round)?)))?;
+    rounds.drain(..=at);
+    engine.agents.contains(&handoff.to).then_some(handoff)
 }
 
 /// The round with a result for each of its calls.

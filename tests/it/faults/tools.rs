@@ -7,6 +7,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::support::Endpoint;
 
+const BOOK: [&str; 3] = ["c", "book", r#"{"day":"Monday"}"#];
+
 /// A fleet whose one agent has a tool that books something.
 struct Booking {
     fleet: Fleet,
@@ -25,6 +27,9 @@ impl Booking {
              headers = {{ Authorization = 'Bearer ${{BOOKING_TOKEN}}' }}\n\
              parameters = {{ type = 'object', properties = {{ day = {{ type = 'string' }} }} }}\n\
              [agents.a]\ndescription = 'a'\nprompt = 'a'\ntools = ['book']\n\
+             flow = {{ greeting = 'a', done = 'a', again = 'a', bye = 'a' }}\n\
+             handoff_to = ['b']\n\
+             [agents.b]\ndescription = 'b'\nprompt = 'You are b.'\n\
              flow = {{ greeting = 'a', done = 'a', again = 'a', bye = 'a' }}\n",
             endpoint.url
         );
@@ -38,12 +43,13 @@ impl Booking {
             .llm
             .calls("One moment.", [["c", "book", r#"{"day":"Monday"}"#]]);
         Self {
-            fleet,
+            fleet: Fleet::start(&settings).await,
             endpoint,
             _directory: directory,
         }
     }
 
+    /// A turn whose agent calls a tool.
     async fn begin(&self) -> (Stream, Event) {
         let call = self
             .fleet
@@ -81,6 +87,7 @@ impl Booking {
 async fn what_was_done_is_not_done_again() {
     let booking = Booking::start().await;
     booking.endpoint.at("/book", 200, r#""booked""#);
+    booking.fleet.llm.calls("One moment.", [BOOK]);
     booking.fleet.llm.says(["It is", " booked."]).pause_after(1);
     let (mut stream, _) = booking.begin().await;
     let mut last = stream.next().await.unwrap();
@@ -99,6 +106,7 @@ async fn what_was_done_is_not_done_again() {
 async fn what_may_have_been_done_is_not_done_again() {
     let booking = Booking::start().await;
     let soon = Duration::from_secs(8);
+    booking.fleet.llm.calls("One moment.", [BOOK]);
     booking.endpoint.slowly("/book", 200, r#""booked""#, soon);
     let (mut stream, _) = booking.begin().await;
     let running = stream.next().await.unwrap();
@@ -113,4 +121,30 @@ async fn what_may_have_been_done_is_not_done_again() {
     let told = booking.taken_over(&turn, &running).await;
     assert!(told.starts_with("It is not known"), "{told}");
     assert_eq!(booking.endpoint.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_was_handed_over_stays_where_it_is() {
+    let booking = Booking::start().await;
+    let llm = &booking.fleet.llm;
+    let to_b = r#"{"agent":"b","reason":"","summary":"It is for Monday."}"#;
+    llm.calls("One moment.", [["h", "handoff", to_b]]);
+    llm.says(["I am", " b."]).pause_after(1);
+    let (mut stream, _) = booking.begin().await;
+    let moved = stream.next().await.unwrap();
+    assert_eq!(moved.data["agent"], "b");
+    let last = stream.next().await.unwrap();
+    booking.fleet.first.signal("KILL");
+    let turn = stream.turn_id();
+    let all = booking
+        .fleet
+        .read_to_the_end(&turn, last.id, "?restart=1")
+        .await;
+    assert_eq!(all.last().unwrap().data["agent"], "b");
+    let asked = llm.asked();
+    let system = asked[2].system();
+    assert!(
+        system.starts_with("You are b.") && system.contains("It is for Monday."),
+        "{system}"
+    );
 }
