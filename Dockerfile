@@ -6,7 +6,10 @@ COPY src src
 COPY migrations migrations
 COPY static static
 COPY build.rs ./
-RUN cargo build --release --locked --features postgres-tls
+# Memory comes in pages of 64 KiB on some arm64 machines, and jemalloc has to know before.
+ARG TARGETARCH
+RUN if [ "$TARGETARCH" = arm64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi; \
+    cargo build --release --locked --features postgres-tls
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/frontdesk /frontdesk

@@ -31,17 +31,17 @@ pub async fn run(upstream: &Server, rows: i64) {
     let began = Instant::now();
     seed(&mut conn, rows);
     println!("{rows} messages seeded in {:?}.\n", began.elapsed());
+    let scanned = scans(&mut conn);
     println!("| a turn, one after the other | p50 ms | p99 ms |\n| --- | --- | --- |");
     row("a new device, empty tables", &empty);
     row(
         &format!("a new device, {rows} messages in the table"),
         &turns(&server, None).await,
     );
-    let scanned = scans(&mut conn);
     for length in LENGTHS {
         let device = format!("growth-{length}");
         row(
-            &format!("a conversation of {length} messages"),
+            &format!("a conversation of {length} messages and more"),
             &turns(&server, Some(&device)).await,
         );
     }
@@ -101,8 +101,8 @@ fn scans(conn: &mut PgConnection) -> i64 {
         #[diesel(sql_type = BigInt)]
         rows: i64,
     }
-    // The statistics are told a moment later.
-    std::thread::sleep(Duration::from_secs(2));
+    // Idle connections tell their statistics ten seconds later.
+    std::thread::sleep(Duration::from_secs(11));
     sql_query(
         "select coalesce(sum(seq_tup_read), 0)::bigint as rows from pg_stat_user_tables \
          where relname in ('users', 'conversations', 'messages', 'turns', 'session_locks')",

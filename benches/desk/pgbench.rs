@@ -7,11 +7,12 @@ use super::server::{Database, Server};
 
 /// Turns a second with so many clients; none where pgbench is not installed.
 pub fn turns_per_second(upstream: &Server, clients: usize, over_time: Duration) -> Option<f64> {
+    let pgbench = binary()?;
     let database = Database::postgres("pgbench");
     // It makes the tables.
     drop(Server::frontdesk(upstream, &database));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/desk/turn.sql");
-    let output = Command::new(binary()?)
+    let output = Command::new(pgbench)
         .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
         .arg(format!("--client={clients}"))
         .arg(format!("--time={}", over_time.as_secs()))

@@ -69,7 +69,7 @@ impl Database {
             String::from_utf8_lossy(&started.stderr)
         );
         let url = String::from_utf8(started.stdout).unwrap().trim().to_owned();
-        let name = format!("bench_{name}");
+        let name = format!("bench_{name}_{}", std::process::id());
         let create = format!("drop database if exists {name} with (force)");
         for sql in [create, format!("create database {name}")] {
             PgConnection::establish(&url)

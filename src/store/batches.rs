@@ -143,15 +143,16 @@ impl<S: Step> Batches<S> {
                 drop(next.answer.send(Err(StoreError::Late)));
                 continue;
             }
+            if batch.iter().any(|taken| taken.step.same_row(&next.step)) {
+                later.push(next);
+                continue;
+            }
             bytes += next.step.bytes();
             if bytes > MOST_BYTES && !batch.is_empty() {
                 later.push(next);
                 break;
             }
-            match batch.iter().any(|taken| taken.step.same_row(&next.step)) {
-                true => later.push(next),
-                false => batch.push(next),
-            }
+            batch.push(next);
         }
         for next in later.into_iter().rev() {
             state.waiting.push_front(next);

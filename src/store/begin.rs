@@ -15,6 +15,10 @@ use super::{
 };
 use crate::clock::Timestamp;
 
+/// What URLs and metadata are counted as: as much as they may have.
+const URL_BYTES: usize = 2 * 1024;
+const METADATA_BYTES: usize = 16 * 1024;
+
 /// Everything that begins a turn. The ids are new, and kept when the step is repeated.
 #[derive(Debug, Clone)]
 pub struct BeginTurn {
@@ -177,7 +181,11 @@ impl Step for BeginTurn {
     }
 
     fn bytes(&self) -> usize {
-        self.said.body.len()
+        let said = &self.said;
+        let urls = [&said.media_urls, &said.audio_urls].into_iter();
+        let urls: usize = urls.filter_map(Value::as_array).map(Vec::len).sum();
+        let metadata = usize::from(said.metadata.is_some());
+        said.body.len() + urls * URL_BYTES + metadata * METADATA_BYTES
     }
 }
 

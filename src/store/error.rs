@@ -50,6 +50,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Lost(_))
     }
 
+    /// Whether a row was locked for longer than a statement may wait.
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.contains("lock timeout"))
+    }
+
     /// Whether a server said it that may not write: after a failover the one to write to is found by
     /// connecting anew.
     pub(super) fn is_of_standby(&self) -> bool {

@@ -71,7 +71,10 @@ impl Engine {
                             .for_each(|(_, running)| running.log.set_flushed(0));
                     }
                     tracing::debug!(error.cause = %error, "the durable log was not written");
-                    return Flushed::Unwatched;
+                    // A row that is locked holds up its own statement, not those of other turns.
+                    if error.is_away() && !error.is_lock_timeout() {
+                        return Flushed::Unwatched;
+                    }
                 }
             }
         }

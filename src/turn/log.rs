@@ -3,7 +3,7 @@
 //! A reader is a number: it waits for frames past it and takes those that are there in one piece.
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::task::yield_now;
 
 use super::event::Frame;
 
@@ -236,8 +237,8 @@ impl Stream for Reader {
         let now = Instant::now();
         // In a burst more is ready at once: then it leaves in one piece.
         if reader.waits.take().is_some() && now < reader.took + BURST {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            // Not woken at once: everybody else who is ready comes first, and what has arrived.
+            return pin!(yield_now()).poll(cx).map(|()| None);
         }
         reader.took = now;
         Poll::Ready(written.after(&mut reader.seen))

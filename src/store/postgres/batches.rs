@@ -94,7 +94,7 @@ pub fn begin_turns(
 /// done: alone they do not harm each other.
 fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
     match done {
-        Err(StoreError::Unavailable(text)) if text.contains("lock timeout") => Ok(T::default()),
+        Err(error) if error.is_lock_timeout() => Ok(T::default()),
         Err(StoreError::Refused(_) | StoreError::Conflict(_)) => Ok(T::default()),
         done => done,
     }
