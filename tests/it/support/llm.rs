@@ -380,6 +380,10 @@ pub(super) async fn read_request(socket: &mut BufReader<TcpStream>) -> Option<Re
 }
 
 async fn chunk(socket: &mut BufReader<TcpStream>, bytes: &[u8]) -> Option<()> {
+    if bytes.is_empty() {
+        // An empty chunk would end the body, and its real end would be taken for another answer.
+        return Some(());
+    }
     write(
         socket,
         &[format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat(),
