@@ -22,7 +22,7 @@ use crate::{
     config::{Settings, WhenBusy},
     error::{Error, Result},
     llm::{Chunk, Models, ToolCall, ToolResult},
-    store::messages::Message,
+    store::{TurnId, messages::Message},
     tools::{
         Tools,
         handoff::{self, Handoff},
@@ -49,6 +49,8 @@ pub struct TurnInput {
     pub rounds: Vec<Round>,
     /// Whether it may call more.
     pub may_call: bool,
+    /// What tools did in earlier turns that were not answered to the end.
+    pub unfinished: Vec<String>,
     /// Who handed the conversation to it in this turn, and what they said of it.
     pub handed_over: Option<(String, Handoff)>,
 }
@@ -86,6 +88,15 @@ impl TurnInput {
             [alone] => Cow::Borrowed(alone),
             several => Cow::Owned(several.join("\n")),
         }
+    }
+}
+
+impl Round {
+    /// How much of it a model has to read.
+    pub fn bytes(&self) -> usize {
+        let calls = self.calls.iter().map(|call| call.arguments.len());
+        let results = self.results.iter().map(|result| result.content.len());
+        calls.chain(results).sum()
     }
 }
 
@@ -225,9 +236,14 @@ impl Agents {
     }
 
     /// Calls a tool as an agent asks for it.
-    pub async fn call(&self, path: &str, call: &ToolCall) -> ToolResult {
+    pub async fn call(&self, path: &str, call: &ToolCall, turn: TurnId) -> ToolResult {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
-        self.tools.call(given.unwrap_or_default(), call).await
+        self.tools.call(given.unwrap_or_default(), call, turn).await
+    }
+
+    /// Whether a tool may be called again where it is not known whether it was.
+    pub fn is_safe(&self, tool: &str) -> bool {
+        self.tools.is_safe(tool)
     }
 
     /// Where an agent's call hands the conversation to; none if it is a call of another tool.

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::{FutureExt, future::BoxFuture};
 use jsonschema::Validator;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
 use address::PublicOnly;
@@ -22,6 +23,7 @@ use crate::{
     config::ToolSettings,
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
+    store::TurnId,
 };
 
 /// The longest result that a model is shown, in bytes.
@@ -31,9 +33,15 @@ const FAULTS: usize = 5;
 
 /// Something that an agent can do. Strangers plug in here.
 pub trait Tool: Send + Sync {
-    /// Does it. The arguments fit the tool's schema. What the model is told, or why it failed: in
-    /// words for the model, who may try something else.
-    fn call(&self, arguments: Value) -> BoxFuture<'_, Result<String, String>>;
+    /// Does it. The arguments fit the tool's schema; the key is the same where the same call is made
+    /// again in a turn. What the model is told, or why it failed: in words for the model, who may try
+    /// something else.
+    fn call(&self, arguments: Value, key: String) -> BoxFuture<'_, Result<String, String>>;
+
+    /// Whether it changes nothing, so that it may be called once more.
+    fn is_safe(&self) -> bool {
+        false
+    }
 }
 
 /// The tools of a desk.
@@ -77,7 +85,7 @@ impl Tools {
             let spec = ToolSpec {
                 name: name.clone(),
                 description: settings.description.clone(),
-                parameters: settings.parameters.clone(),
+                parameters: closed(settings.parameters.clone()),
             };
             let patience = Duration::from_secs(settings.timeout_seconds);
             let client = if settings.allow_private {
@@ -122,9 +130,9 @@ impl Tools {
 
     /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
     /// the result: the model may mend it.
-    pub async fn call(&self, given: &[String], call: &ToolCall) -> ToolResult {
+    pub async fn call(&self, given: &[String], call: &ToolCall, turn: TurnId) -> ToolResult {
         let began = Instant::now();
-        let done = self.outcome(given, call).await;
+        let done = self.outcome(given, call, turn).await;
         let is_error = done.is_err();
         tracing::debug!(
             tool.success = !is_error,
@@ -143,7 +151,17 @@ impl Tools {
         }
     }
 
-    async fn outcome(&self, given: &[String], call: &ToolCall) -> Result<String, String> {
+    /// Whether a tool changes nothing.
+    pub fn is_safe(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|member| member.tool.is_safe())
+    }
+
+    async fn outcome(
+        &self,
+        given: &[String],
+        call: &ToolCall,
+        turn: TurnId,
+    ) -> Result<String, String> {
         let is_given = given.contains(&call.name);
         let Some(member) = self.0.get(&call.name).filter(|_| is_given) else {
             tracing::warn!("a model called a tool that it was not given");
@@ -158,11 +176,39 @@ impl Tools {
         if !faults.is_empty() {
             return Err(format!("The arguments do not fit: {}", faults.join("; ")));
         }
-        let calling = std::panic::AssertUnwindSafe(member.tool.call(arguments)).catch_unwind();
+        let key = key(turn, &call.name, &arguments);
+        let calling = std::panic::AssertUnwindSafe(member.tool.call(arguments, key)).catch_unwind();
         match timeout(member.patience, calling).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err("The tool failed.".to_owned()),
             Err(_) => Err("The tool took too long; it may have done its work.".to_owned()),
         }
     }
+}
+
+/// A key by which an endpoint knows a call that is made again.
+fn key(turn: TurnId, name: &str, arguments: &Value) -> String {
+    let digest = Sha256::digest(format!("{name} {arguments}"));
+    let digest = digest.iter().take(12).map(|byte| format!("{byte:02x}"));
+    format!("{turn}-{}", digest.collect::<String>())
+}
+
+/// The schema, taking only the arguments that it names unless it says otherwise: whoever talks a model
+/// into more must not reach the endpoint with it.
+fn closed(mut schema: Value) -> Value {
+    const OPEN: [&str; 7] = [
+        "additionalProperties",
+        "unevaluatedProperties",
+        "patternProperties",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "$ref",
+    ];
+    if let Some(schema) = schema.as_object_mut()
+        && !OPEN.iter().any(|word| schema.contains_key(*word))
+    {
+        schema.insert("additionalProperties".to_owned(), false.into());
+    }
+    schema
 }

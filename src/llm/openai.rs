@@ -131,7 +131,8 @@ fn messages(message: &PromptMessage) -> Vec<Value> {
 fn said(message: &PromptMessage) -> Value {
     if !message.calls.is_empty() {
         let calls = message.calls.iter().map(|call| {
-            let function = json!({"name": call.name, "arguments": call.arguments});
+            // Servers refuse a conversation in which these are not JSON.
+            let function = json!({"name": call.name, "arguments": call.input().to_string()});
             json!({"id": call.id, "type": "function", "function": function})
         });
         let text = Some(&message.text).filter(|text| !text.is_empty());

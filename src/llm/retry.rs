@@ -14,7 +14,9 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Chunk, Chunks, Failure, LlmError, Model, Models, Request, visible::Visible};
+use super::{
+    Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, visible::Visible,
+};
 use crate::clock::Timer;
 
 /// The longest that a vendor may ask to wait before another try; else the next model's turn.
@@ -123,11 +125,19 @@ async fn first_word(
                 return Ok(counted.boxed());
             }
             Some(Ok(Chunk { finish: None, .. })) => {}
+            // After its tools it may have nothing to add.
+            Some(Ok(chunk)) if request.messages.last().is_some_and(has_results) => {
+                return Ok(stream::iter([Ok(chunk)]).boxed());
+            }
             Some(Ok(_)) => return Err(LlmError::new(Failure::Empty, "the model said nothing")),
             Some(Err(error)) => return Err(error),
             None => return Err(LlmError::new(Failure::Cut, "the stream ended")),
         }
     }
+}
+
+fn has_results(message: &PromptMessage) -> bool {
+    !message.results.is_empty()
 }
 
 /// What is visible of an answer, with the timers for a piece of it and for the whole; the timer

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Failure, LlmError};
 
 /// The most calls that one answer may ask for.
-const MOST_CALLS: usize = 32;
+const MOST_CALLS: usize = 16;
 /// The longest arguments of a call, in bytes.
 const ARGUMENT_BYTES: usize = 256 * 1024;
 
@@ -34,7 +34,7 @@ pub struct ToolCall {
 
 impl ToolCall {
     /// The arguments for a vendor who wants JSON, not text: an object, whatever the model said.
-    pub(super) fn input(&self) -> Value {
+    pub fn input(&self) -> Value {
         serde_json::from_str(&self.arguments)
             .ok()
             .filter(Value::is_object)
@@ -102,7 +102,8 @@ impl Calls {
         if let Some(id) = part.id.filter(|id| !id.is_empty()) {
             call.id = id;
         }
-        if let Some(name) = part.name {
+        // Some servers send an empty one with every further piece.
+        if let Some(name) = part.name.filter(|name| !name.is_empty()) {
             call.name = name;
         }
         Ok(())
@@ -117,6 +118,7 @@ impl Calls {
     pub fn done(self) -> Vec<ToolCall> {
         let mut calls: Vec<ToolCall> = Vec::with_capacity(self.0.len());
         for (at, (_, mut call)) in self.0.into_iter().enumerate() {
+            (call.id, call.name) = (tame(&call.id), tame(&call.name));
             if call.id.is_empty() || calls.iter().any(|other| other.id == call.id) {
                 call.id = format!("call_{at}");
             }
@@ -127,6 +129,14 @@ impl Calls {
         }
         calls
     }
+}
+
+/// A name as all vendors take it back: they refuse a conversation with another one in it, and a model may
+/// make up any. The tools that there are have such names.
+fn tame(name: &str) -> String {
+    let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name = name.chars().take(64);
+    name.map(|c| if is_tame(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
@@ -163,7 +173,7 @@ mod tests {
             part(Some(0), Some("a"), Some("look"), ""),
             part(Some(1), Some("b"), Some("book"), "{\"d"),
             part(Some(0), None, None, "{}"),
-            part(Some(1), Some(""), None, "\":1}"),
+            part(Some(1), Some(""), Some(""), "\":1}"),
         ];
         let expected = [of(["a", "look", "{}"]), of(["b", "book", "{\"d\":1}"])];
         assert_eq!(calls(parts), expected);
@@ -172,13 +182,13 @@ mod tests {
     #[test]
     fn calls_without_numbers_or_with_the_same_one_are_several() {
         let parts = [
-            part(None, None, Some("look"), "{}"),
+            part(None, None, Some("functions.look"), "{}"),
             part(None, None, Some("book"), ""),
             part(None, Some("a"), Some("look"), "{}"),
             part(None, Some("a"), Some("book"), "{}"),
         ];
         let expected = [
-            of(["call_0", "look", "{}"]),
+            of(["call_0", "functions_look", "{}"]),
             of(["call_1", "book", "{}"]),
             of(["a", "look", "{}"]),
             of(["call_3", "book", "{}"]),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::{
     Client, Method, Response, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Map, Value};
 
@@ -50,7 +50,7 @@ impl HttpTool {
         }
     }
 
-    async fn ask(&self, arguments: Value) -> Result<String, String> {
+    async fn ask(&self, arguments: Value, key: String) -> Result<String, String> {
         let mut arguments = match arguments {
             Value::Object(map) => map,
             _ => Map::new(),
@@ -63,6 +63,12 @@ impl HttpTool {
         }
         let is_query = matches!(self.method, Method::GET | Method::DELETE);
         if is_query && !arguments.is_empty() {
+            if url
+                .query_pairs()
+                .any(|(name, _)| arguments.contains_key(&*name))
+            {
+                return Err("An argument is part of the address already.".to_owned());
+            }
             let mut query = url.query_pairs_mut();
             for (name, value) in &arguments {
                 query.append_pair(name, &plain(value));
@@ -74,53 +80,62 @@ impl HttpTool {
             .headers(self.headers.clone());
         let call = match is_query {
             true => call,
-            false => call.json(&arguments),
+            false => call.json(&arguments).header("Idempotency-Key", key),
         };
         let response = call.send().await.map_err(|error| {
+            let text = match error.is_connect() {
+                true => "The tool cannot be reached.",
+                false => "The connection broke: it is not known whether this was done.",
+            };
             tracing::warn!(error.cause = %error.without_url(), "a tool's endpoint cannot be reached");
-            "The tool cannot be reached.".to_owned()
+            text.to_owned()
         })?;
         self.read(response).await
     }
 
+    /// An answer with success means that it was done, whatever else is wrong with it.
     async fn read(&self, mut response: Response) -> Result<String, String> {
         let status = response.status();
-        let kind = response.headers().get(CONTENT_TYPE);
-        let is_json = kind
-            .and_then(|kind| kind.to_str().ok())
-            .is_some_and(|kind| kind.contains("json"));
         let mut body = Vec::new();
         while let Some(bytes) = response
             .chunk()
             .await
-            .map_err(|_| "The tool's answer was cut off.")?
+            .map_err(|_| "It was answered, but the answer was cut off.")?
         {
             if body.len() + bytes.len() > ANSWER_BYTES {
-                return Err("The tool's answer is too large.".to_owned());
+                return Err("It was answered, but the answer is too large.".to_owned());
             }
             body.extend_from_slice(&bytes);
         }
         let text = String::from_utf8_lossy(&body).into_owned();
-        if !status.is_success() {
-            return Err(format!(
-                "The tool answered with status {}: {text}",
-                status.as_u16()
-            ));
-        }
-        match &self.result {
-            Some(pointer) if is_json => {
-                let json: Value =
-                    serde_json::from_str(&text).map_err(|_| "The tool's answer cannot be read.")?;
-                Ok(json.pointer(pointer).map(plain).unwrap_or_default())
+        let told = match &self.result {
+            // Where a part of the answer is asked for, the rest is not for the model.
+            Some(pointer) => serde_json::from_str(&text)
+                .ok()
+                .and_then(|json: Value| json.pointer(pointer).map(plain)),
+            None => Some(text),
+        };
+        match (status.is_success(), told) {
+            (true, Some(told)) => Ok(told),
+            (true, None) => Err("It was answered, but without a result.".to_owned()),
+            (false, told) => {
+                let told = told.map_or_else(String::new, |told| format!(" {told}"));
+                Err(format!(
+                    "The tool answered with status {}.{told}",
+                    status.as_u16()
+                ))
             }
-            _ => Ok(text),
         }
     }
 }
 
 impl Tool for HttpTool {
-    fn call(&self, arguments: Value) -> BoxFuture<'_, Result<String, String>> {
-        self.ask(arguments).boxed()
+    fn call(&self, arguments: Value, key: String) -> BoxFuture<'_, Result<String, String>> {
+        self.ask(arguments, key).boxed()
+    }
+
+    fn is_safe(&self) -> bool {
+        self.method == Method::GET
     }
 }
 

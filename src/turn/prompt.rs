@@ -1,12 +1,17 @@
 //! How much of a conversation an agent is shown.
 
 use crate::{
-    store::messages::{Message, Role},
+    store::{
+        TurnId,
+        messages::{FinishReason, Message, MessageType, Role},
+    },
     text::estimate_tokens,
 };
 
 /// Tokens that a message costs beside its text.
 const FRAMING: usize = 4;
+/// How many characters of a call's arguments are told later.
+const ARGUMENTS: usize = 200;
 /// Tokens that an image costs, about.
 const IMAGE: usize = 800;
 
@@ -32,4 +37,31 @@ pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
         .skip(start)
         .skip_while(|message| message.role != Role::User)
         .collect()
+}
+
+/// What tools did in earlier turns that were not answered to the end: stopped, failed, interrupted. The
+/// model would do it again, as it does not read of it anywhere else.
+pub(super) fn unfinished(history: &[Message], turn: TurnId) -> Vec<String> {
+    let is_answered = |call: &Message| {
+        let mut answers = history.iter().filter(|other| other.turn_id == call.turn_id);
+        answers.any(|answer| answer.finish_reason == Some(FinishReason::Stop))
+    };
+    let told = |call: &Message| {
+        let came = history.iter().find(|result| {
+            result.message_type == MessageType::ToolResult
+                && (result.turn_id, &result.metadata) == (call.turn_id, &call.metadata)
+        });
+        let how = match came.and_then(|result| result.tool_success) {
+            Some(true) => "done",
+            Some(false) => "failed",
+            None => "not known whether it was done",
+        };
+        let arguments: String = call.body.chars().take(ARGUMENTS).collect();
+        let tool = call.tool_name.as_deref().unwrap_or_default();
+        format!("{tool} {arguments}: {how}")
+    };
+    let calls = history.iter().filter(|message| {
+        message.message_type == MessageType::ToolCall && message.turn_id != Some(turn)
+    });
+    calls.filter(|call| !is_answered(call)).map(told).collect()
 }

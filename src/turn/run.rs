@@ -134,6 +134,7 @@ pub(super) async fn run(
         user_name: started.user_name.clone(),
         rounds: done_before(&started.history, started.turn_id),
         may_call: true,
+        unfinished: prompt::unfinished(&started.history, started.turn_id),
         handed_over: None,
     };
     let mut output = Output {
@@ -196,6 +197,7 @@ pub(super) async fn run_stateless(
         user_name: None,
         rounds: Vec::new(),
         may_call: false,
+        unfinished: Vec::new(),
         handed_over: None,
     };
     let mut progress = Progress::default();

@@ -22,6 +22,8 @@ use crate::{
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// The longest log, in frames: a model that sends single letters must not fill the memory.
 const ANSWER_FRAMES: usize = 400_000;
+/// How much arguments and results a turn's model reads; once they are more, it has to answer.
+const ROUNDS_BYTES: usize = 128 * 1024;
 /// How often a conversation may be handed from agent to agent in one turn.
 const HANDOFFS: usize = 3;
 
@@ -61,7 +63,8 @@ pub(super) async fn speak(
         progress.agent = Some(agent.clone());
     }
     loop {
-        input.may_call = place.stored.is_some() && rounds < most;
+        let has_room = input.rounds.iter().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
+        input.may_call = place.stored.is_some() && rounds < most && has_room;
         let before = progress.text.len();
         let said = say(engine, &agent, input, progress, output).await;
         let (calls, turn) = match (said, place.stored) {
@@ -71,7 +74,16 @@ pub(super) async fn speak(
             (Err(error), _) => return Ending::failed(error),
         };
         let may_hand_over = handoffs < HANDOFFS;
-        let done = carry_out(engine, turn, &agent, rounds, &calls, may_hand_over, output).await;
+        let done = carry_out(
+            engine,
+            turn,
+            &agent,
+            (rounds, &input.rounds),
+            &calls,
+            may_hand_over,
+            output,
+        )
+        .await;
         let Done { results, handoff } = match done {
             Ok(done) => done,
             Err(error) => return Ending::failed(error),
@@ -154,7 +166,10 @@ async fn say(
             return Ok(Said::All(FinishReason::Length));
         }
         match chunk.finish {
-            Some(_) if input.may_call && !calls.is_empty() => return Ok(Said::Calls(calls.done())),
+            // Calls that were cut off are not what was meant.
+            Some(FinishReason::Stop) if input.may_call && !calls.is_empty() => {
+                return Ok(Said::Calls(calls.done()));
+            }
             Some(_) if progress.text.is_empty() => break,
             Some(reason) => return Ok(Said::All(reason)),
             None => {}

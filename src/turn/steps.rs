@@ -3,13 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt, StreamExt,
-    future::{pending, ready},
-    stream,
-};
+use futures_util::{FutureExt, StreamExt, future::pending, stream::FuturesUnordered};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Engine,
@@ -21,7 +20,7 @@ use crate::{
     error::{Code, Error, Result},
     llm::{ToolCall, ToolResult},
     store::{
-        MessageId, TurnId,
+        MessageId, StoreError, TurnId,
         begin::Started,
         messages::{Message, MessageType},
         steps::{NewStep, NewSteps},
@@ -32,6 +31,8 @@ use crate::{
 
 /// How many tools a turn calls at the same time.
 const AT_ONCE: usize = 4;
+/// How long a try to record may take: on a connection that hangs it takes for ever.
+const TRY: Duration = Duration::from_secs(5);
 /// The longest name of a tool that is recorded; a model may make up any.
 const NAME_CHARACTERS: usize = 64;
 /// What a model is told that hands the conversation over again and again.
@@ -55,7 +56,7 @@ pub(super) async fn carry_out(
     engine: &Engine,
     turn: &Started,
     agent: &str,
-    round: usize,
+    (round, before): (usize, &[Round]),
     calls: &[ToolCall],
     may_hand_over: bool,
     output: &mut Output<'_>,
@@ -68,37 +69,89 @@ pub(super) async fn carry_out(
     for call in calls {
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
+    let places = Semaphore::new(AT_ONCE);
     let mut handoff = None;
-    let calling: Vec<_> = calls
-        .iter()
-        .map(|call| match engine.agents.handoff(agent, call) {
+    let mut called = FuturesUnordered::new();
+    for (at, call) in calls.iter().enumerate() {
+        let result = match engine.agents.handoff(agent, call) {
             Some(handed) => {
                 let free = may_hand_over && handoff.is_none();
-                let handed =
-                    handed.and_then(|handed| free.then_some(handed).ok_or(TOO_OFTEN.to_owned()));
+                let handed = handed.and_then(|handed| match free {
+                    true => Ok(handed),
+                    false => Err(TOO_OFTEN.to_owned()),
+                });
                 let result = handed_over(call, handed.as_ref().map(drop));
                 handoff = handoff.take().or(handed.ok());
-                ready(result).boxed()
+                Some(result)
             }
-            None => engine.agents.call(agent, call).boxed(),
-        })
-        .collect();
-    let mut called = stream::iter(calls).zip(stream::iter(calling).buffered(AT_ONCE));
+            None if may_have_been_done(engine, before, call) => Some(unknown(call)),
+            None => None,
+        };
+        let places = &places;
+        called.push(
+            async move {
+                let result = match result {
+                    Some(result) => result,
+                    None => {
+                        let _place = places.acquire().await;
+                        engine.agents.call(agent, call, turn.turn_id).await
+                    }
+                };
+                (at, recorded(engine, turn, round, call, result).await)
+            }
+            .boxed(),
+        );
+    }
     let mut results = Vec::with_capacity(calls.len());
-    while let Some((call, mut result)) = called.next().await {
-        result.content = text::cleaned(result.content);
-        let success = Some(!result.is_error);
-        let body = result.content.as_str();
-        let came = step(MessageType::ToolResult, round, call, body, success);
-        record(engine, turn, vec![came]).await?;
+    while let Some((at, result)) = called.next().await {
+        let result = result?;
         let status = match result.is_error {
             true => ToolStatus::Failed,
             false => ToolStatus::Done,
         };
-        show(engine, agent, call, status, output).await?;
-        results.push(result);
+        if let Some(call) = calls.get(at) {
+            show(engine, agent, call, status, output).await?;
+        }
+        results.push((at, result));
     }
+    results.sort_by_key(|(at, _)| *at);
+    let results = results.into_iter().map(|(_, result)| result).collect();
     Ok(Done { results, handoff })
+}
+
+/// What came of a call, recorded as soon as it is known.
+async fn recorded(
+    engine: &Engine,
+    turn: &Started,
+    round: usize,
+    call: &ToolCall,
+    mut result: ToolResult,
+) -> Result<ToolResult> {
+    result.content = text::cleaned(result.content);
+    let success = Some(!result.is_error);
+    let body = result.content.as_str();
+    let came = step(MessageType::ToolResult, round, call, body, success);
+    record(engine, turn, vec![came]).await?;
+    Ok(result)
+}
+
+/// Whether the same call was made before, and it is not known what came of it.
+fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> bool {
+    let calls = before
+        .iter()
+        .flat_map(|round| round.calls.iter().zip(&round.results));
+    let mut unknown = calls.filter(|(_, result)| result.content == UNKNOWN);
+    let is_same =
+        |(other, _): (&ToolCall, _)| other.name == call.name && other.input() == call.input();
+    !engine.agents.is_safe(&call.name) && unknown.any(is_same)
+}
+
+fn unknown(call: &ToolCall) -> ToolResult {
+    ToolResult {
+        call_id: call.id.clone(),
+        content: UNKNOWN.to_owned(),
+        is_error: true,
+    }
 }
 
 fn handed_over(call: &ToolCall, handed: std::result::Result<(), &String>) -> ToolResult {
@@ -156,7 +209,8 @@ async fn record(engine: &Engine, turn: &Started, steps: Vec<NewStep>) -> Result<
     let deadline = Instant::now() + COMMIT_PATIENCE;
     let mut pause = Duration::from_millis(50);
     loop {
-        match engine.store.record_steps(Arc::clone(&new)).await {
+        let recorded = timeout(TRY, engine.store.record_steps(Arc::clone(&new))).await;
+        match recorded.unwrap_or(Err(StoreError::Late)) {
             Ok(true) => return Ok(()),
             Ok(false) => {
                 engine.leases.heard(turn.turn_id, turn.fence, None);
@@ -234,11 +288,7 @@ fn answered(mut round: Round) -> Round {
             .results
             .iter()
             .find(|result| result.call_id == call.id);
-        known.cloned().unwrap_or_else(|| ToolResult {
-            call_id: call.id.clone(),
-            content: UNKNOWN.to_owned(),
-            is_error: true,
-        })
+        known.cloned().unwrap_or_else(|| unknown(call))
     });
     round.results = results.collect();
     round

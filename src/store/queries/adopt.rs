@@ -77,7 +77,10 @@ fn started(
         .select(session_locks::active_agent)
         .first(conn)
         .optional()?;
-    let history = messages::window(conn, held.id, held.last_seq, history.into())?;
+    let mut history = messages::window(conn, held.id, held.last_seq, history.into())?;
+    // All that the turn has done, however much that was.
+    history.retain(|message| message.turn_id != Some(turn_id));
+    history.extend(messages::of_turn(conn, turn_id)?);
     Ok(Started {
         turn_id,
         attempt,

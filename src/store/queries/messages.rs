@@ -25,6 +25,15 @@ pub fn window(
         .load(conn)
 }
 
+/// The messages of a turn, oldest first.
+pub fn of_turn(conn: &mut Conn, turn: TurnId) -> QueryResult<Vec<Message>> {
+    messages::table
+        .filter(messages::turn_id.eq(turn))
+        .order(messages::seq)
+        .select(Message::as_select())
+        .load(conn)
+}
+
 pub fn page(
     conn: &mut Conn,
     conversation: ConversationId,
