@@ -45,14 +45,25 @@ pub struct TurnInput {
     pub state: Value,
     /// The visitor's name, where a conversation begins with somebody known.
     pub user_name: Option<String>,
-    /// The tools that the agent has called in this turn, and what came of it.
+    /// The tools that were called in this turn, and what came of it.
     pub rounds: Vec<Round>,
     /// Whether it may call more.
     pub may_call: bool,
     /// What tools did in earlier turns that were not answered to the end.
     pub unfinished: Vec<String>,
-    /// Who handed the conversation to it in this turn, and what they said of it.
-    pub handed_over: Option<(String, Handoff)>,
+    /// Who handed the conversation to it in this turn.
+    pub handed_over: Option<HandedOver>,
+}
+
+/// A conversation that another agent had before, in the same turn.
+#[derive(Debug, Clone)]
+pub struct HandedOver {
+    /// The other agent.
+    pub from: String,
+    /// What it said of it.
+    pub handoff: Handoff,
+    /// How many of the turn's rounds were its own, or of those before it.
+    pub rounds: usize,
 }
 
 /// Tools that an agent called at once.
@@ -67,10 +78,10 @@ pub struct Round {
 }
 
 impl TurnInput {
-    /// Another agent goes on, and reads what is said of it instead of what the first one did.
-    pub fn take_over(&mut self, from: String, handoff: Handoff) {
-        self.rounds.clear();
-        self.handed_over = Some((from, handoff));
+    /// The rounds of the agent that is asked. It reads what is said of those before it, not them.
+    pub fn own_rounds(&self) -> impl Iterator<Item = &Round> {
+        let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
+        self.rounds.iter().skip(before)
     }
 
     /// The text that is to be answered: what the visitor said last, and with it what came just before
@@ -92,6 +103,14 @@ impl TurnInput {
 }
 
 impl Round {
+    /// Where it handed the conversation to.
+    pub fn handoff(&self) -> Option<Handoff> {
+        let mut calls = self.calls.iter().zip(&self.results);
+        let (call, _) =
+            calls.find(|(call, result)| call.name == handoff::NAME && !result.is_error)?;
+        serde_json::from_str(&call.arguments).ok()
+    }
+
     /// How much of it a model has to read.
     pub fn bytes(&self) -> usize {
         let calls = self.calls.iter().map(|call| call.arguments.len());
@@ -230,7 +249,7 @@ impl Agents {
     }
 
     /// Whether an agent was given a tool.
-    pub fn may_call(&self, path: &str, tool: &str) -> bool {
+    pub fn has_tool(&self, path: &str, tool: &str) -> bool {
         let member = self.agents.get(path);
         member.is_some_and(|member| member.tools.iter().any(|given| given == tool))
     }

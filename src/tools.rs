@@ -133,22 +133,18 @@ impl Tools {
     pub async fn call(&self, given: &[String], call: &ToolCall, turn: TurnId) -> ToolResult {
         let began = Instant::now();
         let done = self.outcome(given, call, turn).await;
-        let is_error = done.is_err();
         tracing::debug!(
-            tool.success = !is_error,
+            tool.success = done.is_ok(),
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a tool was called"
         );
-        let mut content = done.unwrap_or_else(|error| error);
-        if content.len() > RESULT_BYTES {
-            content.truncate(content.floor_char_boundary(RESULT_BYTES));
-            content.push_str("\n[The rest is left out.]");
+        let mut result = ToolResult::of(call, done);
+        if result.content.len() > RESULT_BYTES {
+            let end = result.content.floor_char_boundary(RESULT_BYTES);
+            result.content.truncate(end);
+            result.content.push_str("\n[The rest is left out.]");
         }
-        ToolResult {
-            call_id: call.id.clone(),
-            content,
-            is_error,
-        }
+        result
     }
 
     /// Whether a tool changes nothing.

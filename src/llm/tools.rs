@@ -53,6 +53,17 @@ pub struct ToolResult {
     pub is_error: bool,
 }
 
+impl ToolResult {
+    /// What came of a call, or why nothing did.
+    pub fn of(call: &ToolCall, done: Result<String, String>) -> Self {
+        Self {
+            call_id: call.id.clone(),
+            is_error: done.is_err(),
+            content: done.unwrap_or_else(|error| error),
+        }
+    }
+}
+
 /// A piece of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CallPart {

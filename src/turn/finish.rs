@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Code, Error},
     store::{
-        MessageId,
+        MessageId, StoreError,
         begin::Started,
         messages::FinishReason,
         turns::{Answer, Finish, FinishTurn},
@@ -90,20 +90,29 @@ pub(super) async fn finish(
 
 /// Stores the end of a turn, for as long as a final frame may wait.
 async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<Finish, Error> {
-    let mut pause = Duration::from_millis(50);
     let finish = Arc::new(finish);
+    let stored = write(deadline, || engine.store.finish_turn(Arc::clone(&finish))).await;
+    stored.inspect_err(Error::log)
+}
+
+/// Tries to write again and again until then: the database may come back.
+///
+/// # Errors
+/// `answer_not_stored`, when it has not.
+pub(super) async fn write<T, W: Future<Output = Result<T, StoreError>>>(
+    deadline: Instant,
+    attempt: impl Fn() -> W,
+) -> Result<T, Error> {
+    let mut pause = Duration::from_millis(50);
     loop {
-        let stored = engine.store.finish_turn(Arc::clone(&finish));
         let patience = deadline.min(Instant::now() + TRY);
-        let error = match timeout_at(patience, stored).await {
-            Ok(Ok(finish)) => return Ok(finish),
+        let error = match timeout_at(patience, attempt()).await {
+            Ok(Ok(written)) => return Ok(written),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
         if Instant::now() + pause >= deadline {
-            let error = Error::new(Code::AnswerNotStored).caused_by(error);
-            error.log();
-            return Err(error);
+            return Err(Error::new(Code::AnswerNotStored).caused_by(error));
         }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));

@@ -66,7 +66,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn failed(error: Error) -> Self {
+    fn failed(error: Error) -> Self {
         let reason = match error.code {
             Code::Interrupted => FinishReason::Interrupted,
             _ => FinishReason::Error,
@@ -144,7 +144,6 @@ pub(super) async fn run(
     };
     let place = Place {
         agent: started.agent.as_deref(),
-        before: started.agent_before.as_deref(),
         stored: Some(&started),
     };
     let end = answer(
@@ -208,7 +207,6 @@ pub(super) async fn run_stateless(
     };
     let place = Place {
         agent: agent.as_deref(),
-        before: None,
         stored: None,
     };
     let never = Signal::default();
@@ -251,6 +249,10 @@ async fn answer(
             Cause::Stopped => Ending::from(FinishReason::Cancelled).into(),
             Cause::Shutdown => End::HandedOver,
         },
-        spoken = speaking => spoken.unwrap_or_else(|_| Ending::failed(Error::new(Code::Internal).caused_by("an agent panicked"))).into(),
+        spoken = speaking => {
+            let panicked = |_| Err(Error::new(Code::Internal).caused_by("an agent panicked"));
+            let spoken = spoken.unwrap_or_else(panicked);
+            spoken.map_or_else(Ending::failed, Ending::from).into()
+        }
     }
 }

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use super::{
     Engine,
     event::Frame,
-    run::{Ending, Output, Progress},
-    steps::{Done, carry_out, last_handoff},
+    run::{Output, Progress},
+    steps::carry_out,
 };
 use crate::{
-    agents::{Round, TurnInput},
+    agents::{HandedOver, Round, TurnInput},
     error::{Code, Error},
     llm::{Calls, ToolCall},
     store::{begin::Started, messages::FinishReason},
@@ -24,15 +24,11 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_FRAMES: usize = 400_000;
 /// How much arguments and results a turn's model reads; once they are more, it has to answer.
 const ROUNDS_BYTES: usize = 128 * 1024;
-/// How often a conversation may be handed from agent to agent in one turn.
-const HANDOFFS: usize = 3;
 
-/// Which agent has the session, which had it before this message, and where what is done is recorded.
+/// Which agent the session has, and which turn this is, where it is stored.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub agent: Option<&'a str>,
-    pub before: Option<&'a str>,
-    /// The turn, where it is stored.
     pub stored: Option<&'a Started>,
 }
 
@@ -44,69 +40,60 @@ pub(super) async fn speak(
     place: Place<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
-) -> Ending {
-    let may_move = place.agent == place.before;
+) -> Result<FinishReason, Error> {
+    let had = place.stored.and_then(|turn| turn.agent_before.as_deref());
+    let may_move = place.agent == had;
     let mut agent = engine.agents.choose(place.agent, may_move, input).await;
+    // What an earlier attempt did counts, its handoffs too.
+    for round in std::mem::take(&mut input.rounds) {
+        add(engine, input, round, &mut agent);
+    }
     progress.agent = Some(agent.clone());
-    if place.before.is_some_and(|before| before != agent) {
-        let moved = output.append(engine, |now| Frame::agent(&agent, now)).await;
-        if let Err(error) = moved {
-            return Ending::failed(error);
-        }
+    if input.handed_over.is_some() || had.is_some_and(|had| had != agent) {
+        output
+            .append(engine, |now| Frame::agent(&agent, now))
+            .await?;
     }
     let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
-    let (mut rounds, mut handoffs) = (input.rounds.len(), 0);
-    // Another server may have died after it.
-    if let Some(handoff) = last_handoff(engine, &mut input.rounds) {
-        let from = std::mem::replace(&mut agent, handoff.to.clone());
-        input.handed_over = Some((from, handoff));
-        progress.agent = Some(agent.clone());
-    }
     loop {
-        let has_room = input.rounds.iter().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
-        input.may_call = place.stored.is_some() && rounds < most && has_room;
+        let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
+        input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
         let before = progress.text.len();
-        let said = say(engine, &agent, input, progress, output).await;
-        let (calls, turn) = match (said, place.stored) {
-            (Ok(Said::All(reason)), _) => return reason.into(),
-            (Ok(Said::Calls(calls)), Some(turn)) => (calls, turn),
-            (Ok(Said::Calls(_)), None) => return Ending::failed(nothing_said()),
-            (Err(error), _) => return Ending::failed(error),
+        let calls = match say(engine, &agent, input, progress, output).await? {
+            Said::All(reason) => return Ok(reason),
+            Said::Calls(calls) => calls,
         };
-        let may_hand_over = handoffs < HANDOFFS;
-        let done = carry_out(
-            engine,
-            turn,
-            &agent,
-            (rounds, &input.rounds),
-            &calls,
-            may_hand_over,
-            output,
-        )
-        .await;
-        let Done { results, handoff } = match done {
-            Ok(done) => done,
-            Err(error) => return Ending::failed(error),
-        };
-        rounds += 1;
-        if let Some(handoff) = handoff {
-            handoffs += 1;
-            let from = std::mem::replace(&mut agent, handoff.to.clone());
-            input.take_over(from, handoff);
-            progress.agent = Some(agent.clone());
-            let moved = output.append(engine, |now| Frame::agent(&agent, now)).await;
-            if let Err(error) = moved {
-                return Ending::failed(error);
-            }
-            continue;
-        }
+        let turn = place.stored.ok_or_else(nothing_said)?;
+        let results = carry_out(engine, turn, &agent, &input.rounds, &calls, output).await?;
         let text = progress.text.get(before..).unwrap_or_default().to_owned();
-        input.rounds.push(Round {
+        let round = Round {
             text,
             calls,
             results,
-        });
+        };
+        if add(engine, input, round, &mut agent) {
+            progress.agent = Some(agent.clone());
+            output
+                .append(engine, |now| Frame::agent(&agent, now))
+                .await?;
+        }
     }
+}
+
+/// Adds a round that is done; whether another agent goes on after it.
+fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String) -> bool {
+    let handoff = round.handoff();
+    input.rounds.push(round);
+    let Some(handoff) = handoff.filter(|handoff| engine.agents.contains(&handoff.to)) else {
+        return false;
+    };
+    let from = std::mem::replace(agent, handoff.to.clone());
+    input.handed_over = Some(HandedOver {
+        from,
+        handoff,
+        rounds: input.rounds.len(),
+    });
+    true
 }
 
 /// What came of asking an agent.

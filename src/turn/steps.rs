@@ -1,51 +1,39 @@
 //! Tools that a turn calls. Each call is recorded before it is made, and what came of it before the
 //! agent hears of it: whoever adopts the turn takes up what was done, and does nothing twice.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::pending, stream::FuturesUnordered};
 use serde_json::json;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, timeout},
-};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Engine,
     event::{Frame, ToolStatus},
+    finish::write,
     run::{COMMIT_PATIENCE, Output},
 };
 use crate::{
     agents::Round,
-    error::{Code, Error, Result},
+    error::Result,
     llm::{ToolCall, ToolResult},
     store::{
-        MessageId, StoreError, TurnId,
+        MessageId, TurnId,
         begin::Started,
         messages::{Message, MessageType},
         steps::{NewStep, NewSteps},
     },
     text,
-    tools::handoff::{self, Handoff},
 };
 
 /// How many tools a turn calls at the same time.
 const AT_ONCE: usize = 4;
-/// How long a try to record may take: on a connection that hangs it takes for ever.
-const TRY: Duration = Duration::from_secs(5);
-/// The longest name of a tool that is recorded; a model may make up any.
-const NAME_CHARACTERS: usize = 64;
+/// How often a conversation may be handed from agent to agent in one turn.
+const HANDOFFS: usize = 3;
 /// What a model is told that hands the conversation over again and again.
 const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
 const UNKNOWN: &str = "It is not known whether this was done: the server stopped meanwhile.";
-
-/// What came of a round of calls.
-pub(super) struct Done {
-    pub results: Vec<ToolResult>,
-    /// The agent that goes on, where the conversation was handed over.
-    pub handoff: Option<Handoff>,
-}
 
 /// Carries out what an agent asks for: several calls at once, their results in order. The first handoff
 /// counts, unless there were too many in this turn.
@@ -56,11 +44,11 @@ pub(super) async fn carry_out(
     engine: &Engine,
     turn: &Started,
     agent: &str,
-    (round, before): (usize, &[Round]),
+    before: &[Round],
     calls: &[ToolCall],
-    may_hand_over: bool,
     output: &mut Output<'_>,
-) -> Result<Done> {
+) -> Result<Vec<ToolResult>> {
+    let round = before.len();
     let made = calls.iter().map(|call| {
         let body = call.arguments.as_str();
         step(MessageType::ToolCall, round, call, body, None)
@@ -70,19 +58,16 @@ pub(super) async fn carry_out(
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
     let places = Semaphore::new(AT_ONCE);
-    let mut handoff = None;
+    let handed = before.iter().filter_map(Round::handoff).count();
+    let mut may_hand_over = handed < HANDOFFS;
     let mut called = FuturesUnordered::new();
     for (at, call) in calls.iter().enumerate() {
         let result = match engine.agents.handoff(agent, call) {
+            Some(_) if !may_hand_over => Some(ToolResult::of(call, Err(TOO_OFTEN.to_owned()))),
             Some(handed) => {
-                let free = may_hand_over && handoff.is_none();
-                let handed = handed.and_then(|handed| match free {
-                    true => Ok(handed),
-                    false => Err(TOO_OFTEN.to_owned()),
-                });
-                let result = handed_over(call, handed.as_ref().map(drop));
-                handoff = handoff.take().or(handed.ok());
-                Some(result)
+                may_hand_over = handed.is_err();
+                let told = handed.map(|_| "Handed over.".to_owned());
+                Some(ToolResult::of(call, told))
             }
             None if may_have_been_done(engine, before, call) => Some(unknown(call)),
             None => None,
@@ -115,8 +100,7 @@ pub(super) async fn carry_out(
         results.push((at, result));
     }
     results.sort_by_key(|(at, _)| *at);
-    let results = results.into_iter().map(|(_, result)| result).collect();
-    Ok(Done { results, handoff })
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// What came of a call, recorded as soon as it is known.
@@ -147,19 +131,7 @@ fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> boo
 }
 
 fn unknown(call: &ToolCall) -> ToolResult {
-    ToolResult {
-        call_id: call.id.clone(),
-        content: UNKNOWN.to_owned(),
-        is_error: true,
-    }
-}
-
-fn handed_over(call: &ToolCall, handed: std::result::Result<(), &String>) -> ToolResult {
-    ToolResult {
-        call_id: call.id.clone(),
-        content: handed.map_or_else(Clone::clone, |()| "Handed over.".to_owned()),
-        is_error: handed.is_err(),
-    }
+    ToolResult::of(call, Err(UNKNOWN.to_owned()))
 }
 
 /// Shows how a call stands, if there is such a tool: visitors are not shown what a model makes up.
@@ -170,7 +142,7 @@ async fn show(
     status: ToolStatus,
     output: &mut Output<'_>,
 ) -> Result<()> {
-    if !engine.agents.may_call(agent, &call.name) {
+    if !engine.agents.has_tool(agent, &call.name) {
         return Ok(());
     }
     let frame = |now| Frame::tool(&call.name, status, now);
@@ -187,13 +159,10 @@ fn step(
     NewStep {
         id: MessageId::new(),
         message_type,
-        tool: text::clean(&call.name)
-            .chars()
-            .take(NAME_CHARACTERS)
-            .collect(),
+        tool: call.name.clone(),
         success,
         body: text::clean(body).into_owned(),
-        metadata: text::clean_json(json!({"call_id": call.id, "round": round})),
+        metadata: json!({"call_id": call.id, "round": round}),
     }
 }
 
@@ -207,23 +176,12 @@ async fn record(engine: &Engine, turn: &Started, steps: Vec<NewStep>) -> Result<
         steps,
     });
     let deadline = Instant::now() + COMMIT_PATIENCE;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let recorded = timeout(TRY, engine.store.record_steps(Arc::clone(&new))).await;
-        match recorded.unwrap_or(Err(StoreError::Late)) {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                engine.leases.heard(turn.turn_id, turn.fence, None);
-                pending::<()>().await;
-            }
-            Err(error) if Instant::now() + pause >= deadline => {
-                return Err(Error::new(Code::AnswerNotStored).caused_by(error));
-            }
-            Err(_) => {}
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
+    let is_mine = write(deadline, || engine.store.record_steps(Arc::clone(&new))).await?;
+    if !is_mine {
+        engine.leases.heard(turn.turn_id, turn.fence, None);
+        pending::<()>().await;
     }
+    Ok(())
 }
 
 /// The rounds that an earlier attempt at this turn has done.
@@ -261,24 +219,6 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
         }
     }
     rounds.into_values().map(answered).collect()
-}
-
-/// The agent that an earlier attempt handed the conversation to; the rounds before that are done with.
-pub(super) fn last_handoff(engine: &Engine, rounds: &mut Vec<Round>) -> Option<Handoff> {
-    let handed = |round: &Round| {
-        let calls = round.calls.iter().zip(&round.results);
-        let mut done =
-            calls.filter(|(call, result)| call.name == handoff::NAME && !result.is_error);
-        let (call, _) = done.next()?;
-        serde_json::from_str(&call.arguments).ok()
-    };
-    let (at, handoff): (usize, Handoff) = rounds
-        .iter()
-        .enumerate()
-        .rev()
-        .find_map(|(at, round)| Some((at, handed(round)?)))?;
-    rounds.drain(..=at);
-    engine.agents.contains(&handoff.to).then_some(handoff)
 }
 
 /// The round with a result for each of its calls.

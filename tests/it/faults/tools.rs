@@ -154,6 +154,8 @@ async fn a_conversation_that_was_handed_over_stays_where_it_is() {
         .fleet
         .read_to_the_end(&turn, last.id, "?restart=1")
         .await;
+    assert_eq!(all[0].data["type"], "reset");
+    assert_eq!(all[1].data["agent"], "b");
     assert_eq!(all.last().unwrap().data["agent"], "b");
     let asked = llm.asked();
     let system = asked[2].system();
