@@ -2,7 +2,9 @@
  * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
 import { Desk, Gone, Refused } from "./desk.js";
+import { make } from "./make.js";
 import { sheet } from "./style.js";
+import { freeze, render, thaw } from "./widgets.js";
 
 /**
  * @param {URL} base The server's address.
@@ -74,8 +76,13 @@ class Panel {
       const said = await this.#desk.history(this.#connection);
       this.#messages.replaceChildren();
       // What tools did is not for reading.
-      const words = said.filter((message) => message.role !== "tool");
-      for (const message of words) this.#show(message.role, message.content);
+      const answered = new Set(said.map((message) => message.answers));
+      for (const message of said.filter(({ role }) => role !== "tool")) {
+        const { id, component_type: type, component_data: data } = message;
+        if (message.message_type !== "widget" || !type || !data) this.#show(message.role, message.content);
+        else if (answered.has(id)) freeze(this.#display(id, { type, data }).widget);
+        else this.#display(id, { type, data });
+      }
       const running = await this.#desk.running();
       if (running) await this.#answer(running, "", "");
     } catch (error) {
@@ -136,11 +143,17 @@ class Panel {
     const { item, words } = this.#show("assistant", "");
     item.setAttribute("aria-busy", "true");
     let isGone = false;
+    /** @type {HTMLElement[]} The widgets of this answer. */
+    const shown = [];
     try {
       for await (const frame of this.#desk.answer(response, this.#connection)) {
         const following = this.#isAtEnd();
-        if (frame.type === "reset") words.replaceChildren();
+        if (frame.type === "reset") {
+          words.replaceChildren();
+          for (const item of shown.splice(0)) item.remove();
+        }
         words.append(frame.content);
+        if (frame.widget && frame.message_id) shown.push(this.#display(frame.message_id, frame.widget).item);
         if (following) this.#follow();
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
         if (frame.error) {
@@ -206,6 +219,48 @@ class Panel {
     return { item, words };
   }
 
+  /**
+   * Shows a widget; what is answered to it is the visitor's next message.
+   * @param {string} id
+   * @param {import("./widgets.js").Widget} data
+   */
+  #display(id, data) {
+    const widget = render(data, (answer, words) => {
+      if (this.#busy) return this.#tell("One moment, please.");
+      freeze(widget);
+      this.#set(true);
+      this.#doing = this.#doing.then(() => this.#fill(id, answer, words, crypto.randomUUID(), widget));
+    });
+    const item = make("li", { class: "assistant" }, make("span", { class: "hidden" }, "Desk: "), widget);
+    this.#messages.append(item);
+    this.#follow();
+    return { item, widget };
+  }
+
+  /**
+   * Sends the answer to a widget.
+   * @param {string} id
+   * @param {Record<string, unknown>} answer
+   * @param {string} words
+   * @param {string} key
+   * @param {HTMLElement} widget
+   */
+  async #fill(id, answer, words, key, widget) {
+    this.#set(true);
+    this.#tell("");
+    try {
+      const response = await this.#desk.fill(id, answer, key, this.#connection);
+      this.#show("user", words);
+      await this.#answer(response, "", "");
+    } catch (error) {
+      this.#tell(`Not sent: ${reason(error)}.`);
+      if (error instanceof Refused && error.status === 422) thaw(widget);
+      else if (!(error instanceof Refused) || error.again) this.#offer(() => this.#fill(id, answer, words, key, widget));
+    } finally {
+      this.#set(false);
+    }
+  }
+
   /** Whether the visitor is reading the newest text, and not something above it. */
   #isAtEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.#messages;
@@ -233,17 +288,4 @@ class Panel {
 /** @param {unknown} error */
 function reason(error) {
   return error instanceof Refused ? error.message : "The chat cannot be reached";
-}
-
-/**
- * @template {keyof HTMLElementTagNameMap} Name
- * @param {Name} name
- * @param {Record<string, string>} attributes
- * @param {(Node | string)[]} children
- */
-function make(name, attributes, ...children) {
-  const element = document.createElement(name);
-  for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
-  element.append(...children);
-  return element;
 }

@@ -44,6 +44,17 @@ export class Refused extends Error {
 /** The frames of an answer are no longer there; the history has it. */
 export class Gone extends Error {}
 
+/**
+ * @typedef {object} Message
+ * @property {string} id
+ * @property {string} role
+ * @property {string} content
+ * @property {string} message_type
+ * @property {string | null} component_type
+ * @property {import("./widgets.js").Data | null} component_data
+ * @property {string} [answers] The widget that it answers.
+ */
+
 /** @typedef {(state: "" | "lost" | "offline") => void} Tell Says how the connection is. */
 
 export class Desk {
@@ -61,7 +72,7 @@ export class Desk {
    */
   async history(tell) {
     const response = await this.#persist("chat/history", {}, tell);
-    return /** @type {{role: string, content: string}[]} */ ((await response.json()).messages);
+    return /** @type {Message[]} */ ((await response.json()).messages);
   }
 
   /** Forgets the session: the next message begins a new conversation. */
@@ -79,8 +90,29 @@ export class Desk {
   async say(content, key, tell) {
     // Without an id yet, a repeated message would be another visitor's.
     if (!this.#device) await this.#persist("chat/session", {}, tell);
+    return this.#post("chat/stream", { content }, key, tell);
+  }
+
+  /**
+   * Answers a widget.
+   * @param {string} message The widget's message.
+   * @param {Record<string, unknown>} answer
+   * @param {string} key
+   * @param {Tell} tell
+   */
+  async fill(message, answer, key, tell) {
+    return this.#post(`chat/widgets/${message}`, { answer }, key, tell);
+  }
+
+  /**
+   * @param {string} path
+   * @param {object} body
+   * @param {string} key
+   * @param {Tell} tell
+   */
+  #post(path, body, key, tell) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
-    return this.#persist("chat/stream", { method: "POST", headers, body: JSON.stringify({ content }) }, tell);
+    return this.#persist(path, { method: "POST", headers, body: JSON.stringify(body) }, tell);
   }
 
   /** The answer that is on its way, if there is one. */

@@ -5,6 +5,8 @@
  * @property {string} content Text to append.
  * @property {boolean} is_final
  * @property {string} [type]
+ * @property {string} [message_id]
+ * @property {import("./widgets.js").Widget} [widget]
  * @property {string} [finish_reason]
  * @property {{code: string, message: string}} [error]
  *

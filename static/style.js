@@ -32,6 +32,16 @@ sheet.replaceSync(`
   li.user { align-self: flex-end; border-color: var(--mark); background: var(--mark); color: var(--on-mark); }
   li.assistant { align-self: flex-start; }
   li.assistant[aria-busy]::after { content: "▍"; color: var(--quiet); }
+  .widget { display: flex; flex-wrap: wrap; gap: 0.5rem; min-width: 0; margin: 0; padding: 0; border: 0; white-space: normal; }
+  .widget legend { padding: 0; margin-bottom: 0.5rem; font-weight: 600; }
+  .widget p { flex-basis: 100%; margin: 0; }
+  .widget img { max-width: 100%; border-radius: 0.5rem; }
+  .widget a { color: var(--mark); overflow-wrap: anywhere; }
+  .widget[disabled] { opacity: 0.6; }
+  form.fields { display: grid; flex: 1; gap: 0.25rem; padding: 0; }
+  .fields input, .fields select, .fields textarea { width: 100%; padding: 0.375rem 0.625rem; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--ground); color: inherit; font: inherit; }
+  .fields input[type="checkbox"] { justify-self: start; width: auto; }
+  .fields .send { margin-top: 0.5rem; justify-self: start; }
   .status { min-height: 1.5rem; margin: 0; padding: 0 0.875rem; color: var(--quiet); font-size: 0.875rem; }
   .hidden { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   form { display: flex; gap: 0.5rem; padding: 0.5rem 0.75rem 0.75rem; }
