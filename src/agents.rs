@@ -1,11 +1,12 @@
 //! Agents: who answers a visitor.
 //!
 //! An [`Agent`] gets what a turn knows and gives a [`Reply`]: text as it comes, and effects
-//! that the turn applies when it finishes. It never reaches up to the turn or the store.
+//! that the turn applies. It never reaches up to the turn or the store.
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
 mod flow;
+mod input;
 mod llm;
 mod memory;
 mod router;
@@ -13,21 +14,23 @@ mod slots;
 mod times;
 mod words;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     config::{Settings, WhenBusy},
     error::{Error, Result},
-    llm::{Chunk, Models, ToolCall, ToolResult},
-    store::{TurnId, messages::Message},
+    llm::{Chunk, Models, ToolCall, ToolSpec},
+    store::TurnId,
     tools::{
-        Tools,
+        Done, Tools,
         handoff::{self, Handoff},
     },
+    widgets::{RawWidget, Widget, Widgets},
 };
+pub use input::{HandedOver, Round, Shown, TurnInput};
 use router::Router;
 
 /// Somebody who answers. Strangers plug in here.
@@ -36,111 +39,56 @@ pub trait Agent: Send + Sync {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>>;
 }
 
-/// What an agent knows of a turn.
-#[derive(Debug, Clone)]
-pub struct TurnInput {
-    /// The conversation as far as it fits, oldest first. The last message is the visitor's.
-    pub history: Vec<Message>,
-    /// What the agents remember of this conversation.
-    pub state: Value,
-    /// The visitor's name, where a conversation begins with somebody known.
-    pub user_name: Option<String>,
-    /// The tools that were called in this turn, and what came of it.
-    pub rounds: Vec<Round>,
-    /// Whether it may call more.
-    pub may_call: bool,
-    /// What tools did in earlier turns that were not answered to the end.
-    pub unfinished: Vec<String>,
-    /// Who handed the conversation to it in this turn.
-    pub handed_over: Option<HandedOver>,
-}
+/// An answer, as it is made, up to the chunk that has a finish reason. After calls of tools the agent is
+/// asked again, with what came of them.
+pub type Reply = BoxStream<'static, Result<Piece>>;
 
-/// A conversation that another agent had before, in the same turn.
-#[derive(Debug, Clone)]
-pub struct HandedOver {
-    /// The other agent.
-    pub from: String,
-    /// What it said of it.
-    pub handoff: Handoff,
-    /// How many of the turn's rounds were its own, or of those before it.
-    pub rounds: usize,
-}
-
-/// Tools that an agent called at once.
-#[derive(Debug, Clone, Default)]
-pub struct Round {
-    /// What it said before.
-    pub text: String,
-    /// The calls.
-    pub calls: Vec<ToolCall>,
-    /// What came of each, in the same order.
-    pub results: Vec<ToolResult>,
-}
-
-impl TurnInput {
-    /// The rounds of the agent that is asked. It reads what is said of those before it, not them.
-    pub fn own_rounds(&self) -> impl Iterator<Item = &Round> {
-        let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
-        self.rounds.iter().skip(before)
-    }
-
-    /// The text that is to be answered: what the visitor said last, and with it what came just before
-    /// and is answered by the same turn.
-    pub fn text(&self) -> Cow<'_, str> {
-        let Some(last) = self.history.last() else {
-            return Cow::Borrowed("");
-        };
-        let asked = self.history.iter().rev();
-        let asked = asked
-            .take_while(|message| message.turn_id == last.turn_id && message.role == last.role);
-        let mut asked: Vec<&str> = asked.map(|message| message.body.as_str()).collect();
-        asked.reverse();
-        match asked.as_slice() {
-            [alone] => Cow::Borrowed(alone),
-            several => Cow::Owned(several.join("\n")),
-        }
-    }
-}
-
-impl Round {
-    /// Where it handed the conversation to.
-    pub fn handoff(&self) -> Option<Handoff> {
-        let mut calls = self.calls.iter().zip(&self.results);
-        let (call, _) =
-            calls.find(|(call, result)| call.name == handoff::NAME && !result.is_error)?;
-        serde_json::from_str(&call.arguments).ok()
-    }
-
-    /// How much of it a model has to read.
-    pub fn bytes(&self) -> usize {
-        let calls = self.calls.iter().map(|call| call.arguments.len());
-        let results = self.results.iter().map(|result| result.content.len());
-        calls.chain(results).sum()
-    }
-}
-
-/// An answer, as it is made.
-pub struct Reply {
-    /// The text and the calls of tools, up to the chunk that has a finish reason. After calls the agent
-    /// is asked again, with what came of them.
-    pub chunks: BoxStream<'static, Result<Chunk>>,
-    /// What changes by it.
-    pub effects: Effects,
+/// A piece of an answer.
+#[derive(Debug)]
+pub enum Piece {
+    /// Text, or calls of tools.
+    Chunk(Chunk),
+    /// A widget to show. It is checked before the visitor sees it.
+    Widget(RawWidget),
+    /// What changes by the answer.
+    Effects(Effects),
 }
 
 /// What an answer changes. The turn applies it when it finishes, in the same transaction.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What the agents remember from now on.
-    pub state: Option<Value>,
+    /// What agents remember from now on, by their paths.
+    pub state: Map<String, Value>,
     /// The visitor's name, if it was learnt.
     pub user_name: Option<String>,
+}
+
+impl Effects {
+    /// These and later ones.
+    pub fn add(&mut self, later: Self) {
+        self.state.extend(later.state);
+        self.user_name = later.user_name.or(self.user_name.take());
+    }
+}
+
+/// What a call of an agent's is for.
+#[derive(Debug)]
+pub enum Asked {
+    /// To hand the conversation to another agent, or why that cannot be.
+    Handoff(std::result::Result<Handoff, String>),
+    /// To show a widget, or why that cannot be.
+    Widget(std::result::Result<Widget, String>),
+    /// To ask the visitor first, in these words.
+    Confirm(String),
+    /// To call a tool.
+    Tool,
 }
 
 /// The agents of a desk.
 pub struct Agents {
     agents: BTreeMap<String, Member>,
     tools: Arc<Tools>,
+    widgets: Widgets,
     router: Router,
 }
 
@@ -149,6 +97,8 @@ struct Member {
     agent: Arc<dyn Agent>,
     /// The tools that it was given.
     tools: Vec<String>,
+    /// The widgets that it may show.
+    widgets: Vec<String>,
     /// The agents that it may hand the conversation to.
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
@@ -166,6 +116,8 @@ impl Agents {
         tools: Arc<Tools>,
     ) -> std::result::Result<Self, regex::Error> {
         let default_model = models.default_model();
+        // What is wrong with them the configuration's check has said.
+        let widgets = Widgets::new(settings).unwrap_or_default();
         let mut agents = BTreeMap::new();
         for (path, agent) in &settings.agents {
             let slots = slots::Slots::new(agent)?;
@@ -179,8 +131,9 @@ impl Agents {
                 Some((to.as_str(), other.description.as_str()))
             });
             let handoff = (!agent.handoff_to.is_empty()).then(|| handoff::spec(others));
-            let specs = tools.specs(&agent.tools).into_iter().chain(handoff);
-            let specs = specs.collect();
+            let specs = tools.specs(&agent.tools).into_iter();
+            let specs = specs.chain(widgets.specs(&agent.widgets)).chain(handoff);
+            let specs: Vec<ToolSpec> = specs.collect();
             let respond: Arc<dyn Agent> = match model {
                 Some(model) => Arc::new(llm::LlmAgent::new(
                     path,
@@ -194,6 +147,7 @@ impl Agents {
                     path,
                     agent,
                     slots,
+                    &specs,
                     settings.offline.word_delay(),
                 )),
             };
@@ -203,6 +157,7 @@ impl Agents {
                 Member {
                     agent: respond,
                     tools: agent.tools.clone(),
+                    widgets: agent.widgets.clone(),
                     handoff_to: agent.handoff_to.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,
@@ -212,6 +167,7 @@ impl Agents {
         Ok(Self {
             agents,
             tools,
+            widgets,
             router: Router::new(settings, default_model, Arc::clone(models)),
         })
     }
@@ -255,7 +211,7 @@ impl Agents {
     }
 
     /// Calls a tool as an agent asks for it.
-    pub async fn call(&self, path: &str, call: &ToolCall, turn: TurnId) -> ToolResult {
+    pub async fn call(&self, path: &str, call: &ToolCall, turn: TurnId) -> Done {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
         self.tools.call(given.unwrap_or_default(), call, turn).await
     }
@@ -265,18 +221,27 @@ impl Agents {
         self.tools.is_safe(tool)
     }
 
-    /// Where an agent's call hands the conversation to; none if it is a call of another tool.
+    /// What an agent's call is for.
+    pub fn asked(&self, path: &str, call: &ToolCall) -> Asked {
+        let Some(member) = self.agents.get(path) else {
+            return Asked::Tool;
+        };
+        if call.name == handoff::NAME && !member.handoff_to.is_empty() {
+            return Asked::Handoff(handoff::read(call, &member.handoff_to));
+        }
+        if let Some(widget) = self.widgets.read(&member.widgets, call) {
+            return Asked::Widget(widget);
+        }
+        let question = self.tools.question(&member.tools, call);
+        question.map_or(Asked::Tool, Asked::Confirm)
+    }
+
+    /// A widget that an agent or a tool made, if it is one.
     ///
     /// # Errors
-    /// In words for the model, when it cannot be handed there.
-    pub fn handoff(
-        &self,
-        path: &str,
-        call: &ToolCall,
-    ) -> Option<std::result::Result<Handoff, String>> {
-        let others = &self.agents.get(path)?.handoff_to;
-        let is_handoff = call.name == handoff::NAME && !others.is_empty();
-        is_handoff.then(|| handoff::read(call, others))
+    /// In words for the one who made it.
+    pub fn widget(&self, raw: RawWidget) -> std::result::Result<Widget, String> {
+        self.widgets.check(raw)
     }
 
     /// Lets an agent answer.

@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WhenBusy};
 pub use environment::environment_names;
 pub use load::{Loaded, Problem, Sources, defaults_document};
-pub use tools::{ToolMethod, ToolSettings};
+pub use tools::{ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +52,8 @@ pub struct Settings {
     pub agents: BTreeMap<String, AgentSettings>,
     /// The tools by their names.
     pub tools: BTreeMap<String, ToolSettings>,
+    /// The widgets by their names.
+    pub widgets: BTreeMap<String, WidgetSettings>,
 }
 
 /// Where and how to listen.
@@ -67,6 +69,8 @@ pub struct Server {
     /// Proxies that are believed.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins that a form may be sent to.
+    pub widget_callback_origins: Vec<String>,
     /// Which device ids are taken.
     pub device_ids: DeviceIds,
     /// From which all keys are derived; empty: kept in the database.

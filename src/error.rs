@@ -35,12 +35,16 @@ pub enum Code {
     RequestTimeout,
     /// The conversation is answering another message.
     TurnInProgress,
+    /// The widget was answered before.
+    AlreadyAnswered,
     /// The frames of this turn are no longer kept; the history has the text.
     Gone,
     /// The body is larger than the call takes.
     PayloadTooLarge,
     /// The body is not `application/json`.
     UnsupportedMediaType,
+    /// The answer to a widget does not fit; `param` names the field, where one is at fault.
+    InvalidAnswer,
     /// The key was used with another body.
     IdempotencyKeyReused,
     /// Too many messages.
@@ -68,7 +72,7 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidDeviceId,
@@ -78,9 +82,11 @@ impl Code {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::TurnInProgress,
+        Self::AlreadyAnswered,
         Self::Gone,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
+        Self::InvalidAnswer,
         Self::IdempotencyKeyReused,
         Self::RateLimited,
         Self::Internal,
@@ -103,9 +109,11 @@ impl Code {
             Self::MethodNotAllowed => (405, "Method not allowed", None),
             Self::RequestTimeout => (408, "The request took too long", None),
             Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
+            Self::AlreadyAnswered => (409, "The widget was answered before", None),
             Self::Gone => (410, "No longer kept", None),
             Self::PayloadTooLarge => (413, "The body is too large", None),
             Self::UnsupportedMediaType => (415, "The body must be application/json", None),
+            Self::InvalidAnswer => (422, "The answer does not fit the widget", None),
             Self::IdempotencyKeyReused => (422, "The idempotency key was used with another body", None),
             Self::RateLimited => (429, "Too many messages", Some(60)),
             Self::Internal => (500, "Internal error", None),

@@ -26,6 +26,7 @@
 //! | who answers: prompts, flows, the router | [`agents`] |
 //! | models and their wire formats | [`llm`] |
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
+//! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
@@ -35,7 +36,7 @@
 //! | every error a client can see | [`error::Code`] |
 //!
 //! Dependencies point down only: [`server`] → `routes` → [`turn`], [`sessions`] → [`agents`] →
-//! [`tools`], [`llm`] → [`store`] → [`config`], [`error`], [`clock`]. actix-web is known to [`server`],
+//! [`tools`], [`widgets`], [`llm`] → [`store`] → [`config`], [`error`], [`clock`]. actix-web is known to [`server`],
 //! `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
 //! builder to [`http`].
 
@@ -59,3 +60,4 @@ pub mod text;
 pub mod tools;
 pub mod turn;
 pub mod upkeep;
+pub mod widgets;

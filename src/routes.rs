@@ -10,6 +10,7 @@ mod ops;
 mod sessions;
 mod sse;
 mod turns;
+mod widgets;
 
 use actix_cors::Cors;
 use actix_web::{
@@ -39,6 +40,11 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                     .route(get().to(turns::resume))
                     .route(delete().to(turns::stop))
                     .default_service(only("GET, DELETE")),
+            )
+            .service(
+                resource("/widgets/{message_id}")
+                    .post(widgets::answer)
+                    .default_service(only("POST")),
             )
             .service(
                 resource("/export")

@@ -106,6 +106,32 @@ pub fn estimate_tokens(text: &str) -> usize {
     usize::div_ceil(ascii, 4) + other
 }
 
+/// A template with its `{names}` filled in. What has no value vanishes.
+pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut parts = template.split('{');
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('}').unwrap_or((part, ""));
+        filled.push_str(&value(name).unwrap_or_default());
+        filled.push_str(rest);
+    }
+    filled
+}
+
+/// A member of a JSON object; null where it is not there.
+pub fn of<'a>(value: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    value.get(name).unwrap_or(&serde_json::Value::Null)
+}
+
+/// A string as it is, other JSON as its text.
+pub fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,8 @@ use crate::{
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
     store::TurnId,
+    text,
+    widgets::RawWidget,
 };
 
 /// The longest result that a model is shown, in bytes.
@@ -33,14 +35,39 @@ const FAULTS: usize = 5;
 
 /// Something that an agent can do. Strangers plug in here.
 pub trait Tool: Send + Sync {
-    /// Does it. The arguments fit the tool's schema; the key is the same where the same call is made
-    /// again in a turn. What the model is told, or why it failed: in words for the model, who may try
-    /// something else.
-    fn call(&self, arguments: Value, key: String) -> BoxFuture<'_, Result<String, String>>;
+    /// Does it, or says why it failed: in words for the model, who may try something else.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>>;
 
     /// Whether it changes nothing, so that it may be called once more.
     fn is_safe(&self) -> bool {
         false
+    }
+}
+
+/// A call as a tool gets it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// They fit the tool's schema.
+    pub arguments: Value,
+    /// The same where the same call is made again in a turn.
+    pub key: String,
+}
+
+/// What a tool has done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Output {
+    /// What the model is told.
+    pub content: String,
+    /// What the visitor is shown.
+    pub widget: Option<RawWidget>,
+}
+
+impl From<String> for Output {
+    fn from(content: String) -> Self {
+        Self {
+            content,
+            ..Self::default()
+        }
     }
 }
 
@@ -52,7 +79,18 @@ struct Member {
     spec: ToolSpec,
     schema: Validator,
     patience: Duration,
+    /// What the visitor is asked before it is called.
+    confirm: Option<String>,
     tool: Arc<dyn Tool>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Done {
+    /// What the model is told.
+    pub result: ToolResult,
+    /// What the visitor is shown.
+    pub widget: Option<RawWidget>,
 }
 
 /// Why a tool cannot be made.
@@ -94,7 +132,7 @@ impl Tools {
                 &public
             };
             let tool = http::HttpTool::new(settings, client.clone());
-            tools.add(spec, patience, Arc::new(tool))?;
+            tools.add(spec, patience, settings.confirm.clone(), Arc::new(tool))?;
         }
         Ok(tools)
     }
@@ -107,6 +145,7 @@ impl Tools {
         &mut self,
         spec: ToolSpec,
         patience: Duration,
+        confirm: Option<String>,
         tool: Arc<dyn Tool>,
     ) -> Result<(), ToolError> {
         let schema = jsonschema::validator_for(&spec.parameters)
@@ -116,6 +155,7 @@ impl Tools {
             spec,
             schema,
             patience,
+            confirm,
             tool,
         };
         self.0.insert(name, member);
@@ -130,7 +170,7 @@ impl Tools {
 
     /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
     /// the result: the model may mend it.
-    pub async fn call(&self, given: &[String], call: &ToolCall, turn: TurnId) -> ToolResult {
+    pub async fn call(&self, given: &[String], call: &ToolCall, turn: TurnId) -> Done {
         let began = Instant::now();
         let done = self.outcome(given, call, turn).await;
         tracing::debug!(
@@ -138,13 +178,27 @@ impl Tools {
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a tool was called"
         );
+        let (done, widget) = match done {
+            Ok(output) => (Ok(output.content), output.widget),
+            Err(error) => (Err(error), None),
+        };
         let mut result = ToolResult::of(call, done);
         if result.content.len() > RESULT_BYTES {
             let end = result.content.floor_char_boundary(RESULT_BYTES);
             result.content.truncate(end);
             result.content.push_str("\n[The rest is left out.]");
         }
-        result
+        Done { result, widget }
+    }
+
+    /// What the visitor is to be asked before a call is made, if they are: the tool's question with the
+    /// arguments in it. None also where the call is not as it should be: then it is refused when it is made.
+    pub fn question(&self, given: &[String], call: &ToolCall) -> Option<String> {
+        let (member, arguments) = self.checked(given, call).ok()?;
+        let question = member.confirm.as_deref()?;
+        Some(text::fill(question, |name| {
+            arguments.get(name).map(text::plain)
+        }))
     }
 
     /// Whether a tool changes nothing.
@@ -152,12 +206,8 @@ impl Tools {
         self.0.get(name).is_some_and(|member| member.tool.is_safe())
     }
 
-    async fn outcome(
-        &self,
-        given: &[String],
-        call: &ToolCall,
-        turn: TurnId,
-    ) -> Result<String, String> {
+    /// A call that a model may make as it is.
+    fn checked(&self, given: &[String], call: &ToolCall) -> Result<(&Member, Value), String> {
         let is_given = given.contains(&call.name);
         let Some(member) = self.0.get(&call.name).filter(|_| is_given) else {
             tracing::warn!("a model called a tool that it was not given");
@@ -172,8 +222,19 @@ impl Tools {
         if !faults.is_empty() {
             return Err(format!("The arguments do not fit: {}", faults.join("; ")));
         }
+        Ok((member, arguments))
+    }
+
+    async fn outcome(
+        &self,
+        given: &[String],
+        call: &ToolCall,
+        turn: TurnId,
+    ) -> Result<Output, String> {
+        let (member, arguments) = self.checked(given, call)?;
         let key = key(turn, &call.name, &arguments);
-        let calling = std::panic::AssertUnwindSafe(member.tool.call(arguments, key)).catch_unwind();
+        let call = Call { arguments, key };
+        let calling = std::panic::AssertUnwindSafe(member.tool.call(call)).catch_unwind();
         match timeout(member.patience, calling).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err("The tool failed.".to_owned()),

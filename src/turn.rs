@@ -9,6 +9,7 @@
 //! turn anew ([`adopt`]).
 
 mod adopt;
+mod answer;
 mod attach;
 mod begin;
 pub mod event;

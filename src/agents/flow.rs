@@ -1,29 +1,31 @@
-//! An agent without a model: it asks for its slots one after the other, and says what its
-//! configuration says, word by word.
+//! An agent without a model: it asks for its slots one after the other, shows its widgets, calls its
+//! tool when all is known, and says what its configuration says, word by word.
+
+mod dialog;
 
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use serde_json::{Map, Value, json};
 
-use super::{
-    Agent, Effects, Reply, TurnInput,
-    memory::Memory,
-    slots::{Slot, Slots},
-    words,
-};
+use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
+use super::{Agent, Effects, Piece, Reply, TurnInput, memory::Memory, slots::Slots};
 use crate::{
-    config::{AgentSettings, FlowSettings, SlotKind},
+    config::AgentSettings,
     error::Result,
-    llm::Chunk,
+    llm::{CallPart, Chunk, ToolResult, ToolSpec},
     store::messages::FinishReason,
+    text::of,
+    tools::handoff,
+    widgets::RawWidget,
 };
 
 /// A configured agent, offline.
 pub(super) struct FlowAgent {
     path: String,
-    flow: FlowSettings,
-    keywords: Vec<String>,
-    slots: Slots,
+    dialog: Dialog,
+    /// What it calls when all is known.
+    tool: Option<ToolSpec>,
     word_delay: Duration,
 }
 
@@ -32,240 +34,162 @@ impl FlowAgent {
         path: &str,
         agent: &AgentSettings,
         slots: Slots,
+        tools: &[ToolSpec],
         word_delay: Duration,
     ) -> Self {
+        let named = |tool: &&ToolSpec| Some(&tool.name) == agent.flow.tool.as_ref();
         Self {
             path: path.to_owned(),
-            flow: agent.flow.clone(),
-            keywords: agent.keywords.clone(),
-            slots,
+            dialog: Dialog::new(agent.flow.clone(), slots, agent.keywords.clone()),
+            tool: tools.iter().find(named).cloned(),
             word_delay,
         }
     }
 
-    /// What to say to a message, and what is known after it.
-    fn step(&self, text: &str, mut memory: Memory) -> (String, Memory) {
-        if memory.done && self.is_asked_anew(text) {
-            memory = self.begin_anew(memory);
+    /// What is known before the message: of the visitor, and by a form that they filled in.
+    fn known(&self, turn: &TurnInput) -> Memory {
+        let mut memory = Memory::of(&self.path, &turn.state);
+        let name_slot = self.dialog.slots.name_slot();
+        if let Some((slot, name)) = name_slot.zip(turn.user_name.clone()) {
+            let slot = slot.settings.name.clone();
+            memory.slots.entry(slot).or_insert(name);
         }
-        let heard = self.hear(text, &mut memory);
-        let mut said = Vec::new();
-        if !memory.greeted {
-            said.push(self.flow.greeting.clone());
-            memory.greeted = true;
+        if let Some((_, answer)) = turn.answer() {
+            self.dialog.fill_in(answer, &mut memory);
         }
-        let next = self.slots.next_unknown(&memory);
-        match (heard, next) {
-            (Heard::Refused { say, ask_on: false }, _) => said.push(say),
-            (Heard::Nothing, Some(slot)) if Some(&slot.settings.name) == memory.asked.as_ref() => {
-                said.push(slot.settings.retry.clone());
-            }
-            (heard, Some(slot)) => {
-                if let Heard::Refused { say, .. } = heard {
-                    said.push(say);
-                }
-                said.push(slot.settings.ask.clone());
-                memory.asked = Some(slot.settings.name.clone());
-                memory.misses = 0;
-            }
-            (_, None) if memory.done && words::yes_or_no(text) == Some("no") => {
-                said.push(self.flow.bye.clone())
-            }
-            (_, None) => {
-                said.push(if memory.done {
-                    self.flow.again.clone()
-                } else {
-                    self.flow.done.clone()
-                });
-                memory.asked = None;
-                memory.done = true;
-            }
-        }
-        (fill(&said.join(" "), &self.slots, &memory), memory)
-    }
-
-    /// Whether a visitor whose request is done comes with another.
-    fn is_asked_anew(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
-        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
-        words.any(|word| {
-            self.keywords
-                .iter()
-                .any(|keyword| keyword.to_lowercase() == word)
-        })
-    }
-
-    /// Keeps only who the visitor is.
-    fn begin_anew(&self, mut memory: Memory) -> Memory {
-        for slot in self
-            .slots
-            .iter()
-            .filter(|slot| !slot.is_personal() && !slot.settings.implied)
-        {
-            memory.slots.remove(&slot.settings.name);
-        }
-        memory.done = false;
         memory
     }
 
-    /// Takes from a message what it answers and what it volunteers.
-    fn hear(&self, text: &str, memory: &mut Memory) -> Heard {
-        let volunteered = self.slots.volunteered(text, memory);
-        let gave_something = !volunteered.is_empty();
-        memory.slots.extend(volunteered);
-        if gave_something {
-            self.slots.imply(memory);
-        }
-        let asked = memory
-            .asked
-            .as_deref()
-            .and_then(|name| self.slots.get(name));
-        let Some(asked) = asked.filter(|slot| !memory.slots.contains_key(&slot.settings.name))
-        else {
-            return Heard::Something;
+    /// The end of the questions: the tool is called, and when it has answered, all is done.
+    fn complete(&self, step: &mut Step<'_>, turn: &TurnInput) -> Option<CallPart> {
+        let flow = &self.dialog.flow;
+        let answered = self.tool.as_ref().and_then(|tool| result_of(tool, turn));
+        let result = match (&self.tool, answered) {
+            (Some(tool), None) if turn.may_call => {
+                step.memory.done = false;
+                return Some(call(&tool.name, arguments(tool, &step.memory)));
+            }
+            (Some(_), answered) if answered.is_none_or(|result| result.is_error) => {
+                step.memory.done = false;
+                step.said.extend(flow.failed.clone());
+                return None;
+            }
+            (_, answered) => answered.map_or("", |result| &result.content),
         };
-        // What gives other slots is not taken for the words of this one.
-        let is_text = asked.settings.kind == SlotKind::Text;
-        match asked
-            .answer(text)
-            .filter(|_| !(gave_something && is_text))
-            .as_deref()
-        {
-            Some("no") if asked.settings.kind == SlotKind::YesNo => {
-                self.refuse(asked, text, memory)
+        let done = filled(&flow.done, &self.dialog.slots, &step.memory, result);
+        step.said.push(done);
+        let to = flow.handoff.as_ref().filter(|_| turn.may_call)?;
+        let summary = json!(step.memory.slots).to_string();
+        let reason = "All that was asked for is known.";
+        let arguments = json!({"agent": to, "reason": reason, "summary": summary});
+        Some(call(handoff::NAME, arguments))
+    }
+
+    fn answer(&self, turn: &TurnInput) -> Reply {
+        let known = self.known(turn);
+        let name_before = self.name_in(&Memory::of(&self.path, &turn.state));
+        let name_before = name_before.or(turn.user_name.clone());
+        let text = match turn.answer() {
+            // Whatever the button was called.
+            Some(("confirm", answer)) if *of(answer, "confirmed") == true => "yes".into(),
+            Some(("confirm", _)) => "no".into(),
+            Some(("form" | "appointment_form", _)) => "".into(),
+            _ => turn.text(),
+        };
+        let mut step = self.dialog.step(&text, known);
+        let called = match step.is_complete {
+            true => self.complete(&mut step, turn),
+            false => None,
+        };
+        let name = self.name_in(&step.memory);
+        let effects = Effects {
+            state: step.memory.store(&self.path),
+            user_name: name.filter(|name| Some(name) != name_before.as_ref() && name != NOT_GIVEN),
+        };
+        let widget = step.asked.and_then(|slot| slot.settings.widget.clone());
+        let said = step.said.join(" ");
+        let said = filled(&said, &self.dialog.slots, &step.memory, "");
+        let widget = widget.map(|widget| Ok(Piece::Widget(self.filled(widget, &step.memory))));
+        let last = Chunk {
+            calls: called.into_iter().collect(),
+            finish: Some(FinishReason::Stop),
+            ..Chunk::default()
+        };
+        stream::iter([Ok(Piece::Effects(effects))])
+            .chain(speak(said, self.word_delay))
+            .chain(stream::iter(widget))
+            .chain(stream::iter([Ok(Piece::Chunk(last))]))
+            .boxed()
+    }
+
+    fn name_in(&self, memory: &Memory) -> Option<String> {
+        let slot = self.dialog.slots.name_slot()?;
+        memory.slots.get(&slot.settings.name).cloned()
+    }
+
+    /// A widget with what is known in its texts.
+    fn filled(&self, mut widget: RawWidget, memory: &Memory) -> RawWidget {
+        for name in ["title", "text"] {
+            let text = widget.data.get_mut(name);
+            if let Some(Value::String(text)) = text {
+                *text = filled(text, &self.dialog.slots, memory, "");
             }
-            Some(value) => {
-                memory
-                    .slots
-                    .insert(asked.settings.name.clone(), value.to_owned());
-                Heard::Something
-            }
-            None if gave_something => Heard::Something,
-            None => miss(asked, memory),
         }
+        widget
     }
-
-    /// A "no": what it clears is asked again, unless the same message corrects a part of it.
-    fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> Heard {
-        let clears = &asked.settings.refused_clears;
-        let mut cleared = memory.clone();
-        cleared.slots.retain(|name, _| !clears.contains(name));
-        let corrected = self.slots.volunteered(text, &cleared);
-        if clears.is_empty() || corrected.is_empty() {
-            *memory = cleared;
-            let say = asked
-                .settings
-                .refused
-                .clone()
-                .unwrap_or_else(|| asked.settings.retry.clone());
-            return Heard::Refused {
-                say,
-                ask_on: !clears.is_empty(),
-            };
-        }
-        memory.slots.extend(corrected);
-        memory.asked = None;
-        Heard::Something
-    }
-}
-
-/// An answer that does not fit. After the second the flow goes on without it, unless a yes is
-/// what everything hangs on: nobody is asked the same thing for ever.
-fn miss(asked: &Slot, memory: &mut Memory) -> Heard {
-    memory.misses += 1;
-    if memory.misses < 2 || asked.settings.kind == SlotKind::YesNo {
-        return Heard::Nothing;
-    }
-    memory
-        .slots
-        .insert(asked.settings.name.clone(), NOT_GIVEN.to_owned());
-    Heard::Something
-}
-
-/// What stands for something that a visitor could not or would not say.
-const NOT_GIVEN: &str = "(not given)";
-
-/// What was in a message.
-enum Heard {
-    /// An answer, or something else that helps.
-    Something,
-    /// A "no", what to say to it, and whether to go on asking.
-    Refused { say: String, ask_on: bool },
-    /// Nothing that fits.
-    Nothing,
 }
 
 impl Agent for FlowAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
-        let mut memory = Memory::of(&self.path, &turn.state);
-        let name_slot = self
-            .slots
-            .name_slot()
-            .map(|slot| slot.settings.name.clone());
-        if let Some((slot, name)) = name_slot.clone().zip(turn.user_name.clone()) {
-            memory.slots.entry(slot).or_insert(name);
-        }
-        let known_before = name_slot
-            .as_ref()
-            .and_then(|slot| memory.slots.get(slot))
-            .cloned();
-        let (text, memory) = self.step(&turn.text(), memory);
-        let name = name_slot.and_then(|slot| memory.slots.get(&slot)).cloned();
-        let effects = Effects {
-            state: Some(memory.store(&self.path, &turn.state)),
-            user_name: name.filter(|name| Some(name) != known_before.as_ref() && name != NOT_GIVEN),
-        };
-        let chunks = speak(text, self.word_delay);
-        std::future::ready(Ok(Reply {
-            chunks: chunks.boxed(),
-            effects,
-        }))
-        .boxed()
+        std::future::ready(Ok(self.answer(turn))).boxed()
+    }
+}
+
+/// What a tool has answered in this turn.
+fn result_of<'a>(tool: &ToolSpec, turn: &'a TurnInput) -> Option<&'a ToolResult> {
+    let mut rounds = turn.own_rounds();
+    rounds.find_map(|round| {
+        let mut done = round.calls.iter().zip(&round.results);
+        let (_, result) = done.find(|(call, _)| call.name == tool.name)?;
+        Some(result)
+    })
+}
+
+/// The slots that a tool takes.
+fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
+    let taken = of(&tool.parameters, "properties").as_object();
+    let slots = memory.slots.iter().filter(|(name, value)| {
+        taken.is_some_and(|taken| taken.contains_key(*name)) && *value != NOT_GIVEN
+    });
+    let slots: Map<String, Value> = slots
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    Value::Object(slots)
+}
+
+fn call(name: &str, arguments: Value) -> CallPart {
+    CallPart {
+        name: Some(name.to_owned()),
+        arguments: arguments.to_string(),
+        ..CallPart::default()
     }
 }
 
 /// A text word by word, at a natural pace.
-fn speak(text: String, delay: Duration) -> impl futures_util::Stream<Item = Result<Chunk>> + Send {
+fn speak(
+    text: String,
+    delay: Duration,
+) -> impl futures_util::Stream<Item = Result<Piece>> + Send + 'static {
     let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
-    let words = stream::iter(words)
+    stream::iter(words)
         .enumerate()
         .then(move |(index, text)| async move {
             if index > 0 && !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            Ok(Chunk {
+            Ok(Piece::Chunk(Chunk {
                 text,
                 ..Chunk::default()
-            })
-        });
-    let end = Chunk {
-        finish: Some(FinishReason::Stop),
-        ..Chunk::default()
-    };
-    words.chain(stream::iter([Ok(end)]))
-}
-
-/// A text with `{slot}` and `{first_name}` filled in.
-fn fill(text: &str, slots: &Slots, memory: &Memory) -> String {
-    let name = slots
-        .name_slot()
-        .and_then(|slot| memory.slots.get(&slot.settings.name));
-    let first_name = name.filter(|name| *name != NOT_GIVEN);
-    let first_name = first_name
-        .and_then(|name| name.split_whitespace().next())
-        .or(Some("there"));
-    let mut filled = String::new();
-    let mut parts = text.split('{');
-    filled.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let (slot, rest) = part.split_once('}').unwrap_or((part, ""));
-        let value = if slot == "first_name" {
-            first_name
-        } else {
-            memory.slots.get(slot).map(String::as_str)
-        };
-        filled.push_str(value.unwrap_or_default());
-        filled.push_str(rest);
-    }
-    filled
+            }))
+        })
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
-use super::{Agent, Effects, HandedOver, Reply, Round, TurnInput, memory::Memory, slots::Slots};
+use super::{
+    Agent, Effects, HandedOver, Piece, Reply, Round, TurnInput, memory::Memory, slots::Slots,
+};
 use crate::{
     config::AgentSettings,
     error::{Error, Result},
@@ -113,15 +115,15 @@ impl Agent for LlmAgent {
             let chunks = llm::open(&self.models, &self.model, &request).await?;
             let name_slot = self.slots.name_slot().map(|slot| &slot.settings.name);
             let name = name_slot.and_then(|slot| memory.slots.get(slot)).cloned();
-            let effects = Effects {
-                user_name: name
-                    .filter(|name| Some(name) != turn.user_name.as_ref() && memory != before),
-                state: (memory != before).then(|| memory.store(&self.path, &turn.state)),
-            };
-            Ok(Reply {
-                chunks: chunks.map(|chunk| chunk.map_err(Error::from)).boxed(),
-                effects,
-            })
+            let chunks = chunks.map(|chunk| chunk.map(Piece::Chunk).map_err(Error::from));
+            if memory == before {
+                return Ok(chunks.boxed());
+            }
+            let effects = Piece::Effects(Effects {
+                user_name: name.filter(|name| Some(name) != turn.user_name.as_ref()),
+                state: memory.store(&self.path),
+            });
+            Ok(stream::iter([Ok(effects)]).chain(chunks).boxed())
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One agent's memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +28,8 @@ impl Memory {
         serde_json::from_value(own).unwrap_or_default()
     }
 
-    /// The conversation's state with this memory in it.
-    pub(super) fn store(&self, agent: &str, state: &Value) -> Value {
-        let mut state = state.as_object().cloned().unwrap_or_default();
-        state.insert(agent.to_owned(), json!(self));
-        Value::Object(state)
+    /// What changes in the conversation's state by this memory.
+    pub(super) fn store(&self, agent: &str) -> Map<String, Value> {
+        Map::from_iter([(agent.to_owned(), json!(self))])
     }
 }

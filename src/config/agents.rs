@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::widgets::RawWidget;
+
 /// An agent: a prompt for when there is a model, a flow for when there is none.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +25,9 @@ pub struct AgentSettings {
     /// The tools that it may call, by their names in `[tools]`.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// The widgets that it may show, by their names in `[widgets]` or their types.
+    #[serde(default)]
+    pub widgets: Vec<String>,
     /// The agents that it may hand the conversation to.
     #[serde(default)]
     pub handoff_to: Vec<String>,
@@ -58,6 +63,12 @@ pub struct FlowSettings {
     pub again: String,
     /// To a visitor who wants nothing else.
     pub bye: String,
+    /// The tool that is called when all is known, with the slots that it takes.
+    pub tool: Option<String>,
+    /// When that failed.
+    pub failed: Option<String>,
+    /// The agent that goes on when all is done.
+    pub handoff: Option<String>,
 }
 
 /// One thing an agent wants to know.
@@ -72,6 +83,8 @@ pub struct SlotSettings {
     pub ask: String,
     /// Said instead when the answer does not fit.
     pub retry: String,
+    /// Shown with the question. A form's fields are slots.
+    pub widget: Option<RawWidget>,
     /// Patterns whose first group gives it, wherever it is said.
     #[serde(default)]
     pub volunteered: Vec<String>,

@@ -319,7 +319,7 @@ fn unknown_slots<'a>(
             .filter_map(|(i, _)| text.split_at_checked(i + 1))
         {
             let name = rest.split('}').next().unwrap_or_default();
-            if name != "first_name" && !names.contains(name) {
+            if !matches!(name, "first_name" | "result") && !names.contains(name) {
                 problems.push(Problem::new(
                     at,
                     format!("{{{name}}} is no slot of this agent"),

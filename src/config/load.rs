@@ -12,7 +12,7 @@ const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
 /// Tables whose keys are names that the operator chose.
-const FREE_TABLES: [&str; 3] = ["agents", "tools", "llm.models"];
+const FREE_TABLES: [&str; 4] = ["agents", "tools", "widgets", "llm.models"];
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -251,6 +251,7 @@ impl Layers {
     /// hide another. A wrong value is a problem and is replaced by its default.
     fn sections(&mut self, defaults: &Table, env: &BTreeMap<String, String>) -> Option<Settings> {
         let agents = self.named("agents");
+        let widgets = self.named("widgets");
         let mut tools = self.named("tools");
         tools::fill_headers(&mut tools, env, &mut self.problems);
         Some(Settings {
@@ -266,6 +267,7 @@ impl Layers {
             log: self.section("log", defaults)?,
             agents,
             tools,
+            widgets,
         })
     }
 

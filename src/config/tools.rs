@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Problem, Secret, Settings, check::check_headers};
+use crate::widgets::{self, WidgetType, Widgets};
 
 /// A name that is taken.
 const HANDOFF: &str = "handoff";
@@ -31,6 +32,10 @@ pub struct ToolSettings {
     pub parameters: Value,
     /// Where in a JSON answer the result is (RFC 6901); without it the model gets all of it.
     pub result: Option<String>,
+    /// Where in a JSON answer there is a widget to show (RFC 6901).
+    pub widget: Option<String>,
+    /// What the visitor is asked before it is called: `Cancel order {order}?`
+    pub confirm: Option<String>,
     /// How long a call may take.
     #[serde(default = "tool_timeout")]
     pub timeout_seconds: u64,
@@ -45,6 +50,21 @@ fn no_parameters() -> Value {
 
 fn tool_timeout() -> u64 {
     10
+}
+
+/// A widget that agents show, made beforehand.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WidgetSettings {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: WidgetType,
+    /// What it is good for; the model reads it.
+    #[serde(default)]
+    pub description: String,
+    /// What it shows.
+    #[serde(default)]
+    pub data: Value,
 }
 
 /// How a tool's endpoint is asked.
@@ -121,15 +141,11 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         } else if let Err(error) = jsonschema::validator_for(&tool.parameters) {
             problem(".parameters", error.to_string());
         }
-        if tool
-            .result
-            .as_ref()
-            .is_some_and(|result| !result.is_empty() && !result.starts_with('/'))
-        {
-            problem(
-                ".result",
-                "must be a JSON Pointer: /order/status".to_owned(),
-            );
+        for (key, pointer) in [(".result", &tool.result), (".widget", &tool.widget)] {
+            let is_wrong = |pointer: &String| !pointer.is_empty() && !pointer.starts_with('/');
+            if pointer.as_ref().is_some_and(is_wrong) {
+                problem(key, "must be a JSON Pointer: /order/status".to_owned());
+            }
         }
         check_headers(&format!("tools.{name}.headers"), &tool.headers, problems);
         let mut problem = |key: &str, text: String| {
@@ -139,11 +155,37 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problem(".timeout_seconds", format!("must be from 1 to {LONGEST}"));
         }
     }
+    for (name, problem) in Widgets::new(settings).err().into_iter().flatten() {
+        problems.push(Problem::new(format!("widgets.{name}"), problem));
+    }
     for (path, agent) in &settings.agents {
         for name in &agent.tools {
             if !settings.tools.contains_key(name) {
                 let text = format!("{name} is none of the tools");
                 problems.push(Problem::new(format!("agents.{path}.tools"), text));
+            }
+        }
+        let flow = &agent.flow;
+        for (key, name, known) in [
+            ("tool", &flow.tool, &agent.tools),
+            ("handoff", &flow.handoff, &agent.handoff_to),
+        ] {
+            if let Some(name) = name.as_ref().filter(|name| !known.contains(name)) {
+                let at = format!("agents.{path}.flow.{key}");
+                problems.push(Problem::new(at, format!("the agent was not given {name}")));
+            }
+        }
+        for name in &agent.widgets {
+            let at = format!("agents.{path}.widgets");
+            if !settings.widgets.contains_key(name) && WidgetType::parse(name).is_none() {
+                problems.push(Problem::new(&at, format!("{name} is none of the widgets")));
+            }
+            let tool = widgets::tool_name(name);
+            if agent.tools.contains(&tool) {
+                problems.push(Problem::new(
+                    &at,
+                    format!("{tool} is the name of a tool too"),
+                ));
             }
         }
         for to in &agent.handoff_to {

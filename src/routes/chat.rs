@@ -17,6 +17,7 @@ use crate::{
     store::{ConversationId, MessageId, TurnId, begin::Idempotency, messages::FinishReason},
     text,
     turn::{Reply, TurnRequest, fold},
+    widgets::Widget,
 };
 
 const CONTENT_CHARACTERS: usize = 10_000;
@@ -72,7 +73,7 @@ pub(super) async fn json(
         turn_id,
         agent: last.agent.map(Into::into),
         timestamp: last.timestamp,
-        widgets: [],
+        widgets: answer.widgets.into_iter().map(WidgetOut::from).collect(),
         finish_reason: last.finish_reason,
         degraded: last.degraded,
     }))
@@ -103,7 +104,7 @@ pub(super) async fn stream(
 }
 
 /// Counts a message for its sender's address.
-fn count(app: &App, request: &HttpRequest) -> Result<()> {
+pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
     extract::caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
 }
 
@@ -143,11 +144,25 @@ struct ChatOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<String>,
     timestamp: Timestamp,
-    widgets: [Value; 0],
+    widgets: Vec<WidgetOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finish_reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     degraded: bool,
+}
+
+/// A widget, and what it is answered by.
+#[derive(Debug, Serialize)]
+struct WidgetOut {
+    #[serde(flatten)]
+    widget: Widget,
+    message_id: MessageId,
+}
+
+impl From<(Widget, MessageId)> for WidgetOut {
+    fn from((widget, message_id): (Widget, MessageId)) -> Self {
+        Self { widget, message_id }
+    }
 }
 
 /// Checks everything that can be checked before the database is asked.
@@ -197,17 +212,13 @@ fn turn_request(request: &HttpRequest, device: Device, body: ChatIn) -> Result<T
             format!("At most {METADATA_BYTES} bytes."),
         ));
     }
-    let mut turn = TurnRequest {
-        device: device.id,
-        body: text::cleaned(content),
-        media_urls,
-        audio_urls,
-        metadata,
-        agent: body.agent,
-        idempotency: None,
-        mirror_text,
-    };
-    turn.idempotency = idempotency(request, &turn)?;
+    let mut turn = TurnRequest::new(device.id, text::cleaned(content));
+    turn.media_urls = media_urls;
+    turn.audio_urls = audio_urls;
+    turn.metadata = metadata;
+    turn.agent = body.agent;
+    turn.mirror_text = mirror_text;
+    turn.idempotency = idempotency(request, &all_of(&turn))?;
     Ok(turn)
 }
 
@@ -231,8 +242,20 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
     }
 }
 
+/// Everything that makes a message what it is.
+fn all_of(turn: &TurnRequest) -> Value {
+    json!([
+        turn.mirror_text,
+        turn.body,
+        turn.media_urls,
+        turn.audio_urls,
+        turn.agent,
+        turn.metadata
+    ])
+}
+
 /// The client's key, and a digest of everything that makes the request what it is.
-fn idempotency(request: &HttpRequest, turn: &TurnRequest) -> Result<Option<Idempotency>> {
+pub(super) fn idempotency(request: &HttpRequest, content: &Value) -> Result<Option<Idempotency>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
@@ -241,14 +264,6 @@ fn idempotency(request: &HttpRequest, turn: &TurnRequest) -> Result<Option<Idemp
         let detail = format!("1 to {KEY_BYTES} visible ASCII characters.");
         return Err(Error::field("Idempotency-Key", detail));
     }
-    let content = json!([
-        turn.mirror_text,
-        turn.body,
-        turn.media_urls,
-        turn.audio_urls,
-        turn.agent,
-        turn.metadata
-    ]);
     let request_hash = Sha256::digest(content.to_string()).to_vec();
     Ok(Some(Idempotency {
         key: key.to_owned(),

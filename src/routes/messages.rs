@@ -44,16 +44,24 @@ pub(super) struct MessageOut {
     audio_urls: Value,
     component_type: Option<String>,
     component_data: Option<Value>,
+    /// The widget that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<MessageId>,
     finish_reason: Option<FinishReason>,
     timestamp: Timestamp,
     additional_data: Option<Value>,
 }
 
 impl From<Message> for MessageOut {
-    /// Of what tools did a visitor is shown that it was done: neither arguments nor results.
+    /// Of what tools did a visitor is shown that it was done: neither arguments nor results, nor the
+    /// calls that wait for an answer.
     fn from(mut message: Message) -> Self {
         if message.role == Role::Tool {
             message.body.clear();
+            message.component_type = None;
+            message.component_data = None;
+        }
+        if message.message_type != MessageType::UserInput {
             message.metadata = None;
         }
         Self {
@@ -71,6 +79,7 @@ impl From<Message> for MessageOut {
             audio_urls: message.audio_urls,
             component_type: message.component_type,
             component_data: message.component_data.map(Into::into),
+            answers: message.answers,
             finish_reason: message.finish_reason,
             timestamp: message.created_at,
             additional_data: message.metadata.map(Into::into),

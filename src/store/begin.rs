@@ -56,8 +56,21 @@ pub struct Said {
     pub audio_urls: Value,
     /// What the website adds.
     pub metadata: Option<Value>,
+    /// The widget that it answers.
+    pub answers: Option<WidgetAnswer>,
     /// The key that makes a repeated request the same turn.
     pub idempotency: Option<Idempotency>,
+}
+
+/// What a visitor answers to a widget.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WidgetAnswer {
+    /// The widget's message.
+    pub widget: MessageId,
+    /// The widget's type.
+    pub kind: String,
+    /// The answer, checked.
+    pub answer: Value,
 }
 
 /// A client's key for a request, and what the request was.
@@ -84,6 +97,10 @@ pub enum Begin {
     /// The conversation is answering another message; which turn that is, unless it has just
     /// ended.
     Busy(Option<Busy>),
+    /// The widget that the message answers was answered before.
+    Answered,
+    /// The widget that the message answers is not in this conversation.
+    NoWidget,
     /// The device wrote too much; it may go on after this long.
     Limited(Duration),
 }
@@ -137,6 +154,7 @@ impl Said {
         seq: i64,
         created_at: Timestamp,
     ) -> Message {
+        let answers = self.answers.as_ref();
         Message {
             id: self.id,
             conversation_id,
@@ -144,17 +162,26 @@ impl Said {
             seq,
             role: Role::User,
             direction: Direction::Incoming,
-            message_type: MessageType::UserInput,
+            message_type: self.message_type(),
             body: self.body.clone(),
             media_urls: self.media_urls.clone(),
             audio_urls: self.audio_urls.clone(),
-            component_type: None,
-            component_data: None,
+            component_type: answers.map(|answers| answers.kind.clone()),
+            component_data: answers.map(|answers| Json(answers.answer.clone())),
             tool_name: None,
             tool_success: None,
             finish_reason: None,
             metadata: self.metadata.clone().map(Json),
+            answers: answers.map(|answers| answers.widget),
             created_at,
+        }
+    }
+
+    /// What kind of message it is.
+    pub fn message_type(&self) -> MessageType {
+        match self.answers {
+            Some(_) => MessageType::WidgetAnswer,
+            None => MessageType::UserInput,
         }
     }
 }

@@ -3,7 +3,9 @@
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
-use super::{ConversationId, MessageId, Store, StoreError, TurnId, on_db, schema, types::SqlTime};
+use super::{
+    ConversationId, DeviceId, MessageId, Store, StoreError, TurnId, on_db, schema, types::SqlTime,
+};
 use crate::clock::Timestamp;
 
 pub use super::types::{Direction, FinishReason, Json, MessageType, Role};
@@ -46,6 +48,8 @@ pub struct Message {
     pub finish_reason: Option<FinishReason>,
     /// What the website added.
     pub metadata: Option<Json>,
+    /// The widget that it answers.
+    pub answers: Option<MessageId>,
     /// When it was stored.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
@@ -81,6 +85,22 @@ pub struct Page {
 }
 
 impl Store {
+    /// A widget that a device was shown in its conversation, and whether it was answered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn widget(
+        &self,
+        device: &DeviceId,
+        id: MessageId,
+    ) -> Result<Option<(Message, bool)>, StoreError> {
+        let device = device.clone();
+        on_db!(self, read, |conn, db| db::messages::widget(
+            conn, &device, id
+        )
+        .map_err(Into::into))
+    }
+
     /// The newest messages of a conversation, or the newest before one of them. `None` where
     /// `before` is no message of this conversation.
     ///

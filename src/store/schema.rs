@@ -100,6 +100,7 @@ table! {
         tool_success -> Nullable<Bool>,
         finish_reason -> Nullable<Text>,
         metadata -> Nullable<Doc>,
+        answers -> Nullable<Uid>,
         created_at -> Ts,
     }
 }

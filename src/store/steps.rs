@@ -33,6 +33,8 @@ pub struct NewStep {
     pub success: Option<bool>,
     /// The arguments, or the result.
     pub body: String,
+    /// The widget that it shows.
+    pub widget: Option<(&'static str, Value)>,
     /// Which call it is.
     pub metadata: Value,
 }

@@ -38,6 +38,8 @@ pub struct FinishTurn {
     pub error_code: Option<String>,
     /// The answer, or as much of it as there is.
     pub answer: Option<Answer>,
+    /// The widgets that it showed.
+    pub widgets: Vec<ShownWidget>,
     /// The agent that holds the session now, and its lock's life.
     pub agent: Option<(String, Duration)>,
     /// What the agents remember now.
@@ -61,6 +63,21 @@ pub struct Answer {
     pub message_id: MessageId,
     /// Byte for byte what was streamed.
     pub body: String,
+}
+
+/// A widget that a turn showed.
+#[derive(Debug, Clone)]
+pub struct ShownWidget {
+    /// Its message's id.
+    pub message_id: MessageId,
+    /// Its type.
+    pub kind: &'static str,
+    /// What it shows.
+    pub data: Value,
+    /// The same in words.
+    pub text: String,
+    /// The call that waits for the visitor's yes.
+    pub confirms: Option<Value>,
 }
 
 /// What became of a [`FinishTurn`].

@@ -282,6 +282,10 @@ words! {
         ToolCall = "tool_call",
         /// What came of it.
         ToolResult = "tool_result",
+        /// Something to look at or to fill in.
+        Widget = "widget",
+        /// What the visitor answered to one.
+        WidgetAnswer = "widget_answer",
     }
     /// Who is answering in a conversation.
     Mode {

@@ -7,10 +7,15 @@ use reqwest::{
     Client, Method, Response, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Tool, address::is_public};
-use crate::config::{ToolMethod, ToolSettings};
+use super::{Call, Output, Tool, address::is_public};
+use crate::{
+    config::{ToolMethod, ToolSettings},
+    text::plain,
+    widgets::RawWidget,
+};
 
 /// How much of an answer is read.
 const ANSWER_BYTES: usize = 1024 * 1024;
@@ -23,6 +28,7 @@ pub(super) struct HttpTool {
     url: String,
     headers: HeaderMap,
     result: Option<String>,
+    widget: Option<String>,
     allow_private: bool,
 }
 
@@ -46,12 +52,13 @@ impl HttpTool {
             url: settings.url.clone(),
             headers: headers.collect(),
             result: settings.result.clone(),
+            widget: settings.widget.clone(),
             allow_private: settings.allow_private,
         }
     }
 
-    async fn ask(&self, arguments: Value, key: String) -> Result<String, String> {
-        let mut arguments = match arguments {
+    async fn ask(&self, call: Call) -> Result<Output, String> {
+        let mut arguments = match call.arguments {
             Value::Object(map) => map,
             _ => Map::new(),
         };
@@ -74,15 +81,15 @@ impl HttpTool {
                 query.append_pair(name, &plain(value));
             }
         }
-        let call = self
+        let asking = self
             .client
             .request(self.method.clone(), url)
             .headers(self.headers.clone());
-        let call = match is_query {
-            true => call,
-            false => call.json(&arguments).header("Idempotency-Key", key),
+        let asking = match is_query {
+            true => asking,
+            false => asking.json(&arguments).header("Idempotency-Key", call.key),
         };
-        let response = call.send().await.map_err(|error| {
+        let response = asking.send().await.map_err(|error| {
             let text = match error.is_connect() {
                 true => "The tool cannot be reached.",
                 false => "The connection broke: it is not known whether this was done.",
@@ -94,7 +101,7 @@ impl HttpTool {
     }
 
     /// An answer with success means that it was done, whatever else is wrong with it.
-    async fn read(&self, mut response: Response) -> Result<String, String> {
+    async fn read(&self, mut response: Response) -> Result<Output, String> {
         let status = response.status();
         let mut body = Vec::new();
         while let Some(bytes) = response
@@ -108,15 +115,17 @@ impl HttpTool {
             body.extend_from_slice(&bytes);
         }
         let text = String::from_utf8_lossy(&body).into_owned();
+        let json: Option<Value> = serde_json::from_str(&text).ok();
+        let at = |pointer: &String| json.as_ref().and_then(|json| json.pointer(pointer));
+        let widget = self.widget.as_ref().and_then(at);
+        let widget = widget.and_then(|widget| RawWidget::deserialize(widget).ok());
         let told = match &self.result {
             // Where a part of the answer is asked for, the rest is not for the model.
-            Some(pointer) => serde_json::from_str(&text)
-                .ok()
-                .and_then(|json: Value| json.pointer(pointer).map(plain)),
-            None => Some(text),
+            Some(pointer) => at(pointer).map(plain),
+            None => Some(text.clone()),
         };
         match (status.is_success(), told) {
-            (true, Some(told)) => Ok(told),
+            (true, Some(content)) => Ok(Output { content, widget }),
             (true, None) => Err("It was answered, but without a result.".to_owned()),
             (false, told) => {
                 let told = told.map_or_else(String::new, |told| format!(" {told}"));
@@ -130,8 +139,8 @@ impl HttpTool {
 }
 
 impl Tool for HttpTool {
-    fn call(&self, arguments: Value, key: String) -> BoxFuture<'_, Result<String, String>> {
-        self.ask(arguments, key).boxed()
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+        self.ask(call).boxed()
     }
 
     fn is_safe(&self) -> bool {
@@ -185,15 +194,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// A string as it is, other JSON as its text.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,8 @@ impl Engine {
             }
             Ok(Begin::Busy(_)) => Err(Error::new(Code::TurnInProgress)),
             Ok(Begin::Limited(wait)) => Err(Error::new(Code::RateLimited).retry_after(wait)),
+            Ok(Begin::Answered) => Err(Error::new(Code::AlreadyAnswered)),
+            Ok(Begin::NoWidget) => Err(Error::new(Code::NotFound)),
             Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
             Err(error) => self.without_database(request, error),
         }

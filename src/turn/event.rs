@@ -14,6 +14,7 @@ use crate::{
     clock::Timestamp,
     error::Error,
     store::{MessageId, TurnId, messages::FinishReason},
+    widgets::Widget,
 };
 
 /// One event, as the `data:` line has it. Fields may be added, never renamed or removed.
@@ -37,10 +38,13 @@ pub struct Frame<'a> {
     /// A tool that the agent calls, and how that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<FrameTool<'a>>,
+    /// Something to look at or to fill in; `message_id` is what it is answered by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widget: Option<Widget>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
-    /// The stored answer, in a final frame.
+    /// The stored answer, in a final frame; in a widget's, the widget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     /// Why the turn ended, in a final frame.
@@ -59,6 +63,8 @@ pub enum Kind {
     Agent,
     /// The agent calls a tool.
     Tool,
+    /// There is something to look at or to fill in.
+    Widget,
     /// A new attempt begins.
     Reset,
     /// The turn failed.
@@ -84,6 +90,8 @@ pub enum ToolStatus {
     Done,
     /// It failed; the agent may try something else.
     Failed,
+    /// The visitor is asked first.
+    Waiting,
 }
 
 /// What failed: a code of [`crate::error::Code`] and a sentence.
@@ -106,6 +114,7 @@ impl<'a> Frame<'a> {
             degraded: false,
             kind: None,
             tool: None,
+            widget: None,
             agent: None,
             message_id: None,
             finish_reason: None,
@@ -130,6 +139,16 @@ impl<'a> Frame<'a> {
                 name: name.into(),
                 status,
             }),
+            ..Self::text("", timestamp)
+        }
+    }
+
+    /// There is something to look at or to fill in.
+    pub fn widget(widget: Widget, message_id: MessageId, timestamp: Timestamp) -> Self {
+        Self {
+            kind: Some(Kind::Widget),
+            widget: Some(widget),
+            message_id: Some(message_id),
             ..Self::text("", timestamp)
         }
     }
@@ -190,6 +209,7 @@ impl<'a> Frame<'a> {
             degraded: false,
             kind: None,
             tool: None,
+            widget: None,
             agent: None,
             message_id: None,
             finish_reason: None,

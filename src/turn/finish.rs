@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -9,14 +10,16 @@ use super::{
     event::Frame,
     log::Log,
     run::{COMMIT_PATIENCE, Ending, Progress},
+    steps::CONFIRMS,
 };
 use crate::{
+    agents::Shown,
     error::{Code, Error},
     store::{
         MessageId, StoreError,
         begin::Started,
         messages::FinishReason,
-        turns::{Answer, Finish, FinishTurn},
+        turns::{Answer, Finish, FinishTurn, ShownWidget},
     },
 };
 
@@ -40,6 +43,7 @@ pub(super) async fn finish(
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
+    let widgets = progress.widgets.into_iter().map(stored).collect();
     let (frames, last_seq) = log.with_last(last.clone());
     // Where the database has been away for too long already, there is one try more.
     let waited = ending
@@ -67,8 +71,9 @@ pub(super) async fn finish(
         finish_reason: ending.reason,
         error_code: ending.error.as_ref().map(|error| error.code.as_str()),
         answer,
+        widgets,
         agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
-        state: progress.effects.state,
+        state: changed(&started.state, progress.effects.state),
         user_name: progress.effects.user_name,
         frames,
         last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
@@ -86,6 +91,31 @@ pub(super) async fn finish(
     let reason = last.finish_reason.unwrap_or(FinishReason::Error);
     log.close(last);
     reason
+}
+
+/// What the agents remember, with what has changed; none if nothing has.
+fn changed(state: &Value, changes: Map<String, Value>) -> Option<Value> {
+    if changes.is_empty() {
+        return None;
+    }
+    let mut state = state.as_object().cloned().unwrap_or_default();
+    state.extend(changes);
+    Some(Value::Object(state))
+}
+
+/// A widget as it is stored.
+fn stored((shown, message_id): (Shown, MessageId)) -> ShownWidget {
+    let confirms = shown.confirms.map(|call| {
+        let call = json!({"name": call.name, "arguments": call.arguments});
+        json!({ CONFIRMS: call })
+    });
+    ShownWidget {
+        message_id,
+        kind: shown.widget.kind.as_str(),
+        text: shown.widget.text(),
+        data: shown.widget.data,
+        confirms,
+    }
 }
 
 /// Stores the end of a turn, for as long as a final frame may wait.

@@ -44,7 +44,10 @@ pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
 pub(super) fn unfinished(history: &[Message], turn: TurnId) -> Vec<String> {
     let is_answered = |call: &Message| {
         let mut answers = history.iter().filter(|other| other.turn_id == call.turn_id);
-        answers.any(|answer| answer.finish_reason == Some(FinishReason::Stop))
+        answers.any(|answer| {
+            answer.finish_reason == Some(FinishReason::Stop)
+                || answer.message_type == MessageType::Widget
+        })
     };
     let told = |call: &Message| {
         let came = history.iter().find(|result| {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, begin::COMMIT_PATIENCE};
 use crate::store::{
     ConversationId, DeviceId, MessageId, TurnId, UserId,
-    begin::{BeginTurn, Idempotency, Said},
+    begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
     messages::Message,
 };
 
@@ -27,6 +27,8 @@ pub struct TurnRequest {
     pub metadata: Option<Value>,
     /// The agent to move to.
     pub agent: Option<String>,
+    /// The widget that it answers.
+    pub answers: Option<WidgetAnswer>,
     /// The client's key for this request.
     pub idempotency: Option<Idempotency>,
     /// Whether frames also say their content as `text`.
@@ -34,6 +36,21 @@ pub struct TurnRequest {
 }
 
 impl TurnRequest {
+    /// A message that is only text.
+    pub fn new(device: DeviceId, body: String) -> Self {
+        Self {
+            device,
+            body,
+            media_urls: Vec::new(),
+            audio_urls: Vec::new(),
+            metadata: None,
+            agent: None,
+            answers: None,
+            idempotency: None,
+            mirror_text: false,
+        }
+    }
+
     /// What begins its turn.
     pub(super) fn begin(&self, engine: &Engine, earlier: &[&Self], since: Instant) -> BeginTurn {
         let asked = earlier.iter().copied().chain([self]);
@@ -62,6 +79,7 @@ impl TurnRequest {
             media_urls: json!(self.media_urls),
             audio_urls: json!(self.audio_urls),
             metadata: self.metadata.clone(),
+            answers: self.answers.clone(),
             idempotency: self.idempotency.clone(),
         }
     }

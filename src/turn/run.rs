@@ -6,7 +6,6 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +18,14 @@ use super::{
     prompt,
     signal::{Cause, Signal},
     speak::{Place, speak},
-    steps::done_before,
+    steps::{consents, done_before},
 };
 use crate::{
-    agents::{Effects, TurnInput},
+    agents::{Effects, Shown, TurnInput},
     clock::Timestamp,
     error::{Code, Error},
     store::{
+        MessageId,
         begin::Started,
         messages::{FinishReason, Message},
     },
@@ -41,6 +41,8 @@ pub(super) struct Progress {
     pub frames: usize,
     pub agent: Option<String>,
     pub effects: Effects,
+    /// The widgets that were shown, and what they are answered by.
+    pub widgets: Vec<(Shown, MessageId)>,
 }
 
 /// Why a turn ends here.
@@ -96,6 +98,11 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Whether what is shown is also kept.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.degraded
+    }
+
     /// Appends a frame, as soon as the turn may send.
     ///
     /// # Errors
@@ -135,6 +142,7 @@ pub(super) async fn run(
         rounds: done_before(&started.history, started.turn_id),
         may_call: true,
         unfinished: prompt::unfinished(&started.history, started.turn_id),
+        consents: consents(&started.history, started.turn_id),
         handed_over: None,
     };
     let mut output = Output {
@@ -192,12 +200,7 @@ pub(super) async fn run_stateless(
 ) {
     let mut input = TurnInput {
         history: vec![message],
-        state: Value::Null,
-        user_name: None,
-        rounds: Vec::new(),
-        may_call: false,
-        unfinished: Vec::new(),
-        handed_over: None,
+        ..TurnInput::default()
     };
     let mut progress = Progress::default();
     let mut output = Output {

@@ -11,10 +11,10 @@ use super::{
     steps::carry_out,
 };
 use crate::{
-    agents::{HandedOver, Round, TurnInput},
+    agents::{HandedOver, Piece, Round, Shown, TurnInput},
     error::{Code, Error},
     llm::{Calls, ToolCall},
-    store::{begin::Started, messages::FinishReason},
+    store::{MessageId, begin::Started, messages::FinishReason},
     text,
 };
 
@@ -46,6 +46,7 @@ pub(super) async fn speak(
     let mut agent = engine.agents.choose(place.agent, may_move, input).await;
     // What an earlier attempt did counts, its handoffs too.
     for round in std::mem::take(&mut input.rounds) {
+        show(engine, &round, progress, output).await?;
         add(engine, input, round, &mut agent);
     }
     progress.agent = Some(agent.clone());
@@ -54,8 +55,19 @@ pub(super) async fn speak(
             .append(engine, |now| Frame::agent(&agent, now))
             .await?;
     }
+    if let Some(turn) = place.stored.filter(|_| input.rounds.is_empty())
+        && !input.consents.is_empty()
+    {
+        let (calls, consents): (_, Vec<bool>) = input.consents.iter().cloned().unzip();
+        let round = carry_out(engine, turn, &agent, &[], (calls, &consents), output).await?;
+        show(engine, &round, progress, output).await?;
+        add(engine, input, round, &mut agent);
+    }
     let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
     loop {
+        if input.rounds.last().is_some_and(Round::only_shows) {
+            return Ok(FinishReason::Stop);
+        }
         let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
         input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
         let before = progress.text.len();
@@ -64,13 +76,10 @@ pub(super) async fn speak(
             Said::Calls(calls) => calls,
         };
         let turn = place.stored.ok_or_else(nothing_said)?;
-        let results = carry_out(engine, turn, &agent, &input.rounds, &calls, output).await?;
-        let text = progress.text.get(before..).unwrap_or_default().to_owned();
-        let round = Round {
-            text,
-            calls,
-            results,
-        };
+        let mut round =
+            carry_out(engine, turn, &agent, &input.rounds, (calls, &[]), output).await?;
+        round.text = progress.text.get(before..).unwrap_or_default().to_owned();
+        show(engine, &round, progress, output).await?;
         if add(engine, input, round, &mut agent) {
             progress.agent = Some(agent.clone());
             output
@@ -78,6 +87,34 @@ pub(super) async fn speak(
                 .await?;
         }
     }
+}
+
+/// Shows what a round's calls made.
+async fn show(
+    engine: &Engine,
+    round: &Round,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    for shown in &round.widgets {
+        show_one(engine, shown.clone(), progress, output).await?;
+    }
+    Ok(())
+}
+
+/// Shows a widget. It is stored with the answer; until then it cannot be answered.
+async fn show_one(
+    engine: &Engine,
+    shown: Shown,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+) -> Result<(), Error> {
+    let id = MessageId::new();
+    output
+        .append(engine, |now| Frame::widget(shown.widget.clone(), id, now))
+        .await?;
+    progress.widgets.push((shown, id));
+    Ok(())
 }
 
 /// Adds a round that is done; whether another agent goes on after it.
@@ -118,13 +155,28 @@ async fn say(
 ) -> Result<Said, Error> {
     let began = Instant::now();
     let mut reply = engine.agents.respond(agent, input).await?;
-    progress.effects = std::mem::take(&mut reply.effects);
     let mut calls = Calls::default();
     // What it says after its tools is another paragraph.
     let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace());
-    while let Some(chunk) = reply.chunks.next().await {
+    while let Some(piece) = reply.next().await {
         let came = Instant::now();
-        let chunk = chunk?;
+        let chunk = match piece? {
+            Piece::Chunk(chunk) => chunk,
+            Piece::Effects(effects) => {
+                progress.effects.add(effects);
+                continue;
+            }
+            // It could not be answered.
+            Piece::Widget(_) if !output.is_kept() => continue,
+            Piece::Widget(raw) => {
+                let made = engine.agents.widget(raw);
+                let widget =
+                    made.map_err(|fault| Error::new(Code::UpstreamError).caused_by(fault))?;
+                let confirms = None;
+                show_one(engine, Shown { widget, confirms }, progress, output).await?;
+                continue;
+            }
+        };
         for part in chunk.calls {
             calls.add(part)?;
         }
@@ -157,7 +209,7 @@ async fn say(
             Some(FinishReason::Stop) if input.may_call && !calls.is_empty() => {
                 return Ok(Said::Calls(calls.done()));
             }
-            Some(_) if progress.text.is_empty() => break,
+            Some(_) if progress.text.is_empty() && progress.widgets.is_empty() => break,
             Some(reason) => return Ok(Said::All(reason)),
             None => {}
         }

@@ -14,7 +14,7 @@ use super::{
     run::{COMMIT_PATIENCE, Output},
 };
 use crate::{
-    agents::Round,
+    agents::{Asked, Round, Shown},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
@@ -23,7 +23,9 @@ use crate::{
         messages::{Message, MessageType},
         steps::{NewStep, NewSteps},
     },
-    text,
+    text::{self, of},
+    tools::Done,
+    widgets::{Widget, WidgetType},
 };
 
 /// How many tools a turn calls at the same time.
@@ -34,9 +36,17 @@ const HANDOFFS: usize = 3;
 const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
 const UNKNOWN: &str = "It is not known whether this was done: the server stopped meanwhile.";
+/// Where a widget, and the answer to it, has the call that waits for it.
+pub(super) const CONFIRMS: &str = "confirms";
+/// What a model is told of a widget.
+const SHOWN: &str = "Shown to the visitor. What they answer comes as their next message.";
+/// What a model is told of a call that the visitor has to allow.
+const TO_CONFIRM: &str =
+    "Not done yet: the visitor is asked whether it may be. It is done when they say yes.";
 
 /// Carries out what an agent asks for: several calls at once, their results in order. The first handoff
-/// counts, unless there were too many in this turn.
+/// counts, unless there were too many in this turn. `consents` is what the visitor said to calls that they
+/// were asked about.
 ///
 /// # Errors
 /// When the database is away for too long. Then a call that was not recorded was not made.
@@ -45,16 +55,16 @@ pub(super) async fn carry_out(
     turn: &Started,
     agent: &str,
     before: &[Round],
-    calls: &[ToolCall],
+    (calls, consents): (Vec<ToolCall>, &[bool]),
     output: &mut Output<'_>,
-) -> Result<Vec<ToolResult>> {
+) -> Result<Round> {
     let round = before.len();
     let made = calls.iter().map(|call| {
         let body = call.arguments.as_str();
-        step(MessageType::ToolCall, round, call, body, None)
+        step(MessageType::ToolCall, round, call, body)
     });
     record(engine, turn, made.collect()).await?;
-    for call in calls {
+    for call in &calls {
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
     let places = Semaphore::new(AT_ONCE);
@@ -62,45 +72,103 @@ pub(super) async fn carry_out(
     let mut may_hand_over = handed < HANDOFFS;
     let mut called = FuturesUnordered::new();
     for (at, call) in calls.iter().enumerate() {
-        let result = match engine.agents.handoff(agent, call) {
-            Some(_) if !may_hand_over => Some(ToolResult::of(call, Err(TOO_OFTEN.to_owned()))),
-            Some(handed) => {
-                may_hand_over = handed.is_err();
-                let told = handed.map(|_| "Handed over.".to_owned());
-                Some(ToolResult::of(call, told))
-            }
-            None if may_have_been_done(engine, before, call) => Some(unknown(call)),
-            None => None,
-        };
+        let consent = consents.get(at).copied();
+        let known = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
         let places = &places;
         called.push(
             async move {
-                let result = match result {
-                    Some(result) => result,
+                let came = match known {
+                    Some(came) => came,
                     None => {
                         let _place = places.acquire().await;
-                        engine.agents.call(agent, call, turn.turn_id).await
+                        let done = engine.agents.call(agent, call, turn.turn_id).await;
+                        shown_by(engine, done)
                     }
                 };
-                (at, recorded(engine, turn, round, call, result).await)
+                (at, recorded(engine, turn, round, call, came).await)
             }
             .boxed(),
         );
     }
     let mut results = Vec::with_capacity(calls.len());
-    while let Some((at, result)) = called.next().await {
-        let result = result?;
-        let status = match result.is_error {
-            true => ToolStatus::Failed,
-            false => ToolStatus::Done,
+    while let Some((at, came)) = called.next().await {
+        let came = came?;
+        let status = match (came.0.is_error, came.1.is_some()) {
+            (true, _) => ToolStatus::Failed,
+            // It has not been called yet.
+            (false, true) if came.1.as_ref().is_some_and(Shown::asks) => ToolStatus::Waiting,
+            (false, _) => ToolStatus::Done,
         };
         if let Some(call) = calls.get(at) {
             show(engine, agent, call, status, output).await?;
         }
-        results.push((at, result));
+        results.push((at, came));
     }
+    drop(called);
     results.sort_by_key(|(at, _)| *at);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
+    let (results, widgets): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, came)| came).unzip();
+    Ok(Round {
+        text: String::new(),
+        calls,
+        results,
+        widgets: widgets.into_iter().flatten().collect(),
+    })
+}
+
+/// What came of a call: what the model is told, and what the visitor is shown.
+type Came = (ToolResult, Option<Shown>);
+
+/// What comes of a call that no tool has to be called for.
+fn without_calling(
+    engine: &Engine,
+    agent: &str,
+    before: &[Round],
+    call: &ToolCall,
+    consent: Option<bool>,
+    may_hand_over: &mut bool,
+) -> Option<Came> {
+    let told = |text: &str| (ToolResult::of(call, Ok(text.to_owned())), None);
+    let refused = |text: &str| Some((ToolResult::of(call, Err(text.to_owned())), None));
+    match engine.agents.asked(agent, call) {
+        Asked::Handoff(_) if !*may_hand_over => refused(TOO_OFTEN),
+        Asked::Handoff(Ok(_)) => {
+            *may_hand_over = false;
+            Some(told("Handed over."))
+        }
+        Asked::Widget(Ok(widget)) => {
+            let shown = Shown {
+                widget,
+                confirms: None,
+            };
+            Some((told(SHOWN).0, Some(shown)))
+        }
+        Asked::Handoff(Err(fault)) | Asked::Widget(Err(fault)) => refused(&fault),
+        _ if consent == Some(false) => refused("The visitor was asked, and said no."),
+        _ if may_have_been_done(engine, before, call) => refused(UNKNOWN),
+        Asked::Confirm(question) if consent.is_none() => {
+            let shown = Shown {
+                widget: Widget::confirm(question),
+                confirms: Some(call.clone()),
+            };
+            Some((told(TO_CONFIRM).0, Some(shown)))
+        }
+        Asked::Confirm(_) | Asked::Tool => None,
+    }
+}
+
+/// What a tool has done, its widget checked.
+fn shown_by(engine: &Engine, done: Done) -> Came {
+    let widget = done.widget.map(|raw| engine.agents.widget(raw));
+    if let Some(Err(fault)) = &widget {
+        tracing::warn!(fault, "a tool's widget is not shown");
+    }
+    let shown = widget
+        .and_then(std::result::Result::ok)
+        .map(|widget| Shown {
+            widget,
+            confirms: None,
+        });
+    (done.result, shown)
 }
 
 /// What came of a call, recorded as soon as it is known.
@@ -109,14 +177,19 @@ async fn recorded(
     turn: &Started,
     round: usize,
     call: &ToolCall,
-    mut result: ToolResult,
-) -> Result<ToolResult> {
+    (mut result, shown): Came,
+) -> Result<Came> {
     result.content = text::cleaned(result.content);
-    let success = Some(!result.is_error);
-    let body = result.content.as_str();
-    let came = step(MessageType::ToolResult, round, call, body, success);
+    let mut came = step(MessageType::ToolResult, round, call, &result.content);
+    came.success = Some(!result.is_error);
+    if let Some(shown) = &shown {
+        came.widget = Some((shown.widget.kind.as_str(), shown.widget.data.clone()));
+        if let Some(metadata) = came.metadata.as_object_mut() {
+            metadata.insert(CONFIRMS.to_owned(), shown.confirms.is_some().into());
+        }
+    }
     record(engine, turn, vec![came]).await?;
-    Ok(result)
+    Ok((result, shown))
 }
 
 /// Whether the same call was made before, and it is not known what came of it.
@@ -128,10 +201,6 @@ fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> boo
     let is_same =
         |(other, _): (&ToolCall, _)| other.name == call.name && other.input() == call.input();
     !engine.agents.is_safe(&call.name) && unknown.any(is_same)
-}
-
-fn unknown(call: &ToolCall) -> ToolResult {
-    ToolResult::of(call, Err(UNKNOWN.to_owned()))
 }
 
 /// Shows how a call stands, if there is such a tool: visitors are not shown what a model makes up.
@@ -149,18 +218,13 @@ async fn show(
     output.append(engine, frame).await
 }
 
-fn step(
-    message_type: MessageType,
-    round: usize,
-    call: &ToolCall,
-    body: &str,
-    success: Option<bool>,
-) -> NewStep {
+fn step(message_type: MessageType, round: usize, call: &ToolCall, body: &str) -> NewStep {
     NewStep {
         id: MessageId::new(),
         message_type,
         tool: call.name.clone(),
-        success,
+        success: None,
+        widget: None,
         body: text::clean(body).into_owned(),
         metadata: json!({"call_id": call.id, "round": round}),
     }
@@ -210,15 +274,49 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
                 name: message.tool_name.clone().unwrap_or_default(),
                 arguments: message.body.clone(),
             }),
-            MessageType::ToolResult => round.results.push(ToolResult {
-                call_id,
-                content: message.body.clone(),
-                is_error: message.tool_success != Some(true),
-            }),
+            MessageType::ToolResult => {
+                round.widgets.extend(shown_before(round, &call_id, message));
+                round.results.push(ToolResult {
+                    call_id,
+                    content: message.body.clone(),
+                    is_error: message.tool_success != Some(true),
+                });
+            }
             _ => {}
         }
     }
     rounds.into_values().map(answered).collect()
+}
+
+/// The calls that the visitor was asked about and that this turn's message answers, and what they said.
+pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(ToolCall, bool)> {
+    let answers = history.iter().filter(|message| {
+        message.turn_id == Some(turn) && message.message_type == MessageType::WidgetAnswer
+    });
+    let consent = |(at, message): (usize, &Message)| {
+        let asked = of(&message.metadata.as_ref()?.0, CONFIRMS);
+        let call = ToolCall {
+            id: format!("call_{at}"),
+            name: of(asked, "name").as_str()?.to_owned(),
+            arguments: of(asked, "arguments").as_str()?.to_owned(),
+        };
+        let answer = &message.component_data.as_ref()?.0;
+        Some((call, *of(answer, "confirmed") == true))
+    };
+    answers.enumerate().filter_map(consent).collect()
+}
+
+/// The widget that a call showed.
+fn shown_before(round: &Round, call_id: &str, message: &Message) -> Option<Shown> {
+    let kind = WidgetType::parse(message.component_type.as_deref()?)?;
+    let data = message.component_data.clone()?.0;
+    let is_question = of(&message.metadata.as_ref()?.0, CONFIRMS) == true;
+    let mut calls = round.calls.iter();
+    let call = calls.find(|call| call.id == call_id);
+    Some(Shown {
+        widget: Widget { kind, data },
+        confirms: call.filter(|_| is_question).cloned(),
+    })
 }
 
 /// The round with a result for each of its calls.
@@ -228,7 +326,8 @@ fn answered(mut round: Round) -> Round {
             .results
             .iter()
             .find(|result| result.call_id == call.id);
-        known.cloned().unwrap_or_else(|| unknown(call))
+        let unknown = || ToolResult::of(call, Err(UNKNOWN.to_owned()));
+        known.cloned().unwrap_or_else(unknown)
     });
     round.results = results.collect();
     round

@@ -34,3 +34,4 @@ mod store;
 mod tools;
 mod turns;
 mod waiting;
+mod widgets;

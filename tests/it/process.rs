@@ -283,7 +283,7 @@ fn the_commands_explain_themselves() {
         (code, said.as_str()),
         (
             Some(0),
-            "SQLite (data/frontdesk.db): 4 migrations applied\n"
+            "SQLite (data/frontdesk.db): 5 migrations applied\n"
         )
     );
     let (code, said) = Process::run(

@@ -1,5 +1,6 @@
 //! What agents do beside talking: tools, on both vendors' wire formats.
 
+mod confirm;
 mod handoffs;
 
 use std::time::Duration;

@@ -58,8 +58,8 @@ pub fn begin_turns(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],
 ) -> Result<Vec<Option<Begin>>, StoreError> {
-    let alone = |turn: &&Arc<BeginTurn>| turn.earlier.is_empty();
-    let mut fit: Vec<_> = turns.iter().filter(alone).cloned().collect();
+    let is_plain = |turn: &&Arc<BeginTurn>| turn.earlier.is_empty() && turn.said.answers.is_none();
+    let mut fit: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));
     let mut begun = or_none(autocommit(conn, |conn| begin_all(conn, &fit)))?;
     // They have begun by now; whoever is not told so looks for it.
@@ -167,8 +167,12 @@ pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
 ) -> Result<Vec<Option<Finish>>, StoreError> {
-    let mut sorted = turns.to_vec();
+    let is_plain = |turn: &&Arc<FinishTurn>| turn.widgets.is_empty();
+    let mut sorted: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     sorted.sort_by_key(|turn| turn.conversation_id);
+    if sorted.is_empty() {
+        return Ok(turns.iter().map(|_| None).collect());
+    }
     let finished = or_none(autocommit(conn, |conn| finish_all(conn, &sorted)))?;
     let done = turns
         .iter()

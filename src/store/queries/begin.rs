@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
+use diesel::{dsl::exists, prelude::*, select};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     turns::Abort,
 };
 use crate::store::{
-    ConversationId, DeviceId, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, MessageId, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
     messages::{Direction, FinishReason, MessageType, Role},
@@ -44,6 +44,11 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     }
     if let Some(wait) = lock.wait(turn.lock.limit) {
         return Err(Abort::With(Begin::Limited(wait)));
+    }
+    for said in turn.earlier.iter().chain([&turn.said]) {
+        if let Some(answers) = &said.answers {
+            check_answer(conn, lock.conversation_id, answers.widget)?;
+        }
     }
     let (held, user_name) = if lock.conversation_id == turn.lock.new_conversation {
         open_conversation(conn, turn)?
@@ -104,6 +109,26 @@ fn check_key(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> Result<()
                 .execute(conn)?;
             Ok(())
         }
+    }
+}
+
+/// Whether a widget of this conversation waits for its answer; under the lock of the device's row.
+fn check_answer(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    widget: MessageId,
+) -> Result<(), Abort<Begin>> {
+    let shown = message_rows::table
+        .filter(message_rows::id.eq(widget))
+        .filter(message_rows::conversation_id.eq(conversation))
+        .filter(message_rows::message_type.eq(MessageType::Widget));
+    if !select(exists(shown)).get_result(conn)? {
+        return Err(Abort::With(Begin::NoWidget));
+    }
+    let answered = message_rows::table.filter(message_rows::answers.eq(widget));
+    match select(exists(answered)).get_result(conn)? {
+        true => Err(Abort::With(Begin::Answered)),
+        false => Ok(()),
     }
 }
 
@@ -290,6 +315,7 @@ fn insert_message(
     conversation: ConversationId,
     seq: i64,
 ) -> QueryResult<usize> {
+    let answers = said.answers.as_ref();
     diesel::insert_into(message_rows::table)
         .values((
             message_rows::id.eq(said.id),
@@ -298,10 +324,13 @@ fn insert_message(
             message_rows::seq.eq(seq),
             message_rows::role.eq(Role::User),
             message_rows::direction.eq(Direction::Incoming),
-            message_rows::message_type.eq(MessageType::UserInput),
+            message_rows::message_type.eq(said.message_type()),
             message_rows::body.eq(&said.body),
             message_rows::media_urls.eq(Json(said.media_urls.clone())),
             message_rows::audio_urls.eq(Json(said.audio_urls.clone())),
+            message_rows::component_type.eq(answers.map(|answers| &answers.kind)),
+            message_rows::component_data.eq(answers.map(|answers| Json(answers.answer.clone()))),
+            message_rows::answers.eq(answers.map(|answers| answers.widget)),
             message_rows::metadata.eq(said.metadata.clone().map(Json)),
             message_rows::created_at.eq(db_now()),
         ))

@@ -1,12 +1,12 @@
 //! Reading a conversation. Compiled once for each database.
 
-use diesel::prelude::*;
+use diesel::{dsl::exists, prelude::*, select};
 
 use super::dialect::Conn;
 use crate::store::{
-    ConversationId, MessageId, StoreError, TurnId,
-    messages::{Message, Page, Role},
-    schema::messages,
+    ConversationId, DeviceId, MessageId, StoreError, TurnId,
+    messages::{Message, MessageType, Page},
+    schema::{db_now, messages, session_locks},
 };
 
 /// The newest messages with numbers in `(last - count, last]`, oldest first.
@@ -32,6 +32,31 @@ pub fn of_turn(conn: &mut Conn, turn: TurnId) -> QueryResult<Vec<Message>> {
         .order(messages::seq)
         .select(Message::as_select())
         .load(conn)
+}
+
+/// A widget of the conversation that a device is in, and whether it was answered.
+pub fn widget(
+    conn: &mut Conn,
+    device: &DeviceId,
+    id: MessageId,
+) -> QueryResult<Option<(Message, bool)>> {
+    let live = session_locks::table
+        .filter(session_locks::device_id.eq(device.as_str()))
+        .filter(session_locks::expires_at.gt(db_now()))
+        .select(session_locks::conversation_id);
+    let widget = messages::table
+        .filter(messages::id.eq(id))
+        .filter(messages::message_type.eq(MessageType::Widget))
+        .filter(messages::conversation_id.eq_any(live))
+        .select(Message::as_select())
+        .first(conn)
+        .optional()?;
+    let Some(widget) = widget else {
+        return Ok(None);
+    };
+    let answered = messages::table.filter(messages::answers.eq(id));
+    let answered = select(exists(answered)).get_result(conn)?;
+    Ok(Some((widget, answered)))
 }
 
 pub fn page(
@@ -72,7 +97,7 @@ pub fn page(
 pub fn answer(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<Message>> {
     messages::table
         .filter(messages::turn_id.eq(turn))
-        .filter(messages::role.eq(Role::Assistant))
+        .filter(messages::message_type.eq(MessageType::AssistantResponse))
         .order(messages::seq.desc())
         .select(Message::as_select())
         .first(conn)

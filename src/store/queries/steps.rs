@@ -37,6 +37,7 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
             return Ok(true);
         }
         for (at, step) in (0_i64..).zip(&new.steps) {
+            let (kind, data) = step.widget.clone().unzip();
             diesel::insert_into(messages::table)
                 .values((
                     messages::id.eq(step.id),
@@ -51,6 +52,8 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
                     messages::audio_urls.eq(Json(json!([]))),
                     messages::tool_name.eq(&step.tool),
                     messages::tool_success.eq(step.success),
+                    messages::component_type.eq(kind),
+                    messages::component_data.eq(data.map(Json)),
                     messages::metadata.eq(Json(step.metadata.clone())),
                     messages::created_at.eq(db_now()),
                 ))

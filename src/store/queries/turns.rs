@@ -19,7 +19,7 @@ use crate::store::{
         conversations, db_now, db_now_plus, messages as message_rows, session_locks, turn_events,
         turn_pieces, turns, users,
     },
-    turns::{Finish, FinishTurn, Kept, KeptLog, TurnRow},
+    turns::{Finish, FinishTurn, Kept, KeptLog, ShownWidget, TurnRow},
     types::{Json, SqlTime},
 };
 
@@ -65,7 +65,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
                 message_rows::id.eq(answer.message_id),
                 message_rows::conversation_id.eq(turn.conversation_id),
                 message_rows::turn_id.eq(turn.turn_id),
-                message_rows::seq.eq(seq),
+                message_rows::seq.eq(seq + 1 - count(turn)),
                 message_rows::role.eq(Role::Assistant),
                 message_rows::direction.eq(Direction::Outgoing),
                 message_rows::message_type.eq(MessageType::AssistantResponse),
@@ -76,6 +76,10 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
                 message_rows::created_at.eq(db_now()),
             ))
             .execute(conn)?;
+    }
+    let first = seq + 1 - count(turn) + i64::from(turn.answer.is_some());
+    for (seq, shown) in (first..).zip(&turn.widgets) {
+        insert_widget(conn, turn, shown, seq)?;
     }
     let ended = diesel::update(turns::table.filter(turns::id.eq(turn.turn_id))).set((
         turns::finish_reason.eq(turn.finish_reason),
@@ -99,6 +103,38 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     Ok(())
 }
 
+/// How many messages it stores.
+fn count(turn: &FinishTurn) -> i64 {
+    let all = usize::from(turn.answer.is_some()) + turn.widgets.len();
+    i64::try_from(all).unwrap_or(i64::MAX)
+}
+
+fn insert_widget(
+    conn: &mut Conn,
+    turn: &FinishTurn,
+    shown: &ShownWidget,
+    seq: i64,
+) -> QueryResult<usize> {
+    diesel::insert_into(message_rows::table)
+        .values((
+            message_rows::id.eq(shown.message_id),
+            message_rows::conversation_id.eq(turn.conversation_id),
+            message_rows::turn_id.eq(turn.turn_id),
+            message_rows::seq.eq(seq),
+            message_rows::role.eq(Role::Assistant),
+            message_rows::direction.eq(Direction::Outgoing),
+            message_rows::message_type.eq(MessageType::Widget),
+            message_rows::body.eq(&shown.text),
+            message_rows::media_urls.eq(Json(json!([]))),
+            message_rows::audio_urls.eq(Json(json!([]))),
+            message_rows::component_type.eq(shown.kind),
+            message_rows::component_data.eq(Json(shown.data.clone())),
+            message_rows::metadata.eq(shown.confirms.clone().map(Json)),
+            message_rows::created_at.eq(db_now()),
+        ))
+        .execute(conn)
+}
+
 /// Gives the lease back and counts the answer; nothing where the fence is another's.
 fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>> {
     use conversations::{agent_path, last_seq, state};
@@ -113,7 +149,7 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>>
                 conversations::owner.eq(None::<InstanceId>),
                 conversations::lease_until.eq(None::<SqlTime>),
                 conversations::updated_at.eq(db_now()),
-                last_seq.eq(last_seq + i64::from(turn.answer.is_some())),
+                last_seq.eq(last_seq + count(turn)),
             ),
             // What is `None` stays as it is.
             turn.agent.as_ref().map(|(agent, _)| agent_path.eq(agent)),

@@ -1,0 +1,218 @@
+//! What a flow says next, and what it knows after that: without a word of how it is sent.
+
+use super::super::{
+    memory::Memory,
+    slots::{Slot, Slots},
+    words,
+};
+use crate::config::{FlowSettings, SlotKind};
+
+/// What stands for something that a visitor could not or would not say.
+pub(super) const NOT_GIVEN: &str = "(not given)";
+
+/// A conversation's plan: what is asked, and what is said around it.
+pub(super) struct Dialog {
+    pub flow: FlowSettings,
+    pub slots: Slots,
+    keywords: Vec<String>,
+}
+
+/// What comes next.
+pub(super) struct Step<'a> {
+    /// What is said.
+    pub said: Vec<String>,
+    /// What is asked for.
+    pub asked: Option<&'a Slot>,
+    /// Whether all is known now, and something is to be done about it.
+    pub is_complete: bool,
+    /// What is known.
+    pub memory: Memory,
+}
+
+impl Dialog {
+    pub(super) fn new(flow: FlowSettings, slots: Slots, keywords: Vec<String>) -> Self {
+        Self {
+            flow,
+            slots,
+            keywords,
+        }
+    }
+
+    /// What to say to a message, and what is known after it.
+    pub(super) fn step(&self, text: &str, mut memory: Memory) -> Step<'_> {
+        if memory.done && self.is_asked_anew(text) {
+            memory = self.begin_anew(memory);
+        }
+        let heard = self.hear(text, &mut memory);
+        let mut step = Step {
+            said: Vec::new(),
+            asked: None,
+            is_complete: false,
+            memory,
+        };
+        let memory = &mut step.memory;
+        if !memory.greeted {
+            step.said.push(self.flow.greeting.clone());
+            memory.greeted = true;
+        }
+        let next = self.slots.next_unknown(memory);
+        match (heard, next) {
+            (Heard::Refused { say, ask_on: false }, _) => step.said.push(say),
+            (Heard::Nothing, Some(slot)) if Some(&slot.settings.name) == memory.asked.as_ref() => {
+                step.said.push(slot.settings.retry.clone());
+            }
+            (heard, Some(slot)) => {
+                if let Heard::Refused { say, .. } = heard {
+                    step.said.push(say);
+                }
+                step.said.push(slot.settings.ask.clone());
+                step.asked = Some(slot);
+                memory.asked = Some(slot.settings.name.clone());
+                memory.misses = 0;
+            }
+            (_, None) if memory.done && words::yes_or_no(text) == Some("no") => {
+                step.said.push(self.flow.bye.clone());
+            }
+            (_, None) if memory.done => step.said.push(self.flow.again.clone()),
+            (_, None) => {
+                step.is_complete = true;
+                memory.asked = None;
+                memory.done = true;
+            }
+        }
+        step
+    }
+
+    /// A form's answer: its fields are slots.
+    pub(super) fn fill_in(&self, fields: &serde_json::Value, memory: &mut Memory) {
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            if self.slots.get(name).is_some() {
+                let value = crate::text::plain(value);
+                memory.slots.insert(name.clone(), value);
+            }
+        }
+    }
+
+    /// Whether a visitor whose request is done comes with another.
+    fn is_asked_anew(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
+        words.any(|word| {
+            self.keywords
+                .iter()
+                .any(|keyword| keyword.to_lowercase() == word)
+        })
+    }
+
+    /// Keeps only who the visitor is.
+    fn begin_anew(&self, mut memory: Memory) -> Memory {
+        for slot in self
+            .slots
+            .iter()
+            .filter(|slot| !slot.is_personal() && !slot.settings.implied)
+        {
+            memory.slots.remove(&slot.settings.name);
+        }
+        memory.done = false;
+        memory
+    }
+
+    /// Takes from a message what it answers and what it volunteers.
+    fn hear(&self, text: &str, memory: &mut Memory) -> Heard {
+        let volunteered = self.slots.volunteered(text, memory);
+        let gave_something = !volunteered.is_empty();
+        memory.slots.extend(volunteered);
+        if gave_something {
+            self.slots.imply(memory);
+        }
+        let asked = memory
+            .asked
+            .as_deref()
+            .and_then(|name| self.slots.get(name));
+        let Some(asked) = asked.filter(|slot| !memory.slots.contains_key(&slot.settings.name))
+        else {
+            return Heard::Something;
+        };
+        // What gives other slots is not taken for the words of this one.
+        let is_text = asked.settings.kind == SlotKind::Text;
+        match asked
+            .answer(text)
+            .filter(|_| !(gave_something && is_text))
+            .as_deref()
+        {
+            Some("no") if asked.settings.kind == SlotKind::YesNo => {
+                self.refuse(asked, text, memory)
+            }
+            Some(value) => {
+                memory
+                    .slots
+                    .insert(asked.settings.name.clone(), value.to_owned());
+                Heard::Something
+            }
+            None if gave_something => Heard::Something,
+            None => miss(asked, memory),
+        }
+    }
+
+    /// A "no": what it clears is asked again, unless the same message corrects a part of it.
+    fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> Heard {
+        let clears = &asked.settings.refused_clears;
+        let mut cleared = memory.clone();
+        cleared.slots.retain(|name, _| !clears.contains(name));
+        let corrected = self.slots.volunteered(text, &cleared);
+        if clears.is_empty() || corrected.is_empty() {
+            *memory = cleared;
+            let say = asked
+                .settings
+                .refused
+                .clone()
+                .unwrap_or_else(|| asked.settings.retry.clone());
+            return Heard::Refused {
+                say,
+                ask_on: !clears.is_empty(),
+            };
+        }
+        memory.slots.extend(corrected);
+        memory.asked = None;
+        Heard::Something
+    }
+}
+
+/// An answer that does not fit. After the second the flow goes on without it, unless a yes is
+/// what everything hangs on: nobody is asked the same thing for ever.
+fn miss(asked: &Slot, memory: &mut Memory) -> Heard {
+    memory.misses += 1;
+    if memory.misses < 2 || asked.settings.kind == SlotKind::YesNo {
+        return Heard::Nothing;
+    }
+    memory
+        .slots
+        .insert(asked.settings.name.clone(), NOT_GIVEN.to_owned());
+    Heard::Something
+}
+
+/// What was in a message.
+enum Heard {
+    /// An answer, or something else that helps.
+    Something,
+    /// A "no", what to say to it, and whether to go on asking.
+    Refused { say: String, ask_on: bool },
+    /// Nothing that fits.
+    Nothing,
+}
+
+/// A text with `{slot}`, `{first_name}` and `{result}` filled in.
+pub(super) fn filled(text: &str, slots: &Slots, memory: &Memory, result: &str) -> String {
+    let name = slots
+        .name_slot()
+        .and_then(|slot| memory.slots.get(&slot.settings.name));
+    let first_name = name.filter(|name| *name != NOT_GIVEN);
+    let first_name = first_name
+        .and_then(|name| name.split_whitespace().next())
+        .unwrap_or("there");
+    crate::text::fill(text, |name| match name {
+        "first_name" => Some(first_name.to_owned()),
+        "result" => Some(result.to_owned()),
+        slot => memory.slots.get(slot).cloned(),
+    })
+}

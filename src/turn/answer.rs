@@ -1,0 +1,79 @@
+//! Answers to widgets: checked, and then a message like any other.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{Engine, Reply, TurnRequest, steps::CONFIRMS};
+use crate::{
+    error::{Code, Error, Result},
+    store::{
+        DeviceId, MessageId,
+        begin::{Idempotency, WidgetAnswer},
+        messages::Message,
+    },
+    widgets::{Answered, Widget, WidgetType},
+};
+
+/// How often a widget is looked for that a running turn has shown and not stored yet.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl Engine {
+    /// Answers a widget, which begins a turn. Once: the second answer is refused.
+    ///
+    /// # Errors
+    /// `not_found` for a widget that is not in this device's conversation, `invalid_answer`,
+    /// `already_answered`, and as [`Engine::start`].
+    pub async fn answer(
+        self: &Arc<Self>,
+        device: DeviceId,
+        widget: MessageId,
+        answer: Value,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Reply> {
+        let mut request = TurnRequest::new(device, String::new());
+        request.idempotency = idempotency;
+        if let Some(known) = self.known(&request).await? {
+            return self.begun(request, Instant::now(), Ok(known)).await;
+        }
+        let shown = self.shown(&request.device, widget).await?;
+        let (kind, data) = (shown.component_type, shown.component_data);
+        let kind = kind.as_deref().and_then(WidgetType::parse);
+        let (kind, data) = kind.zip(data).ok_or_else(|| Error::new(Code::NotFound))?;
+        let answered = Widget { kind, data: data.0 }.answered(answer);
+        let Answered { answer, text } = answered.map_err(|fault| {
+            let mut error = Error::new(Code::InvalidAnswer).detail(fault.detail);
+            error.param = fault.field;
+            error
+        })?;
+        request.body = text;
+        // The call that waits for it goes with it: whoever runs the turn need not look for the widget.
+        request.metadata = shown.metadata.map(|metadata| metadata.0);
+        request.metadata = request
+            .metadata
+            .filter(|asked| asked.get(CONFIRMS).is_some());
+        request.answers = Some(WidgetAnswer {
+            widget,
+            kind: kind.as_str().to_owned(),
+            answer,
+        });
+        self.start(request).await
+    }
+
+    /// A widget that waits for its answer. One that a running turn has shown is stored when that ends.
+    async fn shown(&self, device: &DeviceId, widget: MessageId) -> Result<Message> {
+        let patience = Duration::from_secs(self.settings.turn.wait_seconds);
+        let until = Instant::now() + patience;
+        loop {
+            let running = self.store.newest_turn(device).await?;
+            let is_running = running.is_some_and(|turn| turn.finish_reason.is_none());
+            match self.store.widget(device, widget).await? {
+                Some((_, true)) => return Err(Error::new(Code::AlreadyAnswered)),
+                Some((shown, false)) => return Ok(shown),
+                None if is_running && Instant::now() < until => sleep(AGAIN).await,
+                None => return Err(Error::new(Code::NotFound)),
+            }
+        }
+    }
+}

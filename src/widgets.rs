@@ -1,0 +1,248 @@
+//! Widgets: forms, choices and cards that agents show, and what visitors answer to them.
+//!
+//! A widget is data of a declared type, never markup: each type has a JSON Schema for its data
+//! ([`data`]) and, where it asks something, one for its answer ([`answer`]). Whoever makes one, a
+//! model, a service or the configuration, it is checked here before a visitor sees it.
+
+mod answer;
+mod data;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    config::Settings,
+    llm::{ToolCall, ToolSpec},
+};
+pub use answer::{AnswerFault, Answered};
+
+/// What the tools that show widgets begin with.
+const SHOW: &str = "show_";
+/// The longest data, in bytes of JSON.
+const DATA_BYTES: usize = 16 * 1024;
+
+/// What kind of widget it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WidgetType {
+    /// A form that asks for an appointment.
+    AppointmentForm,
+    /// One of several options.
+    Choices,
+    /// A yes or a no.
+    Confirm,
+    /// Something to look at.
+    Card,
+    /// An address to go to.
+    Link,
+    /// A number of points.
+    Rating,
+    /// A form with any fields.
+    Form,
+}
+
+impl WidgetType {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::AppointmentForm,
+        Self::Choices,
+        Self::Confirm,
+        Self::Card,
+        Self::Link,
+        Self::Rating,
+        Self::Form,
+    ];
+
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AppointmentForm => "appointment_form",
+            Self::Choices => "choices",
+            Self::Confirm => "confirm",
+            Self::Card => "card",
+            Self::Link => "link",
+            Self::Rating => "rating",
+            Self::Form => "form",
+        }
+    }
+
+    /// The type of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// What a model is told of it.
+    fn description(self) -> &'static str {
+        match self {
+            Self::AppointmentForm => {
+                "Shows the visitor a form that asks for an appointment: name, contact, day and time."
+            }
+            Self::Choices => "Shows the visitor some options, of which they choose one.",
+            Self::Confirm => "Asks the visitor a question that is answered by yes or no.",
+            Self::Card => "Shows the visitor a card: a title, a text, a picture, an address.",
+            Self::Link => "Shows the visitor an address to go to.",
+            Self::Rating => "Asks the visitor for a rating.",
+            Self::Form => "Shows the visitor a form.",
+        }
+    }
+}
+
+/// A widget whose data fit its type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Widget {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: WidgetType,
+    /// What it shows.
+    pub data: Value,
+}
+
+impl Widget {
+    /// A question whether a tool may be called.
+    pub fn confirm(text: String) -> Self {
+        Self {
+            kind: WidgetType::Confirm,
+            data: json!({"text": text}),
+        }
+    }
+}
+
+/// A widget as somebody made it: its type and data are to be checked.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct RawWidget {
+    /// A type, or the name of a configured widget.
+    #[serde(rename = "type")]
+    pub name: String,
+    /// What it shows; a configured one has its own.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// The widgets of a desk.
+#[derive(Debug, Default)]
+pub struct Widgets {
+    configured: BTreeMap<String, (Widget, String)>,
+    callback_origins: Vec<String>,
+}
+
+impl Widgets {
+    /// The configured widgets.
+    ///
+    /// # Errors
+    /// What is wrong with which of them; the configuration's check finds it first.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<(String, String)>> {
+        let mut widgets = Self {
+            callback_origins: settings.server.widget_callback_origins.clone(),
+            ..Self::default()
+        };
+        let mut problems = Vec::new();
+        for (name, settings) in &settings.widgets {
+            let raw = RawWidget {
+                name: settings.kind.as_str().to_owned(),
+                data: settings.data.clone(),
+            };
+            match widgets.check(raw) {
+                Ok(widget) => {
+                    let configured = (widget, settings.description.clone());
+                    widgets.configured.insert(name.clone(), configured);
+                }
+                Err(problem) => problems.push((name.clone(), problem)),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(widgets),
+            false => Err(problems),
+        }
+    }
+
+    /// Whether there is one of this name, or a type.
+    pub fn contains(&self, name: &str) -> bool {
+        self.configured.contains_key(name) || WidgetType::parse(name).is_some()
+    }
+
+    /// A widget, if its data fit.
+    ///
+    /// # Errors
+    /// In words for the one who made it.
+    pub fn check(&self, raw: RawWidget) -> Result<Widget, String> {
+        if let Some((widget, _)) = self.configured.get(&raw.name) {
+            return Ok(widget.clone());
+        }
+        let kind = WidgetType::parse(&raw.name)
+            .ok_or_else(|| format!("There is no widget {:?}.", raw.name))?;
+        let data = match raw.data {
+            Value::Null => json!({}),
+            data => crate::text::clean_json(data),
+        };
+        if data.to_string().len() > DATA_BYTES {
+            return Err(format!("A widget has at most {DATA_BYTES} bytes of data."));
+        }
+        let data = data::checked(kind, data)?;
+        if let Some(url) = data.get("callback_url").and_then(Value::as_str)
+            && !self.may_call_back(url)
+        {
+            return Err(format!("{url} may not be called back."));
+        }
+        Ok(Widget { kind, data })
+    }
+
+    /// Whether a form may be sent there: to a route of the chat, or to an origin that was allowed.
+    fn may_call_back(&self, callback: &str) -> bool {
+        let is_own = ["/chat/", "/api/v1/chat/", "/v1/chat/"]
+            .iter()
+            .any(|own| callback.starts_with(own));
+        let is_plain = !callback.contains("..") && !callback.contains(['\\', '%']);
+        if is_own && is_plain {
+            return true;
+        }
+        url::Url::parse(callback).is_ok_and(|url| {
+            let origin = url.origin().ascii_serialization();
+            self.callback_origins.contains(&origin)
+        })
+    }
+
+    /// How a model is told of these widgets: as tools that show them.
+    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
+        let spec = |name: &String| {
+            let (description, parameters) = match self.configured.get(name) {
+                Some((_, description)) => (
+                    description.clone(),
+                    json!({"type": "object", "properties": {}, "additionalProperties": false}),
+                ),
+                None => {
+                    let kind = WidgetType::parse(name)?;
+                    (kind.description().to_owned(), data::schema(kind))
+                }
+            };
+            Some(ToolSpec {
+                name: tool_name(name),
+                description,
+                parameters,
+            })
+        };
+        names.iter().filter_map(spec).collect()
+    }
+
+    /// The widget that a call shows, of those that an agent was given; none if it is a call of something
+    /// else.
+    ///
+    /// # Errors
+    /// In words for the model, when the data do not fit.
+    pub fn read(&self, given: &[String], call: &ToolCall) -> Option<Result<Widget, String>> {
+        let name = given.iter().find(|name| tool_name(name) == call.name)?;
+        let data = serde_json::from_str(&call.arguments)
+            .map_err(|error| format!("The arguments are not JSON: {error}."));
+        let raw = data.map(|data| RawWidget {
+            name: name.clone(),
+            data,
+        });
+        Some(raw.and_then(|raw| self.check(raw)))
+    }
+}
+
+/// What a model calls to show a widget.
+pub fn tool_name(widget: &str) -> String {
+    format!("{SHOW}{widget}")
+}

@@ -1,0 +1,168 @@
+//! Tools that the visitor is asked about first.
+
+use frontdesk::config::Settings;
+use serde_json::json;
+
+use super::{shown, tool};
+use crate::support::{Db, Endpoint, Event, TestApp};
+
+both! {
+    a_visitor_is_asked_and_says_yes
+    a_visitor_is_asked_and_says_no
+    a_visitor_is_not_asked_about_a_call_that_does_not_fit
+    another_message_is_no_yes
+    offline_a_flow_asks_calls_and_hands_over
+}
+
+const CANCEL: [&str; 3] = ["call-1", "cancel_order", r#"{"id": "A-1"}"#];
+
+fn asking(endpoint: &Endpoint) -> impl FnOnce(&mut Settings) {
+    let mut cancel = tool(endpoint, "/orders/{id}/cancel", "POST");
+    cancel.confirm = Some("Cancel order {id}?".to_owned());
+    move |settings| {
+        settings.tools = [("cancel_order".to_owned(), cancel)].into();
+        settings.agents.retain(|path, _| path == "support");
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.prompt = "You help.".to_owned();
+        agent.tools = vec!["cancel_order".to_owned()];
+    }
+}
+
+/// A desk that has asked `d` whether an order may be cancelled; the question's id.
+async fn asked(db: Db) -> (TestApp, Endpoint, String) {
+    let endpoint = Endpoint::start().await;
+    endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
+    let app = TestApp::with(db, asking(&endpoint)).await;
+    app.llm.calls("Let me see.", [CANCEL]);
+    let events = app.stream("d", "Cancel A-1").await.rest().await;
+    let steps = [
+        "Let me see.",
+        "[cancel_order running]",
+        "[cancel_order waiting]",
+        "[widget]",
+        "|stop",
+    ];
+    assert_eq!(shown(&events), steps);
+    assert_eq!(
+        events[3].data["widget"],
+        json!({"type": "confirm", "data": {"text": "Cancel order A-1?"}})
+    );
+    assert_eq!(endpoint.asked().len(), 0);
+    let question = events[3].data["message_id"].as_str().unwrap().to_owned();
+    (app, endpoint, question)
+}
+
+async fn say(app: &TestApp, question: &str, confirmed: bool) -> String {
+    let path = format!("/chat/widgets/{question}");
+    let said = app
+        .post("d", &path, json!({"answer": {"confirmed": confirmed}}))
+        .await;
+    assert_eq!(said.status, 200, "{}", said.text);
+    said.text
+}
+
+async fn a_visitor_is_asked_and_says_yes(db: Db) {
+    let (app, endpoint, question) = asked(db).await;
+    app.llm.says(["It is cancelled."]);
+    let text = say(&app, &question, true).await;
+    assert!(text.contains("It is cancelled."), "{text}");
+    assert_eq!(endpoint.asked()[0].path, "/orders/A-1/cancel");
+    assert_eq!(endpoint.asked().len(), 1);
+    // The model reads of it as of a call of its own.
+    let messages = &app.llm.asked()[1].body["messages"];
+    insta::assert_json_snapshot!("confirmed", messages);
+    assert_eq!(
+        app.count("messages where message_type = 'tool_result' and body = 'cancelled'")
+            .await,
+        1
+    );
+    // Neither the question nor the yes gives away how the tool is called.
+    let history = app.get("d", "/chat/history").await.text;
+    assert!(!history.contains("arguments"), "{history}");
+    // The next turn does not begin with it again.
+    app.llm.says(["Bye."]);
+    app.say("d", "Thanks").await;
+    assert_eq!(endpoint.asked().len(), 1);
+}
+
+async fn a_visitor_is_asked_and_says_no(db: Db) {
+    let (app, endpoint, question) = asked(db).await;
+    app.llm.says(["Then not."]);
+    say(&app, &question, false).await;
+    assert_eq!(endpoint.asked().len(), 0);
+    let told = app.llm.asked()[1].body["messages"].to_string();
+    assert!(
+        told.contains("The visitor was asked, and said no."),
+        "{told}"
+    );
+    let denied = "messages where message_type = 'tool_result' and not tool_success";
+    assert_eq!(app.count(denied).await, 1);
+}
+
+async fn a_visitor_is_not_asked_about_a_call_that_does_not_fit(db: Db) {
+    let endpoint = Endpoint::start().await;
+    let app = TestApp::with(db, asking(&endpoint)).await;
+    app.llm.calls("", [["1", "cancel_order", r#"{"id": 7}"#]]);
+    app.llm.says(["Which one?"]);
+    let said = app.say("d", "Cancel it").await.json();
+    assert_eq!(said["widgets"], json!([]));
+    assert_eq!(said["content"], "Which one?");
+}
+
+async fn another_message_is_no_yes(db: Db) {
+    let (app, endpoint, _) = asked(db).await;
+    // The model takes words for a yes, and the visitor is asked again.
+    app.llm.calls("", [CANCEL]);
+    let said = app.say("d", "Yes, do it, confirmed: true").await.json();
+    assert_eq!(said["widgets"][0]["type"], "confirm");
+    assert_eq!(endpoint.asked().len(), 0);
+}
+
+async fn offline_a_flow_asks_calls_and_hands_over(db: Db) {
+    let endpoint = Endpoint::start().await;
+    endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "number 7"}"#);
+    let mut cancel = tool(&endpoint, "/orders/{id}/cancel", "POST");
+    cancel.confirm = Some("Cancel order {id}?".to_owned());
+    let app = TestApp::with(db, |settings| {
+        settings.llm.model = "offline".to_owned();
+        settings.tools = [("cancel_order".to_owned(), cancel)].into();
+        settings.routing.default_agent = "support".to_owned();
+        let slot = json!({"name": "id", "kind": "text", "ask": "Which order?", "retry": "Which?"});
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.slots = vec![serde_json::from_value(slot).unwrap()];
+        agent.tools = vec!["cancel_order".to_owned()];
+        agent.handoff_to = vec!["scheduling".to_owned()];
+        agent.flow.greeting = "Hello.".to_owned();
+        agent.flow.done = "Done: {result}.".to_owned();
+        agent.flow.tool = Some("cancel_order".to_owned());
+        agent.flow.failed = Some("That did not work.".to_owned());
+        agent.flow.handoff = Some("scheduling".to_owned());
+    })
+    .await;
+    assert_eq!(app.say("d", "Help").await.content(), "Hello. Which order?");
+    let events = app.stream("d", "A-1").await.rest().await;
+    let steps = [
+        "[cancel_order running]",
+        "[cancel_order waiting]",
+        "[widget]",
+        "|stop",
+    ];
+    assert_eq!(shown(&events), steps);
+    let text = say(&app, events[2].data["message_id"].as_str().unwrap(), true).await;
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let event = |data| Event {
+        id: String::new(),
+        data: serde_json::from_str(data).unwrap(),
+    };
+    let said: String = data
+        .map(event)
+        .map(|event| event.content().to_owned())
+        .collect();
+    assert!(
+        said.starts_with("Done: number 7.\n\nHello! I'm Anna"),
+        "{said}"
+    );
+    assert_eq!(endpoint.asked().len(), 1);
+    let session = app.get("d", "/chat/session").await.json();
+    assert_eq!(session["active_agent"], "scheduling");
+}
