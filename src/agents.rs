@@ -5,6 +5,7 @@
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
+pub(crate) mod context;
 mod flow;
 mod input;
 mod llm;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::{Settings, WhenBusy},
-    error::{Error, Result},
+    error::{Code, Error, Result},
     llm::{Chunk, Models, ToolCall, ToolSpec},
     store::TurnId,
     tools::{
@@ -30,6 +31,7 @@ use crate::{
     },
     widgets::{RawWidget, Widget, Widgets},
 };
+pub use context::Caller;
 pub use input::{HandedOver, Round, Shown, TurnInput};
 use router::Router;
 
@@ -61,13 +63,24 @@ pub struct Effects {
     pub state: Map<String, Value>,
     /// The visitor's name, if it was learnt.
     pub user_name: Option<String>,
+    /// What is known of the visitor from now on, if that has changed.
+    pub context: Option<Map<String, Value>>,
 }
 
 impl Effects {
+    /// Tools have changed what is known of the visitor. They have recorded it; where it is recorded once
+    /// more with the answer, it is this.
+    pub fn keep(&mut self, context: &Map<String, Value>) {
+        if let Some(own) = &mut self.context {
+            own.clone_from(context);
+        }
+    }
+
     /// These and later ones.
     pub fn add(&mut self, later: Self) {
         self.state.extend(later.state);
         self.user_name = later.user_name.or(self.user_name.take());
+        self.context = later.context.or(self.context.take());
     }
 }
 
@@ -99,6 +112,8 @@ struct Member {
     tools: Vec<String>,
     /// The widgets that it may show.
     widgets: Vec<String>,
+    /// What may be known of its visitors.
+    context: Option<context::Shape>,
     /// The agents that it may hand the conversation to.
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
@@ -158,6 +173,9 @@ impl Agents {
                     agent: respond,
                     tools: agent.tools.clone(),
                     widgets: agent.widgets.clone(),
+                    context: agent.context.as_ref().and_then(|context| {
+                        context::Shape::new(context, &agent.context_from_visitor).ok()
+                    }),
                     handoff_to: agent.handoff_to.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,
@@ -211,9 +229,47 @@ impl Agents {
     }
 
     /// Calls a tool as an agent asks for it.
-    pub async fn call(&self, path: &str, call: &ToolCall, turn: TurnId) -> Done {
+    pub async fn call(
+        &self,
+        path: &str,
+        call: &ToolCall,
+        turn: TurnId,
+        context: &Map<String, Value>,
+    ) -> Done {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
-        self.tools.call(given.unwrap_or_default(), call, turn).await
+        let given = given.unwrap_or_default();
+        self.tools.call(given, call, turn, context).await
+    }
+
+    /// What is known of a visitor when their session starts on an agent: what the caller says of them, and
+    /// the agent's defaults. `by` is who says it.
+    ///
+    /// # Errors
+    /// `invalid_context`, when it does not fit.
+    pub fn new_context(
+        &self,
+        path: &str,
+        given: Map<String, Value>,
+        by: Caller,
+    ) -> Result<Map<String, Value>> {
+        let shape = self
+            .agents
+            .get(path)
+            .and_then(|member| member.context.as_ref());
+        match shape {
+            Some(shape) => shape.make(given, by),
+            None if given.is_empty() => Ok(given),
+            None => Err(Error::new(Code::InvalidContext).detail("This agent takes no context.")),
+        }
+    }
+
+    /// Whether an agent may know this of a visitor.
+    pub fn may_know(&self, path: &str, context: &Map<String, Value>) -> bool {
+        let shape = self
+            .agents
+            .get(path)
+            .and_then(|member| member.context.as_ref());
+        shape.is_none_or(|shape| shape.fits(context))
     }
 
     /// Whether a tool may be called again where it is not known whether it was.
@@ -251,7 +307,7 @@ impl Agents {
     pub async fn respond(&self, path: &str, turn: &TurnInput) -> Result<Reply> {
         match self.agents.get(path) {
             Some(member) => member.agent.respond(turn).await,
-            None => Err(Error::new(crate::error::Code::UnknownAgent)),
+            None => Err(Error::new(Code::UnknownAgent)),
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Code {
     InvalidBody,
     /// One field breaks its rule; `param` names it.
     InvalidField,
+    /// What is said of the visitor does not fit the agent; `param` names the field, where one is at fault.
+    InvalidContext,
     /// `X-Device-ID` breaks its rule, or carries no valid signature.
     InvalidDeviceId,
     /// A `Last-Event-ID` that no frame ever had.
@@ -72,9 +74,10 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvalidBody,
         Self::InvalidField,
+        Self::InvalidContext,
         Self::InvalidDeviceId,
         Self::InvalidCursor,
         Self::NotFound,
@@ -102,6 +105,7 @@ impl Code {
         let (status, title, retry_after) = match self {
             Self::InvalidBody => (400, "The body cannot be read", None),
             Self::InvalidField => (400, "A field is not valid", None),
+            Self::InvalidContext => (400, "The context does not fit the agent", None),
             Self::InvalidDeviceId => (400, "The device id is not valid", None),
             Self::InvalidCursor => (400, "The event id is not valid", None),
             Self::NotFound => (404, "Not found", None),

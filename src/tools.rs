@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use jsonschema::Validator;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
@@ -60,6 +60,8 @@ pub struct Output {
     pub content: String,
     /// What the visitor is shown.
     pub widget: Option<RawWidget>,
+    /// What is known of the visitor from now on.
+    pub context: Map<String, Value>,
 }
 
 impl From<String> for Output {
@@ -81,7 +83,42 @@ struct Member {
     patience: Duration,
     /// What the visitor is asked before it is called.
     confirm: Option<String>,
+    /// Arguments that come from the context, and where they are there.
+    inject: BTreeMap<String, String>,
+    /// What all arguments look like, those too.
+    all: Validator,
     tool: Arc<dyn Tool>,
+}
+
+/// A tool to be added to a desk.
+pub struct NewTool {
+    /// How a model is told of it, and of all its arguments.
+    pub spec: ToolSpec,
+    /// How long a call may take.
+    pub patience: Duration,
+    /// What the visitor is asked before it is called.
+    pub confirm: Option<String>,
+    /// Arguments that come from the context and not from the model, and where they are there.
+    pub inject: BTreeMap<String, String>,
+    /// What does it.
+    pub tool: Arc<dyn Tool>,
+}
+
+impl NewTool {
+    /// A tool without arguments.
+    pub fn new(name: &str, tool: Arc<dyn Tool>) -> Self {
+        Self {
+            spec: ToolSpec {
+                name: name.to_owned(),
+                description: String::new(),
+                parameters: closed(json!({"type": "object", "properties": {}})),
+            },
+            patience: Duration::from_secs(10),
+            confirm: None,
+            inject: BTreeMap::new(),
+            tool,
+        }
+    }
 }
 
 /// What came of a call.
@@ -91,6 +128,8 @@ pub struct Done {
     pub result: ToolResult,
     /// What the visitor is shown.
     pub widget: Option<RawWidget>,
+    /// What is known of the visitor from now on.
+    pub context: Map<String, Value>,
 }
 
 /// Why a tool cannot be made.
@@ -120,19 +159,19 @@ impl Tools {
         let public = clients.for_tools(Some(Arc::new(PublicOnly)))?;
         let any = clients.for_tools(None)?;
         for (name, settings) in settings {
-            let spec = ToolSpec {
-                name: name.clone(),
-                description: settings.description.clone(),
-                parameters: closed(settings.parameters.clone()),
-            };
-            let patience = Duration::from_secs(settings.timeout_seconds);
             let client = if settings.allow_private {
                 &any
             } else {
                 &public
             };
             let tool = http::HttpTool::new(settings, client.clone());
-            tools.add(spec, patience, settings.confirm.clone(), Arc::new(tool))?;
+            let mut new = NewTool::new(name, Arc::new(tool));
+            new.spec.description = settings.description.clone();
+            new.spec.parameters = closed(settings.parameters.clone());
+            new.patience = Duration::from_secs(settings.timeout_seconds);
+            new.confirm = settings.confirm.clone();
+            new.inject = settings.inject.clone();
+            tools.add(new)?;
         }
         Ok(tools)
     }
@@ -141,21 +180,31 @@ impl Tools {
     ///
     /// # Errors
     /// When its parameters are no JSON Schema.
-    pub fn add(
-        &mut self,
-        spec: ToolSpec,
-        patience: Duration,
-        confirm: Option<String>,
-        tool: Arc<dyn Tool>,
-    ) -> Result<(), ToolError> {
-        let schema = jsonschema::validator_for(&spec.parameters)
-            .map_err(|error| ToolError::Schema(spec.name.clone(), error.to_string()))?;
+    pub fn add(&mut self, new: NewTool) -> Result<(), ToolError> {
+        let NewTool {
+            mut spec,
+            patience,
+            confirm,
+            inject,
+            tool,
+        } = new;
         let name = spec.name.clone();
+        let validator = |schema: &Value| {
+            jsonschema::validator_for(schema)
+                .map_err(|error| ToolError::Schema(name.clone(), error.to_string()))
+        };
+        let all = validator(&spec.parameters)?;
+        for name in inject.keys() {
+            leave_out(name, &mut spec.parameters);
+        }
+        let schema = validator(&spec.parameters)?;
         let member = Member {
             spec,
             schema,
+            all,
             patience,
             confirm,
+            inject,
             tool,
         };
         self.0.insert(name, member);
@@ -170,17 +219,23 @@ impl Tools {
 
     /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
     /// the result: the model may mend it.
-    pub async fn call(&self, given: &[String], call: &ToolCall, turn: TurnId) -> Done {
+    pub async fn call(
+        &self,
+        given: &[String],
+        call: &ToolCall,
+        turn: TurnId,
+        context: &Map<String, Value>,
+    ) -> Done {
         let began = Instant::now();
-        let done = self.outcome(given, call, turn).await;
+        let done = self.outcome(given, call, turn, context).await;
         tracing::debug!(
             tool.success = done.is_ok(),
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a tool was called"
         );
-        let (done, widget) = match done {
-            Ok(output) => (Ok(output.content), output.widget),
-            Err(error) => (Err(error), None),
+        let (done, widget, context) = match done {
+            Ok(output) => (Ok(output.content), output.widget, output.context),
+            Err(error) => (Err(error), None, Map::new()),
         };
         let mut result = ToolResult::of(call, done);
         if result.content.len() > RESULT_BYTES {
@@ -188,7 +243,11 @@ impl Tools {
             result.content.truncate(end);
             result.content.push_str("\n[The rest is left out.]");
         }
-        Done { result, widget }
+        Done {
+            result,
+            widget,
+            context,
+        }
     }
 
     /// What the visitor is to be asked before a call is made, if they are: the tool's question with the
@@ -213,8 +272,19 @@ impl Tools {
             tracing::warn!("a model called a tool that it was not given");
             return Err(format!("There is no tool {:?}.", call.name));
         };
-        let arguments: Value = serde_json::from_str(&call.arguments)
+        let mut arguments: Value = serde_json::from_str(&call.arguments)
             .map_err(|error| format!("The arguments are not JSON: {error}."))?;
+        if let Some(arguments) = arguments.as_object_mut() {
+            for name in member.inject.keys() {
+                if arguments.remove(name).is_some() {
+                    tracing::warn!(
+                        tool.name = call.name,
+                        tool.argument = name,
+                        "a model set an argument that comes from the context"
+                    );
+                }
+            }
+        }
         let faults = member.schema.iter_errors(&arguments).take(FAULTS);
         let faults: Vec<String> = faults
             .map(|fault| format!("{}: {fault}", fault.instance_path()))
@@ -230,8 +300,19 @@ impl Tools {
         given: &[String],
         call: &ToolCall,
         turn: TurnId,
+        context: &Map<String, Value>,
     ) -> Result<Output, String> {
-        let (member, arguments) = self.checked(given, call)?;
+        let (member, mut arguments) = self.checked(given, call)?;
+        for (name, key) in &member.inject {
+            let known = context.get(key).filter(|known| !known.is_null());
+            if let Some((arguments, known)) = arguments.as_object_mut().zip(known) {
+                arguments.insert(name.clone(), known.clone());
+            }
+        }
+        if !member.all.is_valid(&arguments) {
+            tracing::warn!(tool.name = call.name, "the context lacks what a tool needs");
+            return Err("What this needs to know of the visitor is not known.".to_owned());
+        }
         let key = key(turn, &call.name, &arguments);
         let call = Call { arguments, key };
         let calling = std::panic::AssertUnwindSafe(member.tool.call(call)).catch_unwind();
@@ -240,6 +321,16 @@ impl Tools {
             Ok(Err(_)) => Err("The tool failed.".to_owned()),
             Err(_) => Err("The tool took too long; it may have done its work.".to_owned()),
         }
+    }
+}
+
+/// Takes an argument out of a schema: whoever reads it does not hear of it.
+fn leave_out(argument: &str, schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove(argument);
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != argument);
     }
 }
 
@@ -252,7 +343,7 @@ fn key(turn: TurnId, name: &str, arguments: &Value) -> String {
 
 /// The schema, taking only the arguments that it names unless it says otherwise: whoever talks a model
 /// into more must not reach the endpoint with it.
-fn closed(mut schema: Value) -> Value {
+pub(crate) fn closed(mut schema: Value) -> Value {
     const OPEN: [&str; 7] = [
         "additionalProperties",
         "unevaluatedProperties",

@@ -185,6 +185,11 @@ impl Engine {
         engine
     }
 
+    /// The agents.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
     /// The session locks.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions

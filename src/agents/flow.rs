@@ -105,6 +105,7 @@ impl FlowAgent {
         let effects = Effects {
             state: step.memory.store(&self.path),
             user_name: name.filter(|name| Some(name) != name_before.as_ref() && name != NOT_GIVEN),
+            ..Effects::default()
         };
         let widget = step.asked.and_then(|slot| slot.settings.widget.clone());
         let said = step.said.join(" ");

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     llm::{ToolCall, ToolResult},
@@ -18,6 +18,8 @@ pub struct TurnInput {
     pub history: Vec<Message>,
     /// What the agents remember of this conversation, by their paths.
     pub state: Value,
+    /// What is known of the visitor and not for the model.
+    pub context: Map<String, Value>,
     /// The visitor's name, where a conversation begins with somebody known.
     pub user_name: Option<String>,
     /// The tools that were called in this turn, and what came of it.

@@ -122,6 +122,7 @@ impl Agent for LlmAgent {
             let effects = Piece::Effects(Effects {
                 user_name: name.filter(|name| Some(name) != turn.user_name.as_ref()),
                 state: memory.store(&self.path),
+                ..Effects::default()
             });
             Ok(stream::iter([Ok(effects)]).chain(chunks).boxed())
         }

@@ -1,6 +1,7 @@
 //! What an agent's section holds; `config/agents.toml` explains it.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::widgets::RawWidget;
 
@@ -31,6 +32,11 @@ pub struct AgentSettings {
     /// The agents that it may hand the conversation to.
     #[serde(default)]
     pub handoff_to: Vec<String>,
+    /// What may be known of its visitors and not told to its model: a JSON Schema of an object.
+    pub context: Option<Value>,
+    /// What of that a visitor's browser may say.
+    #[serde(default)]
+    pub context_from_visitor: Vec<String>,
     /// What it wants to know, in the order of asking.
     #[serde(default)]
     pub slots: Vec<SlotSettings>,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, Secret, Settings, check::check_headers};
 use crate::widgets::{self, WidgetType, Widgets};
+use crate::{agents::context, text};
 
 /// A name that is taken.
 const HANDOFF: &str = "handoff";
@@ -36,6 +37,13 @@ pub struct ToolSettings {
     pub widget: Option<String>,
     /// What the visitor is asked before it is called: `Cancel order {order}?`
     pub confirm: Option<String>,
+    /// Arguments that come from the context and not from the model, which does not hear of them: where
+    /// in the context each is.
+    #[serde(default)]
+    pub inject: BTreeMap<String, String>,
+    /// What of a JSON answer goes into the context: the name there, and where in the answer it is (RFC 6901).
+    #[serde(default)]
+    pub remember: BTreeMap<String, String>,
     /// How long a call may take.
     #[serde(default = "tool_timeout")]
     pub timeout_seconds: u64,
@@ -141,11 +149,19 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         } else if let Err(error) = jsonschema::validator_for(&tool.parameters) {
             problem(".parameters", error.to_string());
         }
-        for (key, pointer) in [(".result", &tool.result), (".widget", &tool.widget)] {
-            let is_wrong = |pointer: &String| !pointer.is_empty() && !pointer.starts_with('/');
-            if pointer.as_ref().is_some_and(is_wrong) {
+        let pointers = [(".result", &tool.result), (".widget", &tool.widget)];
+        let pointers = pointers
+            .into_iter()
+            .filter_map(|(key, at)| Some((key, at.as_ref()?)));
+        let remembered = tool.remember.values().map(|at| (".remember", at));
+        for (key, pointer) in pointers.chain(remembered) {
+            if !pointer.is_empty() && !pointer.starts_with('/') {
                 problem(key, "must be a JSON Pointer: /order/status".to_owned());
             }
+        }
+        let known = text::of(&tool.parameters, "properties");
+        for argument in tool.inject.keys().filter(|name| known.get(*name).is_none()) {
+            problem(".inject", format!("{argument} is none of the parameters"));
         }
         check_headers(&format!("tools.{name}.headers"), &tool.headers, problems);
         let mut problem = |key: &str, text: String| {
@@ -163,6 +179,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             if !settings.tools.contains_key(name) {
                 let text = format!("{name} is none of the tools");
                 problems.push(Problem::new(format!("agents.{path}.tools"), text));
+            }
+        }
+        if let Some(context) = &agent.context {
+            let shape = context::Shape::new(context, &agent.context_from_visitor);
+            for problem in shape.err().into_iter() {
+                problems.push(Problem::new(format!("agents.{path}.context"), problem));
             }
         }
         let flow = &agent.flow;

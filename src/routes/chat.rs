@@ -10,6 +10,7 @@ use super::{
     sse,
 };
 use crate::{
+    agents::Caller,
     app::App,
     clock::Timestamp,
     devices::Device,
@@ -34,7 +35,7 @@ pub(super) async fn json(
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
-    let request = turn_request(&request, device, body.0)?;
+    let request = turn_request(&app, &request, device, body.0)?;
     let mirror_text = request.mirror_text;
     let Reply {
         turn_id,
@@ -99,7 +100,7 @@ pub(super) async fn stream(
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
-    let request = turn_request(&request, device, body.0)?;
+    let request = turn_request(&app, &request, device, body.0)?;
     Ok(sse::respond(&app, app.engine.start(request).await?))
 }
 
@@ -117,6 +118,8 @@ pub(super) struct ChatIn {
     file_ids: Option<Vec<String>>,
     agent: Option<String>,
     metadata: Option<Map<String, Value>>,
+    /// What the website's page says of the visitor, for the agent that the session opens on.
+    context: Option<Map<String, Value>>,
     /// The deep-chat component's: the last item of the user's is the message.
     messages: Option<Vec<DeepChatItem>>,
 }
@@ -166,7 +169,12 @@ impl From<(Widget, MessageId)> for WidgetOut {
 }
 
 /// Checks everything that can be checked before the database is asked.
-fn turn_request(request: &HttpRequest, device: Device, body: ChatIn) -> Result<TurnRequest> {
+fn turn_request(
+    app: &App,
+    request: &HttpRequest,
+    device: Device,
+    body: ChatIn,
+) -> Result<TurnRequest> {
     let mirror_text = body.messages.is_some();
     let content = match (body.content, body.messages) {
         (Some(content), None) => content,
@@ -217,9 +225,34 @@ fn turn_request(request: &HttpRequest, device: Device, body: ChatIn) -> Result<T
     turn.audio_urls = audio_urls;
     turn.metadata = metadata;
     turn.agent = body.agent;
+    turn.context = context(app, turn.agent.as_deref(), body.context)?;
     turn.mirror_text = mirror_text;
     turn.idempotency = idempotency(request, &all_of(&turn))?;
     Ok(turn)
+}
+
+/// What a visitor's browser may say of them to an agent.
+fn context(
+    app: &App,
+    agent: Option<&str>,
+    given: Option<Map<String, Value>>,
+) -> Result<Option<Map<String, Value>>> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    let agent = agent.ok_or_else(|| {
+        Error::new(Code::InvalidContext).detail("A context needs the agent that it is for.")
+    })?;
+    let Value::Object(given) = text::clean_json(Value::Object(given)) else {
+        return Ok(None);
+    };
+    let bytes = serde_json::to_string(&given).map_or(0, |json| json.len());
+    if bytes > METADATA_BYTES {
+        let detail = format!("At most {METADATA_BYTES} bytes.");
+        return Err(Error::new(Code::InvalidContext).detail(detail));
+    }
+    let agents = app.engine.agents();
+    agents.new_context(agent, given, Caller::Visitor).map(Some)
 }
 
 fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
@@ -244,14 +277,18 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
 
 /// Everything that makes a message what it is.
 fn all_of(turn: &TurnRequest) -> Value {
-    json!([
+    let all = json!([
         turn.mirror_text,
         turn.body,
         turn.media_urls,
         turn.audio_urls,
         turn.agent,
         turn.metadata
-    ])
+    ]);
+    match &turn.context {
+        Some(context) => json!([all, context]),
+        None => all,
+    }
 }
 
 /// The client's key, and a digest of everything that makes the request what it is.

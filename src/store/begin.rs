@@ -37,6 +37,8 @@ pub struct BeginTurn {
     /// What the visitor said before that and still waits to be answered, oldest first: this turn
     /// answers it as well.
     pub earlier: Vec<Said>,
+    /// What is known of the visitor, where that opens the conversation.
+    pub context: Option<Value>,
     /// How many messages to read for the prompt, this one included.
     pub history: u32,
     /// Until when the caller waits; later than that nothing is committed.
@@ -141,6 +143,8 @@ pub struct Started {
     pub mode: Mode,
     /// What the agents remember of this conversation.
     pub state: Value,
+    /// What is known of the visitor and not for the model, once it was made.
+    pub context: Option<Value>,
     /// The newest messages, oldest first; the last one began the turn.
     pub history: Vec<Message>,
 }

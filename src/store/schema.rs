@@ -34,6 +34,7 @@ table! {
         mode -> Text,
         status -> Text,
         state -> Doc,
+        context -> Nullable<Doc>,
         last_seq -> BigInt,
         running_turn -> Nullable<Uid>,
         owner -> Nullable<Uid>,

@@ -16,6 +16,8 @@ pub struct NewSteps {
     pub conversation_id: ConversationId,
     /// The fence that it was given.
     pub fence: i64,
+    /// What is known of the visitor now, if that has changed.
+    pub context: Option<Value>,
     /// What is done, in order. At least one.
     pub steps: Vec<NewStep>,
 }

@@ -44,6 +44,8 @@ pub struct FinishTurn {
     pub agent: Option<(String, Duration)>,
     /// What the agents remember now.
     pub state: Option<Value>,
+    /// What is known of the visitor now.
+    pub context: Option<Value>,
     /// The visitor's name, if it was learnt.
     pub user_name: Option<String>,
     /// The framed log, its final frame included.

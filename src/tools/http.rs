@@ -29,6 +29,7 @@ pub(super) struct HttpTool {
     headers: HeaderMap,
     result: Option<String>,
     widget: Option<String>,
+    remember: BTreeMap<String, String>,
     allow_private: bool,
 }
 
@@ -53,6 +54,7 @@ impl HttpTool {
             headers: headers.collect(),
             result: settings.result.clone(),
             widget: settings.widget.clone(),
+            remember: settings.remember.clone(),
             allow_private: settings.allow_private,
         }
     }
@@ -117,6 +119,10 @@ impl HttpTool {
         let text = String::from_utf8_lossy(&body).into_owned();
         let json: Option<Value> = serde_json::from_str(&text).ok();
         let at = |pointer: &String| json.as_ref().and_then(|json| json.pointer(pointer));
+        let remembered = self.remember.iter();
+        let remembered = remembered.filter_map(|(name, pointer)| Some((name, at(pointer)?)));
+        let context = remembered.map(|(name, value)| (name.clone(), value.clone()));
+        let context: Map<String, Value> = context.collect();
         let widget = self.widget.as_ref().and_then(at);
         let widget = widget.and_then(|widget| RawWidget::deserialize(widget).ok());
         let told = match &self.result {
@@ -125,7 +131,11 @@ impl HttpTool {
             None => Some(text.clone()),
         };
         match (status.is_success(), told) {
-            (true, Some(content)) => Ok(Output { content, widget }),
+            (true, Some(content)) => Ok(Output {
+                content,
+                widget,
+                context,
+            }),
             (true, None) => Err("It was answered, but without a result.".to_owned()),
             (false, told) => {
                 let told = told.map_or_else(String::new, |told| format!(" {told}"));

@@ -74,6 +74,7 @@ pub(super) async fn finish(
         widgets,
         agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
         state: changed(&started.state, progress.effects.state),
+        context: progress.effects.context.map(Value::Object),
         user_name: progress.effects.user_name,
         frames,
         last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),

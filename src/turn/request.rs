@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{Engine, begin::COMMIT_PATIENCE};
@@ -25,6 +25,8 @@ pub struct TurnRequest {
     pub audio_urls: Vec<String>,
     /// What the website adds.
     pub metadata: Option<Value>,
+    /// What is known of the visitor, where this begins their conversation; it fits the agent.
+    pub context: Option<Map<String, Value>>,
     /// The agent to move to.
     pub agent: Option<String>,
     /// The widget that it answers.
@@ -44,6 +46,7 @@ impl TurnRequest {
             media_urls: Vec::new(),
             audio_urls: Vec::new(),
             metadata: None,
+            context: None,
             agent: None,
             answers: None,
             idempotency: None,
@@ -59,6 +62,7 @@ impl TurnRequest {
             .next_back();
         let mut lock = engine.sessions.set(self.device.clone(), agent);
         lock.messages += u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+        let first = earlier.first().copied().unwrap_or(self);
         BeginTurn {
             turn_id: TurnId::new(),
             new_user: UserId::new(),
@@ -66,6 +70,7 @@ impl TurnRequest {
             owner: engine.owner,
             lease: Duration::from_secs(engine.settings.turn.lease_seconds),
             said: self.said(),
+            context: first.context.clone().map(Value::Object),
             earlier: earlier.iter().map(|request| request.said()).collect(),
             history: engine.settings.turn.history_messages,
             deadline: (since + COMMIT_PATIENCE).into_std(),

@@ -6,6 +6,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -138,6 +139,12 @@ pub(super) async fn run(
     let mut input = TurnInput {
         history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
         state: started.state.clone(),
+        context: started
+            .context
+            .as_ref()
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default(),
         user_name: started.user_name.clone(),
         rounds: done_before(&started.history, started.turn_id),
         may_call: true,

@@ -2,6 +2,7 @@
 //! one is, to whom the conversation was handed.
 
 use futures_util::StreamExt;
+use serde_json::Map;
 use tokio::time::Instant;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     steps::carry_out,
 };
 use crate::{
-    agents::{HandedOver, Piece, Round, Shown, TurnInput},
+    agents::{Caller, HandedOver, Piece, Round, Shown, TurnInput},
     error::{Code, Error},
     llm::{Calls, ToolCall},
     store::{MessageId, begin::Started, messages::FinishReason},
@@ -50,6 +51,13 @@ pub(super) async fn speak(
         add(engine, input, round, &mut agent);
     }
     progress.agent = Some(agent.clone());
+    if place.stored.is_some_and(|turn| turn.context.is_none()) {
+        input.context = engine
+            .agents
+            .new_context(&agent, Map::new(), Caller::Nobody)?;
+        let has_defaults = !input.context.is_empty();
+        progress.effects.context = has_defaults.then(|| input.context.clone());
+    }
     if input.handed_over.is_some() || had.is_some_and(|had| had != agent) {
         output
             .append(engine, |now| Frame::agent(&agent, now))
@@ -59,7 +67,10 @@ pub(super) async fn speak(
         && !input.consents.is_empty()
     {
         let (calls, consents): (_, Vec<bool>) = input.consents.iter().cloned().unzip();
-        let round = carry_out(engine, turn, &agent, &[], (calls, &consents), output).await?;
+        let wanted = (calls, consents.as_slice());
+        let context = &mut input.context;
+        let round = carry_out(engine, turn, &agent, &[], wanted, context, output).await?;
+        progress.effects.keep(&input.context);
         show(engine, &round, progress, output).await?;
         add(engine, input, round, &mut agent);
     }
@@ -76,8 +87,13 @@ pub(super) async fn speak(
             Said::Calls(calls) => calls,
         };
         let turn = place.stored.ok_or_else(nothing_said)?;
-        let mut round =
-            carry_out(engine, turn, &agent, &input.rounds, (calls, &[]), output).await?;
+        if let Some(context) = &progress.effects.context {
+            input.context.clone_from(context);
+        }
+        let (rounds, wanted) = (&input.rounds, (calls, [].as_slice()));
+        let context = &mut input.context;
+        let mut round = carry_out(engine, turn, &agent, rounds, wanted, context, output).await?;
+        progress.effects.keep(&input.context);
         round.text = progress.text.get(before..).unwrap_or_default().to_owned();
         show(engine, &round, progress, output).await?;
         if add(engine, input, round, &mut agent) {

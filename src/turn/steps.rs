@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::pending, stream::FuturesUnordered};
-use serde_json::json;
-use tokio::{sync::Semaphore, time::Instant};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use super::{
     Engine,
@@ -56,6 +59,7 @@ pub(super) async fn carry_out(
     agent: &str,
     before: &[Round],
     (calls, consents): (Vec<ToolCall>, &[bool]),
+    context: &mut Map<String, Value>,
     output: &mut Output<'_>,
 ) -> Result<Round> {
     let round = before.len();
@@ -63,29 +67,36 @@ pub(super) async fn carry_out(
         let body = call.arguments.as_str();
         step(MessageType::ToolCall, round, call, body)
     });
-    record(engine, turn, made.collect()).await?;
+    record(engine, turn, made.collect(), None).await?;
     for call in &calls {
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
     let places = Semaphore::new(AT_ONCE);
+    // All read what was known before; what they learn is recorded one after the other.
+    let known = context.clone();
+    let learnt = Mutex::new(context);
     let handed = before.iter().filter_map(Round::handoff).count();
     let mut may_hand_over = handed < HANDOFFS;
     let mut called = FuturesUnordered::new();
     for (at, call) in calls.iter().enumerate() {
         let consent = consents.get(at).copied();
-        let known = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
-        let places = &places;
+        let free = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
+        let (places, known, learnt) = (&places, &known, &learnt);
         called.push(
             async move {
-                let came = match known {
+                let came = match free {
                     Some(came) => came,
                     None => {
                         let _place = places.acquire().await;
-                        let done = engine.agents.call(agent, call, turn.turn_id).await;
-                        shown_by(engine, done)
+                        let done = engine.agents.call(agent, call, turn.turn_id, known);
+                        came_of(engine, agent, done.await)
                     }
                 };
-                (at, recorded(engine, turn, round, call, came).await)
+                let mut context = learnt.lock().await;
+                (
+                    at,
+                    recorded(engine, turn, round, call, came, &mut context).await,
+                )
             }
             .boxed(),
         );
@@ -93,10 +104,10 @@ pub(super) async fn carry_out(
     let mut results = Vec::with_capacity(calls.len());
     while let Some((at, came)) = called.next().await {
         let came = came?;
-        let status = match (came.0.is_error, came.1.is_some()) {
+        let status = match (came.0.is_error, &came.1) {
             (true, _) => ToolStatus::Failed,
             // It has not been called yet.
-            (false, true) if came.1.as_ref().is_some_and(Shown::asks) => ToolStatus::Waiting,
+            (false, Some(shown)) if shown.asks() => ToolStatus::Waiting,
             (false, _) => ToolStatus::Done,
         };
         if let Some(call) = calls.get(at) {
@@ -115,8 +126,30 @@ pub(super) async fn carry_out(
     })
 }
 
-/// What came of a call: what the model is told, and what the visitor is shown.
-type Came = (ToolResult, Option<Shown>);
+/// What came of a call.
+struct Came {
+    /// What the model is told.
+    result: ToolResult,
+    /// What the visitor is shown.
+    shown: Option<Shown>,
+    /// What is known of the visitor from now on.
+    context: Map<String, Value>,
+}
+
+impl Came {
+    fn of(call: &ToolCall, told: std::result::Result<&str, &str>) -> Self {
+        Self {
+            result: ToolResult::of(call, told.map(str::to_owned).map_err(str::to_owned)),
+            shown: None,
+            context: Map::new(),
+        }
+    }
+
+    fn showing(mut self, widget: Widget, confirms: Option<ToolCall>) -> Self {
+        self.shown = Some(Shown { widget, confirms });
+        self
+    }
+}
 
 /// What comes of a call that no tool has to be called for.
 fn without_calling(
@@ -127,48 +160,45 @@ fn without_calling(
     consent: Option<bool>,
     may_hand_over: &mut bool,
 ) -> Option<Came> {
-    let told = |text: &str| (ToolResult::of(call, Ok(text.to_owned())), None);
-    let refused = |text: &str| Some((ToolResult::of(call, Err(text.to_owned())), None));
+    let told = |told| Came::of(call, told);
     match engine.agents.asked(agent, call) {
-        Asked::Handoff(_) if !*may_hand_over => refused(TOO_OFTEN),
+        Asked::Handoff(_) if !*may_hand_over => Some(told(Err(TOO_OFTEN))),
         Asked::Handoff(Ok(_)) => {
             *may_hand_over = false;
-            Some(told("Handed over."))
+            Some(told(Ok("Handed over.")))
         }
-        Asked::Widget(Ok(widget)) => {
-            let shown = Shown {
-                widget,
-                confirms: None,
-            };
-            Some((told(SHOWN).0, Some(shown)))
-        }
-        Asked::Handoff(Err(fault)) | Asked::Widget(Err(fault)) => refused(&fault),
-        _ if consent == Some(false) => refused("The visitor was asked, and said no."),
-        _ if may_have_been_done(engine, before, call) => refused(UNKNOWN),
+        Asked::Widget(Ok(widget)) => Some(told(Ok(SHOWN)).showing(widget, None)),
+        Asked::Handoff(Err(fault)) | Asked::Widget(Err(fault)) => Some(told(Err(&fault))),
+        _ if consent == Some(false) => Some(told(Err("The visitor was asked, and said no."))),
+        _ if may_have_been_done(engine, before, call) => Some(told(Err(UNKNOWN))),
         Asked::Confirm(question) if consent.is_none() => {
-            let shown = Shown {
-                widget: Widget::confirm(question),
-                confirms: Some(call.clone()),
-            };
-            Some((told(TO_CONFIRM).0, Some(shown)))
+            let question = Widget::confirm(question);
+            Some(told(Ok(TO_CONFIRM)).showing(question, Some(call.clone())))
         }
         Asked::Confirm(_) | Asked::Tool => None,
     }
 }
 
-/// What a tool has done, its widget checked.
-fn shown_by(engine: &Engine, done: Done) -> Came {
+/// What a tool has done, as far as it may: its widget has to be one, and what it has learnt has to fit the
+/// agent.
+fn came_of(engine: &Engine, agent: &str, done: Done) -> Came {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
     if let Some(Err(fault)) = &widget {
         tracing::warn!(fault, "a tool's widget is not shown");
     }
-    let shown = widget
-        .and_then(std::result::Result::ok)
-        .map(|widget| Shown {
-            widget,
-            confirms: None,
-        });
-    (done.result, shown)
+    let widget = widget.and_then(std::result::Result::ok);
+    let confirms = None;
+    Came {
+        result: done.result,
+        shown: widget.map(|widget| Shown { widget, confirms }),
+        context: match engine.agents.may_know(agent, &done.context) {
+            true => done.context,
+            false => {
+                tracing::warn!("what a tool has learnt does not fit the agent's context");
+                Map::new()
+            }
+        },
+    }
 }
 
 /// What came of a call, recorded as soon as it is known.
@@ -177,18 +207,27 @@ async fn recorded(
     turn: &Started,
     round: usize,
     call: &ToolCall,
-    (mut result, shown): Came,
-) -> Result<Came> {
+    came: Came,
+    context: &mut Map<String, Value>,
+) -> Result<(ToolResult, Option<Shown>)> {
+    let Came {
+        mut result,
+        shown,
+        context: learnt,
+    } = came;
     result.content = text::cleaned(result.content);
     let mut came = step(MessageType::ToolResult, round, call, &result.content);
     came.success = Some(!result.is_error);
+    let has_learnt = !learnt.is_empty();
+    context.extend(learnt);
     if let Some(shown) = &shown {
         came.widget = Some((shown.widget.kind.as_str(), shown.widget.data.clone()));
         if let Some(metadata) = came.metadata.as_object_mut() {
             metadata.insert(CONFIRMS.to_owned(), shown.confirms.is_some().into());
         }
     }
-    record(engine, turn, vec![came]).await?;
+    let context = has_learnt.then(|| Value::Object(context.clone()));
+    record(engine, turn, vec![came], context).await?;
     Ok((result, shown))
 }
 
@@ -232,11 +271,17 @@ fn step(message_type: MessageType, round: usize, call: &ToolCall, body: &str) ->
 
 /// Records steps, for as long as a final frame would wait. It does not return where the turn is another's
 /// by now: then it is told to end.
-async fn record(engine: &Engine, turn: &Started, steps: Vec<NewStep>) -> Result<()> {
+async fn record(
+    engine: &Engine,
+    turn: &Started,
+    steps: Vec<NewStep>,
+    context: Option<Value>,
+) -> Result<()> {
     let new = Arc::new(NewSteps {
         turn_id: turn.turn_id,
         conversation_id: turn.conversation_id,
         fence: turn.fence,
+        context,
         steps,
     });
     let deadline = Instant::now() + COMMIT_PATIENCE;

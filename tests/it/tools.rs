@@ -1,6 +1,7 @@
 //! What agents do beside talking: tools, on both vendors' wire formats.
 
 mod confirm;
+mod context;
 mod handoffs;
 
 use std::time::Duration;

@@ -50,6 +50,8 @@ struct Begun {
     mode: Mode,
     #[diesel(sql_type = Doc)]
     state: Json,
+    #[diesel(sql_type = Nullable<Doc>)]
+    context: Option<Json>,
     #[diesel(sql_type = Ts)]
     created_at: SqlTime,
 }
@@ -58,7 +60,9 @@ pub fn begin_turns(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],
 ) -> Result<Vec<Option<Begin>>, StoreError> {
-    let is_plain = |turn: &&Arc<BeginTurn>| turn.earlier.is_empty() && turn.said.answers.is_none();
+    let is_plain = |turn: &&Arc<BeginTurn>| {
+        turn.earlier.is_empty() && turn.said.answers.is_none() && turn.context.is_none()
+    };
     let mut fit: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));
     let mut begun = or_none(autocommit(conn, |conn| begin_all(conn, &fit)))?;
@@ -84,6 +88,7 @@ pub fn begin_turns(
             agent_before: begun.agent_path,
             mode: begun.mode,
             state: begun.state.0,
+            context: begun.context.map(|context| context.0),
             history,
         })))
     });
@@ -208,6 +213,7 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| {
             turn.state.clone().map(|state: Value| Json(state))
         }))
+        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.context.clone().map(Json)))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.user_name.as_deref()))
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.frames.as_slice()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))

@@ -10,7 +10,7 @@
 )
 returns table (
     turn_id uuid, active_agent text, conversation_id uuid, user_id uuid, user_name text, fence bigint,
-    last_seq bigint, agent_path text, mode text, state jsonb, created_at timestamptz
+    last_seq bigint, agent_path text, mode text, state jsonb, context jsonb, created_at timestamptz
 )
 language plpgsql
 set lock_timeout = 200
@@ -137,6 +137,7 @@ begin
         agent_path := held.agent_path;
         mode := held.mode;
         state := held.state;
+        context := held.context;
         created_at := now;
         return next;
     end loop;

@@ -4,7 +4,7 @@
 (
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
     finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
-    ttls bigint[], new_states jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
+    ttls bigint[], new_states jsonb[], new_contexts jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
     logs_kept bigint[], attempts integer[]
 )
 returns table (finished_turn uuid)
@@ -35,7 +35,8 @@ begin
             updated_at = now,
             last_seq = c.last_seq + (message_ids[n] is not null)::int,
             agent_path = coalesce(new_agents[n], c.agent_path),
-            state = coalesce(new_states[n], c.state)
+            state = coalesce(new_states[n], c.state),
+            context = coalesce(new_contexts[n], c.context)
         where c.id = conversation_ids[n] and c.fence = fences[n] and c.running_turn = turn_ids[n]
         returning c.last_seq, c.watched_until > now as is_watched into released;
         if not found then

@@ -93,6 +93,7 @@ fn started(
         agent_before: held.agent_path,
         mode: held.mode,
         state: held.state,
+        context: held.context.map(|context| context.0),
         history,
     })
 }

@@ -79,6 +79,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
         agent_before: held.agent_path,
         mode: held.mode,
         state: held.state,
+        context: held.context.map(|context| context.0),
         history,
     })
 }
@@ -95,6 +96,7 @@ pub struct Held {
     pub mode: Mode,
     #[diesel(deserialize_as = Json)]
     pub state: Value,
+    pub context: Option<Json>,
 }
 
 /// Whether a key is free; one that is too old becomes free.
@@ -191,6 +193,7 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
             conversations::user_id.eq(user_id),
             conversations::user_input.eq(&first.body),
             conversations::state.eq(Json(json!({}))),
+            conversations::context.eq(turn.context.clone().map(Json)),
             conversations::last_seq.eq(count(turn)),
             conversations::running_turn.eq(turn.turn_id),
             conversations::owner.eq(turn.owner),

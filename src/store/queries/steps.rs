@@ -23,6 +23,9 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
             .set((
                 conversations::last_seq.eq(conversations::last_seq + count),
                 conversations::updated_at.eq(db_now()),
+                new.context
+                    .clone()
+                    .map(|context| conversations::context.eq(Some(Json(context)))),
             ))
             .returning(conversations::last_seq)
             .get_result(conn)

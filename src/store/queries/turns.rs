@@ -137,7 +137,7 @@ fn insert_widget(
 
 /// Gives the lease back and counts the answer; nothing where the fence is another's.
 fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>> {
-    use conversations::{agent_path, last_seq, state};
+    use conversations::{agent_path, context, last_seq, state};
     let mine = conversations::table
         .filter(conversations::id.eq(turn.conversation_id))
         .filter(conversations::fence.eq(turn.fence))
@@ -154,6 +154,7 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>>
             // What is `None` stays as it is.
             turn.agent.as_ref().map(|(agent, _)| agent_path.eq(agent)),
             turn.state.clone().map(|new| state.eq(Json(new))),
+            turn.context.clone().map(|new| context.eq(Some(Json(new)))),
         ))
         .returning(last_seq)
         .get_result(conn)
