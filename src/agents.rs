@@ -1,10 +1,11 @@
 //! Agents: who answers a visitor.
 //!
-//! An [`Agent`] gets what a turn knows and gives a [`Reply`]: text as it comes, and effects
+//! Who answers, a [`Respond`], gets what a turn knows and gives a [`Reply`]: text as it comes, and effects
 //! that the turn applies. It never reaches up to the turn or the store.
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
+mod coded;
 pub(crate) mod context;
 mod flow;
 mod input;
@@ -31,14 +32,33 @@ use crate::{
     },
     widgets::{RawWidget, Widget, Widgets},
 };
+pub use coded::{Agent, BoxError, Response, ResponseError, Session, Turn};
+pub(crate) use coded::{Coded, Function};
 pub use context::Caller;
 pub use input::{HandedOver, Round, Shown, TurnInput};
 use router::Router;
 
-/// Somebody who answers. Strangers plug in here.
-pub trait Agent: Send + Sync {
+/// Somebody who answers, of whatever kind: with a model, by a flow, in Rust ([`Agent`]), elsewhere.
+pub trait Respond: Send + Sync {
     /// Answers the last message of the turn's history. Returning is having begun to answer.
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>>;
+
+    /// What it knows of a visitor when their session starts, beside its defaults.
+    fn create_context<'a>(
+        &'a self,
+        _turn: &'a TurnInput,
+    ) -> BoxFuture<'a, Result<Map<String, Value>>> {
+        Box::pin(std::future::ready(Ok(Map::new())))
+    }
+}
+
+/// An agent that a program brings.
+pub(crate) struct NewAgent {
+    pub path: String,
+    pub description: String,
+    pub agent: Arc<dyn Respond>,
+    /// What its context looks like.
+    pub context: Option<Value>,
 }
 
 /// An answer, as it is made, up to the chunk that has a finish reason. After calls of tools the agent is
@@ -65,6 +85,8 @@ pub struct Effects {
     pub user_name: Option<String>,
     /// What is known of the visitor from now on, if that has changed.
     pub context: Option<Map<String, Value>>,
+    /// What is stored with the answer, for its readers.
+    pub metadata: Option<Value>,
 }
 
 impl Effects {
@@ -81,6 +103,7 @@ impl Effects {
         self.state.extend(later.state);
         self.user_name = later.user_name.or(self.user_name.take());
         self.context = later.context.or(self.context.take());
+        self.metadata = later.metadata.or(self.metadata.take());
     }
 }
 
@@ -107,7 +130,7 @@ pub struct Agents {
 
 /// An agent and what the desk knows of it.
 struct Member {
-    agent: Arc<dyn Agent>,
+    agent: Arc<dyn Respond>,
     /// The tools that it was given.
     tools: Vec<String>,
     /// The widgets that it may show.
@@ -118,6 +141,8 @@ struct Member {
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
     when_busy: WhenBusy,
+    /// Whether what it says after its tools goes on where it was, and is no paragraph of its own.
+    goes_on: bool,
 }
 
 impl Agents {
@@ -125,10 +150,11 @@ impl Agents {
     ///
     /// # Errors
     /// When a slot's pattern is not valid; the configuration's check finds it first.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         models: &Arc<Models>,
         tools: Arc<Tools>,
+        coded: Vec<NewAgent>,
     ) -> std::result::Result<Self, regex::Error> {
         let default_model = models.default_model();
         // What is wrong with them the configuration's check has said.
@@ -149,7 +175,7 @@ impl Agents {
             let specs = tools.specs(&agent.tools).into_iter();
             let specs = specs.chain(widgets.specs(&agent.widgets)).chain(handoff);
             let specs: Vec<ToolSpec> = specs.collect();
-            let respond: Arc<dyn Agent> = match model {
+            let respond: Arc<dyn Respond> = match model {
                 Some(model) => Arc::new(llm::LlmAgent::new(
                     path,
                     agent,
@@ -179,14 +205,37 @@ impl Agents {
                     handoff_to: agent.handoff_to.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,
+                    goes_on: false,
                 },
             );
+        }
+        let router = Router::new(settings, &coded, default_model, Arc::clone(models));
+        let paths = agents.keys().cloned();
+        let paths: Vec<String> = paths
+            .chain(coded.iter().map(|new| new.path.clone()))
+            .collect();
+        for new in coded {
+            let others = paths.iter().filter(|path| **path != new.path);
+            // It is code of the desk's owner: it may do what there is to do.
+            let member = Member {
+                agent: new.agent,
+                tools: tools.names(),
+                widgets: Vec::new(),
+                context: new
+                    .context
+                    .and_then(|schema| context::Shape::new(&schema, &[]).ok()),
+                handoff_to: others.cloned().collect(),
+                session_ttl: None,
+                when_busy: WhenBusy::Queue,
+                goes_on: true,
+            };
+            agents.insert(new.path, member);
         }
         Ok(Self {
             agents,
             tools,
             widgets,
-            router: Router::new(settings, default_model, Arc::clone(models)),
+            router,
         })
     }
 
@@ -220,6 +269,12 @@ impl Agents {
             Some(present) => present.to_owned(),
             None => self.router.route(turn).await,
         }
+    }
+
+    /// Whether what an agent says now is another paragraph than what was said before.
+    pub fn begins_a_paragraph(&self, path: &str, turn: &TurnInput) -> bool {
+        let goes_on = self.agents.get(path).is_some_and(|member| member.goes_on);
+        !goes_on || turn.own_rounds().next().is_none()
     }
 
     /// Whether an agent was given a tool.
@@ -261,6 +316,19 @@ impl Agents {
             None if given.is_empty() => Ok(given),
             None => Err(Error::new(Code::InvalidContext).detail("This agent takes no context.")),
         }
+    }
+
+    /// What an agent knows of a visitor when their session starts and nobody says anything of them.
+    ///
+    /// # Errors
+    /// When the agent fails.
+    pub async fn create_context(&self, path: &str, turn: &TurnInput) -> Result<Map<String, Value>> {
+        let Some(member) = self.agents.get(path) else {
+            return Ok(Map::new());
+        };
+        let mut context = self.new_context(path, Map::new(), Caller::Nobody)?;
+        context.extend(member.agent.create_context(turn).await?);
+        Ok(context)
     }
 
     /// Whether an agent may know this of a visitor.

@@ -3,8 +3,17 @@
 use std::sync::Arc;
 
 use crate::{
-    agents::Agents, clock::Clock, config::Settings, devices::Devices, http::Clients,
-    limits::Limits, llm::Models, metrics::Metrics, store::Store, tools::Tools, turn::Engine,
+    agents::{Agents, NewAgent},
+    clock::Clock,
+    config::Settings,
+    devices::Devices,
+    http::Clients,
+    limits::Limits,
+    llm::Models,
+    metrics::Metrics,
+    store::Store,
+    tools::{NewTool, Tools},
+    turn::Engine,
 };
 
 /// Everything that handlers and commands share.
@@ -38,6 +47,9 @@ pub enum StartError {
     /// An agent's pattern is not valid.
     #[error("agents: {0}")]
     Agents(#[from] regex::Error),
+    /// The settings are wrong.
+    #[error("the settings are wrong: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<crate::config::Problem>),
     /// The address cannot be bound.
     #[error("{0}: {1}")]
     Bind(std::net::SocketAddr, std::io::Error),
@@ -50,13 +62,27 @@ impl App {
     /// # Errors
     /// When a part cannot be built.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        Self::with(settings, clock, Vec::new(), Vec::new())
+    }
+
+    /// The same with agents and tools of a program's own.
+    pub(crate) fn with(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        coded: Vec<NewAgent>,
+        more_tools: Vec<NewTool>,
+    ) -> Result<Arc<Self>, StartError> {
         let settings = Arc::new(settings);
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
         let clients = Arc::new(Clients::new(settings.llm.timeouts())?);
         let metrics = Arc::new(Metrics::default());
-        let tools = Arc::new(Tools::new(&settings.tools, &clients)?);
+        let mut tools = Tools::new(&settings.tools, &clients)?;
+        for tool in more_tools {
+            tools.add(tool)?;
+        }
+        let tools = Arc::new(tools);
         let models = Arc::new(Models::new(&settings.llm, clients, Arc::clone(&metrics)));
-        let agents = Arc::new(Agents::new(&settings, &models, tools)?);
+        let agents = Arc::new(Agents::new(&settings, &models, tools, coded)?);
         let server = &settings.server;
         Ok(Arc::new(Self {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),

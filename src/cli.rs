@@ -141,8 +141,12 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    let pretty = telemetry::is_pretty(&settings.log);
-    let app = App::new(settings, Arc::new(SystemClock))?;
+    serve_until_told(App::new(settings, Arc::new(SystemClock))?).await
+}
+
+/// Serves until a signal says that it is enough.
+pub(crate) async fn serve_until_told(app: Arc<App>) -> Result<(), StartError> {
+    let pretty = telemetry::is_pretty(&app.settings.log);
     let server = Server::start(Arc::clone(&app)).await?;
     announce(&app, &server, pretty);
     stop_signal().await;

@@ -18,12 +18,39 @@
 //!                       event stream · JSON · resumed stream          another instance's readers
 //! ```
 //!
+//! As a library it serves agents of your own:
+//!
+//! ```no_run
+//! use frontdesk::server::Server;
+//!
+//! # async fn run() -> Result<(), frontdesk::app::StartError> {
+//! Server::builder()
+//!     .agent_fn("echo", "Says it again.", |turn, mut response| async move {
+//!         response.write("You said: ").await?;
+//!         response.write(&turn.text()).await?;
+//!         Ok(())
+//!     })
+//!     .run()
+//!     .await
+//! # }
+//! ```
+//!
+//! A function is enough for that. [`agents::Agent`] is for one that knows something of its visitors: its
+//! [`Context`](agents::Agent::Context) is made once a session, stored with the conversation and handed to
+//! [`respond`](agents::Agent::respond) with each message. There it may write, show a widget
+//! ([`display_widget`](agents::Response::display_widget)), call a tool and wait for what it says
+//! ([`call`](agents::Response::call); tools are functions too:
+//! [`Builder::tool`](server::Builder::tool)), or hand the conversation over
+//! ([`hand_over`](agents::Response::hand_over)). [`conversations::Conversations`] talks to agents without
+//! HTTP. `examples/` has a support agent with a context, a sales agent with tools, and an echo.
+//!
 //! | To find | look in |
 //! | --- | --- |
 //! | the URL table, and the handlers by noun | `routes` |
 //! | beginning, reading, stopping and adopting turns | [`turn`] |
 //! | which agent holds a conversation, and for how long | [`sessions`] |
-//! | who answers: prompts, flows, the router | [`agents`] |
+//! | who answers: prompts, flows, the router, agents in Rust | [`agents`] |
+//! | a server of a program's own | [`server::Builder`], [`conversations`] |
 //! | models and their wire formats | [`llm`] |
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
@@ -42,9 +69,11 @@
 
 pub mod agents;
 pub mod app;
+mod builder;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod conversations;
 pub mod devices;
 pub mod error;
 pub mod http;

@@ -14,8 +14,11 @@ use tokio::{
 
 use crate::{
     app::{App, StartError},
+    conversations::Conversations,
     routes, turn,
 };
+
+pub use crate::builder::Builder;
 
 /// How long connections have for what they are still sending.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -35,6 +38,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// A server with agents and tools of a program's own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// What runs on it, for a program that talks to its agents without HTTP.
+    pub fn conversations(&self) -> Conversations {
+        Conversations::new(Arc::clone(&self.app))
+    }
+
     /// Migrates, listens and serves. While PostgreSQL is away it serves all the same, not
     /// ready, and migrates when it is back.
     ///

@@ -211,6 +211,11 @@ impl Tools {
         Ok(())
     }
 
+    /// The names of all of them.
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// How a model is told of these tools.
     pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
         let known = names.iter().filter_map(|name| self.0.get(name));

@@ -120,6 +120,16 @@ pub struct RawWidget {
     pub data: Value,
 }
 
+impl RawWidget {
+    /// A widget of a type, or a configured one.
+    pub fn new(name: &str, data: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            data,
+        }
+    }
+}
+
 /// The widgets of a desk.
 #[derive(Debug, Default)]
 pub struct Widgets {

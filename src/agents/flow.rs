@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Map, Value, json};
 
 use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
-use super::{Agent, Effects, Piece, Reply, TurnInput, memory::Memory, slots::Slots};
+use super::{Effects, Piece, Reply, Respond, TurnInput, memory::Memory, slots::Slots};
 use crate::{
     config::AgentSettings,
     error::Result,
@@ -140,7 +140,7 @@ impl FlowAgent {
     }
 }
 
-impl Agent for FlowAgent {
+impl Respond for FlowAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
         std::future::ready(Ok(self.answer(turn))).boxed()
     }

@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     llm::{ToolCall, ToolResult},
-    store::messages::{Message, MessageType},
+    store::{
+        ConversationId, TurnId,
+        messages::{Message, MessageType},
+    },
     tools::handoff::{self, Handoff},
     widgets::Widget,
 };
@@ -14,6 +17,10 @@ use crate::{
 /// What an agent knows of a turn.
 #[derive(Debug, Clone, Default)]
 pub struct TurnInput {
+    /// The turn; none where it is not stored.
+    pub turn_id: Option<TurnId>,
+    /// Its conversation.
+    pub conversation_id: Option<ConversationId>,
     /// The conversation as far as it fits, oldest first. The last message is the visitor's.
     pub history: Vec<Message>,
     /// What the agents remember of this conversation, by their paths.
@@ -50,6 +57,8 @@ pub struct HandedOver {
 pub struct Round {
     /// What it said before.
     pub text: String,
+    /// How many widgets it showed itself before.
+    pub shown: usize,
     /// The calls.
     pub calls: Vec<ToolCall>,
     /// What came of each, in the same order.
@@ -79,6 +88,15 @@ impl TurnInput {
     pub fn own_rounds(&self) -> impl Iterator<Item = &Round> {
         let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
         self.rounds.iter().skip(before)
+    }
+
+    /// Calls that the visitor was asked about before, and what came of them: what they answered began this
+    /// turn.
+    pub fn confirmed(&self) -> impl Iterator<Item = (&ToolCall, &ToolResult)> {
+        let first = self.rounds.first().filter(|_| !self.consents.is_empty());
+        first
+            .into_iter()
+            .flat_map(|round| round.calls.iter().zip(&round.results))
     }
 
     /// The text that is to be answered: what the visitor said last, and with it what came just before

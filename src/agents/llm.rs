@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
 use super::{
-    Agent, Effects, HandedOver, Piece, Reply, Round, TurnInput, memory::Memory, slots::Slots,
+    Effects, HandedOver, Piece, Reply, Respond, Round, TurnInput, memory::Memory, slots::Slots,
 };
 use crate::{
     config::AgentSettings,
@@ -106,7 +106,7 @@ impl LlmAgent {
     }
 }
 
-impl Agent for LlmAgent {
+impl Respond for LlmAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
         async move {
             let before = Memory::of(&self.path, &turn.state);

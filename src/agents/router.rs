@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{TurnInput, memory::Memory};
+use super::{NewAgent, TurnInput, memory::Memory};
 use crate::{
-    config::{AgentSettings, Settings},
+    config::Settings,
     llm::{self, Model, Models, PromptMessage, Request},
 };
 
@@ -15,17 +15,42 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Routes by asking the model where there is one, else by the agents' keywords.
 pub(super) struct Router {
-    agents: BTreeMap<String, AgentSettings>,
+    agents: BTreeMap<String, Card>,
     default_agent: String,
     prompt: String,
     model: Option<Model>,
     models: Arc<Models>,
 }
 
+/// What the manager knows of an agent.
+struct Card {
+    description: String,
+    keywords: Vec<String>,
+}
+
 impl Router {
-    pub(super) fn new(settings: &Settings, model: Option<Model>, models: Arc<Models>) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        coded: &[NewAgent],
+        model: Option<Model>,
+        models: Arc<Models>,
+    ) -> Self {
+        let configured = settings.agents.iter().map(|(path, agent)| {
+            let card = Card {
+                description: agent.description.clone(),
+                keywords: agent.keywords.clone(),
+            };
+            (path.clone(), card)
+        });
+        let coded = coded.iter().map(|new| {
+            let card = Card {
+                description: new.description.clone(),
+                keywords: Vec::new(),
+            };
+            (new.path.clone(), card)
+        });
         Self {
-            agents: settings.agents.clone(),
+            agents: configured.chain(coded).collect(),
             default_agent: settings.routing.default_agent.clone(),
             prompt: settings.routing.prompt.clone(),
             model,
@@ -124,7 +149,7 @@ impl Router {
             .split(|c: char| !c.is_alphanumeric() && c != '-')
             .collect();
         let is_said = |keyword: &&String| words.contains(&keyword.to_lowercase().as_str());
-        let score = |agent: &AgentSettings| agent.keywords.iter().filter(is_said).count();
+        let score = |agent: &Card| agent.keywords.iter().filter(is_said).count();
         self.agents
             .iter()
             .map(|(path, agent)| (path.as_str(), score(agent)))

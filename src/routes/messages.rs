@@ -61,7 +61,10 @@ impl From<Message> for MessageOut {
             message.component_type = None;
             message.component_data = None;
         }
-        if message.message_type != MessageType::UserInput {
+        if !matches!(
+            message.message_type,
+            MessageType::UserInput | MessageType::AssistantResponse
+        ) {
             message.metadata = None;
         }
         Self {

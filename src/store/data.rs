@@ -9,6 +9,7 @@ use super::{
     ConversationId, DeviceId, Store, StoreError, UserId,
     messages::{Json, Message},
     on_db, schema,
+    sessions::LockRequest,
     types::SqlTime,
 };
 use crate::clock::Timestamp;
@@ -57,6 +58,37 @@ pub struct PersonalData {
 }
 
 impl Store {
+    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_conversation(
+        &self,
+        lock: LockRequest,
+        context: Option<Value>,
+    ) -> Result<ConversationId, StoreError> {
+        let user = UserId::new();
+        on_db!(self, write, |conn, db| db::begin::open(
+            conn,
+            user,
+            &lock,
+            context.clone()
+        )
+        .map_err(Into::into))
+    }
+
+    /// The conversations of a device's visitor, the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn conversations(&self, device: &DeviceId) -> Result<Vec<Conversation>, StoreError> {
+        let handle = device.handle();
+        on_db!(self, read, |conn, db| db::data::conversations(
+            conn, &handle
+        )
+        .map_err(Into::into))
+    }
+
     /// All that is kept of a device's visitor.
     ///
     /// # Errors

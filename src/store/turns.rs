@@ -65,6 +65,8 @@ pub struct Answer {
     pub message_id: MessageId,
     /// Byte for byte what was streamed.
     pub body: String,
+    /// What the agent says beside it.
+    pub metadata: Option<Value>,
 }
 
 /// A widget that a turn showed.

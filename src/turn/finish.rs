@@ -21,6 +21,7 @@ use crate::{
         messages::FinishReason,
         turns::{Answer, Finish, FinishTurn, ShownWidget},
     },
+    text,
 };
 
 /// How long a try may take before there is another: on a connection that hangs it takes for ever.
@@ -39,6 +40,7 @@ pub(super) async fn finish(
     let answer = (!progress.text.is_empty()).then(|| Answer {
         message_id: MessageId::new(),
         body: progress.text,
+        metadata: progress.effects.metadata.map(text::clean_json),
     });
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);

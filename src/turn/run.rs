@@ -39,6 +39,8 @@ pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Progress {
     pub text: String,
+    /// Where the text of what was asked for last begins.
+    pub from: usize,
     pub frames: usize,
     pub agent: Option<String>,
     pub effects: Effects,
@@ -137,6 +139,8 @@ pub(super) async fn run(
     let began = Instant::now();
     let mut progress = Progress::default();
     let mut input = TurnInput {
+        turn_id: Some(started.turn_id),
+        conversation_id: Some(started.conversation_id),
         history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
         state: started.state.clone(),
         context: started

@@ -2,7 +2,6 @@
 //! one is, to whom the conversation was handed.
 
 use futures_util::StreamExt;
-use serde_json::Map;
 use tokio::time::Instant;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     steps::carry_out,
 };
 use crate::{
-    agents::{Caller, HandedOver, Piece, Round, Shown, TurnInput},
+    agents::{HandedOver, Piece, Round, Shown, TurnInput},
     error::{Code, Error},
     llm::{Calls, ToolCall},
     store::{MessageId, begin::Started, messages::FinishReason},
@@ -25,6 +24,9 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_FRAMES: usize = 400_000;
 /// How much arguments and results a turn's model reads; once they are more, it has to answer.
 const ROUNDS_BYTES: usize = 128 * 1024;
+
+/// What stands between what is said before tools and after them.
+const GAP: &str = "\n\n";
 
 /// Which agent the session has, and which turn this is, where it is stored.
 #[derive(Clone, Copy)]
@@ -52,9 +54,7 @@ pub(super) async fn speak(
     }
     progress.agent = Some(agent.clone());
     if place.stored.is_some_and(|turn| turn.context.is_none()) {
-        input.context = engine
-            .agents
-            .new_context(&agent, Map::new(), Caller::Nobody)?;
+        input.context = engine.agents.create_context(&agent, input).await?;
         let has_defaults = !input.context.is_empty();
         progress.effects.context = has_defaults.then(|| input.context.clone());
     }
@@ -81,7 +81,7 @@ pub(super) async fn speak(
         }
         let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
         input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
-        let before = progress.text.len();
+        let shown = progress.widgets.len();
         let calls = match say(engine, &agent, input, progress, output).await? {
             Said::All(reason) => return Ok(reason),
             Said::Calls(calls) => calls,
@@ -94,7 +94,12 @@ pub(super) async fn speak(
         let context = &mut input.context;
         let mut round = carry_out(engine, turn, &agent, rounds, wanted, context, output).await?;
         progress.effects.keep(&input.context);
-        round.text = progress.text.get(before..).unwrap_or_default().to_owned();
+        round.text = progress
+            .text
+            .get(progress.from..)
+            .unwrap_or_default()
+            .to_owned();
+        round.shown = progress.widgets.len() - shown;
         show(engine, &round, progress, output).await?;
         if add(engine, input, round, &mut agent) {
             progress.agent = Some(agent.clone());
@@ -173,7 +178,9 @@ async fn say(
     let mut reply = engine.agents.respond(agent, input).await?;
     let mut calls = Calls::default();
     // What it says after its tools is another paragraph.
-    let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace());
+    progress.from = progress.text.len();
+    let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace())
+        && engine.agents.begins_a_paragraph(agent, input);
     while let Some(piece) = reply.next().await {
         let came = Instant::now();
         let chunk = match piece? {
@@ -197,7 +204,10 @@ async fn say(
             calls.add(part)?;
         }
         let text = match gap && !chunk.text.is_empty() {
-            true => format!("\n\n{}", chunk.text),
+            true => {
+                progress.from += GAP.len();
+                format!("{GAP}{}", chunk.text)
+            }
             false => chunk.text,
         };
         gap &= text.is_empty();

@@ -120,6 +120,7 @@ pub(super) async fn carry_out(
     let (results, widgets): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, came)| came).unzip();
     Ok(Round {
         text: String::new(),
+        shown: 0,
         calls,
         results,
         widgets: widgets.into_iter().flatten().collect(),

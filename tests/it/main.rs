@@ -22,6 +22,7 @@ mod data;
 mod devices;
 mod errors;
 mod faults;
+mod library;
 mod limits;
 mod llm;
 mod messages;

@@ -172,7 +172,12 @@ pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
 ) -> Result<Vec<Option<Finish>>, StoreError> {
-    let is_plain = |turn: &&Arc<FinishTurn>| turn.widgets.is_empty();
+    let has_metadata = |turn: &FinishTurn| {
+        turn.answer
+            .as_ref()
+            .is_some_and(|answer| answer.metadata.is_some())
+    };
+    let is_plain = |turn: &&Arc<FinishTurn>| turn.widgets.is_empty() && !has_metadata(turn);
     let mut sorted: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     sorted.sort_by_key(|turn| turn.conversation_id);
     if sorted.is_empty() {

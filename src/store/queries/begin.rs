@@ -19,7 +19,7 @@ use crate::store::{
     messages::{Direction, FinishReason, MessageType, Role},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
-    sessions::Mode,
+    sessions::{LockRequest, Mode},
     types::Json,
 };
 
@@ -174,18 +174,7 @@ fn keyed(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<O
 }
 
 fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Option<String>)> {
-    let person = diesel::insert_into(users::table)
-        .values((
-            users::id.eq(turn.new_user),
-            users::phone_number.eq(turn.lock.device.handle()),
-            users::created_at.eq(db_now()),
-            users::last_seen_at.eq(db_now()),
-        ))
-        .on_conflict(users::phone_number)
-        .do_update()
-        .set(users::last_seen_at.eq(db_now()))
-        .returning((users::id, users::name));
-    let (user_id, user_name): (UserId, Option<String>) = cached(person).get_result(conn)?;
+    let (user_id, user_name) = person(conn, turn.new_user, &turn.lock.device)?;
     let first = turn.earlier.first().unwrap_or(&turn.said);
     let held = diesel::insert_into(conversations::table)
         .values((
@@ -205,6 +194,54 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
         .returning(Held::as_returning())
         .get_result(conn)?;
     Ok((held, user_name))
+}
+
+/// Who a device's visitor is, seen now.
+fn person(
+    conn: &mut Conn,
+    new: UserId,
+    device: &DeviceId,
+) -> QueryResult<(UserId, Option<String>)> {
+    let person = diesel::insert_into(users::table)
+        .values((
+            users::id.eq(new),
+            users::phone_number.eq(device.handle()),
+            users::created_at.eq(db_now()),
+            users::last_seen_at.eq(db_now()),
+        ))
+        .on_conflict(users::phone_number)
+        .do_update()
+        .set(users::last_seen_at.eq(db_now()))
+        .returning((users::id, users::name));
+    cached(person).get_result(conn)
+}
+
+/// Opens a conversation in which nothing is said yet. The device leaves the one that it is in.
+pub fn open(
+    conn: &mut Conn,
+    new_user: UserId,
+    lock: &LockRequest,
+    context: Option<Value>,
+) -> QueryResult<ConversationId> {
+    write_tx(conn, |conn| {
+        sessions::clear(conn, &lock.device)?;
+        let conversation = sessions::set(conn, lock)?.conversation_id;
+        let (user, _) = person(conn, new_user, &lock.device)?;
+        diesel::insert_into(conversations::table)
+            .values((
+                conversations::id.eq(conversation),
+                conversations::user_id.eq(user),
+                conversations::user_input.eq(""),
+                conversations::state.eq(Json(json!({}))),
+                conversations::context.eq(context.map(Json)),
+                conversations::last_seq.eq(0),
+                conversations::fence.eq(0),
+                conversations::created_at.eq(db_now()),
+                conversations::updated_at.eq(db_now()),
+            ))
+            .execute(conn)?;
+        Ok(conversation)
+    })
 }
 
 /// Takes the lease of a conversation that is not answering.

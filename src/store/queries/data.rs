@@ -45,6 +45,15 @@ pub fn export(conn: &mut Conn, handle: &str) -> QueryResult<Option<PersonalData>
     }))
 }
 
+pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<Conversation>> {
+    conversations::table
+        .inner_join(users::table.on(users::id.eq(conversations::user_id)))
+        .filter(users::phone_number.eq(handle))
+        .order(conversations::created_at)
+        .select(Conversation::as_select())
+        .load(conn)
+}
+
 /// The lock's row first, as everywhere; the rest goes with the user.
 pub fn erase(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
     let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {

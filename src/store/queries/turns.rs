@@ -73,6 +73,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
                 message_rows::media_urls.eq(Json(json!([]))),
                 message_rows::audio_urls.eq(Json(json!([]))),
                 message_rows::finish_reason.eq(turn.finish_reason),
+                message_rows::metadata.eq(answer.metadata.clone().map(Json)),
                 message_rows::created_at.eq(db_now()),
             ))
             .execute(conn)?;

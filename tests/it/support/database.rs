@@ -204,7 +204,8 @@ async fn execute(url: String, sql: String) {
     tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
         Some(path) => SqliteConnection::establish(path)
             .unwrap()
-            .batch_execute(&sql)
+            // The server may just be writing.
+            .batch_execute(&format!("pragma busy_timeout = 10000; {sql}"))
             .unwrap(),
         None => PgConnection::establish(&url)
             .unwrap()

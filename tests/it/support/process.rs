@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
 };
 
 /// A running `frontdesk serve`. Killed with its test.
@@ -22,8 +22,28 @@ impl Process {
 
     /// The same, from this directory.
     pub fn start_in(directory: &Path, env: &[(&str, &str)]) -> Self {
-        let mut child = command()
-            .args(["serve", "--port", "0"])
+        let mut command = command(env!("CARGO_BIN_EXE_frontdesk").as_ref());
+        command.args(["serve", "--port", "0"]);
+        Self::spawn(command, directory, env)
+    }
+
+    /// Starts one of the examples, on a database of its own.
+    pub fn example(name: &str, directory: &Path, env: &[(&str, &str)]) -> Self {
+        static BUILT: Once = Once::new();
+        // A single test is run without them.
+        BUILT.call_once(|| {
+            let mut cargo = Command::new(env!("CARGO"));
+            let built = cargo.args(["build", "--quiet", "--examples"]).status();
+            assert!(built.unwrap().success());
+        });
+        let binary = Path::new(env!("CARGO_BIN_EXE_frontdesk"));
+        let mut command = command(&binary.with_file_name("examples").join(name));
+        command.env("PORT", "0");
+        Self::spawn(command, directory, env)
+    }
+
+    fn spawn(mut command: Command, directory: &Path, env: &[(&str, &str)]) -> Self {
+        let mut child = command
             .current_dir(directory)
             .envs(env.iter().copied())
             .env("FRONTDESK_LOG", "json")
@@ -85,7 +105,7 @@ impl Process {
     /// Runs a command to its end: exit code, and all that it printed.
     pub fn run(arguments: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
         let directory = tempfile::tempdir().unwrap();
-        let done = command()
+        let done = command(env!("CARGO_BIN_EXE_frontdesk").as_ref())
             .args(arguments)
             .current_dir(directory.path())
             .envs(env.iter().copied())
@@ -108,8 +128,8 @@ impl Drop for Process {
     }
 }
 
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_frontdesk"));
+fn command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command.env_clear().stdin(Stdio::null());
     command
 }

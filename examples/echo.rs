@@ -1,0 +1,18 @@
+//! The smallest agent: it says what it is told.
+//!
+//! `cargo run --example echo`, then open the address that it prints.
+
+use frontdesk::{app::StartError, server::Server};
+
+#[tokio::main]
+async fn main() -> Result<(), StartError> {
+    Server::builder()
+        .agent_fn("echo", "Says it again.", |turn, mut response| async move {
+            for word in turn.text().split_inclusive(' ') {
+                response.write(word).await?;
+            }
+            Ok(())
+        })
+        .run()
+        .await
+}

@@ -1,0 +1,478 @@
+//! Agents written in Rust.
+//!
+//! [`Agent`] is what a program implements; [`Coded`] makes it one of the desk's. An agent that calls a
+//! tool waits for it as for any future. Underneath, its answer ends there, the turn records the call and
+//! what came of it, and the agent is asked anew: up to the call it does what it did before, whose text is
+//! not sent twice, and then goes on with what is recorded. So a turn whose server died does nothing twice.
+//! What an agent does beside its [`Response`] may be repeated.
+
+use std::{collections::VecDeque, future::Future, sync::Arc};
+
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream,
+};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::{Effects, Piece, Reply, Respond, TurnInput};
+use crate::{
+    error::{Code, Error, Result},
+    llm::{CallPart, Chunk, ToolCall, ToolResult},
+    store::{ConversationId, TurnId, messages::FinishReason, messages::Message},
+    tools::handoff,
+    widgets::RawWidget,
+};
+
+/// How many pieces an agent may be ahead of the turn.
+const AHEAD: usize = 32;
+
+/// What an agent of your own fails with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An agent, in Rust.
+pub trait Agent: Send + Sync + 'static {
+    /// What it knows of a visitor and no model is told; `()` for nothing. It is kept with the
+    /// conversation, and tools can be given parts of it.
+    type Context: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
+
+    /// What it is for; the manager reads it.
+    fn description(&self) -> &str {
+        ""
+    }
+
+    /// Makes the context, once a session, unless whoever opened it has given one.
+    fn create_context(
+        &self,
+        session: &Session,
+    ) -> impl Future<Output = std::result::Result<Self::Context, BoxError>> + Send;
+
+    /// Answers a message. What is written is shown as it is written; the answer is complete when this
+    /// returns. The context may be changed: it is stored with the answer.
+    fn respond(
+        &self,
+        turn: &mut Turn<Self::Context>,
+        response: &mut Response,
+    ) -> impl Future<Output = std::result::Result<(), BoxError>> + Send;
+}
+
+/// Whose conversation it is.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The agent that has it.
+    pub agent: String,
+    /// The conversation; none while the database is away.
+    pub conversation_id: Option<ConversationId>,
+    /// The turn; none while the database is away.
+    pub turn_id: Option<TurnId>,
+    /// The visitor's name, where a conversation begins with somebody known.
+    pub user_name: Option<String>,
+}
+
+/// A message, and what goes with it.
+pub struct Turn<C> {
+    /// What is known of the visitor.
+    pub context: C,
+    session: Session,
+    input: TurnInput,
+}
+
+impl<C> Turn<C> {
+    /// What the visitor says.
+    pub fn text(&self) -> String {
+        self.input.text().into_owned()
+    }
+
+    /// What the visitor answered to a widget, where that is their message: its type and the answer.
+    pub fn answer(&self) -> Option<(&str, &Value)> {
+        self.input.answer()
+    }
+
+    /// What was said so far, oldest first; the last message is the visitor's.
+    pub fn history(&self) -> &[Message] {
+        &self.input.history
+    }
+
+    /// Tools that the visitor was asked about before this message, which is what they answered: each tool's
+    /// name, and what it gave or why it was not called.
+    pub fn confirmed(&self) -> impl Iterator<Item = (&str, std::result::Result<&str, &str>)> {
+        self.input.confirmed().map(|(call, result)| {
+            let content = result.content.as_str();
+            let came = if result.is_error {
+                Err(content)
+            } else {
+                Ok(content)
+            };
+            (call.name.as_str(), came)
+        })
+    }
+
+    /// Whose conversation it is.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// Where an answer is written.
+pub struct Response {
+    sender: mpsc::Sender<Result<Piece>>,
+    text: String,
+    /// How much of what is written was said before this agent was asked anew.
+    said: usize,
+    /// How many of the widgets were shown before.
+    shown: usize,
+    /// What its calls gave, as far as they are made.
+    done: VecDeque<(ToolCall, ToolResult)>,
+    may_call: bool,
+    has_ended: bool,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The turn was stopped, or the answer has its end.
+    #[error("the answer has ended")]
+    Ended,
+    /// What the tool says went wrong.
+    #[error("{0}")]
+    Tool(String),
+    /// This turn may not call any more tools.
+    #[error("this turn may not call any more tools")]
+    NoMoreTools,
+    /// An agent that is asked anew has to make the same calls.
+    #[error("the agent called {0} where it had called {1} before")]
+    OtherCall(String, String),
+    /// There are no files yet.
+    #[error("the text of files is not available")]
+    NoFiles,
+}
+
+impl Response {
+    fn new(sender: mpsc::Sender<Result<Piece>>, turn: &TurnInput) -> Self {
+        // What the visitor was asked about is no call of this answer's.
+        let asked = usize::from(!turn.consents.is_empty() && turn.handed_over.is_none());
+        let rounds = || turn.own_rounds().skip(asked);
+        let done = rounds().flat_map(|round| round.calls.iter().zip(&round.results));
+        Self {
+            sender,
+            text: String::new(),
+            said: rounds().map(|round| round.text.len()).sum(),
+            shown: rounds().map(|round| round.shown).sum(),
+            done: done
+                .map(|(call, result)| (call.clone(), result.clone()))
+                .collect(),
+            may_call: turn.may_call,
+            has_ended: false,
+        }
+    }
+
+    /// Begins the answer with what is stored beside it and shown to clients as `additional_data`. Nothing
+    /// has to be: the first word begins it too.
+    ///
+    /// # Errors
+    /// When the turn was stopped.
+    pub async fn start(&mut self, metadata: Value) -> std::result::Result<(), ResponseError> {
+        self.send(Piece::Effects(Effects {
+            metadata: Some(metadata),
+            ..Effects::default()
+        }))
+        .await
+    }
+
+    /// Says more. It is shown at once.
+    ///
+    /// # Errors
+    /// When the turn was stopped.
+    pub async fn write(&mut self, text: &str) -> std::result::Result<(), ResponseError> {
+        let before = self.text.len();
+        self.text.push_str(text);
+        let new = text.get(self.said.saturating_sub(before)..);
+        match new.filter(|new| !new.is_empty()) {
+            None => Ok(()),
+            Some(new) => {
+                let chunk = Chunk {
+                    text: new.to_owned(),
+                    ..Chunk::default()
+                };
+                self.send(Piece::Chunk(chunk)).await
+            }
+        }
+    }
+
+    /// Ends the answer. It ends too when the agent returns.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// All that was written so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Shows a widget. What the visitor answers to it begins the next turn.
+    ///
+    /// # Errors
+    /// When the turn was stopped.
+    pub async fn display_widget(
+        &mut self,
+        widget: RawWidget,
+    ) -> std::result::Result<(), ResponseError> {
+        if self.shown > 0 {
+            self.shown -= 1;
+            return Ok(());
+        }
+        self.send(Piece::Widget(widget)).await
+    }
+
+    /// Calls one of the desk's tools, once, however often the turn is taken over.
+    ///
+    /// # Errors
+    /// What the tool says went wrong; or when the turn was stopped, or may call no more.
+    pub async fn call(
+        &mut self,
+        tool: &str,
+        arguments: impl Serialize,
+    ) -> std::result::Result<String, ResponseError> {
+        let arguments = serde_json::to_string(&arguments)
+            .map_err(|error| ResponseError::Tool(error.to_string()))?;
+        if let Some((call, result)) = self.done.pop_front() {
+            if call.name != tool {
+                return Err(ResponseError::OtherCall(tool.to_owned(), call.name));
+            }
+            return match result.is_error {
+                true => Err(ResponseError::Tool(result.content)),
+                false => Ok(result.content),
+            };
+        }
+        self.ask_for(tool, arguments).await
+    }
+
+    /// Hands the conversation to another agent, who answers at once. This one says nothing more.
+    ///
+    /// # Errors
+    /// When it cannot be handed there.
+    pub async fn hand_over(
+        &mut self,
+        agent: &str,
+        reason: &str,
+        summary: &str,
+    ) -> std::result::Result<(), ResponseError> {
+        let handoff = json!({"agent": agent, "reason": reason, "summary": summary});
+        self.call(handoff::NAME, handoff).await.map(drop)
+    }
+
+    /// The text of an uploaded file.
+    ///
+    /// # Errors
+    /// Always: there are no files yet.
+    pub async fn file_text(&self, _file: &str) -> std::result::Result<String, ResponseError> {
+        Err(ResponseError::NoFiles)
+    }
+
+    /// Ends this part of the answer with a call. The agent is asked anew when it is made.
+    async fn ask_for<T>(
+        &mut self,
+        tool: &str,
+        arguments: String,
+    ) -> std::result::Result<T, ResponseError> {
+        if !self.may_call {
+            return Err(ResponseError::NoMoreTools);
+        }
+        let call = CallPart {
+            name: Some(tool.to_owned()),
+            arguments,
+            ..CallPart::default()
+        };
+        let chunk = Chunk {
+            calls: vec![call],
+            finish: Some(FinishReason::Stop),
+            ..Chunk::default()
+        };
+        self.send(Piece::Chunk(chunk)).await?;
+        std::future::pending().await
+    }
+
+    /// The whole of it, for one who keeps it.
+    fn take(&mut self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            text: std::mem::take(&mut self.text),
+            said: self.said,
+            shown: self.shown,
+            done: std::mem::take(&mut self.done),
+            may_call: self.may_call,
+            has_ended: self.has_ended,
+        }
+    }
+
+    async fn send(&mut self, piece: Piece) -> std::result::Result<(), ResponseError> {
+        if self.has_ended {
+            return Err(ResponseError::Ended);
+        }
+        let sent = self.sender.send(Ok(piece)).await;
+        sent.map_err(|_| ResponseError::Ended)
+    }
+}
+
+/// An agent in Rust as one of the desk's.
+pub(crate) struct Coded<A> {
+    path: String,
+    agent: Arc<A>,
+}
+
+impl<A: Agent> Coded<A> {
+    pub(crate) fn new(path: &str, agent: A) -> Self {
+        Self {
+            path: path.to_owned(),
+            agent: Arc::new(agent),
+        }
+    }
+
+    /// What its context looks like; none where it has none.
+    pub(crate) fn context_schema() -> Option<Value> {
+        let schema = SchemaGenerator::default().into_root_schema_for::<A::Context>();
+        let schema = schema.to_value();
+        (schema.get("type")? == "object").then_some(schema)
+    }
+
+    /// What it knows of the visitor. Another agent may have begun the session, which knows other things.
+    async fn context(&self, turn: &TurnInput) -> Result<A::Context> {
+        if let Ok(context) = read(turn.context.clone()) {
+            return Ok(context);
+        }
+        let own = self.agent.create_context(&self.session(turn)).await;
+        let mut context = turn.context.clone();
+        context.extend(written(&own.map_err(failed)?)?);
+        read(context)
+    }
+
+    fn session(&self, turn: &TurnInput) -> Session {
+        Session {
+            agent: self.path.clone(),
+            conversation_id: turn.conversation_id,
+            turn_id: turn.turn_id,
+            user_name: turn.user_name.clone(),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::new(Code::Internal).caused_by(format!("an agent failed: {error}"))
+}
+
+/// What is known, as an agent's own type; `()` for one that wants to know nothing.
+fn read<C: DeserializeOwned>(context: Map<String, Value>) -> Result<C> {
+    let read = serde_json::from_value(Value::Object(context));
+    read.or_else(|error| serde_json::from_value(Value::Null).map_err(|_| failed(error)))
+}
+
+fn written(context: &impl Serialize) -> Result<Map<String, Value>> {
+    match serde_json::to_value(context).map_err(failed)? {
+        Value::Object(context) => Ok(context),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Runs an agent to its end, and says how it ended.
+async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response: Response) {
+    let sender = response.sender.clone();
+    let answered = agent.respond(&mut turn, &mut response).await;
+    let context = answered
+        .map_err(failed)
+        .and_then(|()| written(&turn.context));
+    let ended = match context {
+        Ok(context) => {
+            // What only other agents know stays as it is.
+            let mut known = turn.input.context.clone();
+            known.extend(context);
+            let has_changed = known != turn.input.context;
+            let effects = Effects {
+                context: has_changed.then_some(known),
+                ..Effects::default()
+            };
+            let end = Chunk {
+                finish: Some(FinishReason::Stop),
+                ..Chunk::default()
+            };
+            [Ok(Piece::Effects(effects)), Ok(Piece::Chunk(end))]
+                .into_iter()
+                .collect()
+        }
+        Err(error) => vec![Err(error)],
+    };
+    for piece in ended {
+        // Nobody listens any more where the turn was stopped.
+        drop(sender.send(piece).await);
+    }
+}
+
+impl<A: Agent> Respond for Coded<A> {
+    fn create_context<'a>(
+        &'a self,
+        turn: &'a TurnInput,
+    ) -> BoxFuture<'a, Result<Map<String, Value>>> {
+        async move {
+            let session = self.session(turn);
+            let context = self.agent.create_context(&session).await;
+            written(&context.map_err(failed)?)
+        }
+        .boxed()
+    }
+
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+        async move {
+            let (sender, receiver) = mpsc::channel(AHEAD);
+            let response = Response::new(sender, turn);
+            let turn = Turn {
+                context: self.context(turn).await?,
+                session: self.session(turn),
+                input: turn.clone(),
+            };
+            let speaking = speak(Arc::clone(&self.agent), turn, response);
+            let sent = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<_>| {
+                Some((receiver.recv().await?, receiver))
+            });
+            let running = speaking.into_stream().filter_map(|()| ready(None));
+            Ok(stream::select(sent, running).boxed())
+        }
+        .boxed()
+    }
+}
+
+/// A function as an agent, without a context.
+pub(crate) struct Function<F> {
+    pub description: String,
+    pub function: F,
+}
+
+impl<F, Answered> Agent for Function<F>
+where
+    F: Fn(Turn<()>, Response) -> Answered + Send + Sync + 'static,
+    Answered: Future<Output = std::result::Result<(), BoxError>> + Send,
+{
+    type Context = ();
+
+    fn description(&self) -> &str {
+        &self.description
+    }
+
+    async fn create_context(&self, _session: &Session) -> std::result::Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn respond(
+        &self,
+        turn: &mut Turn<()>,
+        response: &mut Response,
+    ) -> std::result::Result<(), BoxError> {
+        let turn = Turn {
+            context: (),
+            session: turn.session.clone(),
+            input: turn.input.clone(),
+        };
+        (self.function)(turn, response.take()).await
+    }
+}

@@ -1,0 +1,176 @@
+//! frontdesk as a library: a server with agents and tools of a program's own.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    agents::{Agent, BoxError, Coded, Function, NewAgent, Response, Turn},
+    app::{App, StartError},
+    cli,
+    clock::SystemClock,
+    config::{Settings, Sources},
+    server::Server,
+    telemetry,
+    tools::{Call, NewTool, Output, Tool},
+};
+
+/// Puts a server together. See [`Server::builder`].
+#[derive(Default)]
+pub struct Builder {
+    settings: Option<Settings>,
+    agents: Vec<NewAgent>,
+    tools: Vec<NewTool>,
+    keeps_configured: bool,
+}
+
+impl Builder {
+    /// These settings, instead of those that the file and the environment give.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// An agent. The first one takes what fits none better. The agents of the settings are left out,
+    /// unless [`Self::keep_configured`] says otherwise.
+    pub fn agent<A: Agent>(mut self, path: &str, agent: A) -> Self {
+        self.agents.push(NewAgent {
+            path: path.to_owned(),
+            description: agent.description().to_owned(),
+            context: Coded::<A>::context_schema(),
+            agent: Arc::new(Coded::new(path, agent)),
+        });
+        self
+    }
+
+    /// A function as an agent. The description is for the manager.
+    pub fn agent_fn<F, Answered>(self, path: &str, description: &str, function: F) -> Self
+    where
+        F: Fn(Turn<()>, Response) -> Answered + Send + Sync + 'static,
+        Answered: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let description = description.to_owned();
+        let agent = Function {
+            description,
+            function,
+        };
+        self.agent(path, agent)
+    }
+
+    /// A function as a tool, for all agents of this program, and for configured ones by its name. Its
+    /// arguments are a type, of which the model's schema is derived. What it fails with, the model reads.
+    pub fn tool<A, F, Done>(self, name: &str, description: &str, function: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        F: Fn(A) -> Done + Send + Sync + 'static,
+        Done: Future<Output = Result<Output, BoxError>> + Send + 'static,
+    {
+        let call = move |call: Call| {
+            let arguments = serde_json::from_value(call.arguments);
+            let done = arguments.map(&function);
+            async move {
+                let done = done.map_err(|error| error.to_string())?;
+                done.await.map_err(|error| error.to_string())
+            }
+            .boxed()
+        };
+        let mut tool = NewTool::new(name, Arc::new(FunctionTool(call)));
+        let schema = SchemaGenerator::default().into_root_schema_for::<A>();
+        tool.spec.description = description.to_owned();
+        tool.spec.parameters = crate::tools::closed(schema.to_value());
+        self.add_tool(tool)
+    }
+
+    /// A tool with all that can be said of one.
+    pub fn add_tool(mut self, tool: NewTool) -> Self {
+        self.tools.push(tool);
+        self
+    }
+
+    /// The tool that was added last asks the visitor first: `Book {day}?`, with its arguments.
+    pub fn confirm(mut self, question: &str) -> Self {
+        if let Some(tool) = self.tools.last_mut() {
+            tool.confirm = Some(question.to_owned());
+        }
+        self
+    }
+
+    /// How long the tool that was added last may take. Ten seconds without it.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        if let Some(tool) = self.tools.last_mut() {
+            tool.patience = patience;
+        }
+        self
+    }
+
+    /// The tool that was added last gets an argument from the context instead of from the model.
+    pub fn inject(mut self, argument: &str, context: &str) -> Self {
+        if let Some(tool) = self.tools.last_mut() {
+            tool.inject.insert(argument.to_owned(), context.to_owned());
+        }
+        self
+    }
+
+    /// Keeps the agents that the settings have beside those of this program.
+    pub fn keep_configured(mut self) -> Self {
+        self.keeps_configured = true;
+        self
+    }
+
+    /// Starts the server, on the caller's runtime.
+    ///
+    /// # Errors
+    /// When the settings are wrong, a part cannot be built or the address is taken.
+    pub async fn start(self) -> Result<Server, StartError> {
+        Server::start(self.build()?).await
+    }
+
+    /// Serves until the process is told to stop, as the `frontdesk` command does, with its log.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn run(mut self) -> Result<(), StartError> {
+        let settings = self.take_settings()?;
+        telemetry::start(&settings.log);
+        cli::serve_until_told(self.settings(settings).build()?).await
+    }
+
+    fn take_settings(&mut self) -> Result<Settings, StartError> {
+        match self.settings.take() {
+            Some(settings) => Ok(settings),
+            None => {
+                let loaded = Sources::from_process().load();
+                Ok(loaded.map_err(StartError::Settings)?.settings)
+            }
+        }
+    }
+
+    fn build(mut self) -> Result<Arc<App>, StartError> {
+        let mut settings = self.take_settings()?;
+        if !self.keeps_configured && !self.agents.is_empty() {
+            settings.agents.clear();
+        }
+        if let Some(first) = self.agents.first()
+            && !settings
+                .agents
+                .contains_key(&settings.routing.default_agent)
+        {
+            settings.routing.default_agent.clone_from(&first.path);
+        }
+        App::with(settings, Arc::new(SystemClock), self.agents, self.tools)
+    }
+}
+
+/// A function as a tool.
+struct FunctionTool<F>(F);
+
+impl<F> Tool for FunctionTool<F>
+where
+    F: Fn(Call) -> BoxFuture<'static, Result<Output, String>> + Send + Sync,
+{
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+        (self.0)(call)
+    }
+}
