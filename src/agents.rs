@@ -14,6 +14,7 @@ mod memory;
 mod router;
 mod slots;
 mod times;
+mod webhook;
 mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 use crate::{
     config::{Settings, WhenBusy},
     error::{Code, Error, Result},
+    http::Clients,
     llm::{Chunk, Models, ToolCall, ToolSpec},
     store::TurnId,
     tools::{
@@ -155,6 +157,7 @@ impl Agents {
         models: &Arc<Models>,
         tools: Arc<Tools>,
         coded: Vec<NewAgent>,
+        clients: &Arc<Clients>,
     ) -> std::result::Result<Self, regex::Error> {
         let default_model = models.default_model();
         // What is wrong with them the configuration's check has said.
@@ -175,8 +178,16 @@ impl Agents {
             let specs = tools.specs(&agent.tools).into_iter();
             let specs = specs.chain(widgets.specs(&agent.widgets)).chain(handoff);
             let specs: Vec<ToolSpec> = specs.collect();
-            let respond: Arc<dyn Respond> = match model {
-                Some(model) => Arc::new(llm::LlmAgent::new(
+            let shape = agent
+                .context
+                .as_ref()
+                .and_then(|context| context::Shape::new(context, &agent.context_from_visitor).ok());
+            let respond: Arc<dyn Respond> = match (&agent.webhook, model) {
+                (Some(settings), _) => {
+                    let (shape, clients) = (shape.clone(), Arc::clone(clients));
+                    Arc::new(webhook::WebhookAgent::new(path, settings, shape, clients))
+                }
+                (None, Some(model)) => Arc::new(llm::LlmAgent::new(
                     path,
                     agent,
                     slots,
@@ -184,7 +195,7 @@ impl Agents {
                     model,
                     Arc::clone(models),
                 )),
-                None => Arc::new(flow::FlowAgent::new(
+                (None, None) => Arc::new(flow::FlowAgent::new(
                     path,
                     agent,
                     slots,
@@ -199,9 +210,7 @@ impl Agents {
                     agent: respond,
                     tools: agent.tools.clone(),
                     widgets: agent.widgets.clone(),
-                    context: agent.context.as_ref().and_then(|context| {
-                        context::Shape::new(context, &agent.context_from_visitor).ok()
-                    }),
+                    context: shape,
                     handoff_to: agent.handoff_to.clone(),
                     session_ttl,
                     when_busy: agent.when_busy,

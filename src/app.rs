@@ -81,8 +81,12 @@ impl App {
             tools.add(tool)?;
         }
         let tools = Arc::new(tools);
-        let models = Arc::new(Models::new(&settings.llm, clients, Arc::clone(&metrics)));
-        let agents = Arc::new(Agents::new(&settings, &models, tools, coded)?);
+        let models = Arc::new(Models::new(
+            &settings.llm,
+            Arc::clone(&clients),
+            Arc::clone(&metrics),
+        ));
+        let agents = Arc::new(Agents::new(&settings, &models, tools, coded, &clients)?);
         let server = &settings.server;
         Ok(Arc::new(Self {
             devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),

@@ -20,7 +20,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WhenBusy};
+pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
 pub use environment::environment_names;
 pub use load::{Loaded, Problem, Sources, defaults_document};
 pub use tools::{ToolMethod, ToolSettings, WidgetSettings};

@@ -27,6 +27,7 @@ use crate::{
     store::messages::FinishReason,
 };
 
+pub(crate) use events::{Body, Events, body};
 pub use retry::{complete, open};
 pub use tools::{CallPart, Calls, ToolCall, ToolResult, ToolSpec};
 

@@ -1,6 +1,8 @@
 //! What is known of a visitor and not for the model: who they are, which page they are on. It is made when
 //! the session starts, kept with the conversation, read and changed by tools.
 
+use std::sync::Arc;
+
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
@@ -22,11 +24,12 @@ pub enum Caller {
 }
 
 /// What an agent's context looks like.
+#[derive(Clone)]
 pub(crate) struct Shape {
     /// All of it.
-    whole: Validator,
+    whole: Arc<Validator>,
     /// A part of it: nothing is required.
-    part: Validator,
+    part: Arc<Validator>,
     defaults: Map<String, Value>,
     from_visitor: Vec<String>,
 }
@@ -58,8 +61,11 @@ impl Shape {
         if let Some(part) = part.as_object_mut() {
             part.remove("required");
         }
-        let validator =
-            |schema: &Value| jsonschema::validator_for(schema).map_err(|error| error.to_string());
+        let validator = |schema: &Value| {
+            jsonschema::validator_for(schema)
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
+        };
         let shape = Self {
             whole: validator(&whole)?,
             part: validator(&part)?,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Secret;
 use crate::widgets::RawWidget;
 
 /// An agent: a prompt for when there is a model, a flow for when there is none.
@@ -15,7 +16,10 @@ pub struct AgentSettings {
     #[serde(default)]
     pub keywords: Vec<String>,
     /// What the model is told.
+    #[serde(default)]
     pub prompt: String,
+    /// The service that answers, instead of a model or a flow.
+    pub webhook: Option<WebhookSettings>,
     /// Instead of `llm.model`.
     pub model: Option<String>,
     /// Instead of `session.ttl_seconds`.
@@ -41,7 +45,25 @@ pub struct AgentSettings {
     #[serde(default)]
     pub slots: Vec<SlotSettings>,
     /// What it says when there is no model.
+    #[serde(default)]
     pub flow: FlowSettings,
+}
+
+/// A service that answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Its address.
+    pub url: String,
+    /// By which it knows that it is asked by this desk.
+    pub secret: Secret,
+    /// How long it may be silent.
+    #[serde(default = "webhook_timeout")]
+    pub timeout_seconds: u64,
+}
+
+fn webhook_timeout() -> u64 {
+    30
 }
 
 /// What becomes of a message that comes while another one is being answered.
@@ -58,7 +80,7 @@ pub enum WhenBusy {
 }
 
 /// What an agent says around its questions when there is no model.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowSettings {
     /// Before the first question.

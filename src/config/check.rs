@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AgentSettings, Llm, Problem, Secret, Settings, SlotKind, tools};
+use super::{AgentSettings, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, tools};
 
 const DAY: u64 = 86_400;
 
@@ -262,6 +262,14 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
             "an agent's path has 1 to 100 of A-Z a-z 0-9 _ - /",
         ));
     }
+    if let Some(webhook) = &agent.webhook {
+        check_webhook(webhook, &at(".webhook"), problems);
+    } else if agent.prompt.is_empty() || agent.flow.greeting.is_empty() {
+        problems.push(Problem::new(
+            at(""),
+            "needs a prompt and a flow, or a webhook that answers",
+        ));
+    }
     let names: BTreeSet<&str> = agent.slots.iter().map(|slot| slot.name.as_str()).collect();
     if names.len() != agent.slots.len() {
         problems.push(Problem::new(at(".slots"), "two slots have the same name"));
@@ -305,6 +313,25 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
         &agent.flow.bye,
     ];
     unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
+}
+
+fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
+    let is_web = url::Url::parse(&webhook.url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
+    if !is_web {
+        let text = "must be an http or https URL without a name and password in it";
+        problems.push(Problem::new(format!("{at}.url"), text));
+    }
+    if webhook.secret.reveal().len() < 24 {
+        let text = "must have 24 characters or more: openssl rand -hex 32 makes one";
+        problems.push(Problem::new(format!("{at}.secret"), text));
+    }
+    if !(1..=300).contains(&webhook.timeout_seconds) {
+        problems.push(Problem::new(
+            format!("{at}.timeout_seconds"),
+            "must be from 1 to 300",
+        ));
+    }
 }
 
 fn unknown_slots<'a>(

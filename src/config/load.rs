@@ -250,10 +250,10 @@ impl Layers {
     /// Every section read by itself, and a wrong one key by key: so that a fault in one does not
     /// hide another. A wrong value is a problem and is replaced by its default.
     fn sections(&mut self, defaults: &Table, env: &BTreeMap<String, String>) -> Option<Settings> {
-        let agents = self.named("agents");
+        let mut agents = self.named("agents");
         let widgets = self.named("widgets");
         let mut tools = self.named("tools");
-        tools::fill_headers(&mut tools, env, &mut self.problems);
+        tools::fill_secrets(&mut tools, &mut agents, env, &mut self.problems);
         Some(Settings {
             server: self.section("server", defaults)?,
             database: self.section("database", defaults)?,

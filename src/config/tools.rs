@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Problem, Secret, Settings, check::check_headers};
+use super::{AgentSettings, Problem, Secret, Settings, check::check_headers};
 use crate::widgets::{self, WidgetType, Widgets};
 use crate::{agents::context, text};
 
@@ -92,34 +92,55 @@ pub enum ToolMethod {
     Delete,
 }
 
-/// Puts the environment's values into headers: `Bearer ${ORDERS_TOKEN}`.
-pub(super) fn fill_headers(
+/// Puts the environment's values into secrets: `Bearer ${ORDERS_TOKEN}`.
+pub(super) fn fill_secrets(
     tools: &mut BTreeMap<String, ToolSettings>,
+    agents: &mut BTreeMap<String, AgentSettings>,
     env: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
 ) {
     for (tool, settings) in tools {
         for (header, value) in &mut settings.headers {
-            let mut filled = String::new();
-            let mut rest = value.reveal();
-            while let Some((before, (name, after))) = rest
-                .split_once("${")
-                .and_then(|(before, after)| Some((before, after.split_once('}')?)))
-            {
-                filled.push_str(before);
-                match env.get(name) {
-                    Some(secret) => filled.push_str(secret.trim()),
-                    None => problems.push(Problem::new(
-                        format!("tools.{tool}.headers.{header}"),
-                        format!("{name} is not set in the environment"),
-                    )),
-                }
-                rest = after;
-            }
-            filled.push_str(rest);
-            *value = Secret::new(filled);
+            fill(
+                value,
+                || format!("tools.{tool}.headers.{header}"),
+                env,
+                problems,
+            );
         }
     }
+    for (path, agent) in agents {
+        if let Some(webhook) = &mut agent.webhook {
+            let at = || format!("agents.{path}.webhook.secret");
+            fill(&mut webhook.secret, at, env, problems);
+        }
+    }
+}
+
+fn fill(
+    value: &mut Secret,
+    at: impl Fn() -> String,
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut filled = String::new();
+    let mut rest = value.reveal();
+    while let Some((before, (name, after))) = rest
+        .split_once("${")
+        .and_then(|(before, after)| Some((before, after.split_once('}')?)))
+    {
+        filled.push_str(before);
+        match env.get(name) {
+            Some(secret) => filled.push_str(secret.trim()),
+            None => {
+                let text = format!("{name} is not set in the environment");
+                problems.push(Problem::new(at(), text));
+            }
+        }
+        rest = after;
+    }
+    filled.push_str(rest);
+    *value = Secret::new(filled);
 }
 
 /// Adds every problem that the tools have, and the agents with theirs.

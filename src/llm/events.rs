@@ -27,13 +27,13 @@ use crate::clock::Timer;
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The data of each event.
-pub(super) struct Events {
+pub(crate) struct Events {
     parsed: SseByteStream<Feed>,
     pending: Arc<AtomicUsize>,
 }
 
 /// What a server sent under a successful status.
-pub(super) enum Body {
+pub(crate) enum Body {
     /// An event stream.
     Events(Box<Events>),
     /// JSON in one piece, from a server that does not stream.
@@ -42,7 +42,7 @@ pub(super) enum Body {
 
 /// Reads a response by its first character, whatever its type says: servers and the proxies
 /// before them name it wrongly.
-pub(super) async fn body(response: Response, idle: Duration) -> Result<Body, LlmError> {
+pub(crate) async fn body(response: Response, idle: Duration) -> Result<Body, LlmError> {
     let bytes = response.bytes_stream().map_err(|error| {
         let kind = if error.is_timeout() {
             Failure::Timeout

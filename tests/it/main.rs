@@ -35,4 +35,5 @@ mod store;
 mod tools;
 mod turns;
 mod waiting;
+mod webhooks;
 mod widgets;

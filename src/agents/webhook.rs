@@ -1,0 +1,287 @@
+//! Agents that are HTTP services, in any language.
+//!
+//! The service gets the turn as JSON, signed as [Standard Webhooks](https://www.standardwebhooks.com) has
+//! it: `webhook-id`, `webhook-timestamp` and `webhook-signature`, an HMAC-SHA256 of
+//! `{id}.{timestamp}.{body}`. The id is the turn's: whoever gets one twice has been asked again after a
+//! server died. It answers with JSON in one piece or with an event stream of the same objects, whose end is
+//! `data: [DONE]` or an object with `"is_final": true`.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use hmac::{Hmac, Mac};
+use reqwest::header;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Effects, Piece, Reply, Respond, TurnInput, context::Shape};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::WebhookSettings,
+    error::{Code, Error, Result},
+    http::Clients,
+    llm::{Body, CallPart, Chunk, Events, body},
+    store::messages::{FinishReason, Role},
+    tools::handoff,
+    widgets::RawWidget,
+};
+
+/// What marks a secret that is base64, in Standard Webhooks.
+const ENCODED: &str = "whsec_";
+
+/// A service that answers.
+pub(super) struct WebhookAgent {
+    path: String,
+    clients: Arc<Clients>,
+    url: String,
+    key: Vec<u8>,
+    patience: Duration,
+    context: Option<Shape>,
+}
+
+/// What a service says: all of its answer, or a piece of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    content: String,
+    widget: Option<RawWidget>,
+    widgets: Vec<RawWidget>,
+    handoff: Option<Value>,
+    /// What is known of the visitor from now on.
+    context: Map<String, Value>,
+    is_final: bool,
+}
+
+impl WebhookAgent {
+    pub(super) fn new(
+        path: &str,
+        settings: &WebhookSettings,
+        context: Option<Shape>,
+        clients: Arc<Clients>,
+    ) -> Self {
+        let secret = settings.secret.reveal();
+        let encoded = secret.strip_prefix(ENCODED);
+        let decoded = encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
+        Self {
+            path: path.to_owned(),
+            clients,
+            url: settings.url.clone(),
+            key: decoded.unwrap_or_else(|| secret.as_bytes().to_vec()),
+            patience: Duration::from_secs(settings.timeout_seconds),
+            context,
+        }
+    }
+
+    /// What the service is told.
+    fn body(&self, turn: &TurnInput) -> String {
+        let said = turn
+            .history
+            .iter()
+            .filter(|message| message.role != Role::Tool);
+        let said = said.map(|message| {
+            json!({"role": message.role, "content": message.body, "timestamp": message.created_at})
+        });
+        let answer = turn.answer();
+        let handed = turn.handed_over.as_ref().map(|handed| {
+            json!({
+                "from": handed.from,
+                "reason": handed.handoff.reason,
+                "summary": handed.handoff.summary,
+            })
+        });
+        let body = json!({
+            "turn_id": turn.turn_id,
+            "conversation_id": turn.conversation_id,
+            "agent": self.path,
+            "message": {
+                "content": turn.text(),
+                "widget": answer.map(|(kind, _)| kind),
+                "answer": answer.map(|(_, answer)| answer),
+            },
+            "history": said.collect::<Vec<_>>(),
+            "context": turn.context,
+            "user_name": turn.user_name,
+            "handed_over": handed,
+        });
+        body.to_string()
+    }
+
+    async fn ask(&self, turn: &TurnInput) -> Result<Reply> {
+        let body_text = self.body(turn);
+        let id = turn.turn_id.map_or_else(Uuid::now_v7, |turn| turn.0);
+        let at = SystemClock.now().0 / 1_000_000;
+        let signature = sign(&self.key, &format!("{id}.{at}.{body_text}"));
+        let client = self.clients.here().map_err(failed)?;
+        let call = client
+            .post(&self.url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "text/event-stream, application/json")
+            .header("webhook-id", id.to_string())
+            .header("webhook-timestamp", at)
+            .header("webhook-signature", format!("v1,{signature}"))
+            .body(body_text);
+        let late = |_| Error::new(Code::UpstreamTimeout).caused_by("the webhook did not answer");
+        let response = timeout(self.patience, call.send()).await.map_err(late)?;
+        let response = response.map_err(|error| failed(error.without_url()))?;
+        if !response.status().is_success() {
+            return Err(failed(format!("status {}", response.status().as_u16())));
+        }
+        let known = turn.context.clone();
+        match body(response, self.patience).await? {
+            Body::Json(text) => {
+                let said: Said = serde_json::from_str(&text).map_err(failed)?;
+                let mut pieces = self.pieces(said, &known)?;
+                pieces.push_back(end());
+                Ok(stream::iter(pieces.into_iter().map(Ok)).boxed())
+            }
+            Body::Events(events) => Ok(self.read(*events, known)),
+        }
+    }
+
+    /// The pieces of an event stream, up to its end.
+    fn read(&self, events: Events, known: Map<String, Value>) -> Reply {
+        let shape = self.context.clone();
+        let begun = (events, known, VecDeque::new(), false);
+        let pieces = stream::unfold(begun, move |(mut events, mut known, mut waiting, over)| {
+            let shape = shape.clone();
+            async move {
+                loop {
+                    if let Some(piece) = waiting.pop_front() {
+                        return Some((Ok(piece), (events, known, waiting, over)));
+                    }
+                    if over {
+                        return None;
+                    }
+                    let next = match events.next().await {
+                        Some(Ok(data)) if data.trim() == "[DONE]" => Ok(VecDeque::from([end()])),
+                        Some(Ok(data)) => event(&data, &mut known, shape.as_ref()),
+                        Some(Err(error)) => Err(error.into()),
+                        None => {
+                            Err(Error::new(Code::Interrupted).caused_by("no end of the answer"))
+                        }
+                    };
+                    match next {
+                        Ok(pieces) => waiting = pieces,
+                        Err(error) => return Some((Err(error), (events, known, waiting, true))),
+                    }
+                }
+            }
+        });
+        pieces.boxed()
+    }
+
+    fn pieces(&self, said: Said, known: &Map<String, Value>) -> Result<VecDeque<Piece>> {
+        pieces(said, &mut known.clone(), self.context.as_ref())
+    }
+}
+
+fn event(
+    data: &str,
+    known: &mut Map<String, Value>,
+    shape: Option<&Shape>,
+) -> Result<VecDeque<Piece>> {
+    let said: Said = serde_json::from_str(data).map_err(failed)?;
+    let is_final = said.is_final;
+    let mut pieces = pieces(said, known, shape)?;
+    if is_final {
+        pieces.push_back(end());
+    }
+    Ok(pieces)
+}
+
+/// What a service says, as pieces of an answer.
+fn pieces(
+    said: Said,
+    known: &mut Map<String, Value>,
+    shape: Option<&Shape>,
+) -> Result<VecDeque<Piece>> {
+    let mut pieces = VecDeque::new();
+    if !said.context.is_empty() {
+        if !shape.is_some_and(|shape| shape.fits(&said.context)) {
+            return Err(failed("its context does not fit"));
+        }
+        known.extend(said.context);
+        pieces.push_back(Piece::Effects(Effects {
+            context: Some(known.clone()),
+            ..Effects::default()
+        }));
+    }
+    if !said.content.is_empty() {
+        pieces.push_back(Piece::Chunk(Chunk {
+            text: said.content,
+            ..Chunk::default()
+        }));
+    }
+    pieces.extend(
+        said.widget
+            .into_iter()
+            .chain(said.widgets)
+            .map(Piece::Widget),
+    );
+    if let Some(handoff) = said.handoff {
+        let call = CallPart {
+            name: Some(handoff::NAME.to_owned()),
+            arguments: handoff.to_string(),
+            ..CallPart::default()
+        };
+        pieces.push_back(Piece::Chunk(Chunk {
+            calls: vec![call],
+            ..Chunk::default()
+        }));
+    }
+    Ok(pieces)
+}
+
+fn end() -> Piece {
+    Piece::Chunk(Chunk {
+        finish: Some(FinishReason::Stop),
+        ..Chunk::default()
+    })
+}
+
+fn failed(cause: impl std::fmt::Display) -> Error {
+    Error::new(Code::UpstreamError).caused_by(format!("a webhook: {cause}"))
+}
+
+fn sign(key: &[u8], text: &str) -> String {
+    // HMAC takes a key of any length.
+    let mac = Hmac::<Sha256>::new_from_slice(key);
+    let tag = mac.map(|mac| mac.chain_update(text).finalize().into_bytes());
+    tag.map(|tag| BASE64_STANDARD.encode(tag))
+        .unwrap_or_default()
+}
+
+impl Respond for WebhookAgent {
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+        async move {
+            // It has answered, and could not hand over: there is nobody to ask once more.
+            if turn.own_rounds().next().is_some() {
+                return Ok(stream::iter([Ok(end())]).boxed());
+            }
+            self.ask(turn).await
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_one_of_standard_webhooks() {
+        // The example of the specification's libraries.
+        let key = BASE64_STANDARD
+            .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .unwrap();
+        let text = r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
+        assert_eq!(
+            sign(&key, text),
+            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+    }
+}
