@@ -11,6 +11,7 @@ mod flow;
 mod input;
 mod llm;
 mod memory;
+mod reply;
 mod router;
 mod slots;
 mod times;
@@ -19,25 +20,24 @@ mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
     config::{Settings, WhenBusy},
     error::{Code, Error, Result},
     http::Clients,
-    llm::{Chunk, Models, ToolCall, ToolSpec},
+    llm::{Models, ToolCall, ToolSpec},
     store::TurnId,
-    tools::{
-        Done, Tools,
-        handoff::{self, Handoff},
-    },
+    tools::{Done, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets},
 };
 pub use coded::{Agent, BoxError, Response, ResponseError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
 pub use context::Caller;
 pub use input::{HandedOver, Round, Shown, TurnInput};
+use llm::Given;
+pub use reply::{Asked, Effects, Piece, Reply};
 use router::Router;
 
 /// Somebody who answers, of whatever kind: with a model, by a flow, in Rust ([`Agent`]), elsewhere.
@@ -61,65 +61,6 @@ pub(crate) struct NewAgent {
     pub agent: Arc<dyn Respond>,
     /// What its context looks like.
     pub context: Option<Value>,
-}
-
-/// An answer, as it is made, up to the chunk that has a finish reason. After calls of tools the agent is
-/// asked again, with what came of them.
-pub type Reply = BoxStream<'static, Result<Piece>>;
-
-/// A piece of an answer.
-#[derive(Debug)]
-pub enum Piece {
-    /// Text, or calls of tools.
-    Chunk(Chunk),
-    /// A widget to show. It is checked before the visitor sees it.
-    Widget(RawWidget),
-    /// What changes by the answer.
-    Effects(Effects),
-}
-
-/// What an answer changes. The turn applies it when it finishes, in the same transaction.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// What agents remember from now on, by their paths.
-    pub state: Map<String, Value>,
-    /// The visitor's name, if it was learnt.
-    pub user_name: Option<String>,
-    /// What is known of the visitor from now on, if that has changed.
-    pub context: Option<Map<String, Value>>,
-    /// What is stored with the answer, for its readers.
-    pub metadata: Option<Value>,
-}
-
-impl Effects {
-    /// Tools have changed what is known of the visitor. They have recorded it; where it is recorded once
-    /// more with the answer, it is this.
-    pub fn keep(&mut self, context: &Map<String, Value>) {
-        if let Some(own) = &mut self.context {
-            own.clone_from(context);
-        }
-    }
-
-    /// These and later ones.
-    pub fn add(&mut self, later: Self) {
-        self.state.extend(later.state);
-        self.user_name = later.user_name.or(self.user_name.take());
-        self.context = later.context.or(self.context.take());
-        self.metadata = later.metadata.or(self.metadata.take());
-    }
-}
-
-/// What a call of an agent's is for.
-#[derive(Debug)]
-pub enum Asked {
-    /// To hand the conversation to another agent, or why that cannot be.
-    Handoff(std::result::Result<Handoff, String>),
-    /// To show a widget, or why that cannot be.
-    Widget(std::result::Result<Widget, String>),
-    /// To ask the visitor first, in these words.
-    Confirm(String),
-    /// To call a tool.
-    Tool,
 }
 
 /// The agents of a desk.
@@ -191,7 +132,10 @@ impl Agents {
                     path,
                     agent,
                     slots,
-                    specs,
+                    Given {
+                        specs,
+                        servers: tools.servers(&agent.tools),
+                    },
                     model,
                     Arc::clone(models),
                 )),
@@ -286,10 +230,17 @@ impl Agents {
         !goes_on || turn.own_rounds().next().is_none()
     }
 
+    /// Connects to the MCP servers that agents have, so that nobody waits for it later.
+    pub async fn connect(&self) {
+        for server in self.tools.servers(&self.tools.names()) {
+            server.specs().await;
+        }
+    }
+
     /// Whether an agent was given a tool.
     pub fn has_tool(&self, path: &str, tool: &str) -> bool {
         let member = self.agents.get(path);
-        member.is_some_and(|member| member.tools.iter().any(|given| given == tool))
+        member.is_some_and(|member| self.tools.is_given(&member.tools, tool))
     }
 
     /// Calls a tool as an agent asks for it.

@@ -76,7 +76,7 @@ impl App {
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
         let clients = Arc::new(Clients::new(settings.llm.timeouts())?);
         let metrics = Arc::new(Metrics::default());
-        let mut tools = Tools::new(&settings.tools, &clients)?;
+        let mut tools = Tools::new(&settings, &clients)?;
         for tool in more_tools {
             tools.add(tool)?;
         }

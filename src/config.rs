@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
 pub use environment::environment_names;
 pub use load::{Loaded, Problem, Sources, defaults_document};
-pub use tools::{ToolMethod, ToolSettings, WidgetSettings};
+pub use tools::{McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +52,8 @@ pub struct Settings {
     pub agents: BTreeMap<String, AgentSettings>,
     /// The tools by their names.
     pub tools: BTreeMap<String, ToolSettings>,
+    /// The MCP servers by their names.
+    pub mcp: BTreeMap<String, McpSettings>,
     /// The widgets by their names.
     pub widgets: BTreeMap<String, WidgetSettings>,
 }

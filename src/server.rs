@@ -88,6 +88,8 @@ impl Server {
             }
         });
         let engine = Arc::clone(&app.engine);
+        runtime.spawn(async move { engine.agents().connect().await });
+        let engine = Arc::clone(&app.engine);
         runtime.spawn(async move { engine.sweep().await });
         Ok(Self {
             address,

@@ -8,19 +8,23 @@
 mod address;
 pub mod handoff;
 mod http;
+mod mcp;
+mod tool;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::FutureExt;
 use jsonschema::Validator;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout};
 
 use address::PublicOnly;
+pub(crate) use mcp::McpServer;
+pub use tool::{Call, NewTool, Output, Tool};
 
 use crate::{
-    config::ToolSettings,
+    config::Settings,
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
     store::TurnId,
@@ -33,50 +37,14 @@ const RESULT_BYTES: usize = 16 * 1024;
 /// How many of a call's faults a model is told at once.
 const FAULTS: usize = 5;
 
-/// Something that an agent can do. Strangers plug in here.
-pub trait Tool: Send + Sync {
-    /// Does it, or says why it failed: in words for the model, who may try something else.
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>>;
-
-    /// Whether it changes nothing, so that it may be called once more.
-    fn is_safe(&self) -> bool {
-        false
-    }
-}
-
-/// A call as a tool gets it.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// They fit the tool's schema.
-    pub arguments: Value,
-    /// The same where the same call is made again in a turn.
-    pub key: String,
-}
-
-/// What a tool has done.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Output {
-    /// What the model is told.
-    pub content: String,
-    /// What the visitor is shown.
-    pub widget: Option<RawWidget>,
-    /// What is known of the visitor from now on.
-    pub context: Map<String, Value>,
-}
-
-impl From<String> for Output {
-    fn from(content: String) -> Self {
-        Self {
-            content,
-            ..Self::default()
-        }
-    }
-}
-
 /// The tools of a desk.
 #[derive(Default)]
-pub struct Tools(BTreeMap<String, Member>);
+pub struct Tools {
+    members: BTreeMap<String, Arc<Member>>,
+    servers: BTreeMap<String, Arc<McpServer>>,
+}
 
+/// A tool, ready to be called.
 struct Member {
     spec: ToolSpec,
     schema: Validator,
@@ -88,37 +56,6 @@ struct Member {
     /// What all arguments look like, those too.
     all: Validator,
     tool: Arc<dyn Tool>,
-}
-
-/// A tool to be added to a desk.
-pub struct NewTool {
-    /// How a model is told of it, and of all its arguments.
-    pub spec: ToolSpec,
-    /// How long a call may take.
-    pub patience: Duration,
-    /// What the visitor is asked before it is called.
-    pub confirm: Option<String>,
-    /// Arguments that come from the context and not from the model, and where they are there.
-    pub inject: BTreeMap<String, String>,
-    /// What does it.
-    pub tool: Arc<dyn Tool>,
-}
-
-impl NewTool {
-    /// A tool without arguments.
-    pub fn new(name: &str, tool: Arc<dyn Tool>) -> Self {
-        Self {
-            spec: ToolSpec {
-                name: name.to_owned(),
-                description: String::new(),
-                parameters: closed(json!({"type": "object", "properties": {}})),
-            },
-            patience: Duration::from_secs(10),
-            confirm: None,
-            inject: BTreeMap::new(),
-            tool,
-        }
-    }
 }
 
 /// What came of a call.
@@ -148,17 +85,18 @@ impl Tools {
     ///
     /// # Errors
     /// When a schema is none; the configuration's check finds it first.
-    pub fn new(
-        settings: &BTreeMap<String, ToolSettings>,
-        clients: &Clients,
-    ) -> Result<Self, ToolError> {
+    pub fn new(settings: &Settings, clients: &Clients) -> Result<Self, ToolError> {
         let mut tools = Self::default();
-        if settings.is_empty() {
+        if settings.tools.is_empty() && settings.mcp.is_empty() {
             return Ok(tools);
         }
         let public = clients.for_tools(Some(Arc::new(PublicOnly)))?;
         let any = clients.for_tools(None)?;
-        for (name, settings) in settings {
+        for (name, settings) in &settings.mcp {
+            let server = McpServer::new(name, settings, any.clone());
+            tools.servers.insert(name.clone(), server);
+        }
+        for (name, settings) in &settings.tools {
             let client = if settings.allow_private {
                 &any
             } else {
@@ -181,44 +119,46 @@ impl Tools {
     /// # Errors
     /// When its parameters are no JSON Schema.
     pub fn add(&mut self, new: NewTool) -> Result<(), ToolError> {
-        let NewTool {
-            mut spec,
-            patience,
-            confirm,
-            inject,
-            tool,
-        } = new;
-        let name = spec.name.clone();
-        let validator = |schema: &Value| {
-            jsonschema::validator_for(schema)
-                .map_err(|error| ToolError::Schema(name.clone(), error.to_string()))
-        };
-        let all = validator(&spec.parameters)?;
-        for name in inject.keys() {
-            leave_out(name, &mut spec.parameters);
-        }
-        let schema = validator(&spec.parameters)?;
-        let member = Member {
-            spec,
-            schema,
-            all,
-            patience,
-            confirm,
-            inject,
-            tool,
-        };
-        self.0.insert(name, member);
+        let name = new.spec.name.clone();
+        self.members.insert(name, Arc::new(Member::new(new)?));
         Ok(())
     }
 
     /// The names of all of them.
     pub fn names(&self) -> Vec<String> {
-        self.0.keys().cloned().collect()
+        self.members
+            .keys()
+            .chain(self.servers.keys())
+            .cloned()
+            .collect()
+    }
+
+    /// The MCP servers among these names.
+    pub(crate) fn servers(&self, names: &[String]) -> Vec<Arc<McpServer>> {
+        let servers = names.iter().filter_map(|name| self.servers.get(name));
+        servers.cloned().collect()
+    }
+
+    /// Whether a tool is one of these, or of one of these servers.
+    pub fn is_given(&self, given: &[String], name: &str) -> bool {
+        let server = name.split_once(mcp::BETWEEN).map(|(server, _)| server);
+        let server = server.filter(|server| self.servers.contains_key(*server));
+        given
+            .iter()
+            .any(|given| given == name || Some(given.as_str()) == server)
+    }
+
+    fn member(&self, name: &str) -> Option<Arc<Member>> {
+        if let Some(member) = self.members.get(name) {
+            return Some(Arc::clone(member));
+        }
+        let (server, _) = name.split_once(mcp::BETWEEN)?;
+        self.servers.get(server)?.member(name)
     }
 
     /// How a model is told of these tools.
     pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
-        let known = names.iter().filter_map(|name| self.0.get(name));
+        let known = names.iter().filter_map(|name| self.members.get(name));
         known.map(|member| member.spec.clone()).collect()
     }
 
@@ -267,13 +207,14 @@ impl Tools {
 
     /// Whether a tool changes nothing.
     pub fn is_safe(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|member| member.tool.is_safe())
+        self.member(name)
+            .is_some_and(|member| member.tool.is_safe())
     }
 
     /// A call that a model may make as it is.
-    fn checked(&self, given: &[String], call: &ToolCall) -> Result<(&Member, Value), String> {
-        let is_given = given.contains(&call.name);
-        let Some(member) = self.0.get(&call.name).filter(|_| is_given) else {
+    fn checked(&self, given: &[String], call: &ToolCall) -> Result<(Arc<Member>, Value), String> {
+        let is_given = self.is_given(given, &call.name);
+        let Some(member) = self.member(&call.name).filter(|_| is_given) else {
             tracing::warn!("a model called a tool that it was not given");
             return Err(format!("There is no tool {:?}.", call.name));
         };
@@ -326,6 +267,40 @@ impl Tools {
             Ok(Err(_)) => Err("The tool failed.".to_owned()),
             Err(_) => Err("The tool took too long; it may have done its work.".to_owned()),
         }
+    }
+}
+
+impl Member {
+    fn new(new: NewTool) -> Result<Self, ToolError> {
+        let NewTool {
+            mut spec,
+            patience,
+            confirm,
+            inject,
+            tool,
+        } = new;
+        if let Some(schema) = spec.parameters.as_object_mut() {
+            // Which draft it is of is nothing that a model has to read.
+            schema.remove("$schema");
+        }
+        let name = spec.name.clone();
+        let validator = |schema: &Value| {
+            jsonschema::validator_for(schema)
+                .map_err(|error| ToolError::Schema(name.clone(), error.to_string()))
+        };
+        let all = validator(&spec.parameters)?;
+        for name in inject.keys() {
+            leave_out(name, &mut spec.parameters);
+        }
+        Ok(Self {
+            schema: validator(&spec.parameters)?,
+            spec,
+            all,
+            patience,
+            confirm,
+            inject,
+            tool,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
 /// Tables whose keys are names that the operator chose.
-const FREE_TABLES: [&str; 4] = ["agents", "tools", "widgets", "llm.models"];
+const FREE_TABLES: [&str; 5] = ["agents", "mcp", "tools", "widgets", "llm.models"];
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -252,8 +252,10 @@ impl Layers {
     fn sections(&mut self, defaults: &Table, env: &BTreeMap<String, String>) -> Option<Settings> {
         let mut agents = self.named("agents");
         let widgets = self.named("widgets");
+        let mut mcp = self.named("mcp");
         let mut tools = self.named("tools");
         tools::fill_secrets(&mut tools, &mut agents, env, &mut self.problems);
+        tools::fill_mcp(&mut mcp, env, &mut self.problems);
         Some(Settings {
             server: self.section("server", defaults)?,
             database: self.section("database", defaults)?,
@@ -267,6 +269,7 @@ impl Layers {
             log: self.section("log", defaults)?,
             agents,
             tools,
+            mcp,
             widgets,
         })
     }

@@ -60,6 +60,35 @@ fn tool_timeout() -> u64 {
     10
 }
 
+/// An MCP server, whose tools agents can call.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    /// What starts it, for one that talks over stdio.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The environment of its process.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// Its address, for one that talks over HTTP.
+    pub url: Option<String>,
+    /// Sent along.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Which of its tools there are; all without it.
+    pub tools: Option<Vec<String>>,
+    /// What the visitor is asked before a tool is called, by its name.
+    #[serde(default)]
+    pub confirm: BTreeMap<String, String>,
+    /// How long a call may take.
+    #[serde(default = "mcp_timeout")]
+    pub timeout_seconds: u64,
+}
+
+fn mcp_timeout() -> u64 {
+    30
+}
+
 /// A widget that agents show, made beforehand.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +142,33 @@ pub(super) fn fill_secrets(
         if let Some(webhook) = &mut agent.webhook {
             let at = || format!("agents.{path}.webhook.secret");
             fill(&mut webhook.secret, at, env, problems);
+        }
+    }
+}
+
+/// The same for MCP servers. Their processes also get the two variables that few can do without.
+pub(super) fn fill_mcp(
+    servers: &mut BTreeMap<String, McpSettings>,
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    for (server, settings) in servers {
+        for (name, value) in &mut settings.headers {
+            fill(
+                value,
+                || format!("mcp.{server}.headers.{name}"),
+                env,
+                problems,
+            );
+        }
+        for (name, value) in &mut settings.env {
+            fill(value, || format!("mcp.{server}.env.{name}"), env, problems);
+        }
+        for name in ["HOME", "PATH"] {
+            if let Some(value) = env.get(name) {
+                let own = settings.env.entry(name.to_owned());
+                own.or_insert_with(|| Secret::new(value.clone()));
+            }
         }
     }
 }
@@ -192,12 +248,33 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problem(".timeout_seconds", format!("must be from 1 to {LONGEST}"));
         }
     }
+    for (name, server) in &settings.mcp {
+        let at = format!("mcp.{name}");
+        let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if name.is_empty() || name.len() > 20 || !name.chars().all(well_formed) {
+            problems.push(Problem::new(
+                &at,
+                "a server's name has 1 to 20 of A-Z a-z 0-9 -",
+            ));
+        }
+        if server.command.is_empty() == server.url.is_none() {
+            problems.push(Problem::new(&at, "needs either a command or a url"));
+        }
+        check_headers(&format!("{at}.headers"), &server.headers, problems);
+        if !(1..=LONGEST).contains(&server.timeout_seconds) {
+            let text = format!("must be from 1 to {LONGEST}");
+            problems.push(Problem::new(format!("{at}.timeout_seconds"), text));
+        }
+    }
     for (name, problem) in Widgets::new(settings).err().into_iter().flatten() {
         problems.push(Problem::new(format!("widgets.{name}"), problem));
     }
     for (path, agent) in &settings.agents {
         for name in &agent.tools {
-            if !settings.tools.contains_key(name) {
+            let server = name
+                .split_once("__")
+                .map_or(name.as_str(), |(server, _)| server);
+            if !settings.tools.contains_key(name) && !settings.mcp.contains_key(server) {
                 let text = format!("{name} is none of the tools");
                 problems.push(Problem::new(format!("agents.{path}.tools"), text));
             }

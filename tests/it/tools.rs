@@ -3,6 +3,7 @@
 mod confirm;
 mod context;
 mod handoffs;
+mod mcp;
 
 use std::time::Duration;
 

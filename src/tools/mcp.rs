@@ -1,0 +1,271 @@
+//! Tools of MCP servers (Model Context Protocol), over stdio or streamable HTTP.
+//!
+//! A server is connected to when an agent needs it first, and again when it went away. A process that
+//! is started for one gets the environment that the configuration gives it and no other: there are
+//! secrets in ours. What a server says of its tools is data: their arguments are checked here too.
+
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{Arc, PoisonError, RwLock, Weak},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use reqwest::{
+    Client,
+    header::{HeaderName, HeaderValue},
+};
+use rmcp::{
+    RoleClient, ServiceError, ServiceExt,
+    model::{CallToolRequestParams, CallToolResult, Tool as Told},
+    service::RunningService,
+    transport::{
+        StreamableHttpClientTransport, TokioChildProcess,
+        streamable_http_client::StreamableHttpClientTransportConfig,
+    },
+};
+use serde_json::Value;
+use tokio::{process::Command, runtime::Handle, sync::Mutex, time::timeout};
+
+use super::{Call, Member, NewTool, Output, Tool, closed};
+use crate::{config::McpSettings, llm::ToolSpec};
+
+/// How long a server may take to start and to say what it has.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What stands between a server's name and its tool's.
+pub(super) const BETWEEN: &str = "__";
+/// The most tools of a server.
+const MOST_TOOLS: usize = 128;
+/// The longest name that a model may call.
+const NAME_BYTES: usize = 64;
+
+/// A server, connected or not.
+pub(crate) struct McpServer {
+    name: String,
+    settings: McpSettings,
+    client: Client,
+    /// Where its connection lives: on a worker's runtime it would die with the worker.
+    runtime: Handle,
+    connection: RwLock<Option<Arc<Connection>>>,
+    connecting: Mutex<()>,
+}
+
+/// A server that is there, and its tools by the names that models call.
+struct Connection {
+    service: RunningService<RoleClient, ()>,
+    members: BTreeMap<String, Arc<Member>>,
+}
+
+impl McpServer {
+    /// Must be called on the main runtime.
+    pub(super) fn new(name: &str, settings: &McpSettings, client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            settings: settings.clone(),
+            client,
+            runtime: Handle::current(),
+            connection: RwLock::default(),
+            connecting: Mutex::default(),
+        })
+    }
+
+    /// What a model is told of its tools; nothing while it is away.
+    pub(crate) async fn specs(self: &Arc<Self>) -> Vec<ToolSpec> {
+        let Some(connection) = self.connected().await else {
+            return Vec::new();
+        };
+        let members = connection.members.values();
+        members.map(|member| member.spec.clone()).collect()
+    }
+
+    /// One of its tools, if it is there.
+    pub(super) fn member(&self, name: &str) -> Option<Arc<Member>> {
+        self.current()?.members.get(name).cloned()
+    }
+
+    fn forget(&self, connection: &Arc<Connection>) {
+        let mut own = self
+            .connection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if own.as_ref().is_some_and(|own| Arc::ptr_eq(own, connection)) {
+            *own = None;
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Connection>> {
+        let connection = self.connection.read();
+        let connection = connection.unwrap_or_else(PoisonError::into_inner);
+        let is_open = |connection: &&Arc<Connection>| !connection.service.is_closed();
+        connection.as_ref().filter(is_open).cloned()
+    }
+
+    /// The connection; a new one where there is none.
+    async fn connected(self: &Arc<Self>) -> Option<Arc<Connection>> {
+        if let Some(connection) = self.current() {
+            return Some(connection);
+        }
+        let _alone = self.connecting.lock().await;
+        if let Some(connection) = self.current() {
+            return Some(connection);
+        }
+        let server = Arc::clone(self);
+        let connecting = self.runtime.spawn(async move {
+            let connected = timeout(PATIENCE, server.connect()).await;
+            connected.unwrap_or_else(|_| Err("it took too long".to_owned()))
+        });
+        let connected = connecting
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()));
+        match connected {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                let mut own = self
+                    .connection
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *own = Some(Arc::clone(&connection));
+                tracing::info!(
+                    mcp.server = self.name,
+                    mcp.tools = connection.members.len(),
+                    "an MCP server is connected"
+                );
+                Some(connection)
+            }
+            Err(error) => {
+                tracing::warn!(mcp.server = self.name, error.cause = error, "no MCP server");
+                None
+            }
+        }
+    }
+
+    async fn connect(self: &Arc<Self>) -> Result<Connection, String> {
+        let service = match self.settings.command.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).env_clear();
+                for (name, value) in &self.settings.env {
+                    command.env(name, value.reveal());
+                }
+                let child = TokioChildProcess::builder(command).stderr(Stdio::null());
+                let (child, _) = child.spawn().map_err(|error| error.to_string())?;
+                ().serve(child).await.map_err(|error| error.to_string())?
+            }
+            None => {
+                let headers = self.settings.headers.iter().filter_map(|(name, value)| {
+                    let mut value = HeaderValue::from_str(value.reveal()).ok()?;
+                    value.set_sensitive(true);
+                    Some((name.parse::<HeaderName>().ok()?, value))
+                });
+                let url = self.settings.url.clone().unwrap_or_default();
+                let config = StreamableHttpClientTransportConfig::with_uri(url)
+                    .custom_headers(headers.collect());
+                let transport =
+                    StreamableHttpClientTransport::with_client(self.client.clone(), config);
+                ().serve(transport)
+                    .await
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        let told = service.list_all_tools().await;
+        let told = told.map_err(|error| error.to_string())?;
+        let is_wanted = |tool: &&Told| match &self.settings.tools {
+            Some(wanted) => wanted.iter().any(|name| *name == tool.name),
+            None => true,
+        };
+        let members = told.iter().filter(is_wanted).take(MOST_TOOLS);
+        let members = members.filter_map(|tool| self.make(tool));
+        Ok(Connection {
+            members: members.collect(),
+            service,
+        })
+    }
+
+    /// One of the server's tools as one of the desk's, if it can be one.
+    fn make(self: &Arc<Self>, told: &Told) -> Option<(String, Arc<Member>)> {
+        let name = format!("{}{BETWEEN}{}", self.name, told.name);
+        let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if name.len() > NAME_BYTES || !name.chars().all(is_tame) {
+            tracing::warn!(
+                mcp.server = self.name,
+                "a tool whose name no model takes is left out"
+            );
+            return None;
+        }
+        let annotations = told.annotations.as_ref();
+        let is_safe = annotations.and_then(|told| told.read_only_hint) == Some(true);
+        let tool = McpTool {
+            server: Arc::downgrade(self),
+            name: told.name.to_string(),
+            is_safe,
+        };
+        let mut new = NewTool::new(&name, Arc::new(tool));
+        new.spec.description = told.description.as_deref().unwrap_or_default().to_owned();
+        new.spec.parameters = closed(Value::Object((*told.input_schema).clone()));
+        new.patience = Duration::from_secs(self.settings.timeout_seconds);
+        new.confirm = self.settings.confirm.get(told.name.as_ref()).cloned();
+        let member = Member::new(new).inspect_err(|error| {
+            tracing::warn!(mcp.server = self.name, error.cause = %error, "a tool is left out");
+        });
+        Some((name, Arc::new(member.ok()?)))
+    }
+
+    async fn call(&self, name: &str, arguments: Value) -> Result<Output, String> {
+        let connection = self.current().ok_or("The tool is not there.")?;
+        let mut call = CallToolRequestParams::new(name.to_owned());
+        if let Value::Object(arguments) = arguments {
+            call = call.with_arguments(arguments);
+        }
+        match connection.service.call_tool(call).await {
+            Ok(result) => read(result),
+            // The server's own words are for the model; those about the connection are not.
+            Err(ServiceError::McpError(error)) => Err(error.message.into_owned()),
+            Err(error) => {
+                tracing::warn!(mcp.server = self.name, error.cause = %error, "a call failed");
+                // It may have forgotten the session. The agent is asked anew, and then there is another.
+                self.forget(&connection);
+                Err("The connection broke: it is not known whether this was done.".to_owned())
+            }
+        }
+    }
+}
+
+/// The text of a result; what is no text is named.
+fn read(result: CallToolResult) -> Result<Output, String> {
+    let blocks = result.content.iter().map(|block| match block.as_text() {
+        Some(text) => text.text.clone(),
+        None => "[not text]".to_owned(),
+    });
+    let mut text = blocks.collect::<Vec<_>>().join("\n");
+    if text.is_empty()
+        && let Some(structured) = &result.structured_content
+    {
+        text = structured.to_string();
+    }
+    match result.is_error {
+        Some(true) => Err(text),
+        _ => Ok(text.into()),
+    }
+}
+
+/// A server's tool.
+struct McpTool {
+    server: Weak<McpServer>,
+    name: String,
+    is_safe: bool,
+}
+
+impl Tool for McpTool {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+        async move {
+            let server = self.server.upgrade().ok_or("The tool is not there.")?;
+            server.call(&self.name, call.arguments).await
+        }
+        .boxed()
+    }
+
+    fn is_safe(&self) -> bool {
+        self.is_safe
+    }
+}
