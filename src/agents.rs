@@ -111,11 +111,13 @@ impl Agents {
             let model = default_model
                 .clone()
                 .map(|default| own_model.unwrap_or(default));
-            let others = agent.handoff_to.iter().filter_map(|to| {
+            let exists = |to: &&String| settings.agents.contains_key(*to);
+            let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
+            let others = handoff_to.iter().filter_map(|to| {
                 let other = settings.agents.get(to)?;
                 Some((to.as_str(), other.description.as_str()))
             });
-            let handoff = (!agent.handoff_to.is_empty()).then(|| handoff::spec(others));
+            let handoff = (!handoff_to.is_empty()).then(|| handoff::spec(others));
             let specs = tools.specs(&agent.tools).into_iter();
             let specs = specs.chain(widgets.specs(&agent.widgets)).chain(handoff);
             let specs: Vec<ToolSpec> = specs.collect();
@@ -155,7 +157,7 @@ impl Agents {
                     tools: agent.tools.clone(),
                     widgets: agent.widgets.clone(),
                     context: shape,
-                    handoff_to: agent.handoff_to.clone(),
+                    handoff_to,
                     session_ttl,
                     when_busy: agent.when_busy,
                     goes_on: false,

@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub(crate) use events::{Body, Events, body};
-pub use retry::{complete, open};
+pub use retry::{Whole, complete, open};
 pub use tools::{CallPart, Calls, ToolCall, ToolResult, ToolSpec};
 
 /// What a model is asked.
@@ -44,6 +44,8 @@ pub struct Request {
     pub tools: Vec<ToolSpec>,
     /// Whether it may call them now.
     pub may_call: bool,
+    /// The one that it has to call: so its answer has a shape.
+    pub must_call: Option<String>,
 }
 
 /// One message of the conversation.

@@ -2,13 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::{NewAgent, TurnInput, memory::Memory};
 use crate::{
     config::Settings,
-    llm::{self, Model, Models, PromptMessage, Request},
+    llm::{self, Model, Models, PromptMessage, Request, ToolSpec},
+    text::of,
 };
+
+/// What the manager's model has to call.
+const CHOICE: &str = "choose_agent";
+/// How alike two words are that may be one, misspelt or inflected; of 1.
+const ALIKE: f64 = 0.85;
+/// The shortest word that may be misspelt.
+const LONG: usize = 5;
 
 /// How long the manager may think; after that the words decide.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -82,8 +91,22 @@ impl Router {
             .agents
             .iter()
             .map(|(path, agent)| format!("- {path}: {}", agent.description));
+        let paths: Vec<&String> = self.agents.keys().collect();
+        let choice = ToolSpec {
+            name: CHOICE.to_owned(),
+            description: "Gives the visitor to an agent.".to_owned(),
+            parameters: json!({
+                "type": "object",
+                "properties": {"agent": {"type": "string", "enum": paths}},
+                "required": ["agent"],
+                "additionalProperties": false,
+            }),
+        };
         let request = Request {
             system: format!("{}\n\n{}", self.prompt, list.collect::<Vec<_>>().join("\n")),
+            tools: vec![choice],
+            may_call: true,
+            must_call: Some(CHOICE.to_owned()),
             messages: vec![PromptMessage {
                 from_visitor: true,
                 text: text.to_owned(),
@@ -92,7 +115,11 @@ impl Router {
             ..Request::default()
         };
         match timeout(PATIENCE, llm::complete(&self.models, model, &request)).await {
-            Ok(Ok(answer)) => self.named_in(&answer),
+            // A server that knows no tools answers in words.
+            Ok(Ok(answer)) => match answer.calls.first() {
+                Some(call) => self.named_in(of(&call.input(), "agent").as_str()?),
+                None => self.named_in(&answer.text),
+            },
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!(
                     llm.model = model.spec,
@@ -139,6 +166,32 @@ impl Router {
                 best = (path, score);
             }
         }
+        match best.1 {
+            0 => self.by_likeness(text),
+            _ => best.0,
+        }
+    }
+
+    /// The agent of whose keywords and description the text has most words, also misspelt or inflected.
+    fn by_likeness(&self, text: &str) -> &str {
+        let said = long_words(text);
+        let score = |card: &Card| {
+            let own = card.keywords.iter().flat_map(|keyword| long_words(keyword));
+            let own: Vec<String> = own.chain(long_words(&card.description)).collect();
+            let likeness = |word: &String| {
+                let alike = own.iter().map(|own| strsim::jaro_winkler(own, word));
+                alike.fold(0.0, f64::max)
+            };
+            let alike = said.iter().map(likeness).filter(|alike| *alike >= ALIKE);
+            alike.sum::<f64>()
+        };
+        let mut best = (self.default_agent.as_str(), 0.0);
+        for (path, card) in &self.agents {
+            let score = score(card);
+            if score > best.1 {
+                best = (path, score);
+            }
+        }
         best.0
     }
 
@@ -155,4 +208,11 @@ impl Router {
             .map(|(path, agent)| (path.as_str(), score(agent)))
             .collect()
     }
+}
+
+/// The words that are long enough to be told apart when they are misspelt.
+fn long_words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| word.chars().count() >= LONG);
+    words.map(str::to_lowercase).collect()
 }

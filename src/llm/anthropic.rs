@@ -102,8 +102,13 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
             })
         });
         body.insert("tools".to_owned(), tools.collect());
-        if !request.may_call {
-            body.insert("tool_choice".to_owned(), json!({"type": "none"}));
+        let choice = match &request.must_call {
+            Some(name) => Some(json!({"type": "tool", "name": name})),
+            None if request.may_call => None,
+            None => Some(json!({"type": "none"})),
+        };
+        if let Some(choice) = choice {
+            body.insert("tool_choice".to_owned(), choice);
         }
     }
     Value::Object(body)

@@ -28,7 +28,13 @@ const BASE_URL: &str = "https://api.openai.com/v1";
 
 /// Newer models want the first of the optional fields for the second.
 const FORMAT: Format = Format {
-    optional: &["max_completion_tokens", "max_tokens", "temperature"],
+    optional: &[
+        "max_completion_tokens",
+        "max_tokens",
+        "temperature",
+        "tool_choice",
+        "tools",
+    ],
     body,
     event,
     whole,
@@ -102,7 +108,7 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
     if let Some((most, field)) = request.max_tokens.or(model.settings.max_tokens).zip(limit) {
         body.insert(field.to_owned(), json!(most));
     }
-    if !request.tools.is_empty() {
+    if !request.tools.is_empty() && allowed("tools") {
         let tools = request.tools.iter().map(|tool| {
             let function = json!({
                 "name": tool.name,
@@ -112,8 +118,13 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
             json!({"type": "function", "function": function})
         });
         body.insert("tools".to_owned(), tools.collect());
-        if !request.may_call {
-            body.insert("tool_choice".to_owned(), json!("none"));
+        let choice = match &request.must_call {
+            Some(name) => Some(json!({"type": "function", "function": {"name": name}})),
+            None if request.may_call => None,
+            None => Some(json!("none")),
+        };
+        if let Some(choice) = choice.filter(|_| allowed("tool_choice")) {
+            body.insert("tool_choice".to_owned(), choice);
         }
     }
     Value::Object(body)

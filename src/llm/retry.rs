@@ -15,7 +15,8 @@ use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, visible::Visible,
+    Calls, Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, ToolCall,
+    visible::Visible,
 };
 use crate::clock::Timer;
 
@@ -53,16 +54,30 @@ pub async fn complete(
     models: &Models,
     model: &Model,
     request: &Request,
-) -> Result<String, LlmError> {
+) -> Result<Whole, LlmError> {
     let mut chunks = open(models, model, request).await?;
-    let mut text = String::new();
+    let (mut text, mut calls) = (String::new(), Calls::default());
     while let Some(chunk) = chunks.next().await {
-        text.push_str(&chunk?.text);
+        let chunk = chunk?;
+        text.push_str(&chunk.text);
+        for part in chunk.calls {
+            calls.add(part)?;
+        }
         if text.len() > WHOLE_BYTES {
             break;
         }
     }
-    Ok(text)
+    let calls = calls.done();
+    Ok(Whole { text, calls })
+}
+
+/// A short answer.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its text.
+    pub text: String,
+    /// What it calls.
+    pub calls: Vec<ToolCall>,
 }
 
 async fn with_retries(

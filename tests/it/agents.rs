@@ -15,6 +15,7 @@ both! {
     a_correction_is_heard
     who_is_done_can_leave_or_come_back
     the_manager_routes_by_the_model
+    a_visitor_who_changes_the_subject_is_moved
     a_manager_without_an_answer_routes_by_keywords
     a_name_is_kept_with_a_model_too
     the_prompt_holds_what_fits_and_begins_with_the_visitor
@@ -65,6 +66,10 @@ async fn the_manager_routes_by_keywords_without_a_model(db: Db) {
         ("I have a problem with my invoice", "support"),
         ("What is this?", "support"),
         ("APPOINTMENT!", "scheduling"),
+        // Misspelt, inflected, or only in the description.
+        ("an apointmnet", "scheduling"),
+        ("My invioces", "support"),
+        ("Some treatments please", "scheduling"),
     ]
     .into_iter()
     .enumerate()
@@ -215,6 +220,28 @@ async fn the_manager_routes_by_the_model(db: Db) {
         "scheduling"
     );
     assert_eq!((app.llm.routed(), app.llm.asked().len()), (1, 1));
+    // It is made to choose one of them.
+    let asked = app.llm.manager_asked();
+    assert_eq!(asked["tool_choice"]["function"]["name"], "choose_agent");
+    let choice = &asked["tools"][0]["function"]["parameters"]["properties"]["agent"];
+    assert_eq!(choice["enum"], json!(["scheduling", "support"]));
+    // A server that knows no tools answers in words.
+    app.llm.manager_talks();
+    let said = app.say("e", "What does it cost?").await.json();
+    assert_eq!(said["agent"], "scheduling");
+}
+
+async fn a_visitor_who_changes_the_subject_is_moved(db: Db) {
+    let app = TestApp::start(db).await;
+    app.say("d", "Book a visit").await;
+    let handoff = json!({"agent": "support", "reason": "A bill.", "summary": ""}).to_string();
+    app.llm.calls("", [["1", "handoff", handoff.as_str()]]);
+    app.llm.says(["Which bill?"]);
+    let said = app.say("d", "By the way, my bill is wrong").await.json();
+    assert_eq!(
+        (&said["content"], &said["agent"]),
+        (&json!("Which bill?"), &json!("support"))
+    );
 }
 
 async fn a_manager_without_an_answer_routes_by_keywords(db: Db) {

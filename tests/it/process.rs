@@ -279,13 +279,9 @@ fn the_commands_explain_themselves() {
         )
     );
     let (code, said) = Process::run(&["migrate"], &quiet);
-    assert_eq!(
-        (code, said.as_str()),
-        (
-            Some(0),
-            "SQLite (data/frontdesk.db): 5 migrations applied\n"
-        )
-    );
+    let all = std::fs::read_dir("migrations/sqlite").unwrap().count();
+    let applied = format!("SQLite (data/frontdesk.db): {all} migrations applied\n");
+    assert_eq!((code, said), (Some(0), applied));
     let (code, said) = Process::run(
         &["migrate"],
         &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:9/x")],

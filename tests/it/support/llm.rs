@@ -32,6 +32,7 @@ struct State {
     scripts: VecDeque<Vec<Step>>,
     manager_fails: bool,
     manager_babbles: bool,
+    manager_talks: bool,
     connections: usize,
     journal: Vec<Request>,
     /// What it says without a script: so many words, so long apart.
@@ -203,6 +204,21 @@ impl FakeLlm {
         self.state.lock().unwrap().manager_babbles = true;
     }
 
+    /// The manager's questions are answered in words from now on.
+    pub fn manager_talks(&self) {
+        self.state.lock().unwrap().manager_talks = true;
+    }
+
+    /// How the manager asked last.
+    pub fn manager_asked(&self) -> Value {
+        let journal = self.state.lock().unwrap().journal.clone();
+        let mut asked = journal.into_iter().rev();
+        asked
+            .find(|request| is_manager(&request.body))
+            .unwrap()
+            .body
+    }
+
     /// Drops the scripts that were not played.
     pub fn forget_scripts(&self) {
         self.state.lock().unwrap().scripts.clear();
@@ -267,7 +283,12 @@ impl FakeLlm {
                     text_event(false, &"no idea ".repeat(300)).into_bytes(),
                 )];
             }
-            return vec![Step::Text("scheduling".into()), Step::Finish("stop")];
+            let choice = ["1", "choose_agent", r#"{"agent": "scheduling"}"#];
+            let calls = vec![choice.map(str::to_owned)];
+            return match self.state.lock().unwrap().manager_talks {
+                true => vec![Step::Text("scheduling".into()), Step::Finish("stop")],
+                false => vec![Step::Calls(calls), Step::Finish("tool_calls")],
+            };
         }
         let mut state = self.state.lock().unwrap();
         if let Some(script) = state.scripts.pop_front() {
