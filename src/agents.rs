@@ -27,7 +27,7 @@ use crate::{
     config::{Settings, WhenBusy},
     error::{Code, Error, Result},
     http::Clients,
-    llm::{Models, ToolCall, ToolSpec},
+    llm::{Models, ToolCall, ToolSpec, Usage},
     store::TurnId,
     tools::{Done, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets},
@@ -214,16 +214,19 @@ impl Agents {
 
     /// The agent for a turn: the one that holds the session, unless it is gone or another is
     /// plainly meant; the router's choice for a session that has none. `may_move` is false where
-    /// the caller has just asked for this agent.
-    pub async fn choose(&self, present: Option<&str>, may_move: bool, turn: &TurnInput) -> String {
-        match present.filter(|path| self.contains(path)) {
-            Some(present) if may_move => self
-                .router
-                .reconsider(present, turn)
-                .unwrap_or_else(|| present.to_owned()),
-            Some(present) => present.to_owned(),
-            None => self.router.route(turn).await,
-        }
+    /// the caller has just asked for this agent. And what the choice has cost.
+    pub async fn choose(
+        &self,
+        present: Option<&str>,
+        may_move: bool,
+        turn: &TurnInput,
+    ) -> (String, Usage) {
+        let Some(present) = present.filter(|path| self.contains(path)) else {
+            return self.router.route(turn).await;
+        };
+        let moved = may_move.then(|| self.router.reconsider(present, turn));
+        let agent = moved.flatten().unwrap_or_else(|| present.to_owned());
+        (agent, Usage::default())
     }
 
     /// Whether what an agent says now is another paragraph than what was said before.

@@ -14,12 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::{App, StartError},
-    clock::SystemClock,
+    clock::{Clock, DAY_MICROS, SystemClock, Timestamp},
     config::{self, Loaded, Settings, Sources},
     http::{self, HttpError},
     server::Server,
     sessions::Sessions,
-    store::Store,
+    store::{
+        ConversationId, DeviceId, Store, TurnId,
+        budgets::{Spent, SpentBy},
+    },
     telemetry,
     upkeep::Upkeep,
 };
@@ -49,7 +52,7 @@ struct Listen {
     port: Option<String>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Command {
     /// Serve the chat. What happens without a command.
     Serve,
@@ -57,11 +60,26 @@ enum Command {
     Migrate,
     /// Do all housekeeping once, and end; for a cron job.
     Tick,
+    /// Show how many tokens models have read and written, day by day (UTC).
+    Usage(UsageOf),
     /// Ask the server that runs here whether it is up; for containers.
     Healthcheck,
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Args, Clone)]
+struct UsageOf {
+    /// How many days, today included.
+    #[arg(long, default_value_t = 7)]
+    days: u16,
+    /// Only of this device.
+    #[arg(long)]
+    device: Option<String>,
+    /// Only in this conversation.
+    #[arg(long)]
+    conversation: Option<ConversationId>,
 }
 
 #[derive(Clone, Copy, Subcommand)]
@@ -125,6 +143,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
             Command::Serve => serve(settings).await,
             Command::Migrate => migrate(&settings).await,
             Command::Tick => tick(settings).await,
+            Command::Usage(of) => usage(&settings, of).await,
             Command::Healthcheck => healthcheck(&settings).await,
             Command::Config(_) => check(settings).await,
         }
@@ -217,6 +236,32 @@ async fn migrate(settings: &Settings) -> Result<(), StartError> {
     let store = Store::open(&settings.database, Arc::new(SystemClock))?;
     let applied = store.migrate().await?;
     println!("{}: {} migrations applied", store.describe(), applied.len());
+    Ok(())
+}
+
+/// A line for each day on which something was spent.
+async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
+    let store = Store::open(&settings.database, Arc::new(SystemClock))?;
+    let device = of.device.as_deref().and_then(DeviceId::parse);
+    let today = SystemClock.now().0.div_euclid(DAY_MICROS);
+    println!("day         turns       input      output");
+    for day in (today + 1 - i64::from(of.days))..=today {
+        let at = |day: i64| Timestamp(day * DAY_MICROS);
+        let spent = store.spent(SpentBy {
+            from: Some(TurnId::first_at(at(day))),
+            before: Some(TurnId::first_at(at(day + 1))),
+            device: device.clone(),
+            conversation: of.conversation,
+        });
+        let Spent {
+            turns,
+            input,
+            output,
+        } = spent.await?;
+        let date = String::from_utf8_lossy(&at(day).digits()).into_owned();
+        let date = date.get(..10).unwrap_or_default();
+        println!("{date}  {turns:>5}  {input:>10}  {output:>10}");
+    }
     Ok(())
 }
 

@@ -23,6 +23,9 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
+/// A day, as [`Timestamp`]s count.
+pub const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -40,6 +40,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Rate limits.
     pub limits: Limits,
+    /// What models may cost.
+    pub budgets: Budgets,
     /// Models.
     pub llm: Llm,
     /// Agents without a model.
@@ -198,6 +200,28 @@ pub struct Limits {
     pub device_messages_per_minute: u32,
     /// From one address, on each instance.
     pub address_messages_per_minute: u32,
+}
+
+/// What models may cost, in tokens of a day (UTC); 0: no limit.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Budgets {
+    /// For one device.
+    pub device_tokens_per_day: u64,
+    /// For one address.
+    pub address_tokens_per_day: u64,
+    /// For all together.
+    pub site_tokens_per_day: u64,
+    /// What a turn reserves before it is known what it costs.
+    pub reserved_tokens: u64,
+    /// What a visitor is told when it is spent.
+    pub answer: String,
+}
+
+impl Budgets {
+    /// Whether there is a limit.
+    pub fn are_set(&self) -> bool {
+        self.device_tokens_per_day + self.address_tokens_per_day + self.site_tokens_per_day > 0
+    }
 }
 
 /// Models, and how long to wait for them.

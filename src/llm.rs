@@ -48,6 +48,20 @@ pub struct Request {
     pub must_call: Option<String>,
 }
 
+impl Request {
+    /// How much text a model has to read.
+    pub fn bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|message| {
+            let calls = message.calls.iter().map(|call| call.arguments.len());
+            let results = message.results.iter().map(|result| result.content.len());
+            message.text.len() + calls.chain(results).sum::<usize>()
+        });
+        let tools = self.tools.iter();
+        let tools = tools.map(|tool| tool.description.len() + tool.parameters.to_string().len());
+        self.system.len() + messages.chain(tools).sum::<usize>()
+    }
+}
+
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PromptMessage {
@@ -72,6 +86,36 @@ pub struct Chunk {
     pub calls: Vec<CallPart>,
     /// Why the answer ends here.
     pub finish: Option<FinishReason>,
+    /// What the answer has cost so far. A vendor says it in parts; what reaches an agent has all of it.
+    pub usage: Option<Usage>,
+}
+
+/// What an answer has cost, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// What the model read.
+    pub input: u64,
+    /// What it wrote.
+    pub output: u64,
+}
+
+impl Usage {
+    /// What is known after more was said of it: vendors say the parts apart, or all again and again.
+    pub fn updated(self, later: Option<Self>) -> Self {
+        let later = later.unwrap_or_default();
+        Self {
+            input: self.input.max(later.input),
+            output: self.output.max(later.output),
+        }
+    }
+
+    /// This and that of another answer.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+        }
+    }
 }
 
 /// The rest of an answer. It ends after the chunk with a finish reason, or with an error.

@@ -21,6 +21,7 @@ pub struct Metrics {
     turns: Family<FinishReason, Counter>,
     upstream_errors: Family<Kind, Counter>,
     chunks: Counter,
+    tokens: Family<Direction, Counter>,
     first_chunk: Histogram,
     chunk: Histogram,
     open_streams: Gauge,
@@ -38,6 +39,11 @@ struct Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Direction {
+    direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -49,6 +55,7 @@ impl Default for Metrics {
             turns: Family::default(),
             upstream_errors: Family::default(),
             chunks: Counter::default(),
+            tokens: Family::default(),
             first_chunk: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
             chunk: Histogram::new(exponential_buckets(0.000_01, 4.0, 9)),
             open_streams: Gauge::default(),
@@ -66,6 +73,8 @@ impl Default for Metrics {
             "Pieces of answers that were passed on",
             metrics.chunks.clone(),
         );
+        let about = "Tokens that models read (input) and wrote (output)";
+        registry.register("tokens", about, metrics.tokens.clone());
         let seconds = Unit::Seconds;
         let about = "From a message's arrival to the first piece of its answer";
         registry.register_with_unit(
@@ -97,6 +106,15 @@ impl Metrics {
         self.turns
             .get_or_create(&FinishReason { finish_reason })
             .inc();
+    }
+
+    /// A turn's models have cost this.
+    pub fn tokens(&self, input: u64, output: u64) {
+        for (direction, tokens) in [("input", input), ("output", output)] {
+            self.tokens
+                .get_or_create(&Direction { direction })
+                .inc_by(tokens);
+        }
     }
 
     /// A call to a model has failed.

@@ -10,6 +10,7 @@
 pub mod adopt;
 mod batches;
 pub mod begin;
+pub mod budgets;
 mod cached;
 mod connect;
 pub mod data;
@@ -90,6 +91,8 @@ mod postgres {
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
+    #[path = "../queries/budgets.rs"]
+    pub mod budgets;
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
@@ -118,6 +121,8 @@ mod sqlite {
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
+    #[path = "../queries/budgets.rs"]
+    pub mod budgets;
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;

@@ -12,6 +12,7 @@ mod adopt;
 mod answer;
 mod attach;
 mod begin;
+mod budget;
 pub mod event;
 mod finish;
 mod flush;
@@ -30,6 +31,7 @@ mod steps;
 use std::{
     collections::HashMap,
     future::Future,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -109,6 +111,15 @@ struct Running {
     device: DeviceId,
     log: Arc<Log>,
     signal: Arc<Signal>,
+}
+
+/// What is known of a turn's request beside what is stored; nothing of an adopted turn's.
+#[derive(Debug, Clone, Copy, Default)]
+struct Origin {
+    /// Whether frames also say their content as `text`.
+    mirror_text: bool,
+    /// Who sent it.
+    address: Option<IpAddr>,
 }
 
 /// A turn that runs here, for as long as its task does, however that ends.
@@ -196,11 +207,11 @@ impl Engine {
     }
 
     /// Lets a turn run that has begun, or was adopted.
-    fn launch(self: &Arc<Self>, started: Started, since: Instant, mirror_text: bool) -> Reply {
+    fn launch(self: &Arc<Self>, started: Started, since: Instant, origin: Origin) -> Reply {
         let (turn_id, conversation_id) = (started.turn_id, started.conversation_id);
         let (attempt, fence) = (started.attempt, started.fence);
         let prefix = Cursor::prefix(turn_id, attempt);
-        let log = Arc::new(Log::new(Some(prefix), mirror_text));
+        let log = Arc::new(Log::new(Some(prefix), origin.mirror_text));
         if attempt > 1 {
             log.append(Frame::reset(self.clock.now()));
         }
@@ -226,7 +237,8 @@ impl Engine {
             signal.raise(Cause::Shutdown);
         }
         self.spawn(async move {
-            run::run(Arc::clone(&registered.engine), started, log, lease, signal).await;
+            let engine = Arc::clone(&registered.engine);
+            run::run(engine, started, log, lease, signal, origin.address).await;
             drop(registered);
         });
         Reply {

@@ -42,6 +42,8 @@ pub struct Swept {
     pub logs: usize,
     /// Conversations that are no longer kept.
     pub conversations: usize,
+    /// Reservations of tokens of turns that have ended.
+    pub reservations: usize,
 }
 
 /// The housekeeping of one instance.
@@ -108,10 +110,12 @@ impl Upkeep {
                 Some(kept) => self.store.erase_old(self.clock.now(), kept, BATCH).await?,
                 None => 0,
             };
+            let reservations = self.store.settle(None, BATCH).await?;
+            swept.reservations += reservations;
             swept.turns += turns;
             swept.logs += logs;
             swept.conversations += conversations;
-            if turns.max(logs).max(conversations) < BATCH as usize {
+            if turns.max(logs).max(conversations).max(reservations) < BATCH as usize {
                 break;
             }
         }
@@ -123,6 +127,7 @@ impl Upkeep {
                 cleaned.turns = swept.turns,
                 cleaned.logs = swept.logs,
                 cleaned.conversations = swept.conversations,
+                cleaned.reservations = swept.reservations,
                 "housekeeping cleaned up"
             );
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{NewAgent, TurnInput, memory::Memory};
 use crate::{
     config::Settings,
-    llm::{self, Model, Models, PromptMessage, Request, ToolSpec},
+    llm::{self, Model, Models, PromptMessage, Request, ToolCall, ToolSpec, Usage},
     text::of,
 };
 
@@ -73,20 +73,19 @@ impl Router {
     }
 
     /// The path of the agent for this turn; there always is one.
-    pub(super) async fn route(&self, turn: &TurnInput) -> String {
+    pub(super) async fn route(&self, turn: &TurnInput) -> (String, Usage) {
         if self.agents.len() < 2 {
-            return self.default_agent.clone();
+            return (self.default_agent.clone(), Usage::default());
         }
-        let chosen = match &self.model {
+        let (chosen, usage) = match &self.model {
             Some(model) if !turn.text().trim().is_empty() => self.ask(model, &turn.text()).await,
-            _ => None,
+            _ => (None, Usage::default()),
         };
-        chosen
-            .unwrap_or_else(|| self.by_keywords(&turn.text()))
-            .to_owned()
+        let chosen = chosen.unwrap_or_else(|| self.by_keywords(&turn.text()));
+        (chosen.to_owned(), usage)
     }
 
-    async fn ask(&self, model: &Model, text: &str) -> Option<&str> {
+    async fn ask(&self, model: &Model, text: &str) -> (Option<&str>, Usage) {
         let list = self
             .agents
             .iter()
@@ -116,16 +115,19 @@ impl Router {
         };
         match timeout(PATIENCE, llm::complete(&self.models, model, &request)).await {
             // A server that knows no tools answers in words.
-            Ok(Ok(answer)) => match answer.calls.first() {
-                Some(call) => self.named_in(of(&call.input(), "agent").as_str()?),
-                None => self.named_in(&answer.text),
-            },
+            Ok(Ok(answer)) => {
+                let choice = answer.calls.first().map(ToolCall::input);
+                let choice = choice
+                    .as_ref()
+                    .and_then(|input| of(input, "agent").as_str());
+                (self.named_in(choice.unwrap_or(&answer.text)), answer.usage)
+            }
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!(
                     llm.model = model.spec,
                     "the manager got no answer: routing by keywords"
                 );
-                None
+                (None, Usage::default())
             }
         }
     }

@@ -66,6 +66,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             1,
             1_000_000,
         ),
+        (
+            "budgets.reserved_tokens",
+            settings.budgets.reserved_tokens,
+            1,
+            10_000_000,
+        ),
         ("llm.retries", settings.llm.retries.into(), 0, 10),
         ("llm.connect_timeout_seconds", llm.connect.as_secs(), 1, DAY),
         (

@@ -263,6 +263,7 @@ impl Layers {
             turn: self.section("turn", defaults)?,
             retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
+            budgets: self.section("budgets", defaults)?,
             llm: self.section("llm", defaults)?,
             offline: self.section("offline", defaults)?,
             routing: self.section("routing", defaults)?,

@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request, Usage,
     call::{Endpoint, Format, secret_header},
     refusal::{is_error, reported, unreadable},
 };
@@ -28,11 +28,12 @@ const VERSION: (HeaderName, HeaderValue) = (
 /// The longest answer where none is configured: this vendor wants to be told.
 const MAX_TOKENS: u32 = 4096;
 
-const FORMAT: Format = Format {
+pub(super) const FORMAT: Format = Format {
     optional: &["temperature"],
     body,
     event,
     whole,
+    usage_follows: false,
 };
 
 /// A server that speaks Anthropic's messages.
@@ -159,6 +160,13 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             finish: part.stop_reason.as_deref().map(finish_reason),
             calls: part.call(index).into_iter().collect(),
             text: part.text.unwrap_or_default(),
+            // The beginning says what was read, the end what was written.
+            usage: event
+                .message
+                .unwrap_or_default()
+                .usage
+                .or(event.usage)
+                .map(Into::into),
         })),
     }
 }
@@ -169,6 +177,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
         #[serde(default)]
         content: Vec<Part>,
         stop_reason: Option<String>,
+        usage: Option<Tokens>,
         error: Option<Value>,
     }
     let message: Message = read(json)?;
@@ -190,6 +199,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
         text,
         calls,
         finish: Some(finish),
+        usage: message.usage.map(Into::into),
     })
 }
 
@@ -211,7 +221,39 @@ struct Event {
     index: Option<u64>,
     delta: Option<Part>,
     content_block: Option<Part>,
+    message: Option<Begun>,
+    usage: Option<Tokens>,
     error: Option<Value>,
+}
+
+/// An answer that begins.
+#[derive(Default, Deserialize)]
+struct Begun {
+    usage: Option<Tokens>,
+}
+
+/// What was read, partly from a cache, and what was written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+impl From<Tokens> for Usage {
+    fn from(tokens: Tokens) -> Self {
+        let input = [
+            tokens.input_tokens,
+            tokens.cache_creation_input_tokens,
+            tokens.cache_read_input_tokens,
+        ];
+        Self {
+            input: input.into_iter().flatten().sum(),
+            output: tokens.output_tokens.unwrap_or_default(),
+        }
+    }
 }
 
 /// A piece of text, or of a call. A piece of reasoning has its text under another name, and so is

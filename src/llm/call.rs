@@ -48,6 +48,8 @@ pub(super) struct Format {
     pub event: fn(&str) -> Result<Option<Chunk>, LlmError>,
     /// An answer in one piece.
     pub whole: fn(&str) -> Result<Chunk, LlmError>,
+    /// Whether what the answer has cost comes after its finish reason.
+    pub usage_follows: bool,
 }
 
 impl Endpoint {
@@ -75,7 +77,7 @@ impl Endpoint {
     ) -> Result<Chunks, LlmError> {
         let response = self.call(model, request, format).await?;
         match body(response, self.idle).await? {
-            Body::Events(events) => Ok(Reading::new(*events, format.event).boxed()),
+            Body::Events(events) => Ok(Reading::new(*events, format).boxed()),
             Body::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
         }
     }

@@ -6,10 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::{Chunk, Failure, LlmError, anthropic, events, openai};
+use super::{Failure, Usage, anthropic, call::Format, events, openai};
 use crate::store::messages::FinishReason;
-
-type Format = fn(&str) -> Result<Option<Chunk>, LlmError>;
 
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -50,11 +48,11 @@ async fn read_however_cut(format: Format, body: &[u8]) -> (String, Result<Finish
 }
 
 async fn openai_says(body: &[u8]) -> (String, Result<FinishReason, Failure>) {
-    read_however_cut(openai::event, body).await
+    read_however_cut(openai::FORMAT, body).await
 }
 
 async fn anthropic_says(body: &[u8]) -> (String, Result<FinishReason, Failure>) {
-    read_however_cut(anthropic::event, body).await
+    read_however_cut(anthropic::FORMAT, body).await
 }
 
 fn said(text: &str, reason: FinishReason) -> (String, Result<FinishReason, Failure>) {
@@ -158,11 +156,11 @@ async fn invalid_utf8_is_replaced_and_the_answer_goes_on() {
 async fn an_end_without_a_reason_is_a_cut() {
     for (format, body) in [
         (
-            openai::event as Format,
+            openai::FORMAT as Format,
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
         ),
         (
-            anthropic::event,
+            anthropic::FORMAT,
             "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n",
         ),
     ] {
@@ -181,12 +179,12 @@ async fn an_end_without_a_reason_is_a_cut() {
 async fn errors_within_a_stream_are_reported() {
     for (format, text, error) in [
         (
-            openai::event as Format,
+            openai::FORMAT as Format,
             r#"{"choices":[{"delta":{"content":"a"}}]}"#,
             r#"{"error":{"message":"no","code":500}}"#,
         ),
         (
-            anthropic::event,
+            anthropic::FORMAT,
             r#"{"type":"content_block_delta","delta":{"text":"a"}}"#,
             r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
         ),
@@ -212,6 +210,32 @@ async fn the_cap_is_on_an_event_and_not_on_the_answer() {
     );
     let end = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_vec();
     let packets = std::iter::repeat_n(event.into_bytes(), 200).chain([end]);
-    let (text, ended) = read(openai::event, packets.collect()).await;
+    let (text, ended) = read(openai::FORMAT, packets.collect()).await;
     assert_eq!((text.len(), ended), (200, Ok(FinishReason::Stop)));
+}
+
+#[tokio::test]
+async fn what_an_answer_has_cost_is_read_wherever_it_stands() {
+    let cost = async |format: Format, body: &str| {
+        let bytes = stream::iter([Ok(Bytes::from(body.to_owned()))]);
+        let events = events::Feed::new(bytes.boxed(), IDLE).events();
+        let chunks = events::Reading::new(events, format);
+        let add = async |usage: Usage, chunk: Result<super::Chunk, _>| {
+            usage.updated(chunk.ok().and_then(|chunk| chunk.usage))
+        };
+        chunks.fold(Usage::default(), add).await
+    };
+    let expected = Usage {
+        input: 9,
+        output: 3,
+    };
+    let text = r#"data: {"choices":[{"delta":{"content":"a"}}],"usage":null}"#;
+    let last = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+    let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
+    let after = format!("{text}\n\n{last}\n\n{usage}\n\ndata: [DONE]\n\n");
+    assert_eq!(cost(openai::FORMAT, &after).await, expected);
+    let begun = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":4,"cache_read_input_tokens":5}}}"#;
+    let ended = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}"#;
+    let apart = format!("{begun}\n\n{ended}\n\n");
+    assert_eq!(cost(anthropic::FORMAT, &apart).await, expected);
 }

@@ -18,13 +18,16 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use reqwest::Response;
 use sse_stream::SseByteStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::{Chunk, Failure, LlmError};
+use super::{Chunk, Failure, LlmError, call::Format};
 use crate::clock::Timer;
 
 /// The longest event that is taken.
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long an answer that is complete waits for what it has cost.
+const USAGE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// The data of each event.
 pub(crate) struct Events {
@@ -208,19 +211,65 @@ fn mend_utf8(begun: &mut Vec<u8>, bytes: Bytes) -> Bytes {
     mended.into()
 }
 
-/// Events as chunks, up to the one with the finish reason. What comes after that is only read
-/// so that the connection can be used again.
+/// Events as chunks, up to the one with the finish reason, which waits a moment for what the answer has
+/// cost where that comes after it. What comes then is only read so that the connection can be used again.
 pub(super) struct Reading {
     events: Option<Events>,
-    parse: fn(&str) -> Result<Option<Chunk>, LlmError>,
+    format: Format,
+    /// The chunk with the finish reason, and how long it waits.
+    last: Option<(Chunk, Pin<Box<Sleep>>)>,
 }
 
 impl Reading {
-    pub(super) fn new(events: Events, parse: fn(&str) -> Result<Option<Chunk>, LlmError>) -> Self {
+    pub(super) fn new(events: Events, format: Format) -> Self {
         Self {
             events: Some(events),
-            parse,
+            format,
+            last: None,
         }
+    }
+
+    /// Reads no more of it.
+    fn leave(&mut self) {
+        if let Some(events) = self.events.take() {
+            drain(events);
+        }
+    }
+
+    /// The next event that says something.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, LlmError>>> {
+        let Some(events) = &mut self.events else {
+            return Poll::Ready(None);
+        };
+        loop {
+            match ready!(events.poll_next_unpin(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(data)) => {
+                    if let Some(chunk) = (self.format.event)(&data).transpose() {
+                        return Poll::Ready(Some(chunk));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The last chunk, once it is known what the answer has cost or is not said soon.
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, LlmError>>> {
+        let next = self.poll_chunk(cx);
+        let Some((last, patience)) = &mut self.last else {
+            return Poll::Ready(None);
+        };
+        let is_late = patience.as_mut().poll(cx).is_ready();
+        match next {
+            Poll::Ready(Some(Ok(chunk))) if chunk.usage.is_some() => last.usage = chunk.usage,
+            // Anything else is the end, or nothing that counts after it.
+            Poll::Ready(_) => {}
+            Poll::Pending if is_late => {}
+            Poll::Pending => return Poll::Pending,
+        }
+        self.leave();
+        Poll::Ready(self.last.take().map(|(last, _)| Ok(last)))
     }
 }
 
@@ -228,30 +277,31 @@ impl Stream for Reading {
     type Item = Result<Chunk, LlmError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let parse = self.parse;
-        let Some(events) = &mut self.events else {
-            return Poll::Ready(None);
-        };
-        let chunk = loop {
-            match ready!(events.poll_next_unpin(cx)) {
-                None => {
-                    let cut = "the stream ended without a finish reason";
-                    break Err(LlmError::new(Failure::Cut, cut));
-                }
-                Some(Err(error)) => break Err(error),
-                Some(Ok(data)) => {
-                    if let Some(chunk) = parse(&data).transpose() {
-                        break chunk;
-                    }
-                }
-            }
-        };
-        match &chunk {
-            Ok(Chunk { finish: None, .. }) => {}
-            Ok(_) => drop(self.events.take().map(drain)),
-            Err(_) => self.events = None,
+        if self.last.is_some() {
+            return self.poll_last(cx);
         }
-        Poll::Ready(Some(chunk))
+        if self.events.is_none() {
+            return Poll::Ready(None);
+        }
+        let chunk = ready!(self.poll_chunk(cx)).unwrap_or_else(|| {
+            let cut = "the stream ended without a finish reason";
+            Err(LlmError::new(Failure::Cut, cut))
+        });
+        match chunk {
+            Ok(last) if last.finish.is_some() => {
+                if self.format.usage_follows && last.usage.is_none() {
+                    self.last = Some((last, Box::pin(sleep(USAGE_PATIENCE))));
+                    return self.poll_last(cx);
+                }
+                self.leave();
+                Poll::Ready(Some(Ok(last)))
+            }
+            Ok(chunk) => Poll::Ready(Some(Ok(chunk))),
+            Err(error) => {
+                self.events = None;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
     }
 }
 

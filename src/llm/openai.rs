@@ -13,7 +13,7 @@ use serde::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request,
+    CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request, Usage,
     call::{Endpoint, Format, secret_header},
     refusal::{is_error, reported, unreadable},
 };
@@ -21,16 +21,17 @@ use crate::{
     config::{Timeouts, Vendor},
     http::Clients,
     store::messages::FinishReason,
-    text,
+    text::{self, of},
 };
 
 const BASE_URL: &str = "https://api.openai.com/v1";
 
 /// Newer models want the first of the optional fields for the second.
-const FORMAT: Format = Format {
+pub(super) const FORMAT: Format = Format {
     optional: &[
         "max_completion_tokens",
         "max_tokens",
+        "stream_options",
         "temperature",
         "tool_choice",
         "tools",
@@ -38,6 +39,7 @@ const FORMAT: Format = Format {
     body,
     event,
     whole,
+    usage_follows: true,
 };
 
 /// A server that speaks chat completions.
@@ -95,6 +97,10 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
             std::iter::once(system).chain(messages).collect(),
         ),
     ]);
+    if allowed("stream_options") {
+        let options = json!({"include_usage": true});
+        body.insert("stream_options".to_owned(), options);
+    }
     if let Some(temperature) = model
         .settings
         .temperature
@@ -180,8 +186,17 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
+    let usage = event.usage.as_ref().map(|usage| Usage {
+        input: of(usage, "prompt_tokens").as_u64().unwrap_or_default(),
+        output: of(usage, "completion_tokens").as_u64().unwrap_or_default(),
+    });
     let Some(choice) = event.choices.into_iter().flatten().next() else {
-        return Ok(None);
+        // Only what it has cost: the last that comes.
+        let chunk = usage.map(|usage| Chunk {
+            usage: Some(usage),
+            ..Chunk::default()
+        });
+        return Ok(chunk);
     };
     let said = choice.delta.or(choice.message).unwrap_or_default();
     let finish = match choice.finish_reason.as_deref() {
@@ -196,6 +211,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         text: said.content.map(|content| content.0).unwrap_or_default(),
         calls: said.calls.into_iter().flatten().map(Call::part).collect(),
         finish,
+        usage,
     }))
 }
 
@@ -209,6 +225,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
 #[derive(Deserialize)]
 struct Event {
     choices: Option<Vec<Choice>>,
+    usage: Option<Value>,
     error: Option<Value>,
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Calls, Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, ToolCall,
-    visible::Visible,
+    Usage, visible::Visible,
 };
 use crate::clock::Timer;
 
@@ -56,10 +56,11 @@ pub async fn complete(
     request: &Request,
 ) -> Result<Whole, LlmError> {
     let mut chunks = open(models, model, request).await?;
-    let (mut text, mut calls) = (String::new(), Calls::default());
+    let (mut text, mut calls, mut usage) = (String::new(), Calls::default(), Usage::default());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
         text.push_str(&chunk.text);
+        usage = chunk.usage.unwrap_or(usage);
         for part in chunk.calls {
             calls.add(part)?;
         }
@@ -68,7 +69,7 @@ pub async fn complete(
         }
     }
     let calls = calls.done();
-    Ok(Whole { text, calls })
+    Ok(Whole { text, calls, usage })
 }
 
 /// A short answer.
@@ -78,6 +79,8 @@ pub struct Whole {
     pub text: String,
     /// What it calls.
     pub calls: Vec<ToolCall>,
+    /// What it has cost.
+    pub usage: Usage,
 }
 
 async fn with_retries(
@@ -129,6 +132,9 @@ async fn first_word(
         deadline,
         visible: Visible::new(),
         first: None,
+        usage: Usage::default(),
+        prompt_bytes: request.bytes(),
+        said_bytes: 0,
     };
     loop {
         match timed.next().await {
@@ -165,6 +171,30 @@ struct Timed {
     visible: Visible,
     /// The first chunk with text or a call, which was read to see that there is one.
     first: Option<Chunk>,
+    /// What it has cost, as far as the vendor says.
+    usage: Usage,
+    /// What is counted where the vendor says nothing.
+    prompt_bytes: usize,
+    said_bytes: usize,
+}
+
+impl Timed {
+    /// Each chunk says what the answer has cost so far: as the vendor says, or counted.
+    fn tally(&mut self, chunk: &mut Chunk) {
+        self.said_bytes += chunk.text.len();
+        self.said_bytes += chunk
+            .calls
+            .iter()
+            .map(|call| call.arguments.len())
+            .sum::<usize>();
+        self.usage = self.usage.updated(chunk.usage.take());
+        let counted = |bytes: usize| u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX);
+        let or = |said: u64, bytes: usize| if said > 0 { said } else { counted(bytes) };
+        chunk.usage = Some(Usage {
+            input: or(self.usage.input, self.prompt_bytes),
+            output: or(self.usage.output, self.said_bytes),
+        });
+    }
 }
 
 impl Stream for Timed {
@@ -175,7 +205,8 @@ impl Stream for Timed {
             return Poll::Ready(Some(Ok(first)));
         }
         match self.chunks.poll_next_unpin(cx) {
-            Poll::Ready(Some(Ok(chunk))) => {
+            Poll::Ready(Some(Ok(mut chunk))) => {
+                self.tally(&mut chunk);
                 let until = self.deadline.min(Instant::now() + self.payload_idle);
                 self.timer.put_off(until);
                 Poll::Ready(Some(Ok(self.visible.filter(chunk))))

@@ -227,6 +227,7 @@ fn turn_request(
     turn.agent = body.agent;
     turn.context = context(app, turn.agent.as_deref(), body.context)?;
     turn.mirror_text = mirror_text;
+    turn.address = extract::caller(app, request);
     turn.idempotency = idempotency(request, &all_of(&turn))?;
     Ok(turn)
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     chat::{count, idempotency},
-    extract::Json,
+    extract::{Json, caller},
     sse,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     devices::Device,
     error::{Code, Error, Result},
     store::MessageId,
+    turn::TurnRequest,
 };
 
 /// An answer as a client sends it.
@@ -37,6 +38,9 @@ pub(super) async fn answer(
     let widget: MessageId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
     let answer = Value::Object(body.0.answer);
     let key = idempotency(&request, &json!([widget, answer]))?;
-    let reply = app.engine.answer(device.id, widget, answer, key).await?;
+    let mut turn = TurnRequest::new(device.id, String::new());
+    turn.idempotency = key;
+    turn.address = caller(&app, &request);
+    let reply = app.engine.answer(turn, widget, answer).await?;
     Ok(sse::respond(&app, reply))
 }

@@ -78,6 +78,29 @@ table! {
         started_at -> Ts,
         finished_at -> Nullable<Ts>,
         merged_into -> Nullable<Uid>,
+        input_tokens -> Nullable<BigInt>,
+        output_tokens -> Nullable<BigInt>,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    budgets (scope, day) {
+        scope -> Text,
+        day -> BigInt,
+        spent -> BigInt,
+        reserved -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::Uid;
+    reservations (turn_id, scope) {
+        turn_id -> Uid,
+        scope -> Text,
+        day -> BigInt,
+        tokens -> BigInt,
     }
 }
 
@@ -137,7 +160,8 @@ allow_tables_to_appear_in_same_query!(
     conversations,
     messages,
     turns,
-    turn_events
+    turn_events,
+    reservations
 );
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.

@@ -48,6 +48,8 @@ pub struct FinishTurn {
     pub context: Option<Value>,
     /// The visitor's name, if it was learnt.
     pub user_name: Option<String>,
+    /// What its models read and wrote, in tokens; none where there was none.
+    pub usage: Option<(i64, i64)>,
     /// The framed log, its final frame included.
     pub frames: Vec<u8>,
     /// The final frame's number.

@@ -57,6 +57,12 @@ macro_rules! ids {
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// The id before all that are made at this time or later.
+            pub fn first_at(time: Timestamp) -> Self {
+                let milliseconds = u64::try_from(time.0 / 1_000).unwrap_or_default();
+                Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
+            }
         }
 
         impl fmt::Display for $name {
@@ -310,14 +316,6 @@ words! {
         Interrupted = "interrupted",
         /// It failed.
         Error = "error",
-    }
-}
-
-impl ConversationId {
-    /// The id before all that are made at this time or later.
-    pub fn first_at(time: Timestamp) -> Self {
-        let milliseconds = u64::try_from(time.0 / 1_000).unwrap_or_default();
-        Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
     }
 }
 

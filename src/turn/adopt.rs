@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Engine;
+use super::{Engine, Origin};
 use crate::{
     error::Result,
     store::{
@@ -39,7 +39,7 @@ impl Engine {
         match adoption.await? {
             Adoption::Adopted(started) => {
                 tracing::info!(turn.id = %turn, turn.attempt = started.attempt, "adopted a turn");
-                drop(self.launch(*started, since, false));
+                drop(self.launch(*started, since, Origin::default()));
                 Ok(true)
             }
             Adoption::Closed => {

@@ -8,11 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Engine, Reply, TurnRequest, steps::CONFIRMS};
 use crate::{
     error::{Code, Error, Result},
-    store::{
-        DeviceId, MessageId,
-        begin::{Idempotency, WidgetAnswer},
-        messages::Message,
-    },
+    store::{DeviceId, MessageId, begin::WidgetAnswer, messages::Message},
     widgets::{Answered, Widget, WidgetType},
 };
 
@@ -20,20 +16,17 @@ use crate::{
 const AGAIN: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Answers a widget, which begins a turn. Once: the second answer is refused.
+    /// Answers a widget, which begins a turn; the request says who does. Once: the second answer is refused.
     ///
     /// # Errors
     /// `not_found` for a widget that is not in this device's conversation, `invalid_answer`,
     /// `already_answered`, and as [`Engine::start`].
     pub async fn answer(
         self: &Arc<Self>,
-        device: DeviceId,
+        mut request: TurnRequest,
         widget: MessageId,
         answer: Value,
-        idempotency: Option<Idempotency>,
     ) -> Result<Reply> {
-        let mut request = TurnRequest::new(device, String::new());
-        request.idempotency = idempotency;
         if let Some(known) = self.known(&request).await? {
             return self.begun(request, Instant::now(), Ok(known)).await;
         }

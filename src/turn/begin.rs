@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Engine, Reply, TurnRequest, log::Log, run};
+use super::{Engine, Origin, Reply, TurnRequest, log::Log, run};
 use crate::{
     config::{OnOutage, WhenBusy},
     error::{Code, Error, Result},
@@ -72,7 +72,7 @@ impl Engine {
         begun: std::result::Result<Begin, StoreError>,
     ) -> Result<Reply> {
         match begun {
-            Ok(Begin::Started(started)) => Ok(self.launch(*started, tried, request.mirror_text)),
+            Ok(Begin::Started(started)) => Ok(self.launch(*started, tried, request.origin())),
             Ok(Begin::Repeated(turn)) => self.repeat(&request.device, turn).await,
             Ok(Begin::Merged(turn)) => {
                 let row = self.store.turn(&request.device, turn).await?;
@@ -119,7 +119,7 @@ impl Engine {
                 self.spawn(async move {
                     // Its sender has stopped waiting, but it was said, and a sender with a key comes back.
                     if let Ok(Begin::Started(started)) = committed.await {
-                        drop(engine.launch(*started, since, false));
+                        drop(engine.launch(*started, since, Origin::default()));
                     }
                 });
                 Err(StoreError::Unavailable("not committed in time".to_owned()))

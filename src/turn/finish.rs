@@ -15,6 +15,7 @@ use super::{
 use crate::{
     agents::Shown,
     error::{Code, Error},
+    llm::Usage,
     store::{
         MessageId, StoreError,
         begin::Started,
@@ -46,6 +47,12 @@ pub(super) async fn finish(
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
     let widgets = progress.widgets.into_iter().map(stored).collect();
+    let spent = progress.spent.plus(progress.asking);
+    engine.metrics.tokens(spent.input, spent.output);
+    let spent = (spent != Usage::default()).then(|| {
+        let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
+        (count(spent.input), count(spent.output))
+    });
     let (frames, last_seq) = log.with_last(last.clone());
     // Where the database has been away for too long already, there is one try more.
     let waited = ending
@@ -78,13 +85,18 @@ pub(super) async fn finish(
         state: changed(&started.state, progress.effects.state),
         context: progress.effects.context.map(Value::Object),
         user_name: progress.effects.user_name,
+        usage: spent,
         frames,
         last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
         log_kept: Duration::from_secs(turn.log_kept_seconds),
         deadline: deadline.into_std(),
     };
     let last = match commit(engine, finish, deadline).await {
-        Ok(Finish::Done) => last,
+        Ok(Finish::Done) => {
+            // Whoever writes next finds what is left.
+            engine.settle(started.turn_id).await;
+            last
+        }
         Ok(Finish::Fenced) => {
             log.give_up();
             return FinishReason::Interrupted;

@@ -177,7 +177,7 @@ impl Engine {
                 }
                 Ok(Begin::Started(started)) => {
                     let (turn, conversation) = (started.turn_id, started.conversation_id);
-                    let reply = self.launch(*started, tried, request.mirror_text);
+                    let reply = self.launch(*started, tried, request.origin());
                     for waiting in earlier {
                         let merged = self.merged(&waiting.request, turn, conversation);
                         waiting.tell(Ok(merged));

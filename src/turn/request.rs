@@ -1,11 +1,11 @@
 //! What a turn begins with.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Engine, begin::COMMIT_PATIENCE};
+use super::{Engine, Origin, begin::COMMIT_PATIENCE};
 use crate::store::{
     ConversationId, DeviceId, MessageId, TurnId, UserId,
     begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
@@ -33,6 +33,8 @@ pub struct TurnRequest {
     pub answers: Option<WidgetAnswer>,
     /// The client's key for this request.
     pub idempotency: Option<Idempotency>,
+    /// Who sends it.
+    pub address: Option<IpAddr>,
     /// Whether frames also say their content as `text`.
     pub mirror_text: bool,
 }
@@ -50,7 +52,16 @@ impl TurnRequest {
             agent: None,
             answers: None,
             idempotency: None,
+            address: None,
             mirror_text: false,
+        }
+    }
+
+    /// What is known of it beside what is stored.
+    pub(super) fn origin(&self) -> Origin {
+        Origin {
+            mirror_text: self.mirror_text,
+            address: self.address,
         }
     }
 

@@ -3,7 +3,7 @@
 //! It outlives the client that began it. Whatever happens in
 //! between, the log gets exactly one final frame.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::Value;
@@ -25,6 +25,7 @@ use crate::{
     agents::{Effects, Shown, TurnInput},
     clock::Timestamp,
     error::{Code, Error},
+    llm::Usage,
     store::{
         MessageId,
         begin::Started,
@@ -44,6 +45,10 @@ pub(super) struct Progress {
     pub frames: usize,
     pub agent: Option<String>,
     pub effects: Effects,
+    /// What its models have cost, but for the one that is asked.
+    pub spent: Usage,
+    /// What that one has cost so far.
+    pub asking: Usage,
     /// The widgets that were shown, and what they are answered by.
     pub widgets: Vec<(Shown, MessageId)>,
 }
@@ -135,6 +140,7 @@ pub(super) async fn run(
     log: Arc<Log>,
     lease: Arc<Lease>,
     signal: Arc<Signal>,
+    address: Option<IpAddr>,
 ) {
     let began = Instant::now();
     let mut progress = Progress::default();
@@ -165,15 +171,13 @@ pub(super) async fn run(
         agent: started.agent.as_deref(),
         stored: Some(&started),
     };
-    let end = answer(
-        &engine,
-        &mut input,
-        place,
-        &mut progress,
-        &mut output,
-        &signal,
-    )
-    .await;
+    let end = match engine.may_spend(&started, address).await {
+        true => {
+            let (progress, output) = (&mut progress, &mut output);
+            answer(&engine, &mut input, place, progress, output, &signal).await
+        }
+        false => refuse(&engine, &mut progress, &mut output).await.into(),
+    };
     let reason = match end {
         End::Over(ending) => finish(&engine, &started, &log, progress, ending).await,
         End::HandedOver => return hand_over(&engine, &started, &log).await,
@@ -187,6 +191,14 @@ pub(super) async fn run(
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn finished"
     );
+}
+
+/// What a visitor is answered when the tokens are spent.
+async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut Output<'_>) -> Ending {
+    let answer = engine.settings.budgets.answer.as_str();
+    progress.text.push_str(answer);
+    let said = output.append(engine, |now| Frame::text(answer, now)).await;
+    said.map_or_else(Ending::failed, |()| Ending::from(FinishReason::Stop))
 }
 
 /// Leaves a turn to another instance. Its readers' streams end without a final frame, so that

@@ -46,7 +46,8 @@ pub(super) async fn speak(
 ) -> Result<FinishReason, Error> {
     let had = place.stored.and_then(|turn| turn.agent_before.as_deref());
     let may_move = place.agent == had;
-    let mut agent = engine.agents.choose(place.agent, may_move, input).await;
+    let (mut agent, routed) = engine.agents.choose(place.agent, may_move, input).await;
+    progress.spent = routed;
     // What an earlier attempt did counts, its handoffs too.
     for round in std::mem::take(&mut input.rounds) {
         show(engine, &round, progress, output).await?;
@@ -179,6 +180,7 @@ async fn say(
     let mut calls = Calls::default();
     // What it says after its tools is another paragraph.
     progress.from = progress.text.len();
+    progress.spent = progress.spent.plus(std::mem::take(&mut progress.asking));
     let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace())
         && engine.agents.begins_a_paragraph(agent, input);
     while let Some(piece) = reply.next().await {
@@ -200,6 +202,7 @@ async fn say(
                 continue;
             }
         };
+        progress.asking = chunk.usage.unwrap_or(progress.asking);
         for part in chunk.calls {
             calls.add(part)?;
         }

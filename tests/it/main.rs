@@ -15,6 +15,7 @@ mod support;
 
 mod agents;
 mod at_once;
+mod budgets;
 mod chat;
 mod config;
 mod crowds;

@@ -223,7 +223,9 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.frames.as_slice()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))
         .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)))
-        .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt));
+        .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt))
+        .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.0)))
+        .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.1)));
     let finished: Vec<Finished> = cached(statement).load(conn)?;
     Ok(finished.into_iter().map(|row| row.finished_turn).collect())
 }

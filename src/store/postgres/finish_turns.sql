@@ -5,7 +5,7 @@
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
     finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
     ttls bigint[], new_states jsonb[], new_contexts jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
-    logs_kept bigint[], attempts integer[]
+    logs_kept bigint[], attempts integer[], all_input_tokens bigint[], all_output_tokens bigint[]
 )
 returns table (finished_turn uuid)
 language plpgsql
@@ -67,6 +67,8 @@ begin
         update turns set
             finish_reason = finish_reasons[n],
             error_code = error_codes[n],
+            input_tokens = all_input_tokens[n],
+            output_tokens = all_output_tokens[n],
             finished_at = now
         where id = turn_ids[n];
 

@@ -85,6 +85,8 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     let ended = diesel::update(turns::table.filter(turns::id.eq(turn.turn_id))).set((
         turns::finish_reason.eq(turn.finish_reason),
         turns::error_code.eq(&turn.error_code),
+        turns::input_tokens.eq(turn.usage.map(|usage| usage.0)),
+        turns::output_tokens.eq(turn.usage.map(|usage| usage.1)),
         turns::finished_at.eq(db_now().nullable()),
     ));
     let _: TurnId = cached(ended.returning(turns::id)).get_result(conn)?;

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::wire::{calls_event, end_event, text_event};
+use super::wire::{calls_event, end_event, text_event, usage_event};
 
 /// The server. Cheap to clone.
 #[derive(Clone)]
@@ -96,6 +96,8 @@ pub enum Step {
     Text(String),
     /// Calls of tools (id, name, arguments), in the vendor's format.
     Calls(Vec<[String; 3]>),
+    /// What it has cost: tokens read and written.
+    Usage(u64, u64),
     /// The end of an answer, in the vendor's format.
     Finish(&'static str),
     /// Bytes of the body as they are.
@@ -333,6 +335,10 @@ impl FakeLlm {
                 }
                 Step::Finish(reason) => {
                     chunk(socket, end_event(anthropic, reason).as_bytes()).await?
+                }
+                Step::Usage(read, written) => {
+                    let usage = usage_event(anthropic, read, written);
+                    chunk(socket, usage.as_bytes()).await?
                 }
                 Step::Raw(bytes) => chunk(socket, &bytes).await?,
                 Step::Sleep(time) => tokio::time::sleep(time).await,

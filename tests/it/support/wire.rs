@@ -30,6 +30,18 @@ pub fn end_event(anthropic: bool, reason: &str) -> String {
     format!("data: {data}\n\ndata: [DONE]\n\n")
 }
 
+/// What an answer has cost, as the vendor frames it: after the finish reason, or before it.
+pub fn usage_event(anthropic: bool, read: u64, written: u64) -> String {
+    if anthropic {
+        let usage = json!({"input_tokens": read, "output_tokens": written});
+        let data = json!({"type": "message_start", "message": {"usage": usage}});
+        return format!("event: message_start\ndata: {data}\n\n");
+    }
+    let usage = json!({"prompt_tokens": read, "completion_tokens": written});
+    let data = json!({"choices": [], "usage": usage});
+    format!("data: {data}\n\n")
+}
+
 /// Calls of tools as the vendor frames them: their arguments in two pieces, those of several calls
 /// alternating where the vendor may.
 pub fn calls_event(anthropic: bool, calls: &[[String; 3]]) -> String {

@@ -1,0 +1,153 @@
+//! Tokens that are reserved and spent. Compiled once for each database.
+
+use diesel::{
+    dsl::{count_star, exists, sql},
+    prelude::*,
+    select,
+    sql_types::{BigInt, Nullable},
+};
+
+use super::{
+    dialect::{Conn, write_tx},
+    turns::Abort,
+};
+use crate::store::{
+    StoreError, TurnId,
+    budgets::{Reserve, Spent, SpentBy},
+    schema::{budgets, reservations, turns},
+};
+
+pub fn reserve(conn: &mut Conn, reserve: &Reserve) -> Result<bool, StoreError> {
+    match write_tx(conn, |conn| reserve_within(conn, reserve)) {
+        Ok(()) => Ok(true),
+        Err(Abort::With(has_enough)) => Ok(has_enough),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+fn reserve_within(conn: &mut Conn, reserve: &Reserve) -> Result<(), Abort<bool>> {
+    let own = reservations::table.filter(reservations::turn_id.eq(reserve.turn_id));
+    if select(exists(own)).get_result(conn)? {
+        return Err(Abort::With(true));
+    }
+    // In one order everywhere, so that two turns do not wait for each other.
+    let mut scopes: Vec<_> = reserve.scopes.iter().collect();
+    scopes.sort();
+    for (scope, most) in scopes {
+        diesel::insert_into(budgets::table)
+            .values((
+                budgets::scope.eq(scope),
+                budgets::day.eq(reserve.day),
+                budgets::spent.eq(0),
+                budgets::reserved.eq(0),
+            ))
+            .on_conflict_do_nothing()
+            .execute(conn)?;
+        let fitting = budgets::table
+            .filter(budgets::scope.eq(scope))
+            .filter(budgets::day.eq(reserve.day))
+            .filter((budgets::spent + budgets::reserved + reserve.tokens).le(most));
+        let reserved = diesel::update(fitting)
+            .set(budgets::reserved.eq(budgets::reserved + reserve.tokens))
+            .execute(conn)?;
+        if reserved == 0 {
+            return Err(Abort::With(false));
+        }
+        diesel::insert_into(reservations::table)
+            .values((
+                reservations::turn_id.eq(reserve.turn_id),
+                reservations::scope.eq(scope),
+                reservations::day.eq(reserve.day),
+                reservations::tokens.eq(reserve.tokens),
+            ))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
+/// A reservation of a turn that has ended, and what that has spent.
+type Ended = (TurnId, String, i64, i64, Option<i64>, Option<i64>);
+
+pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize, StoreError> {
+    // Mostly there is nothing to do, and no reason to write.
+    if turn.is_none()
+        && !select(exists(reservations::table.select(reservations::day)))
+            .get_result::<bool>(conn)?
+    {
+        return Ok(0);
+    }
+    write_tx(conn, |conn| -> Result<usize, StoreError> {
+        let ended = reservations::table
+            .inner_join(turns::table.on(turns::id.eq(reservations::turn_id)))
+            .filter(turns::finish_reason.is_not_null())
+            .order((reservations::scope, reservations::turn_id))
+            .limit(limit)
+            .select((
+                reservations::turn_id,
+                reservations::scope,
+                reservations::day,
+                reservations::tokens,
+                turns::input_tokens,
+                turns::output_tokens,
+            ));
+        let ended: Vec<Ended> = match turn {
+            Some(turn) => ended.filter(reservations::turn_id.eq(turn)).load(conn)?,
+            None => ended.load(conn)?,
+        };
+        let mut settled = 0;
+        for (turn, scope, day, tokens, input, output) in ended {
+            let own = reservations::table
+                .filter(reservations::turn_id.eq(turn))
+                .filter(reservations::scope.eq(&scope));
+            // Whoever deletes it settles it.
+            if diesel::delete(own).execute(conn)? == 0 {
+                continue;
+            }
+            // A turn whose server died has not said what it spent.
+            let spent = input
+                .zip(output)
+                .map_or(tokens, |(input, output)| input + output);
+            let budget = budgets::table
+                .filter(budgets::scope.eq(&scope))
+                .filter(budgets::day.eq(day));
+            diesel::update(budget)
+                .set((
+                    budgets::reserved.eq(budgets::reserved - tokens),
+                    budgets::spent.eq(budgets::spent + spent),
+                ))
+                .execute(conn)?;
+            settled += 1;
+        }
+        Ok(settled)
+    })
+}
+
+pub fn spent(conn: &mut Conn, by: &SpentBy) -> QueryResult<Spent> {
+    let mut found = turns::table.into_boxed();
+    if let Some(from) = by.from {
+        found = found.filter(turns::id.ge(from));
+    }
+    if let Some(before) = by.before {
+        found = found.filter(turns::id.lt(before));
+    }
+    if let Some(device) = &by.device {
+        found = found.filter(turns::device_id.eq(device.as_str()));
+    }
+    if let Some(conversation) = by.conversation {
+        found = found.filter(turns::conversation_id.eq(conversation));
+    }
+    let found = found.filter(turns::input_tokens.is_not_null());
+    let (turns, input, output): (i64, Option<i64>, Option<i64>) = found
+        .select((
+            count_star(),
+            // PostgreSQL's sum of a bigint is a numeric.
+            sql::<Nullable<BigInt>>("cast(sum(input_tokens) as bigint)"),
+            sql::<Nullable<BigInt>>("cast(sum(output_tokens) as bigint)"),
+        ))
+        .first(conn)?;
+    Ok(Spent {
+        turns,
+        input: input.unwrap_or_default(),
+        output: output.unwrap_or_default(),
+    })
+}
