@@ -12,6 +12,7 @@ mod input;
 mod llm;
 mod memory;
 mod reply;
+mod response;
 mod router;
 mod slots;
 mod times;
@@ -23,21 +24,22 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+pub use crate::tools::Calling;
 use crate::{
     config::{Settings, WhenBusy},
     error::{Code, Error, Result},
     http::Clients,
     llm::{Models, ToolCall, ToolSpec, Usage},
-    store::TurnId,
     tools::{Done, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets},
 };
-pub use coded::{Agent, BoxError, Response, ResponseError, Session, Turn};
+pub use coded::{Agent, BoxError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
 pub use context::Caller;
-pub use input::{HandedOver, Round, Shown, TurnInput};
+pub use input::{Consent, HandedOver, Round, Said, Shown, TurnInput};
 use llm::Given;
 pub use reply::{Asked, Effects, Piece, Reply};
+pub use response::{Response, ResponseError};
 use router::Router;
 
 /// Somebody who answers, of whatever kind: with a model, by a flow, in Rust ([`Agent`]), elsewhere.
@@ -249,16 +251,14 @@ impl Agents {
     }
 
     /// Calls a tool as an agent asks for it.
-    pub async fn call(
-        &self,
-        path: &str,
-        call: &ToolCall,
-        turn: TurnId,
-        context: &Map<String, Value>,
-    ) -> Done {
+    pub async fn call(&self, path: &str, calling: Calling<'_>) -> Done {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
-        let given = given.unwrap_or_default();
-        self.tools.call(given, call, turn, context).await
+        self.tools.call(given.unwrap_or_default(), calling).await
+    }
+
+    /// Connects to the MCP servers whose tools are called, where they are not connected.
+    pub async fn reach(&self, calls: &[ToolCall]) {
+        self.tools.reach(calls).await;
     }
 
     /// What is known of a visitor when their session starts on an agent: what the caller says of them, and

@@ -73,8 +73,14 @@ impl Conversations {
     /// Says something, and gives the answer as it comes.
     ///
     /// # Errors
-    /// As `POST /chat`: when the message is refused.
+    /// `not_found` when the session is over: it has expired, or another was opened for the same visitor;
+    /// and as `POST /chat`, when the message is refused.
     pub async fn stream(&self, session: &Session, text: &str) -> Result<Reply> {
+        let held = self.app.engine.sessions().get(&session.device).await?;
+        let is_open = held.is_some_and(|(lock, _)| lock.conversation_id == session.conversation_id);
+        if !is_open {
+            return Err(Error::new(Code::NotFound).detail("The session is over."));
+        }
         let text = crate::text::cleaned(text.to_owned());
         let request = TurnRequest::new(session.device.clone(), text);
         self.app.engine.start(request).await

@@ -58,6 +58,19 @@ struct Member {
     tool: Arc<dyn Tool>,
 }
 
+/// A call that a model asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Calling<'a> {
+    /// The call.
+    pub call: &'a ToolCall,
+    /// The turn in which it is made.
+    pub turn: TurnId,
+    /// What is known of the visitor.
+    pub context: &'a Map<String, Value>,
+    /// Whether the visitor was asked and has said yes.
+    pub has_consent: bool,
+}
+
 /// What came of a call.
 #[derive(Debug)]
 pub struct Done {
@@ -148,6 +161,17 @@ impl Tools {
             .any(|given| given == name || Some(given.as_str()) == server)
     }
 
+    /// Connects to the servers whose tools are called, where they are not connected.
+    pub async fn reach(&self, calls: &[ToolCall]) {
+        for call in calls {
+            let server = call.name.split_once(mcp::BETWEEN);
+            let server = server.and_then(|(server, _)| self.servers.get(server));
+            if let Some(server) = server {
+                server.specs().await;
+            }
+        }
+    }
+
     fn member(&self, name: &str) -> Option<Arc<Member>> {
         if let Some(member) = self.members.get(name) {
             return Some(Arc::clone(member));
@@ -164,15 +188,10 @@ impl Tools {
 
     /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
     /// the result: the model may mend it.
-    pub async fn call(
-        &self,
-        given: &[String],
-        call: &ToolCall,
-        turn: TurnId,
-        context: &Map<String, Value>,
-    ) -> Done {
+    pub async fn call(&self, given: &[String], calling: Calling<'_>) -> Done {
         let began = Instant::now();
-        let done = self.outcome(given, call, turn, context).await;
+        let call = calling.call;
+        let done = self.outcome(given, calling).await;
         tracing::debug!(
             tool.success = done.is_ok(),
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -241,14 +260,18 @@ impl Tools {
         Ok((member, arguments))
     }
 
-    async fn outcome(
-        &self,
-        given: &[String],
-        call: &ToolCall,
-        turn: TurnId,
-        context: &Map<String, Value>,
-    ) -> Result<Output, String> {
+    async fn outcome(&self, given: &[String], calling: Calling<'_>) -> Result<Output, String> {
+        let Calling {
+            call,
+            turn,
+            context,
+            has_consent,
+        } = calling;
         let (member, mut arguments) = self.checked(given, call)?;
+        if member.confirm.is_some() && !has_consent {
+            // It was not there when the visitor could have been asked.
+            return Err("The visitor has to be asked first: call it again.".to_owned());
+        }
         for (name, key) in &member.inject {
             let known = context.get(key).filter(|known| !known.is_null());
             if let Some((arguments, known)) = arguments.as_object_mut().zip(known) {

@@ -11,6 +11,7 @@
 mod adopt;
 mod answer;
 mod attach;
+mod before;
 mod begin;
 mod budget;
 pub mod event;

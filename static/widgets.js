@@ -64,7 +64,7 @@ const parts = {
     }),
   card: ({ image, url, label }) => [
     // An address of somewhere else would tell that server what a model put into it.
-    ...(image && new URL(image, location.href).origin === location.origin ? [make("img", { src: image, alt: "", loading: "lazy" })] : []),
+    ...(image && URL.canParse(image) && new URL(image).origin === location.origin ? [make("img", { src: image, alt: "", loading: "lazy" })] : []),
     ...(url ? [link(url, label ?? url)] : []),
   ],
   link: ({ url = "", text }) => [link(url, text ?? url)],

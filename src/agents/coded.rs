@@ -6,7 +6,7 @@
 //! not sent twice, and then goes on with what is recorded. So a turn whose server died does nothing twice.
 //! What an agent does beside its [`Response`] may be repeated.
 
-use std::{collections::VecDeque, future::Future, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -15,16 +15,14 @@ use futures_util::{
 };
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::{Effects, Piece, Reply, Respond, TurnInput};
+use super::{Effects, Piece, Reply, Respond, Response, ResponseError, TurnInput};
 use crate::{
     error::{Code, Error, Result},
-    llm::{CallPart, Chunk, ToolCall, ToolResult},
+    llm::Chunk,
     store::{ConversationId, TurnId, messages::FinishReason, messages::Message},
-    tools::handoff,
-    widgets::RawWidget,
 };
 
 /// How many pieces an agent may be ahead of the turn.
@@ -74,7 +72,8 @@ pub struct Session {
 
 /// A message, and what goes with it.
 pub struct Turn<C> {
-    /// What is known of the visitor.
+    /// What is known of the visitor. What a tool changes of it in this turn is there with the next message;
+    /// what the agent changes is stored when it returns.
     pub context: C,
     session: Session,
     input: TurnInput,
@@ -116,207 +115,6 @@ impl<C> Turn<C> {
     }
 }
 
-/// Where an answer is written.
-pub struct Response {
-    sender: mpsc::Sender<Result<Piece>>,
-    text: String,
-    /// How much of what is written was said before this agent was asked anew.
-    said: usize,
-    /// How many of the widgets were shown before.
-    shown: usize,
-    /// What its calls gave, as far as they are made.
-    done: VecDeque<(ToolCall, ToolResult)>,
-    may_call: bool,
-    has_ended: bool,
-}
-
-/// Why nothing more can be written.
-#[derive(Debug, thiserror::Error)]
-pub enum ResponseError {
-    /// The turn was stopped, or the answer has its end.
-    #[error("the answer has ended")]
-    Ended,
-    /// What the tool says went wrong.
-    #[error("{0}")]
-    Tool(String),
-    /// This turn may not call any more tools.
-    #[error("this turn may not call any more tools")]
-    NoMoreTools,
-    /// An agent that is asked anew has to make the same calls.
-    #[error("the agent called {0} where it had called {1} before")]
-    OtherCall(String, String),
-    /// There are no files yet.
-    #[error("the text of files is not available")]
-    NoFiles,
-}
-
-impl Response {
-    fn new(sender: mpsc::Sender<Result<Piece>>, turn: &TurnInput) -> Self {
-        // What the visitor was asked about is no call of this answer's.
-        let asked = usize::from(!turn.consents.is_empty() && turn.handed_over.is_none());
-        let rounds = || turn.own_rounds().skip(asked);
-        let done = rounds().flat_map(|round| round.calls.iter().zip(&round.results));
-        Self {
-            sender,
-            text: String::new(),
-            said: rounds().map(|round| round.text.len()).sum(),
-            shown: rounds().map(|round| round.shown).sum(),
-            done: done
-                .map(|(call, result)| (call.clone(), result.clone()))
-                .collect(),
-            may_call: turn.may_call,
-            has_ended: false,
-        }
-    }
-
-    /// Begins the answer with what is stored beside it and shown to clients as `additional_data`. Nothing
-    /// has to be: the first word begins it too.
-    ///
-    /// # Errors
-    /// When the turn was stopped.
-    pub async fn start(&mut self, metadata: Value) -> std::result::Result<(), ResponseError> {
-        self.send(Piece::Effects(Effects {
-            metadata: Some(metadata),
-            ..Effects::default()
-        }))
-        .await
-    }
-
-    /// Says more. It is shown at once.
-    ///
-    /// # Errors
-    /// When the turn was stopped.
-    pub async fn write(&mut self, text: &str) -> std::result::Result<(), ResponseError> {
-        let before = self.text.len();
-        self.text.push_str(text);
-        let new = text.get(self.said.saturating_sub(before)..);
-        match new.filter(|new| !new.is_empty()) {
-            None => Ok(()),
-            Some(new) => {
-                let chunk = Chunk {
-                    text: new.to_owned(),
-                    ..Chunk::default()
-                };
-                self.send(Piece::Chunk(chunk)).await
-            }
-        }
-    }
-
-    /// Ends the answer. It ends too when the agent returns.
-    pub fn end(&mut self) {
-        self.has_ended = true;
-    }
-
-    /// All that was written so far.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Shows a widget. What the visitor answers to it begins the next turn.
-    ///
-    /// # Errors
-    /// When the turn was stopped.
-    pub async fn display_widget(
-        &mut self,
-        widget: RawWidget,
-    ) -> std::result::Result<(), ResponseError> {
-        if self.shown > 0 {
-            self.shown -= 1;
-            return Ok(());
-        }
-        self.send(Piece::Widget(widget)).await
-    }
-
-    /// Calls one of the desk's tools, once, however often the turn is taken over.
-    ///
-    /// # Errors
-    /// What the tool says went wrong; or when the turn was stopped, or may call no more.
-    pub async fn call(
-        &mut self,
-        tool: &str,
-        arguments: impl Serialize,
-    ) -> std::result::Result<String, ResponseError> {
-        let arguments = serde_json::to_string(&arguments)
-            .map_err(|error| ResponseError::Tool(error.to_string()))?;
-        if let Some((call, result)) = self.done.pop_front() {
-            if call.name != tool {
-                return Err(ResponseError::OtherCall(tool.to_owned(), call.name));
-            }
-            return match result.is_error {
-                true => Err(ResponseError::Tool(result.content)),
-                false => Ok(result.content),
-            };
-        }
-        self.ask_for(tool, arguments).await
-    }
-
-    /// Hands the conversation to another agent, who answers at once. This one says nothing more.
-    ///
-    /// # Errors
-    /// When it cannot be handed there.
-    pub async fn hand_over(
-        &mut self,
-        agent: &str,
-        reason: &str,
-        summary: &str,
-    ) -> std::result::Result<(), ResponseError> {
-        let handoff = json!({"agent": agent, "reason": reason, "summary": summary});
-        self.call(handoff::NAME, handoff).await.map(drop)
-    }
-
-    /// The text of an uploaded file.
-    ///
-    /// # Errors
-    /// Always: there are no files yet.
-    pub async fn file_text(&self, _file: &str) -> std::result::Result<String, ResponseError> {
-        Err(ResponseError::NoFiles)
-    }
-
-    /// Ends this part of the answer with a call. The agent is asked anew when it is made.
-    async fn ask_for<T>(
-        &mut self,
-        tool: &str,
-        arguments: String,
-    ) -> std::result::Result<T, ResponseError> {
-        if !self.may_call {
-            return Err(ResponseError::NoMoreTools);
-        }
-        let call = CallPart {
-            name: Some(tool.to_owned()),
-            arguments,
-            ..CallPart::default()
-        };
-        let chunk = Chunk {
-            calls: vec![call],
-            finish: Some(FinishReason::Stop),
-            ..Chunk::default()
-        };
-        self.send(Piece::Chunk(chunk)).await?;
-        std::future::pending().await
-    }
-
-    /// The whole of it, for one who keeps it.
-    fn take(&mut self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-            text: std::mem::take(&mut self.text),
-            said: self.said,
-            shown: self.shown,
-            done: std::mem::take(&mut self.done),
-            may_call: self.may_call,
-            has_ended: self.has_ended,
-        }
-    }
-
-    async fn send(&mut self, piece: Piece) -> std::result::Result<(), ResponseError> {
-        if self.has_ended {
-            return Err(ResponseError::Ended);
-        }
-        let sent = self.sender.send(Ok(piece)).await;
-        sent.map_err(|_| ResponseError::Ended)
-    }
-}
-
 /// An agent in Rust as one of the desk's.
 pub(crate) struct Coded<A> {
     path: String,
@@ -340,11 +138,11 @@ impl<A: Agent> Coded<A> {
 
     /// What it knows of the visitor. Another agent may have begun the session, which knows other things.
     async fn context(&self, turn: &TurnInput) -> Result<A::Context> {
-        if let Ok(context) = read(turn.context.clone()) {
+        if let Ok(context) = read(turn.context_before.clone()) {
             return Ok(context);
         }
         let own = self.agent.create_context(&self.session(turn)).await;
-        let mut context = turn.context.clone();
+        let mut context = turn.context_before.clone();
         context.extend(written(&own.map_err(failed)?)?);
         read(context)
     }
@@ -361,6 +159,14 @@ impl<A: Agent> Coded<A> {
 
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::new(Code::Internal).caused_by(format!("an agent failed: {error}"))
+}
+
+/// What an agent failed with, for the log: not what a tool has said to it.
+fn of_agent(error: BoxError) -> Error {
+    match error.downcast_ref::<ResponseError>() {
+        Some(ResponseError::Tool(_)) => failed("a tool failed, which it did not expect"),
+        _ => failed(error),
+    }
 }
 
 /// What is known, as an agent's own type; `()` for one that wants to know nothing.
@@ -381,14 +187,19 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
     let sender = response.sender.clone();
     let answered = agent.respond(&mut turn, &mut response).await;
     let context = answered
-        .map_err(failed)
+        .map_err(of_agent)
         .and_then(|()| written(&turn.context));
     let ended = match context {
         Ok(context) => {
-            // What only other agents know stays as it is.
+            // What the agent left alone stays as it is: other agents know it, or a tool has changed it.
+            let before = &turn.input.context_before;
+            let changes = context
+                .into_iter()
+                .filter(|(name, value)| before.get(name) != Some(value));
+            let changes: Vec<_> = changes.collect();
+            let has_changed = !changes.is_empty();
             let mut known = turn.input.context.clone();
-            known.extend(context);
-            let has_changed = known != turn.input.context;
+            known.extend(changes);
             let effects = Effects {
                 context: has_changed.then_some(known),
                 ..Effects::default()

@@ -54,7 +54,7 @@ impl FlowAgent {
             let slot = slot.settings.name.clone();
             memory.slots.entry(slot).or_insert(name);
         }
-        if let Some((_, answer)) = turn.answer() {
+        if let Some(("form" | "appointment_form", answer)) = turn.answer() {
             self.dialog.fill_in(answer, &mut memory);
         }
         memory

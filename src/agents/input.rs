@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -27,6 +28,8 @@ pub struct TurnInput {
     pub state: Value,
     /// What is known of the visitor and not for the model.
     pub context: Map<String, Value>,
+    /// The same as it was when the agent was asked first.
+    pub context_before: Map<String, Value>,
     /// The visitor's name, where a conversation begins with somebody known.
     pub user_name: Option<String>,
     /// The tools that were called in this turn, and what came of it.
@@ -36,7 +39,7 @@ pub struct TurnInput {
     /// What tools did in earlier turns that were not answered to the end.
     pub unfinished: Vec<String>,
     /// Calls that the visitor was asked about, and what they said.
-    pub consents: Vec<(ToolCall, bool)>,
+    pub consents: Vec<(Consent, bool)>,
     /// Who handed the conversation to it in this turn.
     pub handed_over: Option<HandedOver>,
 }
@@ -55,10 +58,8 @@ pub struct HandedOver {
 /// Tools that an agent called at once.
 #[derive(Debug, Clone, Default)]
 pub struct Round {
-    /// What it said before.
-    pub text: String,
-    /// How many widgets it showed itself before.
-    pub shown: usize,
+    /// What the agent said and did before.
+    pub said: Said,
     /// The calls.
     pub calls: Vec<ToolCall>,
     /// What came of each, in the same order.
@@ -67,13 +68,42 @@ pub struct Round {
     pub widgets: Vec<Shown>,
 }
 
+/// What an agent said and did before it called tools. It is recorded with the calls: whoever adopts the
+/// turn says it again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// The text.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// The widgets that it showed itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub widgets: Vec<Widget>,
+    /// What agents remember since then.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub state: Map<String, Value>,
+}
+
 /// A widget that a call showed.
 #[derive(Debug, Clone)]
 pub struct Shown {
     /// The widget.
     pub widget: Widget,
-    /// The call that is made when the visitor says yes to it.
-    pub confirms: Option<ToolCall>,
+    /// The call that is made when the visitor says yes to it, and the agent that wants it.
+    pub confirms: Option<Consent>,
+    /// Whether a tool made it: then the agent has something to say about that.
+    pub is_made: bool,
+}
+
+/// A call that the visitor is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The agent that wants it.
+    pub agent: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments, as JSON text.
+    pub arguments: String,
 }
 
 impl Shown {
@@ -84,19 +114,24 @@ impl Shown {
 }
 
 impl TurnInput {
-    /// The rounds of the agent that is asked. It reads what is said of those before it, not them.
+    /// The rounds of the agent that is asked, those that the visitor was asked about among them. It reads
+    /// what is said of those before it, not them.
     pub fn own_rounds(&self) -> impl Iterator<Item = &Round> {
         let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
         self.rounds.iter().skip(before)
     }
 
+    /// The rounds that the agent asked for in this turn.
+    pub fn asked_rounds(&self) -> impl Iterator<Item = &Round> {
+        let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
+        self.rounds.iter().skip(before.max(self.consents.len()))
+    }
+
     /// Calls that the visitor was asked about before, and what came of them: what they answered began this
     /// turn.
     pub fn confirmed(&self) -> impl Iterator<Item = (&ToolCall, &ToolResult)> {
-        let first = self.rounds.first().filter(|_| !self.consents.is_empty());
-        first
-            .into_iter()
-            .flat_map(|round| round.calls.iter().zip(&round.results))
+        let asked = self.rounds.iter().take(self.consents.len());
+        asked.flat_map(|round| round.calls.iter().zip(&round.results))
     }
 
     /// The text that is to be answered: what the visitor said last, and with it what came just before
@@ -137,7 +172,10 @@ impl Round {
 
     /// Whether it did nothing but show widgets: then it is the visitor's turn.
     pub fn only_shows(&self) -> bool {
-        !self.calls.is_empty() && self.widgets.len() == self.calls.len()
+        let is_shown = |shown: &Shown| !shown.is_made;
+        !self.calls.is_empty()
+            && self.widgets.len() == self.calls.len()
+            && self.widgets.iter().all(is_shown)
     }
 
     /// How much of it a model has to read.

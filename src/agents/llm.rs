@@ -152,7 +152,7 @@ impl Respond for LlmAgent {
 /// A round of tools, as the model reads it: what it said and called, and what came of that.
 fn called_and_answered(round: &Round) -> [PromptMessage; 2] {
     let called = PromptMessage {
-        text: round.text.clone(),
+        text: round.said.text.clone(),
         calls: round.calls.clone(),
         ..PromptMessage::default()
     };

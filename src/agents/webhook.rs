@@ -259,7 +259,7 @@ impl Respond for WebhookAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
         async move {
             // It has answered, and could not hand over: there is nobody to ask once more.
-            if turn.own_rounds().next().is_some() {
+            if turn.asked_rounds().next().is_some() {
                 return Ok(stream::iter([Ok(end())]).boxed());
             }
             self.ask(turn).await

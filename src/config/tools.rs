@@ -285,6 +285,20 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
                 problems.push(Problem::new(format!("agents.{path}.context"), problem));
             }
         }
+        // One conversation has one context, whoever answers in it.
+        for name in &agent.context_from_visitor {
+            let trusts = |other: &&AgentSettings| {
+                let context = other.context.as_ref();
+                let properties = context.map(|context| text::of(context, "properties"));
+                properties.is_some_and(|own| own.get(name).is_some())
+                    && !other.context_from_visitor.contains(name)
+            };
+            if settings.agents.values().any(|other| trusts(&other)) {
+                let at = format!("agents.{path}.context_from_visitor");
+                let text = format!("another agent has {name} in its context, not from the visitor");
+                problems.push(Problem::new(at, text));
+            }
+        }
         let flow = &agent.flow;
         for (key, name, known) in [
             ("tool", &flow.tool, &agent.tools),

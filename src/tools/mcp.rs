@@ -26,13 +26,22 @@ use rmcp::{
     },
 };
 use serde_json::Value;
-use tokio::{process::Command, runtime::Handle, sync::Mutex, time::timeout};
+use tokio::{
+    process::Command,
+    runtime::Handle,
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use super::{Call, Member, NewTool, Output, Tool, closed};
 use crate::{config::McpSettings, llm::ToolSpec};
 
 /// How long a server may take to start and to say what it has.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that a server which cannot be reached is not tried again.
+const PAUSE: Duration = Duration::from_secs(60);
+/// How much sooner than its caller a call gives up: then it knows that the connection is no good.
+const SOONER: Duration = Duration::from_secs(1);
 /// What stands between a server's name and its tool's.
 pub(super) const BETWEEN: &str = "__";
 /// The most tools of a server.
@@ -48,7 +57,8 @@ pub(crate) struct McpServer {
     /// Where its connection lives: on a worker's runtime it would die with the worker.
     runtime: Handle,
     connection: RwLock<Option<Arc<Connection>>>,
-    connecting: Mutex<()>,
+    /// Until when it is not tried again.
+    connecting: Mutex<Option<Instant>>,
 }
 
 /// A server that is there, and its tools by the names that models call.
@@ -106,9 +116,13 @@ impl McpServer {
         if let Some(connection) = self.current() {
             return Some(connection);
         }
-        let _alone = self.connecting.lock().await;
+        let mut not_before = self.connecting.lock().await;
         if let Some(connection) = self.current() {
             return Some(connection);
+        }
+        let began = Instant::now();
+        if not_before.is_some_and(|not_before| began < not_before) {
+            return None;
         }
         let server = Arc::clone(self);
         let connecting = self.runtime.spawn(async move {
@@ -135,6 +149,8 @@ impl McpServer {
             }
             Err(error) => {
                 tracing::warn!(mcp.server = self.name, error.cause = error, "no MCP server");
+                // One that takes long to fail is not waited for by every turn.
+                *not_before = Some(Instant::now() + (began.elapsed() * 10).min(PAUSE));
                 None
             }
         }
@@ -170,6 +186,11 @@ impl McpServer {
         };
         let told = service.list_all_tools().await;
         let told = told.map_err(|error| error.to_string())?;
+        for name in self.settings.confirm.keys() {
+            if !told.iter().any(|tool| tool.name == *name) {
+                return Err(format!("it has no tool {name}, which is to be confirmed"));
+            }
+        }
         let is_wanted = |tool: &&Told| match &self.settings.tools {
             Some(wanted) => wanted.iter().any(|name| *name == tool.name),
             None => true,
@@ -203,12 +224,16 @@ impl McpServer {
         let mut new = NewTool::new(&name, Arc::new(tool));
         new.spec.description = told.description.as_deref().unwrap_or_default().to_owned();
         new.spec.parameters = closed(Value::Object((*told.input_schema).clone()));
-        new.patience = Duration::from_secs(self.settings.timeout_seconds);
+        new.patience = self.patience() + SOONER;
         new.confirm = self.settings.confirm.get(told.name.as_ref()).cloned();
         let member = Member::new(new).inspect_err(|error| {
             tracing::warn!(mcp.server = self.name, error.cause = %error, "a tool is left out");
         });
         Some((name, Arc::new(member.ok()?)))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.settings.timeout_seconds)
     }
 
     async fn call(&self, name: &str, arguments: Value) -> Result<Output, String> {
@@ -217,7 +242,12 @@ impl McpServer {
         if let Value::Object(arguments) = arguments {
             call = call.with_arguments(arguments);
         }
-        match connection.service.call_tool(call).await {
+        let called = timeout(self.patience(), connection.service.call_tool(call)).await;
+        let Ok(called) = called else {
+            self.forget(&connection);
+            return Err("The tool took too long; it may have done its work.".to_owned());
+        };
+        match called {
             Ok(result) => read(result),
             // The server's own words are for the model; those about the connection are not.
             Err(ServiceError::McpError(error)) => Err(error.message.into_owned()),

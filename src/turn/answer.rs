@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Engine, Reply, TurnRequest, steps::CONFIRMS};
 use crate::{
     error::{Code, Error, Result},
-    store::{DeviceId, MessageId, begin::WidgetAnswer, messages::Message},
+    store::{DeviceId, MessageId, TurnId, begin::WidgetAnswer, messages::Message},
     widgets::{Answered, Widget, WidgetType},
 };
 
 /// How often a widget is looked for that a running turn has shown and not stored yet.
-const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN: Duration = Duration::from_millis(300);
 
 impl Engine {
     /// Answers a widget, which begins a turn; the request says who does. Once: the second answer is refused.
@@ -54,17 +55,37 @@ impl Engine {
         self.start(request).await
     }
 
+    /// Waits for a turn's end, or a moment if it runs elsewhere.
+    async fn ends(&self, turn: TurnId, until: Instant) {
+        let here = self
+            .running()
+            .get(&turn)
+            .map(|running| Arc::clone(&running.log));
+        match here {
+            Some(log) => {
+                let mut reader = log.reader(usize::MAX);
+                let end = async { while reader.next().await.is_some() {} };
+                drop(timeout_at(until, end).await);
+            }
+            None => sleep(AGAIN).await,
+        }
+    }
+
     /// A widget that waits for its answer. One that a running turn has shown is stored when that ends.
     async fn shown(&self, device: &DeviceId, widget: MessageId) -> Result<Message> {
         let patience = Duration::from_secs(self.settings.turn.wait_seconds);
         let until = Instant::now() + patience;
         loop {
             let running = self.store.newest_turn(device).await?;
-            let is_running = running.is_some_and(|turn| turn.finish_reason.is_none());
+            let running = running.filter(|turn| turn.finish_reason.is_none());
+            let running = running.map(|turn| turn.id);
             match self.store.widget(device, widget).await? {
                 Some((_, true)) => return Err(Error::new(Code::AlreadyAnswered)),
                 Some((shown, false)) => return Ok(shown),
-                None if is_running && Instant::now() < until => sleep(AGAIN).await,
+                None if Instant::now() < until => match running {
+                    Some(turn) => self.ends(turn, until).await,
+                    None => return Err(Error::new(Code::NotFound)),
+                },
                 None => return Err(Error::new(Code::NotFound)),
             }
         }

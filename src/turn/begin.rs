@@ -84,6 +84,7 @@ impl Engine {
             Ok(Begin::Answered) => Err(Error::new(Code::AlreadyAnswered)),
             Ok(Begin::NoWidget) => Err(Error::new(Code::NotFound)),
             Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
+            Err(error @ StoreError::Refused(_)) => Err(Error::new(Code::Internal).caused_by(error)),
             Err(error) => self.without_database(request, error),
         }
     }

@@ -30,14 +30,28 @@ const TRY: Duration = Duration::from_secs(5);
 /// How long the one try more takes.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
+/// A turn that is over.
+pub(super) struct Ended {
+    /// What it has come to.
+    pub progress: Progress,
+    /// The widgets that it showed.
+    pub shown: Vec<(Shown, MessageId)>,
+    /// Why it is over.
+    pub ending: Ending,
+}
+
 /// Commits the answer, then sends the final frame.
 pub(super) async fn finish(
     engine: &Engine,
     started: &Started,
     log: &Log,
-    progress: Progress,
-    ending: Ending,
+    ended: Ended,
 ) -> FinishReason {
+    let Ended {
+        progress,
+        shown,
+        ending,
+    } = ended;
     let answer = (!progress.text.is_empty()).then(|| Answer {
         message_id: MessageId::new(),
         body: progress.text,
@@ -46,7 +60,7 @@ pub(super) async fn finish(
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
-    let widgets = progress.widgets.into_iter().map(stored).collect();
+    let widgets = shown.into_iter().map(stored).collect();
     let spent = progress.spent.plus(progress.asking);
     engine.metrics.tokens(spent.input, spent.output);
     let spent = (spent != Usage::default()).then(|| {
@@ -120,10 +134,7 @@ fn changed(state: &Value, changes: Map<String, Value>) -> Option<Value> {
 
 /// A widget as it is stored.
 fn stored((shown, message_id): (Shown, MessageId)) -> ShownWidget {
-    let confirms = shown.confirms.map(|call| {
-        let call = json!({"name": call.name, "arguments": call.arguments});
-        json!({ CONFIRMS: call })
-    });
+    let confirms = shown.confirms.map(|consent| json!({ CONFIRMS: consent }));
     ShownWidget {
         message_id,
         kind: shown.widget.kind.as_str(),

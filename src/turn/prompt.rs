@@ -5,8 +5,11 @@ use crate::{
         TurnId,
         messages::{FinishReason, Message, MessageType, Role},
     },
-    text::estimate_tokens,
+    text::{estimate_tokens, of},
 };
+use serde_json::Value;
+
+use super::steps::CONFIRMS;
 
 /// Tokens that a message costs beside its text.
 const FRAMING: usize = 4;
@@ -39,22 +42,30 @@ pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
         .collect()
 }
 
+/// Which call of its turn it is, or is the result of.
+fn key(step: &Message) -> Option<(&Value, &Value)> {
+    let metadata = &step.metadata.as_ref()?.0;
+    Some((of(metadata, "round"), of(metadata, "call_id")))
+}
+
 /// What tools did in earlier turns that were not answered to the end: stopped, failed, interrupted. The
 /// model would do it again, as it does not read of it anywhere else.
 pub(super) fn unfinished(history: &[Message], turn: TurnId) -> Vec<String> {
     let is_answered = |call: &Message| {
         let mut answers = history.iter().filter(|other| other.turn_id == call.turn_id);
-        answers.any(|answer| {
-            answer.finish_reason == Some(FinishReason::Stop)
-                || answer.message_type == MessageType::Widget
-        })
+        answers.any(|answer| answer.finish_reason == Some(FinishReason::Stop))
     };
     let told = |call: &Message| {
         let came = history.iter().find(|result| {
             result.message_type == MessageType::ToolResult
-                && (result.turn_id, &result.metadata) == (call.turn_id, &call.metadata)
+                && (result.turn_id, key(result)) == (call.turn_id, key(call))
         });
+        let asks = |result: &Message| {
+            let metadata = result.metadata.as_ref();
+            metadata.is_some_and(|metadata| of(&metadata.0, CONFIRMS).is_object())
+        };
         let how = match came.and_then(|result| result.tool_success) {
+            Some(true) if came.is_some_and(asks) => "not done: the visitor had to be asked",
             Some(true) => "done",
             Some(false) => "failed",
             None => "not known whether it was done",

@@ -134,6 +134,14 @@ impl Drop for Place {
 }
 
 impl Engine {
+    /// How many messages of a device wait here.
+    pub fn waiting(&self, device: &str) -> usize {
+        let queues = self.queues.lock();
+        let mut all = queues.iter();
+        let own = all.find(|(waiting, _)| waiting.as_str() == device);
+        own.map_or(0, |(_, queue)| queue.len())
+    }
+
     /// Lets a message wait for its conversation, which is busy with this turn. It is stored and
     /// answered with those that wait as well: the newest gets the answer.
     ///
@@ -168,6 +176,13 @@ impl Engine {
                 }
                 continue;
             };
+            // The answer to a widget is no part of another message.
+            let asks_alone = |waiting: &Waiting| waiting.request.answers.is_some();
+            if !earlier.is_empty() && (request.answers.is_some() || earlier.iter().any(asks_alone))
+            {
+                busy = self.begin_oldest(&place, earlier).await;
+                continue;
+            }
             let tried = Instant::now();
             let requests: Vec<_> = earlier.iter().map(|waiting| &waiting.request).collect();
             match self.try_to_begin(&request, &requests).await {

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Engine,
+    before::{consents, done_before},
     event::Frame,
-    finish::finish,
+    finish::{Ended, finish},
     lease::Lease,
     log::Log,
     prompt,
     signal::{Cause, Signal},
     speak::{Place, speak},
-    steps::{consents, done_before},
 };
 use crate::{
     agents::{Effects, Shown, TurnInput},
@@ -49,8 +49,6 @@ pub(super) struct Progress {
     pub spent: Usage,
     /// What that one has cost so far.
     pub asking: Usage,
-    /// The widgets that were shown, and what they are answered by.
-    pub widgets: Vec<(Shown, MessageId)>,
 }
 
 /// Why a turn ends here.
@@ -103,9 +101,20 @@ pub(super) struct Output<'a> {
     log: &'a Log,
     lease: Option<Arc<Lease>>,
     degraded: bool,
+    /// The widgets that were shown, and what they are answered by.
+    pub shown: Vec<(Shown, MessageId)>,
 }
 
 impl Output<'_> {
+    /// Shows a widget. It is stored with the answer; until then it cannot be answered.
+    pub(super) async fn show(&mut self, engine: &Engine, shown: Shown) -> Result<(), Error> {
+        let id = MessageId::new();
+        self.append(engine, |now| Frame::widget(shown.widget.clone(), id, now))
+            .await?;
+        self.shown.push((shown, id));
+        Ok(())
+    }
+
     /// Whether what is shown is also kept.
     pub(super) fn is_kept(&self) -> bool {
         !self.degraded
@@ -161,11 +170,13 @@ pub(super) async fn run(
         unfinished: prompt::unfinished(&started.history, started.turn_id),
         consents: consents(&started.history, started.turn_id),
         handed_over: None,
+        ..TurnInput::default()
     };
     let mut output = Output {
         log: &log,
         lease: Some(lease),
         degraded: false,
+        shown: Vec::new(),
     };
     let place = Place {
         agent: started.agent.as_deref(),
@@ -179,7 +190,14 @@ pub(super) async fn run(
         false => refuse(&engine, &mut progress, &mut output).await.into(),
     };
     let reason = match end {
-        End::Over(ending) => finish(&engine, &started, &log, progress, ending).await,
+        End::Over(ending) => {
+            let ended = Ended {
+                progress,
+                shown: output.shown,
+                ending,
+            };
+            finish(&engine, &started, &log, ended).await
+        }
         End::HandedOver => return hand_over(&engine, &started, &log).await,
         End::Lost => return log.give_up(),
     };
@@ -230,6 +248,7 @@ pub(super) async fn run_stateless(
         log: &log,
         lease: None,
         degraded: true,
+        shown: Vec::new(),
     };
     let place = Place {
         agent: agent.as_deref(),

@@ -8,13 +8,13 @@ use super::{
     Engine,
     event::Frame,
     run::{Output, Progress},
-    steps::carry_out,
+    steps::{Known, Wanted, carry_out},
 };
 use crate::{
-    agents::{HandedOver, Piece, Round, Shown, TurnInput},
+    agents::{self, HandedOver, Piece, Round, Shown, TurnInput},
     error::{Code, Error},
     llm::{Calls, ToolCall},
-    store::{MessageId, begin::Started, messages::FinishReason},
+    store::{begin::Started, messages::FinishReason},
     text,
 };
 
@@ -48,9 +48,9 @@ pub(super) async fn speak(
     let may_move = place.agent == had;
     let (mut agent, routed) = engine.agents.choose(place.agent, may_move, input).await;
     progress.spent = routed;
-    // What an earlier attempt did counts, its handoffs too.
+    // What an earlier attempt did counts, its handoffs too; what it said is said again.
     for round in std::mem::take(&mut input.rounds) {
-        show(engine, &round, progress, output).await?;
+        repeat(engine, &agent, input, &round, progress, output).await?;
         add(engine, input, round, &mut agent);
     }
     progress.agent = Some(agent.clone());
@@ -59,22 +59,13 @@ pub(super) async fn speak(
         let has_defaults = !input.context.is_empty();
         progress.effects.context = has_defaults.then(|| input.context.clone());
     }
+    input.context_before.clone_from(&input.context);
     if input.handed_over.is_some() || had.is_some_and(|had| had != agent) {
         output
             .append(engine, |now| Frame::agent(&agent, now))
             .await?;
     }
-    if let Some(turn) = place.stored.filter(|_| input.rounds.is_empty())
-        && !input.consents.is_empty()
-    {
-        let (calls, consents): (_, Vec<bool>) = input.consents.iter().cloned().unzip();
-        let wanted = (calls, consents.as_slice());
-        let context = &mut input.context;
-        let round = carry_out(engine, turn, &agent, &[], wanted, context, output).await?;
-        progress.effects.keep(&input.context);
-        show(engine, &round, progress, output).await?;
-        add(engine, input, round, &mut agent);
-    }
+    ask_for_consents(engine, input, place, progress, output).await?;
     let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
     loop {
         if input.rounds.last().is_some_and(Round::only_shows) {
@@ -82,7 +73,7 @@ pub(super) async fn speak(
         }
         let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
         input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
-        let shown = progress.widgets.len();
+        let before = output.shown.len();
         let calls = match say(engine, &agent, input, progress, output).await? {
             Said::All(reason) => return Ok(reason),
             Said::Calls(calls) => calls,
@@ -91,17 +82,27 @@ pub(super) async fn speak(
         if let Some(context) = &progress.effects.context {
             input.context.clone_from(context);
         }
-        let (rounds, wanted) = (&input.rounds, (calls, [].as_slice()));
-        let context = &mut input.context;
-        let mut round = carry_out(engine, turn, &agent, rounds, wanted, context, output).await?;
-        progress.effects.keep(&input.context);
-        round.text = progress
-            .text
-            .get(progress.from..)
-            .unwrap_or_default()
-            .to_owned();
-        round.shown = progress.widgets.len() - shown;
-        show(engine, &round, progress, output).await?;
+        let own = output.shown.iter().skip(before);
+        let wanted = Wanted {
+            agent: &agent,
+            before: &input.rounds,
+            calls,
+            consent: None,
+            said: agents::Said {
+                text: progress
+                    .text
+                    .get(progress.from..)
+                    .unwrap_or_default()
+                    .to_owned(),
+                widgets: own.map(|(shown, _)| shown.widget.clone()).collect(),
+                state: progress.effects.state.clone(),
+            },
+        };
+        let known = Known {
+            context: &mut input.context,
+            unsaved: &mut progress.effects.context,
+        };
+        let round = carry_out(engine, turn, wanted, known, output).await?;
         if add(engine, input, round, &mut agent) {
             progress.agent = Some(agent.clone());
             output
@@ -111,32 +112,80 @@ pub(super) async fn speak(
     }
 }
 
-/// Shows what a round's calls made.
-async fn show(
+/// Carries out, or does not, what the visitor was asked about, each for the agent that wanted it.
+async fn ask_for_consents(
     engine: &Engine,
-    round: &Round,
+    input: &mut TurnInput,
+    place: Place<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
-    for shown in &round.widgets {
-        show_one(engine, shown.clone(), progress, output).await?;
+    let Some(turn) = place.stored else {
+        return Ok(());
+    };
+    // Those that an earlier attempt has carried out are rounds already.
+    while let Some((consent, given)) = input.consents.get(input.rounds.len()).cloned() {
+        let call = ToolCall {
+            id: format!("call_{}", input.rounds.len()),
+            name: consent.name,
+            arguments: consent.arguments,
+        };
+        let wanted = Wanted {
+            agent: &consent.agent,
+            before: &input.rounds,
+            calls: vec![call],
+            consent: Some(given),
+            said: agents::Said::default(),
+        };
+        let known = Known {
+            context: &mut input.context,
+            unsaved: &mut progress.effects.context,
+        };
+        let round = carry_out(engine, turn, wanted, known, output).await?;
+        input.rounds.push(round);
     }
     Ok(())
 }
 
-/// Shows a widget. It is stored with the answer; until then it cannot be answered.
-async fn show_one(
+/// Says and shows once more what an earlier attempt said and showed in a round.
+async fn repeat(
     engine: &Engine,
-    shown: Shown,
+    agent: &str,
+    input: &TurnInput,
+    round: &Round,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
-    let id = MessageId::new();
-    output
-        .append(engine, |now| Frame::widget(shown.widget.clone(), id, now))
-        .await?;
-    progress.widgets.push((shown, id));
+    let said = &round.said;
+    if !said.text.is_empty() {
+        let gap = if has_gap(engine, agent, input, progress) {
+            GAP
+        } else {
+            ""
+        };
+        let text = format!("{gap}{}", said.text);
+        output
+            .append(engine, |now| Frame::text(text.as_str(), now))
+            .await?;
+        progress.text.push_str(&text);
+        progress.frames += 1;
+    }
+    progress.effects.state.extend(said.state.clone());
+    let own = said.widgets.iter().map(|widget| Shown {
+        widget: widget.clone(),
+        confirms: None,
+        is_made: false,
+    });
+    for shown in own.chain(round.widgets.iter().cloned()) {
+        output.show(engine, shown).await?;
+    }
     Ok(())
+}
+
+/// Whether what is said next is another paragraph.
+fn has_gap(engine: &Engine, agent: &str, input: &TurnInput, progress: &Progress) -> bool {
+    progress.text.ends_with(|last: char| !last.is_whitespace())
+        && engine.agents.begins_a_paragraph(agent, input)
 }
 
 /// Adds a round that is done; whether another agent goes on after it.
@@ -152,6 +201,7 @@ fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String)
         handoff,
         rounds: input.rounds.len(),
     });
+    input.context_before.clone_from(&input.context);
     true
 }
 
@@ -181,8 +231,7 @@ async fn say(
     // What it says after its tools is another paragraph.
     progress.from = progress.text.len();
     progress.spent = progress.spent.plus(std::mem::take(&mut progress.asking));
-    let mut gap = progress.text.ends_with(|last: char| !last.is_whitespace())
-        && engine.agents.begins_a_paragraph(agent, input);
+    let mut gap = has_gap(engine, agent, input, progress);
     while let Some(piece) = reply.next().await {
         let came = Instant::now();
         let chunk = match piece? {
@@ -197,8 +246,12 @@ async fn say(
                 let made = engine.agents.widget(raw);
                 let widget =
                     made.map_err(|fault| Error::new(Code::UpstreamError).caused_by(fault))?;
-                let confirms = None;
-                show_one(engine, Shown { widget, confirms }, progress, output).await?;
+                let shown = Shown {
+                    widget,
+                    confirms: None,
+                    is_made: false,
+                };
+                output.show(engine, shown).await?;
                 continue;
             }
         };
@@ -238,7 +291,7 @@ async fn say(
             Some(FinishReason::Stop) if input.may_call && !calls.is_empty() => {
                 return Ok(Said::Calls(calls.done()));
             }
-            Some(_) if progress.text.is_empty() && progress.widgets.is_empty() => break,
+            Some(_) if progress.text.is_empty() && output.shown.is_empty() => break,
             Some(reason) => return Ok(Said::All(reason)),
             None => {}
         }

@@ -1,7 +1,7 @@
 //! Tools that a turn calls. Each call is recorded before it is made, and what came of it before the
 //! agent hears of it: whoever adopts the turn takes up what was done, and does nothing twice.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt, future::pending, stream::FuturesUnordered};
 use serde_json::{Map, Value, json};
@@ -17,18 +17,18 @@ use super::{
     run::{COMMIT_PATIENCE, Output},
 };
 use crate::{
-    agents::{Asked, Round, Shown},
+    agents::{Asked, Calling, Consent, Round, Said, Shown},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
-        MessageId, TurnId,
+        MessageId,
         begin::Started,
-        messages::{Message, MessageType},
+        messages::MessageType,
         steps::{NewStep, NewSteps},
     },
-    text::{self, of},
+    text,
     tools::Done,
-    widgets::{Widget, WidgetType},
+    widgets::Widget,
 };
 
 /// How many tools a turn calls at the same time.
@@ -38,9 +38,14 @@ const HANDOFFS: usize = 3;
 /// What a model is told that hands the conversation over again and again.
 const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
-const UNKNOWN: &str = "It is not known whether this was done: the server stopped meanwhile.";
+pub(super) const UNKNOWN: &str =
+    "It is not known whether this was done: the server stopped meanwhile.";
 /// Where a widget, and the answer to it, has the call that waits for it.
 pub(super) const CONFIRMS: &str = "confirms";
+/// Where a result has whether a tool made its widget.
+pub(super) const MADE: &str = "made";
+/// Where the first call of a round has what the agent said before.
+pub(super) const SAID: &str = "said";
 /// What a model is told of a widget.
 const SHOWN: &str = "Shown to the visitor. What they answer comes as their next message.";
 /// What a model is told of a call that the visitor has to allow.
@@ -48,55 +53,65 @@ const TO_CONFIRM: &str =
     "Not done yet: the visitor is asked whether it may be. It is done when they say yes.";
 
 /// Carries out what an agent asks for: several calls at once, their results in order. The first handoff
-/// counts, unless there were too many in this turn. `consents` is what the visitor said to calls that they
-/// were asked about.
+/// counts, unless there were too many in this turn.
 ///
 /// # Errors
 /// When the database is away for too long. Then a call that was not recorded was not made.
 pub(super) async fn carry_out(
     engine: &Engine,
     turn: &Started,
-    agent: &str,
-    before: &[Round],
-    (calls, consents): (Vec<ToolCall>, &[bool]),
-    context: &mut Map<String, Value>,
+    wanted: Wanted<'_>,
+    known: Known<'_>,
     output: &mut Output<'_>,
 ) -> Result<Round> {
+    let Wanted {
+        agent,
+        before,
+        calls,
+        consent,
+        said,
+    } = wanted;
     let round = before.len();
-    let made = calls.iter().map(|call| {
-        let body = call.arguments.as_str();
-        step(MessageType::ToolCall, round, call, body)
+    let made = calls.iter().enumerate().map(|(at, call)| {
+        let mut made = step(MessageType::ToolCall, round, call, &call.arguments);
+        if at == 0 {
+            note(&mut made, SAID, json!(said));
+        }
+        made
     });
     record(engine, turn, made.collect(), None).await?;
     for call in &calls {
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
+    engine.agents.reach(&calls).await;
     let places = Semaphore::new(AT_ONCE);
     // All read what was known before; what they learn is recorded one after the other.
-    let known = context.clone();
-    let learnt = Mutex::new(context);
+    let context = known.context.clone();
+    let learnt = Mutex::new(known);
     let handed = before.iter().filter_map(Round::handoff).count();
     let mut may_hand_over = handed < HANDOFFS;
     let mut called = FuturesUnordered::new();
     for (at, call) in calls.iter().enumerate() {
-        let consent = consents.get(at).copied();
         let free = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
-        let (places, known, learnt) = (&places, &known, &learnt);
+        let (places, context, learnt) = (&places, &context, &learnt);
         called.push(
             async move {
                 let came = match free {
                     Some(came) => came,
                     None => {
                         let _place = places.acquire().await;
-                        let done = engine.agents.call(agent, call, turn.turn_id, known);
-                        came_of(engine, agent, done.await)
+                        let asked = Calling {
+                            call,
+                            turn: turn.turn_id,
+                            context,
+                            has_consent: consent == Some(true),
+                        };
+                        came_of(engine, agent, engine.agents.call(agent, asked).await)
                     }
                 };
-                let mut context = learnt.lock().await;
-                (
-                    at,
-                    recorded(engine, turn, round, call, came, &mut context).await,
-                )
+                let mut known = learnt.lock().await;
+                let came = recorded(engine, turn, round, call, came, &mut known).await;
+                (at, came)
             }
             .boxed(),
         );
@@ -113,18 +128,43 @@ pub(super) async fn carry_out(
         if let Some(call) = calls.get(at) {
             show(engine, agent, call, status, output).await?;
         }
+        // What is asked here must not be lost where the turn is stopped now.
+        if let Some(shown) = &came.1 {
+            output.show(engine, shown.clone()).await?;
+        }
         results.push((at, came));
     }
     drop(called);
     results.sort_by_key(|(at, _)| *at);
     let (results, widgets): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, came)| came).unzip();
     Ok(Round {
-        text: String::new(),
-        shown: 0,
+        said,
         calls,
         results,
         widgets: widgets.into_iter().flatten().collect(),
     })
+}
+
+/// What an agent wants done.
+pub(super) struct Wanted<'a> {
+    /// The agent.
+    pub agent: &'a str,
+    /// What was done in this turn before.
+    pub before: &'a [Round],
+    /// What it calls.
+    pub calls: Vec<ToolCall>,
+    /// What the visitor has said to that, where they were asked.
+    pub consent: Option<bool>,
+    /// What it said before.
+    pub said: Said,
+}
+
+/// What is known of the visitor.
+pub(super) struct Known<'a> {
+    /// All of it.
+    pub context: &'a mut Map<String, Value>,
+    /// What of it is still to be stored with the answer.
+    pub unsaved: &'a mut Option<Map<String, Value>>,
 }
 
 /// What came of a call.
@@ -146,8 +186,12 @@ impl Came {
         }
     }
 
-    fn showing(mut self, widget: Widget, confirms: Option<ToolCall>) -> Self {
-        self.shown = Some(Shown { widget, confirms });
+    fn showing(mut self, widget: Widget, confirms: Option<Consent>) -> Self {
+        self.shown = Some(Shown {
+            widget,
+            confirms,
+            is_made: false,
+        });
         self
     }
 }
@@ -174,7 +218,12 @@ fn without_calling(
         _ if may_have_been_done(engine, before, call) => Some(told(Err(UNKNOWN))),
         Asked::Confirm(question) if consent.is_none() => {
             let question = Widget::confirm(question);
-            Some(told(Ok(TO_CONFIRM)).showing(question, Some(call.clone())))
+            let consent = Consent {
+                agent: agent.to_owned(),
+                name: call.name.clone(),
+                arguments: call.arguments.clone(),
+            };
+            Some(told(Ok(TO_CONFIRM)).showing(question, Some(consent)))
         }
         Asked::Confirm(_) | Asked::Tool => None,
     }
@@ -184,14 +233,18 @@ fn without_calling(
 /// agent.
 fn came_of(engine: &Engine, agent: &str, done: Done) -> Came {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
-    if let Some(Err(fault)) = &widget {
-        tracing::warn!(fault, "a tool's widget is not shown");
+    if let Some(Err(_)) = &widget {
+        tracing::warn!("a tool's widget does not fit and is not shown");
     }
     let widget = widget.and_then(std::result::Result::ok);
-    let confirms = None;
+    let shown = widget.map(|widget| Shown {
+        widget,
+        confirms: None,
+        is_made: true,
+    });
     Came {
         result: done.result,
-        shown: widget.map(|widget| Shown { widget, confirms }),
+        shown,
         context: match engine.agents.may_know(agent, &done.context) {
             true => done.context,
             false => {
@@ -209,7 +262,7 @@ async fn recorded(
     round: usize,
     call: &ToolCall,
     came: Came,
-    context: &mut Map<String, Value>,
+    known: &mut Known<'_>,
 ) -> Result<(ToolResult, Option<Shown>)> {
     let Came {
         mut result,
@@ -219,17 +272,29 @@ async fn recorded(
     result.content = text::cleaned(result.content);
     let mut came = step(MessageType::ToolResult, round, call, &result.content);
     came.success = Some(!result.is_error);
-    let has_learnt = !learnt.is_empty();
-    context.extend(learnt);
     if let Some(shown) = &shown {
         came.widget = Some((shown.widget.kind.as_str(), shown.widget.data.clone()));
-        if let Some(metadata) = came.metadata.as_object_mut() {
-            metadata.insert(CONFIRMS.to_owned(), shown.confirms.is_some().into());
-        }
+        note(&mut came, CONFIRMS, json!(shown.confirms));
+        note(&mut came, MADE, shown.is_made.into());
     }
-    let context = has_learnt.then(|| Value::Object(context.clone()));
+    let context = (!learnt.is_empty()).then(|| {
+        known.context.extend(learnt);
+        Value::Object(known.context.clone())
+    });
+    let is_saved = context.is_some();
     record(engine, turn, vec![came], context).await?;
+    if is_saved {
+        // Nothing older may be stored over it.
+        *known.unsaved = None;
+    }
     Ok((result, shown))
+}
+
+/// Adds to what a step says of itself.
+fn note(step: &mut NewStep, name: &str, value: Value) {
+    if let Some(metadata) = step.metadata.as_object_mut() {
+        metadata.insert(name.to_owned(), text::clean_json(value));
+    }
 }
 
 /// Whether the same call was made before, and it is not known what came of it.
@@ -292,89 +357,4 @@ async fn record(
         pending::<()>().await;
     }
     Ok(())
-}
-
-/// The rounds that an earlier attempt at this turn has done.
-pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
-    let mut rounds: BTreeMap<u64, Round> = BTreeMap::new();
-    for message in history
-        .iter()
-        .filter(|message| message.turn_id == Some(turn))
-    {
-        let of = |name: &str| {
-            message
-                .metadata
-                .as_ref()
-                .and_then(|metadata| metadata.0.get(name))
-        };
-        let (Some(call_id), Some(round)) = (of("call_id"), of("round")) else {
-            continue;
-        };
-        let call_id = call_id.as_str().unwrap_or_default().to_owned();
-        let round = rounds
-            .entry(round.as_u64().unwrap_or_default())
-            .or_default();
-        match message.message_type {
-            MessageType::ToolCall => round.calls.push(ToolCall {
-                id: call_id,
-                name: message.tool_name.clone().unwrap_or_default(),
-                arguments: message.body.clone(),
-            }),
-            MessageType::ToolResult => {
-                round.widgets.extend(shown_before(round, &call_id, message));
-                round.results.push(ToolResult {
-                    call_id,
-                    content: message.body.clone(),
-                    is_error: message.tool_success != Some(true),
-                });
-            }
-            _ => {}
-        }
-    }
-    rounds.into_values().map(answered).collect()
-}
-
-/// The calls that the visitor was asked about and that this turn's message answers, and what they said.
-pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(ToolCall, bool)> {
-    let answers = history.iter().filter(|message| {
-        message.turn_id == Some(turn) && message.message_type == MessageType::WidgetAnswer
-    });
-    let consent = |(at, message): (usize, &Message)| {
-        let asked = of(&message.metadata.as_ref()?.0, CONFIRMS);
-        let call = ToolCall {
-            id: format!("call_{at}"),
-            name: of(asked, "name").as_str()?.to_owned(),
-            arguments: of(asked, "arguments").as_str()?.to_owned(),
-        };
-        let answer = &message.component_data.as_ref()?.0;
-        Some((call, *of(answer, "confirmed") == true))
-    };
-    answers.enumerate().filter_map(consent).collect()
-}
-
-/// The widget that a call showed.
-fn shown_before(round: &Round, call_id: &str, message: &Message) -> Option<Shown> {
-    let kind = WidgetType::parse(message.component_type.as_deref()?)?;
-    let data = message.component_data.clone()?.0;
-    let is_question = of(&message.metadata.as_ref()?.0, CONFIRMS) == true;
-    let mut calls = round.calls.iter();
-    let call = calls.find(|call| call.id == call_id);
-    Some(Shown {
-        widget: Widget { kind, data },
-        confirms: call.filter(|_| is_question).cloned(),
-    })
-}
-
-/// The round with a result for each of its calls.
-fn answered(mut round: Round) -> Round {
-    let results = round.calls.iter().map(|call| {
-        let known = round
-            .results
-            .iter()
-            .find(|result| result.call_id == call.id);
-        let unknown = || ToolResult::of(call, Err(UNKNOWN.to_owned()));
-        known.cloned().unwrap_or_else(unknown)
-    });
-    round.results = results.collect();
-    round
 }

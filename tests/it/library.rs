@@ -154,6 +154,9 @@ async fn conversations_are_had_without_http(db: Db) {
     conversations.send(&first, "Two").await.unwrap();
     let second = conversations.open("echo", "d", Map::new()).await.unwrap();
     assert_ne!(first.conversation_id, second.conversation_id);
+    // What is said in the first one does not land in the second.
+    let over = conversations.send(&first, "Lost?").await.unwrap_err();
+    assert_eq!(over.code, Code::NotFound);
     conversations.send(&second, "Three").await.unwrap();
     let said = conversations.messages(&first, 10).await.unwrap();
     let said: Vec<&str> = said.iter().map(|message| message.body.as_str()).collect();

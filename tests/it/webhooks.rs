@@ -27,6 +27,7 @@ fn with_webhook(settings: &mut Settings, url: &str) {
     let agent = settings.agents.get_mut("support").unwrap();
     let webhook = json!({"url": url, "secret": SECRET, "timeout_seconds": 1});
     agent.webhook = Some(serde_json::from_value(webhook).unwrap());
+    agent.handoff_to.clear();
     agent.context = Some(json!({
         "type": "object",
         "properties": {"visits": {"type": "integer", "default": 1}},

@@ -4,7 +4,7 @@ use frontdesk::config::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Db, Event, Said, TestApp, tidy};
+use crate::support::{Db, Endpoint, Event, Said, TestApp, tidy};
 
 both! {
     a_model_shows_choices_and_goes_on_with_the_answer
@@ -15,6 +15,10 @@ both! {
     an_answer_waits_for_the_turn_that_showed_the_widget
     the_same_answer_with_the_same_key_is_one_turn
     offline_a_form_answers_all_questions_at_once
+    offline_a_no_is_no_yes
+    two_answers_that_wait_are_one_and_a_refusal
+    an_answer_that_waits_is_no_part_of_another_message
+    a_widget_of_a_tool_does_not_end_the_answer
     a_form_is_sent_nowhere_else
 }
 
@@ -261,4 +265,100 @@ async fn a_form_is_sent_nowhere_else(db: Db) {
         let said = app.say("d", "Hi").await.json();
         assert_eq!(said["widgets"][0].is_object(), is_shown, "{url}: {said}");
     }
+}
+
+async fn offline_a_no_is_no_yes(db: Db) {
+    let app = TestApp::offline(db).await;
+    app.say("d", "I want to schedule an appointment").await;
+    let said = app.say("d", "Yes").await.json();
+    let form = said["widgets"][0]["message_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let filled = json!({
+        "name": "John Doe", "contact": "nowhere", "treatment": "a check-up", "time": "Tuesday morning",
+    });
+    // What is no contact is asked for, as it would be of anybody.
+    let said = events(&answer(&app, "d", &form, filled).await);
+    let text: String = said.iter().map(Event::content).collect();
+    assert!(text.starts_with("How can we reach you, John?"), "{text}");
+    let said = app.say("d", "john@example.com").await.json();
+    let question = said["widgets"][0]["message_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let said = events(&answer(&app, "d", &question, json!({"confirmed": false})).await);
+    let text: String = said.iter().map(Event::content).collect();
+    assert!(
+        text.starts_with("Then let's go through it once more."),
+        "{text}"
+    );
+}
+
+async fn two_answers_that_wait_are_one_and_a_refusal(db: Db) {
+    let (app, widget) = asked(db).await;
+    app.llm.says(["One", " moment."]).pause_after(1);
+    app.llm.says(["Fine."]);
+    let mut stream = app.stream("d", "Wait").await;
+    stream.next().await.unwrap();
+    let answers = ["o", "Else"].map(|choice| answer(&app, "d", &widget, json!({"choice": choice})));
+    let (said, ()) = tokio::join!(futures_util::future::join_all(answers), async {
+        while app.app.engine.waiting("d") < 2 {
+            tokio::task::yield_now().await;
+        }
+        app.llm.go_on();
+    });
+    let mut codes: Vec<u16> = said.iter().map(|said| said.status.as_u16()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 409]);
+    assert!(!said.iter().any(|said| said.text.contains("degraded")));
+}
+
+async fn an_answer_that_waits_is_no_part_of_another_message(db: Db) {
+    let (app, widget) = asked(db).await;
+    app.llm.says(["One", " moment."]).pause_after(1);
+    app.llm.says(["Your order."]);
+    app.llm.says(["You're welcome."]);
+    let mut stream = app.stream("d", "Wait").await;
+    stream.next().await.unwrap();
+    let answering = answer(&app, "d", &widget, json!({"choice": "o"}));
+    let waiting = async |count: usize| {
+        while app.app.engine.waiting("d") < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let saying = async {
+        waiting(1).await;
+        app.say("d", "Thanks").await
+    };
+    let going_on = async {
+        waiting(2).await;
+        app.llm.go_on();
+    };
+    let (answered, said, ()) = tokio::join!(answering, saying, going_on);
+    assert!(answered.text.contains("Your order."), "{}", answered.text);
+    assert_eq!(said.content(), "You're welcome.");
+}
+
+async fn a_widget_of_a_tool_does_not_end_the_answer(db: Db) {
+    let endpoint = Endpoint::start().await;
+    let shown = json!({"status": "ok", "widget": {"type": "card", "data": {"title": "Number 7"}}});
+    endpoint.at("/book", 200, &shown.to_string());
+    let url = format!("{}/book", endpoint.url);
+    let app = TestApp::with(db, |settings| {
+        with_widgets(settings);
+        let tool = json!({
+            "description": "Books.", "url": url, "allow_private": true, "result": "/status",
+            "widget": "/widget",
+        });
+        settings.tools = [("book".to_owned(), serde_json::from_value(tool).unwrap())].into();
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.tools = vec!["book".to_owned()];
+    })
+    .await;
+    app.llm.calls("", [["1", "book", "{}"]]);
+    app.llm.says(["It is booked."]);
+    let said = app.say("d", "Book it").await.json();
+    assert_eq!(said["content"], "It is booked.");
+    assert_eq!(said["widgets"][0]["data"]["title"], "Number 7");
 }

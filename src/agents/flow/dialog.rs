@@ -83,11 +83,17 @@ impl Dialog {
         step
     }
 
-    /// A form's answer: its fields are slots.
+    /// A form's answer: its fields are slots, and read as such. What does not fit is asked for.
     pub(super) fn fill_in(&self, fields: &serde_json::Value, memory: &mut Memory) {
         for (name, value) in fields.as_object().into_iter().flatten() {
-            if self.slots.get(name).is_some() {
-                let value = crate::text::plain(value);
+            let given = match value {
+                serde_json::Value::Bool(true) => "yes".to_owned(),
+                // A "no" to a question is more than an answer: the question is asked.
+                serde_json::Value::Bool(false) => continue,
+                value => crate::text::plain(value),
+            };
+            let slot = self.slots.get(name);
+            if let Some(value) = slot.and_then(|slot| slot.answer(&given)) {
                 memory.slots.insert(name.clone(), value);
             }
         }

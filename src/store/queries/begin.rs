@@ -45,6 +45,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     if let Some(wait) = lock.wait(turn.lock.limit) {
         return Err(Abort::With(Begin::Limited(wait)));
     }
+    // A widget's answer comes alone: messages that wait are not begun together with one.
     for said in turn.earlier.iter().chain([&turn.said]) {
         if let Some(answers) = &said.answers {
             check_answer(conn, lock.conversation_id, answers.widget)?;

@@ -132,6 +132,7 @@ fn insert_widget(
             message_rows::audio_urls.eq(Json(json!([]))),
             message_rows::component_type.eq(shown.kind),
             message_rows::component_data.eq(Json(shown.data.clone())),
+            message_rows::finish_reason.eq(turn.finish_reason),
             message_rows::metadata.eq(shown.confirms.clone().map(Json)),
             message_rows::created_at.eq(db_now()),
         ))

@@ -70,7 +70,8 @@ impl Booking {
             .read_to_the_end(turn, last.id.clone(), "?restart=1")
             .await;
         let said: String = all.iter().map(Event::content).collect();
-        assert_eq!(said, "Very well.");
+        // What the first one said before the call is not lost.
+        assert_eq!(said, "One moment.\n\nVery well.");
         let asked = self.fleet.llm.asked();
         assert!(asked.len() > before);
         let messages = asked[before].body["messages"].as_array().unwrap().clone();
@@ -155,7 +156,10 @@ async fn a_conversation_that_was_handed_over_stays_where_it_is() {
         .read_to_the_end(&turn, last.id, "?restart=1")
         .await;
     assert_eq!(all[0].data["type"], "reset");
-    assert_eq!(all[1].data["agent"], "b");
+    assert!(
+        all[..3].iter().any(|event| event.data["agent"] == "b"),
+        "{all:?}"
+    );
     assert_eq!(all.last().unwrap().data["agent"], "b");
     let asked = llm.asked();
     let system = asked[2].system();

@@ -11,6 +11,8 @@ both! {
     a_visitor_is_asked_and_says_no
     a_visitor_is_not_asked_about_a_call_that_does_not_fit
     another_message_is_no_yes
+    a_call_is_made_as_the_agent_that_wanted_it
+    what_was_only_asked_is_not_told_as_done
     offline_a_flow_asks_calls_and_hands_over
 }
 
@@ -165,4 +167,86 @@ async fn offline_a_flow_asks_calls_and_hands_over(db: Db) {
     assert_eq!(endpoint.asked().len(), 1);
     let session = app.get("d", "/chat/session").await.json();
     assert_eq!(session["active_agent"], "scheduling");
+}
+
+async fn a_call_is_made_as_the_agent_that_wanted_it(db: Db) {
+    let endpoint = Endpoint::start().await;
+    endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
+    let asking = asking(&endpoint);
+    let app = TestApp::with(db, |settings| {
+        let other = settings.agents["scheduling"].clone();
+        asking(settings);
+        settings.agents.insert("scheduling".to_owned(), other);
+        settings.routing.default_agent = "support".to_owned();
+    })
+    .await;
+    app.llm.calls("", [CANCEL]);
+    let said = app
+        .post(
+            "d",
+            "/chat",
+            json!({"content": "Cancel A-1", "agent": "support"}),
+        )
+        .await
+        .json();
+    let question = said["widgets"][0]["message_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // The visitor goes to another agent, and comes back to the question.
+    app.llm.says(["I am Anna."]);
+    app.post(
+        "d",
+        "/chat",
+        json!({"content": "Book", "agent": "scheduling"}),
+    )
+    .await;
+    app.llm.says(["Your order is cancelled."]);
+    say(&app, &question, true).await;
+    assert_eq!(endpoint.asked().len(), 1);
+}
+
+async fn what_was_only_asked_is_not_told_as_done(db: Db) {
+    let endpoint = Endpoint::start().await;
+    let slow = std::time::Duration::from_millis(900);
+    endpoint.slowly("/orders/A-1", 200, r#"{"status": "on its way"}"#, slow);
+    let asking = asking(&endpoint);
+    let look = tool(&endpoint, "/orders/{id}", "GET");
+    let app = TestApp::with(db, |settings| {
+        asking(settings);
+        settings.tools.insert("look".to_owned(), look);
+        settings
+            .agents
+            .get_mut("support")
+            .unwrap()
+            .tools
+            .push("look".to_owned());
+    })
+    .await;
+    app.llm
+        .calls("", [CANCEL, ["2", "look", r#"{"id": "A-1"}"#]]);
+    let mut stream = app.stream("d", "Cancel A-1").await;
+    let mut frame = stream.next().await.unwrap();
+    while frame.data["type"] != "widget" {
+        frame = stream.next().await.unwrap();
+    }
+    let turn = stream.turn_id();
+    app.delete("d", &format!("/chat/stream/{turn}")).await;
+    app.llm.says(["Then not."]);
+    app.say("d", "No, wait").await;
+    let told = app.llm.asked()[1].system();
+    assert!(
+        told.contains("not done: the visitor had to be asked"),
+        "{told}"
+    );
+    // The question is there all the same, and can be answered.
+    endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
+    app.llm.says(["It is cancelled."]);
+    say(&app, frame.data["message_id"].as_str().unwrap(), true).await;
+    assert!(
+        endpoint
+            .asked()
+            .iter()
+            .any(|asked| asked.path.ends_with("/cancel"))
+    );
 }

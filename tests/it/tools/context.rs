@@ -14,6 +14,7 @@ both! {
     what_does_not_fit_is_not_learnt
     a_visitor_says_only_what_they_may
     a_context_is_made_once
+    what_was_learnt_survives_a_stop
 }
 
 /// A desk whose tool is told who the customer is, and learns which order they mean.
@@ -184,4 +185,19 @@ async fn a_context_is_made_once(db: Db) {
         .json(&body(json!({"page": "second"})));
     later.send().await.unwrap();
     assert_eq!(endpoint.asked()[0].body["page"], "first");
+}
+
+async fn what_was_learnt_survives_a_stop(db: Db) {
+    let (app, endpoint) = desk(db).await;
+    // In the first turn, with the defaults not stored yet.
+    app.llm.calls("", [["1", "find", "{}"]]);
+    app.llm.says(["Let", " me see."]).pause_after(1);
+    let mut stream = app.stream("d", "Find it").await;
+    while stream.next().await.unwrap().content() != "Let" {}
+    let turn = stream.turn_id();
+    app.delete("d", &format!("/chat/stream/{turn}")).await;
+    app.llm.calls("", [["2", "cancel", "{}"]]);
+    app.llm.says(["Cancelled."]);
+    app.say("d", "Cancel it").await;
+    assert_eq!(endpoint.asked()[1].path, "/orders/secret-o-1/cancel");
 }

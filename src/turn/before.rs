@@ -1,0 +1,101 @@
+//! What a turn has done before: in an earlier attempt, or by what its message answers.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::steps::{CONFIRMS, MADE, SAID, UNKNOWN};
+use crate::{
+    agents::{Consent, Round, Said, Shown},
+    llm::{ToolCall, ToolResult},
+    store::{
+        TurnId,
+        messages::{Message, MessageType},
+    },
+    text::of,
+    widgets::{Widget, WidgetType},
+};
+
+/// The rounds that an earlier attempt at this turn has done.
+pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
+    let mut rounds: BTreeMap<u64, Round> = BTreeMap::new();
+    for message in history
+        .iter()
+        .filter(|message| message.turn_id == Some(turn))
+    {
+        let of = |name: &str| {
+            message
+                .metadata
+                .as_ref()
+                .and_then(|metadata| metadata.0.get(name))
+        };
+        let (Some(call_id), Some(round)) = (of("call_id"), of("round")) else {
+            continue;
+        };
+        let call_id = call_id.as_str().unwrap_or_default().to_owned();
+        let round = rounds
+            .entry(round.as_u64().unwrap_or_default())
+            .or_default();
+        match message.message_type {
+            MessageType::ToolCall => {
+                if let Some(said) = of(SAID) {
+                    round.said = Said::deserialize(said).unwrap_or_default();
+                }
+                round.calls.push(ToolCall {
+                    id: call_id,
+                    name: message.tool_name.clone().unwrap_or_default(),
+                    arguments: message.body.clone(),
+                });
+            }
+            MessageType::ToolResult => {
+                round.widgets.extend(shown_before(message));
+                round.results.push(ToolResult {
+                    call_id,
+                    content: message.body.clone(),
+                    is_error: message.tool_success != Some(true),
+                });
+            }
+            _ => {}
+        }
+    }
+    rounds.into_values().map(answered).collect()
+}
+
+/// The calls that the visitor was asked about and that this turn's message answers, and what they said.
+pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(Consent, bool)> {
+    let answers = history.iter().filter(|message| {
+        message.turn_id == Some(turn) && message.message_type == MessageType::WidgetAnswer
+    });
+    let consent = |message: &Message| {
+        let asked = Consent::deserialize(of(&message.metadata.as_ref()?.0, CONFIRMS)).ok()?;
+        let answer = &message.component_data.as_ref()?.0;
+        Some((asked, *of(answer, "confirmed") == true))
+    };
+    answers.filter_map(consent).collect()
+}
+
+/// The widget that a call showed.
+fn shown_before(message: &Message) -> Option<Shown> {
+    let kind = WidgetType::parse(message.component_type.as_deref()?)?;
+    let data = message.component_data.clone()?.0;
+    let metadata = &message.metadata.as_ref()?.0;
+    Some(Shown {
+        widget: Widget { kind, data },
+        confirms: Consent::deserialize(of(metadata, CONFIRMS)).ok(),
+        is_made: *of(metadata, MADE) == true,
+    })
+}
+
+/// The round with a result for each of its calls.
+fn answered(mut round: Round) -> Round {
+    let results = round.calls.iter().map(|call| {
+        let known = round
+            .results
+            .iter()
+            .find(|result| result.call_id == call.id);
+        let unknown = || ToolResult::of(call, Err(UNKNOWN.to_owned()));
+        known.cloned().unwrap_or_else(unknown)
+    });
+    round.results = results.collect();
+    round
+}
