@@ -86,6 +86,8 @@ struct Member {
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
     when_busy: WhenBusy,
+    /// How often it may call tools in a turn, where it has a limit of its own.
+    tool_rounds: Option<u32>,
     /// Whether what it says after its tools goes on where it was, and is no paragraph of its own.
     goes_on: bool,
 }
@@ -110,9 +112,12 @@ impl Agents {
             let slots = slots::Slots::new(agent)?;
             let own_model = agent.model.as_deref().map(|spec| models.model(spec));
             // Offline is offline: then an agent's own model does not count either.
-            let model = default_model
+            let mut model = default_model
                 .clone()
                 .map(|default| own_model.unwrap_or(default));
+            if let Some((model, fallbacks)) = model.as_mut().zip(agent.fallbacks.clone()) {
+                model.settings.fallbacks = fallbacks;
+            }
             let exists = |to: &&String| settings.agents.contains_key(*to);
             let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
             let others = handoff_to.iter().filter_map(|to| {
@@ -162,6 +167,7 @@ impl Agents {
                     handoff_to,
                     session_ttl,
                     when_busy: agent.when_busy,
+                    tool_rounds: agent.tool_rounds,
                     goes_on: false,
                 },
             );
@@ -184,6 +190,7 @@ impl Agents {
                 handoff_to: others.cloned().collect(),
                 session_ttl: None,
                 when_busy: WhenBusy::Queue,
+                tool_rounds: None,
                 goes_on: true,
             };
             agents.insert(new.path, member);
@@ -229,6 +236,11 @@ impl Agents {
         let moved = may_move.then(|| self.router.reconsider(present, turn));
         let agent = moved.flatten().unwrap_or_else(|| present.to_owned());
         (agent, Usage::default())
+    }
+
+    /// How often an agent may call tools in a turn, where it has a limit of its own.
+    pub fn tool_rounds(&self, path: &str) -> Option<u32> {
+        self.agents.get(path)?.tool_rounds
     }
 
     /// Whether what an agent says now is another paragraph than what was said before.

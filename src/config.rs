@@ -174,6 +174,8 @@ pub struct Turn {
     pub attempts: u32,
     /// How often an agent may call tools before it has to answer.
     pub tool_rounds: u32,
+    /// How long a turn may take, its tools included, in seconds.
+    pub most_seconds: u64,
     /// How long a message waits while its conversation is answering another, in seconds.
     pub wait_seconds: u64,
     /// How many messages the model is shown at the most.

@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct LlmAgent {
     path: String,
     prompt: String,
+    max_tokens: Option<u32>,
     slots: Slots,
     tools: Given,
     model: Model,
@@ -56,6 +57,7 @@ impl LlmAgent {
         Self {
             path: path.to_owned(),
             prompt: agent.prompt.clone(),
+            max_tokens: agent.max_tokens,
             slots,
             tools,
             model,
@@ -120,6 +122,7 @@ impl LlmAgent {
             messages: alternating(said).into_iter().chain(done).collect(),
             tools,
             may_call: turn.may_call,
+            max_tokens: self.max_tokens,
             ..Request::default()
         }
     }

@@ -22,6 +22,12 @@ pub struct AgentSettings {
     pub webhook: Option<WebhookSettings>,
     /// Instead of `llm.model`.
     pub model: Option<String>,
+    /// Models to try when that one fails before its first word, instead of its own.
+    pub fallbacks: Option<Vec<String>>,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// Instead of `turn.tool_rounds`.
+    pub tool_rounds: Option<u32>,
     /// Instead of `session.ttl_seconds`.
     pub session_ttl_seconds: Option<u64>,
     /// What becomes of a message that comes while it answers another one.

@@ -23,6 +23,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
         ("turn.attempts", settings.turn.attempts.into(), 1, 100),
         ("turn.tool_rounds", settings.turn.tool_rounds.into(), 1, 50),
+        ("turn.most_seconds", settings.turn.most_seconds, 1, DAY),
         ("turn.wait_seconds", settings.turn.wait_seconds, 0, 300),
         (
             "turn.log_kept_seconds",

@@ -7,7 +7,7 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -286,6 +286,7 @@ async fn answer(
     output: &mut Output<'_>,
     signal: &Signal,
 ) -> End {
+    let most = Duration::from_secs(engine.settings.turn.most_seconds);
     let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
     tokio::select! {
         biased;
@@ -294,6 +295,10 @@ async fn answer(
             Cause::Stopped => Ending::from(FinishReason::Cancelled).into(),
             Cause::Shutdown => End::HandedOver,
         },
+        () = sleep(most) => {
+            let late = Error::new(Code::UpstreamTimeout).caused_by("the turn took too long");
+            Ending::failed(late).into()
+        }
         spoken = speaking => {
             let panicked = |_| Err(Error::new(Code::Internal).caused_by("an agent panicked"));
             let spoken = spoken.unwrap_or_else(panicked);

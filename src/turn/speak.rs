@@ -66,12 +66,14 @@ pub(super) async fn speak(
             .await?;
     }
     ask_for_consents(engine, input, place, progress, output).await?;
-    let most = usize::try_from(engine.settings.turn.tool_rounds).unwrap_or(usize::MAX);
     loop {
         if input.rounds.last().is_some_and(Round::only_shows) {
             return Ok(FinishReason::Stop);
         }
         let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
+        let most = engine.agents.tool_rounds(&agent);
+        let most = most.unwrap_or(engine.settings.turn.tool_rounds);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
         let before = output.shown.len();
         let calls = match say(engine, &agent, input, progress, output).await? {

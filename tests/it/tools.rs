@@ -3,6 +3,8 @@
 mod confirm;
 mod context;
 mod handoffs;
+mod hostile;
+mod limits;
 mod mcp;
 
 use std::time::Duration;

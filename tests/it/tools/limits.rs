@@ -1,0 +1,42 @@
+//! How much an agent may do.
+
+use super::with_tools;
+use crate::support::{Db, Endpoint, TestApp};
+
+both! {
+    an_agent_has_limits_of_its_own
+    a_turn_has_an_end
+}
+
+async fn an_agent_has_limits_of_its_own(db: Db) {
+    let endpoint = Endpoint::start().await;
+    let tools = with_tools(&endpoint);
+    let app = TestApp::with(db, |settings| {
+        tools(settings);
+        settings.llm.retries = 0;
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.tool_rounds = Some(1);
+        agent.max_tokens = Some(77);
+        agent.fallbacks = Some(vec!["openai:other".to_owned()]);
+    })
+    .await;
+    app.llm.refuses(500, "", "{}");
+    app.llm
+        .calls("", [["1", "order_status", r#"{"id": "A-1"}"#]]);
+    app.llm.says(["That is all."]);
+    assert_eq!(app.say("d", "Hi").await.content(), "That is all.");
+    let asked = app.llm.asked();
+    assert_eq!(asked[1].body["model"], "other");
+    assert_eq!(asked[1].body["max_tokens"], 77);
+    // It has called once, and has to answer.
+    assert_eq!(asked[1].body.get("tool_choice"), None);
+    assert_eq!(asked[2].body["tool_choice"], "none");
+}
+
+async fn a_turn_has_an_end(db: Db) {
+    let app = TestApp::with(db, |settings| settings.turn.most_seconds = 1).await;
+    app.llm.says(["So far", " and no further."]).pause_after(1);
+    let said = app.say("d", "Hi").await.json();
+    assert_eq!(said["code"], "upstream_timeout");
+    assert_eq!(said["content"], "So far");
+}
