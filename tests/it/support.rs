@@ -6,6 +6,7 @@ mod endpoint;
 mod llm;
 mod process;
 mod proxy;
+mod request;
 mod stream;
 mod wire;
 

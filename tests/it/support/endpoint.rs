@@ -12,7 +12,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::llm::{Request, read_request};
+use super::request::{Request, read_request};
 
 /// The server. Cheap to clone.
 #[derive(Clone)]

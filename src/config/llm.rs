@@ -1,0 +1,109 @@
+//! Models: which, where, and how long to wait for them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Deserialize;
+
+use super::Secret;
+
+/// Models, and how long to wait for them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Llm {
+    /// `openai:NAME`, `anthropic:NAME`, `offline`, or empty.
+    pub model: String,
+    /// Tries after the first, before the first word.
+    pub retries: u32,
+    connect_timeout_seconds: u64,
+    first_token_timeout_seconds: u64,
+    idle_timeout_seconds: u64,
+    payload_idle_timeout_seconds: u64,
+    total_timeout_seconds: u64,
+    /// Servers that speak chat completions.
+    pub openai: Vendor,
+    /// Servers that speak Anthropic's messages.
+    pub anthropic: Vendor,
+    /// Settings of single models.
+    pub models: BTreeMap<String, ModelSettings>,
+}
+
+/// The timers of a call to a model. Each is a timer of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the connection.
+    pub connect: Duration,
+    /// For the first piece of the answer.
+    pub first_token: Duration,
+    /// Between bytes.
+    pub idle: Duration,
+    /// Between pieces of the answer.
+    pub payload_idle: Duration,
+    /// For the whole.
+    pub total: Duration,
+}
+
+impl Llm {
+    /// Which model the desk uses; none: it is offline. A model that was named counts, then the
+    /// vendor that has an address or a key.
+    pub fn default_model(&self) -> Option<String> {
+        match self.model.as_str() {
+            "offline" => None,
+            "" if self.openai.is_set() => Some(format!("openai:{}", self.openai.model)),
+            "" if self.anthropic.is_set() => Some(format!("anthropic:{}", self.anthropic.model)),
+            "" => None,
+            spec => Some(spec.to_owned()),
+        }
+    }
+
+    /// The vendor that has a model of this name, as [`crate::llm::Models::model`] finds it.
+    pub fn vendor_of(&self, spec: &str) -> &Vendor {
+        match spec.split_once(':') {
+            Some(("openai", _)) => &self.openai,
+            Some(("anthropic", _)) => &self.anthropic,
+            _ if self.anthropic.is_set() && !self.openai.is_set() => &self.anthropic,
+            _ => &self.openai,
+        }
+    }
+
+    /// The timers.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(self.connect_timeout_seconds),
+            first_token: Duration::from_secs(self.first_token_timeout_seconds),
+            idle: Duration::from_secs(self.idle_timeout_seconds),
+            payload_idle: Duration::from_secs(self.payload_idle_timeout_seconds),
+            total: Duration::from_secs(self.total_timeout_seconds),
+        }
+    }
+}
+
+/// One vendor's key and address.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Vendor {
+    /// The key; empty: none is sent.
+    pub api_key: Secret,
+    /// The address without the call's own path.
+    pub base_url: String,
+    /// The model when none is named.
+    pub model: String,
+}
+
+impl Vendor {
+    /// Whether there is a key or an address.
+    pub fn is_set(&self) -> bool {
+        !self.api_key.is_empty() || !self.base_url.is_empty()
+    }
+}
+
+/// Settings of one model.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// Models to try when this one fails before its first word.
+    pub fallbacks: Vec<String>,
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u32>,
+    /// Headers to send along.
+    pub headers: BTreeMap<String, Secret>,
+}
