@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, DAY_MICROS, Timestamp},
     config::Settings,
     sessions::Sessions,
     store::{Store, StoreError},
@@ -27,6 +27,9 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many days budgets are kept.
+const BUDGETS_KEPT: i64 = 7;
 
 /// How many rows one statement handles.
 const BATCH: u32 = 200;
@@ -111,6 +114,8 @@ impl Upkeep {
                 None => 0,
             };
             let reservations = self.store.settle(None, BATCH).await?;
+            let today = self.clock.now().0.div_euclid(DAY_MICROS);
+            self.store.forget_budgets(today - BUDGETS_KEPT).await?;
             swept.reservations += reservations;
             swept.turns += turns;
             swept.logs += logs;

@@ -63,6 +63,15 @@ impl Store {
         ))
     }
 
+    /// Forgets the oldest day's budgets, if that is before this day; how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_budgets(&self, before: i64) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::budgets::forget(conn, before)
+            .map_err(Into::into))
+    }
+
     /// What turns have spent.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What visitors answer to widgets: checked against a JSON Schema that follows from the widget's data.
 
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 use super::{Widget, WidgetType};
@@ -83,8 +84,13 @@ impl Widget {
         let answer = crate::text::clean_json(answer);
         if let Some(error) = validator.iter_errors(&answer).next() {
             let path = error.instance_path().to_string();
-            let field = path.trim_start_matches('/');
-            let field = (!field.is_empty()).then(|| field.to_owned());
+            let field = match error.kind() {
+                ValidationErrorKind::Required { property } => {
+                    property.as_str().unwrap_or_default().to_owned()
+                }
+                _ => path.trim_start_matches('/').to_owned(),
+            };
+            let field = (!field.is_empty()).then_some(field);
             return Err(fault(field, &error.to_string()));
         }
         Ok(Answered {

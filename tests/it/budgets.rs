@@ -100,6 +100,7 @@ async fn a_device_has_its_budget_for_a_day(db: Db) {
     costs(&app, 1, 1);
     assert_eq!(app.say("e", "Hi").await.content(), "Well.");
     app.advance(Duration::from_secs(24 * 3600)).await;
+    assert_eq!(app.count("budgets").await, 2);
     costs(&app, 1, 1);
     assert_eq!(app.say("d", "Hi").await.content(), "Well.");
 }
@@ -153,4 +154,7 @@ async fn what_a_dead_server_has_reserved_is_settled(db: Db) {
             .await,
         1
     );
+    // A day that is over is forgotten.
+    assert_eq!(app.app.store.forget_budgets(0).await.unwrap(), 0);
+    assert_eq!(app.app.store.forget_budgets(i64::MAX).await.unwrap(), 1);
 }

@@ -246,8 +246,14 @@ async fn a_message_whose_commit_was_not_confirmed_is_answered_once() {
     assert_eq!(proxy.mode(), Mode::Pass, "an answer was lost");
     // The same of a conversation's first.
     proxy.set(Mode::LoseAnswer);
-    assert_eq!(app.say("other", "1").await.content(), "Very well.");
-    assert_eq!(proxy.mode(), Mode::Pass, "an answer was lost");
+    let said = app.say("other", "1").await;
+    assert_eq!(said.content(), "Very well.");
+    assert_eq!(
+        proxy.mode(),
+        Mode::Pass,
+        "an answer was lost: {}",
+        said.text
+    );
     assert_eq!(app.history("d").await.len(), 4);
     assert_eq!(app.count("messages where role = 'user'").await, 3);
     assert_eq!(app.llm.asked().len(), 3);

@@ -111,7 +111,7 @@ async fn a_widget_is_answered_once(db: Db) {
 async fn an_answer_that_does_not_fit_is_refused(db: Db) {
     let (app, widget) = asked(db).await;
     for (wrong, param) in [
-        (json!({}), Value::Null),
+        (json!({}), json!("choice")),
         (json!({"choice": "x"}), json!("choice")),
         (json!({"choice": "o", "more": 1}), Value::Null),
     ] {

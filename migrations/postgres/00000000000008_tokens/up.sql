@@ -11,6 +11,7 @@ create table budgets (
     reserved bigint not null,
     primary key (scope, day)
 );
+create index budgets_by_day on budgets (day);
 -- What running turns have reserved. No row is left of a turn that was settled.
 create table reservations (
     turn_id uuid not null references turns (id) on delete cascade,

@@ -1,7 +1,7 @@
 //! Tokens that are reserved and spent. Compiled once for each database.
 
 use diesel::{
-    dsl::{count_star, exists, sql},
+    dsl::{count_star, exists, min, sql},
     prelude::*,
     select,
     sql_types::{BigInt, Nullable},
@@ -120,6 +120,16 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
         }
         Ok(settled)
     })
+}
+
+pub fn forget(conn: &mut Conn, before: i64) -> QueryResult<usize> {
+    let oldest: Option<i64> = budgets::table.select(min(budgets::day)).first(conn)?;
+    match oldest.filter(|oldest| *oldest < before) {
+        Some(oldest) => {
+            diesel::delete(budgets::table.filter(budgets::day.eq(oldest))).execute(conn)
+        }
+        None => Ok(0),
+    }
 }
 
 pub fn spent(conn: &mut Conn, by: &SpentBy) -> QueryResult<Spent> {

@@ -13,7 +13,7 @@ use crate::store::{
     data::{Conversation, PersonalData, User},
     messages::Message,
     milliseconds,
-    schema::{conversations, db_now_plus, messages, session_locks, users},
+    schema::{budgets, conversations, db_now_plus, messages, session_locks, users},
 };
 
 pub fn export(conn: &mut Conn, handle: &str) -> QueryResult<Option<PersonalData>> {
@@ -59,6 +59,8 @@ pub fn erase(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
     let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {
         let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
         let locks = diesel::delete(lock).execute(conn)?;
+        let scope = format!("device:{}", device.as_str());
+        diesel::delete(budgets::table.filter(budgets::scope.eq(scope))).execute(conn)?;
         let user = users::table.filter(users::phone_number.eq(device.handle()));
         let users = diesel::delete(user).execute(conn)?;
         Ok(locks + users > 0)

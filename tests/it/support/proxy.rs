@@ -118,8 +118,8 @@ async fn requests(
         if *mode.borrow() == Mode::Slow {
             sleep(Duration::from_millis(100)).await;
         }
-        // `B` begins the execution of a prepared statement.
-        let is_step = buffer[0] == b'B' || buffer[..count].windows(6).any(|word| word == b"COMMIT");
+        let is_step =
+            executes(&buffer[..count]) || buffer[..count].windows(6).any(|word| word == b"COMMIT");
         let lose = |mode: &mut Mode| {
             let lose = *mode == Mode::LoseAnswer;
             *mode = if lose { Mode::Pass } else { *mode };
@@ -134,6 +134,22 @@ async fn requests(
             return sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Whether a statement is executed: one of the messages binds its parameters, the first or, where it is
+/// not prepared, the one after its text.
+fn executes(mut messages: &[u8]) -> bool {
+    while let [kind, a, b, c, d, ..] = messages {
+        if *kind == 0 {
+            return false;
+        }
+        if *kind == b'B' {
+            return true;
+        }
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        messages = messages.get(1 + length..).unwrap_or_default();
+    }
+    false
 }
 
 async fn answers(

@@ -9,6 +9,7 @@ use crate::support::{Db, Endpoint, TestApp};
 
 both! {
     a_model_never_sees_the_context
+    nor_does_one_of_the_other_vendor
     an_argument_of_the_context_is_not_the_models
     what_a_tool_learns_is_known_to_the_next
     what_does_not_fit_is_not_learnt
@@ -74,6 +75,21 @@ fn body(value: Value) -> Value {
 
 async fn a_model_never_sees_the_context(db: Db) {
     let (app, endpoint) = desk(db).await;
+    sees_no_context(&app, &endpoint).await;
+    insta::assert_json_snapshot!("tools_without_context", app.llm.asked()[0].body["tools"]);
+}
+
+async fn nor_does_one_of_the_other_vendor(db: Db) {
+    let (_, endpoint) = desk(db).await;
+    let app = TestApp::with(db, |settings| {
+        with_context(&endpoint, settings);
+        settings.llm.model = "anthropic:fake".to_owned();
+    })
+    .await;
+    sees_no_context(&app, &endpoint).await;
+}
+
+async fn sees_no_context(app: &TestApp, endpoint: &Endpoint) {
     app.llm.calls(
         "",
         [
@@ -98,7 +114,6 @@ async fn a_model_never_sees_the_context(db: Db) {
             assert!(!sent.contains(hidden), "{hidden}: {sent}");
         }
     }
-    insta::assert_json_snapshot!("tools_without_context", app.llm.asked()[0].body["tools"]);
     // Nor is a visitor shown any of it.
     let history = app.get("d", "/chat/history").await.text;
     assert!(!history.contains("secret"), "{history}");
