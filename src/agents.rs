@@ -142,7 +142,7 @@ impl Agents {
                     agent,
                     slots,
                     Given {
-                        specs,
+                        specs: specs.into(),
                         servers: tools.servers(&agent.tools),
                     },
                     model,

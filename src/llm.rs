@@ -41,7 +41,7 @@ pub struct Request {
     /// The longest answer, in tokens, where the model's own setting is not meant.
     pub max_tokens: Option<u32>,
     /// The tools that there are.
-    pub tools: Vec<ToolSpec>,
+    pub tools: Arc<[ToolSpec]>,
     /// Whether it may call them now.
     pub may_call: bool,
     /// The one that it has to call: so its answer has a shape.
@@ -49,15 +49,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// How much text a model has to read.
+    /// How much text a model has to read, but for the shapes of its tools.
     pub fn bytes(&self) -> usize {
         let messages = self.messages.iter().map(|message| {
             let calls = message.calls.iter().map(|call| call.arguments.len());
             let results = message.results.iter().map(|result| result.content.len());
             message.text.len() + calls.chain(results).sum::<usize>()
         });
-        let tools = self.tools.iter();
-        let tools = tools.map(|tool| tool.description.len() + tool.parameters.to_string().len());
+        let tools = self.tools.iter().map(|tool| tool.description.len());
         self.system.len() + messages.chain(tools).sum::<usize>()
     }
 }

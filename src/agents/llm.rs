@@ -30,18 +30,21 @@ pub(super) struct LlmAgent {
 /// The tools that an agent's model is told of.
 pub(super) struct Given {
     /// Those that are known.
-    pub specs: Vec<ToolSpec>,
+    pub specs: Arc<[ToolSpec]>,
     /// Those that are asked for theirs.
     pub servers: Vec<Arc<McpServer>>,
 }
 
 impl Given {
-    async fn all(&self) -> Vec<ToolSpec> {
-        let mut all = self.specs.clone();
+    async fn all(&self) -> Arc<[ToolSpec]> {
+        if self.servers.is_empty() {
+            return Arc::clone(&self.specs);
+        }
+        let mut all = self.specs.to_vec();
         for server in &self.servers {
             all.extend(server.specs().await);
         }
-        all
+        all.into()
     }
 }
 
@@ -89,7 +92,7 @@ impl LlmAgent {
         memory
     }
 
-    fn request(&self, turn: &TurnInput, memory: &Memory, tools: Vec<ToolSpec>) -> Request {
+    fn request(&self, turn: &TurnInput, memory: &Memory, tools: Arc<[ToolSpec]>) -> Request {
         let mut system = self.prompt.clone();
         if !memory.slots.is_empty() {
             // A visitor's words: data, whatever they say.

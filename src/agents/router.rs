@@ -103,7 +103,7 @@ impl Router {
         };
         let request = Request {
             system: format!("{}\n\n{}", self.prompt, list.collect::<Vec<_>>().join("\n")),
-            tools: vec![choice],
+            tools: [choice].into(),
             may_call: true,
             must_call: Some(CHOICE.to_owned()),
             messages: vec![PromptMessage {
