@@ -5,9 +5,10 @@
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
+mod build;
 mod coded;
-pub(crate) mod context;
 mod flow;
+mod given;
 mod input;
 mod llm;
 mod memory;
@@ -26,18 +27,16 @@ use serde_json::{Map, Value};
 
 pub use crate::tools::Calling;
 use crate::{
-    config::{Settings, WhenBusy},
+    config::WhenBusy,
+    context::{Caller, Shape},
     error::{Code, Error, Result},
-    http::Clients,
-    llm::{Models, ToolCall, ToolSpec, Usage},
+    llm::{ToolCall, Usage},
     tools::{Done, Tools, handoff},
-    widgets::{RawWidget, Widget, Widgets},
+    widgets::{RawWidget, Widget, Widgets, tool_name},
 };
 pub use coded::{Agent, BoxError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
-pub use context::Caller;
 pub use input::{Consent, HandedOver, Round, Said, Shown, TurnInput};
-use llm::Given;
 pub use reply::{Asked, Effects, Piece, Reply};
 pub use response::{Response, ResponseError};
 use router::Router;
@@ -81,7 +80,7 @@ struct Member {
     /// The widgets that it may show.
     widgets: Vec<String>,
     /// What may be known of its visitors.
-    context: Option<context::Shape>,
+    context: Option<Shape>,
     /// The agents that it may hand the conversation to.
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
@@ -93,116 +92,6 @@ struct Member {
 }
 
 impl Agents {
-    /// The configured agents, with a model or without one.
-    ///
-    /// # Errors
-    /// When a slot's pattern is not valid; the configuration's check finds it first.
-    pub(crate) fn new(
-        settings: &Settings,
-        models: &Arc<Models>,
-        tools: Arc<Tools>,
-        coded: Vec<NewAgent>,
-        clients: &Arc<Clients>,
-    ) -> std::result::Result<Self, regex::Error> {
-        let default_model = models.default_model();
-        // What is wrong with them the configuration's check has said.
-        let widgets = Widgets::new(settings).unwrap_or_default();
-        let mut agents = BTreeMap::new();
-        for (path, agent) in &settings.agents {
-            let slots = slots::Slots::new(agent)?;
-            let own_model = agent.model.as_deref().map(|spec| models.model(spec));
-            // Offline is offline: then an agent's own model does not count either.
-            let mut model = default_model
-                .clone()
-                .map(|default| own_model.unwrap_or(default));
-            if let Some((model, fallbacks)) = model.as_mut().zip(agent.fallbacks.clone()) {
-                model.settings.fallbacks = fallbacks;
-            }
-            let exists = |to: &&String| settings.agents.contains_key(*to);
-            let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
-            let others = handoff_to.iter().filter_map(|to| {
-                let other = settings.agents.get(to)?;
-                Some((to.as_str(), other.description.as_str()))
-            });
-            let handoff = (!handoff_to.is_empty()).then(|| handoff::spec(others));
-            let specs = tools.specs(&agent.tools).into_iter();
-            let specs = specs.chain(widgets.specs(&agent.widgets)).chain(handoff);
-            let specs: Vec<ToolSpec> = specs.collect();
-            let shape = agent
-                .context
-                .as_ref()
-                .and_then(|context| context::Shape::new(context, &agent.context_from_visitor).ok());
-            let respond: Arc<dyn Respond> = match (&agent.webhook, model) {
-                (Some(settings), _) => {
-                    let (shape, clients) = (shape.clone(), Arc::clone(clients));
-                    Arc::new(webhook::WebhookAgent::new(path, settings, shape, clients))
-                }
-                (None, Some(model)) => Arc::new(llm::LlmAgent::new(
-                    path,
-                    agent,
-                    slots,
-                    Given {
-                        specs: specs.into(),
-                        servers: tools.servers(&agent.tools),
-                    },
-                    model,
-                    Arc::clone(models),
-                )),
-                (None, None) => Arc::new(flow::FlowAgent::new(
-                    path,
-                    agent,
-                    slots,
-                    &specs,
-                    settings.offline.word_delay(),
-                )),
-            };
-            let session_ttl = agent.session_ttl_seconds.map(Duration::from_secs);
-            agents.insert(
-                path.clone(),
-                Member {
-                    agent: respond,
-                    tools: agent.tools.clone(),
-                    widgets: agent.widgets.clone(),
-                    context: shape,
-                    handoff_to,
-                    session_ttl,
-                    when_busy: agent.when_busy,
-                    tool_rounds: agent.tool_rounds,
-                    goes_on: false,
-                },
-            );
-        }
-        let router = Router::new(settings, &coded, default_model, Arc::clone(models));
-        let paths = agents.keys().cloned();
-        let paths: Vec<String> = paths
-            .chain(coded.iter().map(|new| new.path.clone()))
-            .collect();
-        for new in coded {
-            let others = paths.iter().filter(|path| **path != new.path);
-            // It is code of the desk's owner: it may do what there is to do.
-            let member = Member {
-                agent: new.agent,
-                tools: tools.names(),
-                widgets: Vec::new(),
-                context: new
-                    .context
-                    .and_then(|schema| context::Shape::new(&schema, &[]).ok()),
-                handoff_to: others.cloned().collect(),
-                session_ttl: None,
-                when_busy: WhenBusy::Queue,
-                tool_rounds: None,
-                goes_on: true,
-            };
-            agents.insert(new.path, member);
-        }
-        Ok(Self {
-            agents,
-            tools,
-            widgets,
-            router,
-        })
-    }
-
     /// Whether there is an agent of this path.
     pub fn contains(&self, path: &str) -> bool {
         self.agents.contains_key(path)
@@ -251,9 +140,7 @@ impl Agents {
 
     /// Connects to the MCP servers that agents have, so that nobody waits for it later.
     pub async fn connect(&self) {
-        for server in self.tools.servers(&self.tools.names()) {
-            server.specs().await;
-        }
+        self.tools.connect().await;
     }
 
     /// Whether an agent was given a tool.
@@ -295,17 +182,31 @@ impl Agents {
         }
     }
 
-    /// What an agent knows of a visitor when their session starts and nobody says anything of them.
+    /// What an agent knows of a visitor whom it meets first: what was known before, and what it adds, its
+    /// defaults and, where the session starts with it, what it makes of it.
     ///
     /// # Errors
     /// When the agent fails.
-    pub async fn create_context(&self, path: &str, turn: &TurnInput) -> Result<Map<String, Value>> {
-        let Some(member) = self.agents.get(path) else {
-            return Ok(Map::new());
+    pub async fn meet(
+        &self,
+        path: &str,
+        turn: &TurnInput,
+        is_new: bool,
+    ) -> Result<Map<String, Value>> {
+        let member = self.agents.get(path);
+        let mut known = turn.context.clone();
+        let Some((member, shape)) = member.and_then(|own| Some((own, own.context.as_ref()?)))
+        else {
+            return Ok(known);
         };
-        let mut context = self.new_context(path, Map::new(), Caller::Nobody)?;
-        context.extend(member.agent.create_context(turn).await?);
-        Ok(context)
+        let made = match is_new {
+            true => member.agent.create_context(turn).await?,
+            false => Map::new(),
+        };
+        for (name, value) in made.iter().chain(shape.defaults()) {
+            known.entry(name).or_insert_with(|| value.clone());
+        }
+        Ok(known)
     }
 
     /// Whether an agent may know this of a visitor.
@@ -330,8 +231,9 @@ impl Agents {
         if call.name == handoff::NAME && !member.handoff_to.is_empty() {
             return Asked::Handoff(handoff::read(call, &member.handoff_to));
         }
-        if let Some(widget) = self.widgets.read(&member.widgets, call) {
-            return Asked::Widget(widget);
+        let mut widgets = member.widgets.iter();
+        if let Some(name) = widgets.find(|name| tool_name(name) == call.name) {
+            return Asked::Widget(self.widgets.read(name, &call.arguments));
         }
         let question = self.tools.question(&member.tools, call);
         question.map_or(Asked::Tool, Asked::Confirm)

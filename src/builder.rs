@@ -12,6 +12,7 @@ use crate::{
     cli,
     clock::SystemClock,
     config::{Settings, Sources},
+    schema::closed,
     server::Server,
     telemetry,
     tools::{Call, NewTool, Output, Tool},
@@ -79,7 +80,7 @@ impl Builder {
         let mut tool = NewTool::new(name, Arc::new(FunctionTool(call)));
         let schema = SchemaGenerator::default().into_root_schema_for::<A>();
         tool.spec.description = description.to_owned();
-        tool.spec.parameters = crate::tools::closed(schema.to_value());
+        tool.spec.parameters = closed(schema.to_value());
         self.add_tool(tool)
     }
 

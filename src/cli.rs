@@ -75,8 +75,8 @@ struct UsageOf {
     #[arg(long, default_value_t = 7)]
     days: u16,
     /// Only of this device.
-    #[arg(long)]
-    device: Option<String>,
+    #[arg(long, value_parser = device)]
+    device: Option<DeviceId>,
     /// Only in this conversation.
     #[arg(long)]
     conversation: Option<ConversationId>,
@@ -239,10 +239,13 @@ async fn migrate(settings: &Settings) -> Result<(), StartError> {
     Ok(())
 }
 
+fn device(id: &str) -> Result<DeviceId, &'static str> {
+    DeviceId::parse(id).ok_or("is no device id")
+}
+
 /// A line for each day on which something was spent.
 async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
     let store = Store::open(&settings.database, Arc::new(SystemClock))?;
-    let device = of.device.as_deref().and_then(DeviceId::parse);
     let today = SystemClock.now().0.div_euclid(DAY_MICROS);
     println!("day         turns       input      output");
     for day in (today + 1 - i64::from(of.days))..=today {
@@ -250,7 +253,7 @@ async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
         let spent = store.spent(SpentBy {
             from: Some(TurnId::first_at(at(day))),
             before: Some(TurnId::first_at(at(day + 1))),
-            device: device.clone(),
+            device: of.device.clone(),
             conversation: of.conversation,
         });
         let Spent {

@@ -25,7 +25,7 @@ pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSet
 pub use environment::environment_names;
 pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
 pub use load::{Loaded, Problem, Sources, defaults_document};
-pub use tools::{McpSettings, ToolMethod, ToolSettings, WidgetSettings};
+pub use tools::{BETWEEN, HANDOFF, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]

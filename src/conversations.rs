@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    agents::Caller,
     app::App,
+    context::Caller,
     error::{Code, Error, Result},
     store::{ConversationId, DeviceId, data::Conversation, messages::Message},
     turn::{Reply, TurnRequest, fold},

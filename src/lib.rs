@@ -53,6 +53,7 @@
 //! | a server of a program's own | [`server::Builder`], [`conversations`] |
 //! | models and their wire formats | [`llm`] |
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
+//! | what is known of a visitor and not for the model | [`context`] |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`] |
@@ -63,7 +64,7 @@
 //! | every error a client can see | [`error::Code`] |
 //!
 //! Dependencies point down only: [`server`] → `routes` → [`turn`], [`sessions`] → [`agents`] →
-//! [`tools`], [`widgets`], [`llm`] → [`store`] → [`config`], [`error`], [`clock`]. actix-web is known to [`server`],
+//! [`tools`], [`llm`] → [`store`] → [`config`] → [`widgets`], [`context`], [`error`], [`clock`]. actix-web is known to [`server`],
 //! `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
 //! builder to [`http`].
 
@@ -73,6 +74,7 @@ mod builder;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod context;
 pub mod conversations;
 pub mod devices;
 pub mod error;
@@ -81,6 +83,7 @@ pub mod limits;
 pub mod llm;
 pub mod metrics;
 mod routes;
+mod schema;
 pub mod server;
 pub mod sessions;
 pub mod store;

@@ -89,6 +89,24 @@ pub struct Chunk {
     pub usage: Option<Usage>,
 }
 
+impl Chunk {
+    /// Text.
+    pub fn said(text: String) -> Self {
+        Self {
+            text,
+            ..Self::default()
+        }
+    }
+
+    /// The end of an answer that is complete.
+    pub fn end() -> Self {
+        Self {
+            finish: Some(FinishReason::Stop),
+            ..Self::default()
+        }
+    }
+}
+
 /// What an answer has cost, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

@@ -24,9 +24,10 @@ pub(crate) use mcp::McpServer;
 pub use tool::{Call, NewTool, Output, Tool};
 
 use crate::{
-    config::Settings,
+    config::{BETWEEN, Settings},
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
+    schema::closed,
     store::TurnId,
     text,
     widgets::RawWidget,
@@ -146,27 +147,49 @@ impl Tools {
             .collect()
     }
 
-    /// The MCP servers among these names.
-    pub(crate) fn servers(&self, names: &[String]) -> Vec<Arc<McpServer>> {
-        let servers = names.iter().filter_map(|name| self.servers.get(name));
-        servers.cloned().collect()
+    /// Whether a name stands for an MCP server, or for one of its tools.
+    pub(crate) fn is_served(&self, name: &str) -> bool {
+        self.server(name).is_some()
+    }
+
+    /// What MCP servers say of their tools, of those that are given.
+    pub(crate) async fn served(&self, given: &[String]) -> Vec<ToolSpec> {
+        let mut all = Vec::new();
+        for (name, server) in &self.servers {
+            let is_own = |given: &String| self.server(given).is_some_and(|(own, _)| own == name);
+            if given.iter().any(is_own) {
+                let specs = server.specs().await.into_iter();
+                all.extend(specs.filter(|spec| self.is_given(given, &spec.name)));
+            }
+        }
+        all
+    }
+
+    /// Connects to all MCP servers.
+    pub(crate) async fn connect(&self) {
+        for server in self.servers.values() {
+            server.specs().await;
+        }
+    }
+
+    /// The MCP server of this name, or whose tool has this name.
+    fn server(&self, name: &str) -> Option<(&String, &Arc<McpServer>)> {
+        let server = name.split_once(BETWEEN).map_or(name, |(server, _)| server);
+        self.servers.get_key_value(server)
     }
 
     /// Whether a tool is one of these, or of one of these servers.
     pub fn is_given(&self, given: &[String], name: &str) -> bool {
-        let server = name.split_once(mcp::BETWEEN).map(|(server, _)| server);
-        let server = server.filter(|server| self.servers.contains_key(*server));
+        let server = self.server(name).map(|(server, _)| server);
         given
             .iter()
-            .any(|given| given == name || Some(given.as_str()) == server)
+            .any(|given| given == name || Some(given) == server)
     }
 
     /// Connects to the servers whose tools are called, where they are not connected.
     pub async fn reach(&self, calls: &[ToolCall]) {
         for call in calls {
-            let server = call.name.split_once(mcp::BETWEEN);
-            let server = server.and_then(|(server, _)| self.servers.get(server));
-            if let Some(server) = server {
+            if let Some((_, server)) = self.server(&call.name) {
                 server.specs().await;
             }
         }
@@ -176,8 +199,7 @@ impl Tools {
         if let Some(member) = self.members.get(name) {
             return Some(Arc::clone(member));
         }
-        let (server, _) = name.split_once(mcp::BETWEEN)?;
-        self.servers.get(server)?.member(name)
+        self.server(name)?.1.member(name)
     }
 
     /// How a model is told of these tools.
@@ -342,24 +364,4 @@ fn key(turn: TurnId, name: &str, arguments: &Value) -> String {
     let digest = Sha256::digest(format!("{name} {arguments}"));
     let digest = digest.iter().take(12).map(|byte| format!("{byte:02x}"));
     format!("{turn}-{}", digest.collect::<String>())
-}
-
-/// The schema, taking only the arguments that it names unless it says otherwise: whoever talks a model
-/// into more must not reach the endpoint with it.
-pub(crate) fn closed(mut schema: Value) -> Value {
-    const OPEN: [&str; 7] = [
-        "additionalProperties",
-        "unevaluatedProperties",
-        "patternProperties",
-        "allOf",
-        "anyOf",
-        "oneOf",
-        "$ref",
-    ];
-    if let Some(schema) = schema.as_object_mut()
-        && !OPEN.iter().any(|word| schema.contains_key(*word))
-    {
-        schema.insert("additionalProperties".to_owned(), false.into());
-    }
-    schema
 }

@@ -12,10 +12,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{
-    config::Settings,
-    llm::{ToolCall, ToolSpec},
-};
 pub use answer::{AnswerFault, Answered};
 
 /// What the tools that show widgets begin with.
@@ -138,38 +134,22 @@ pub struct Widgets {
 }
 
 impl Widgets {
-    /// The configured widgets.
-    ///
-    /// # Errors
-    /// What is wrong with which of them; the configuration's check finds it first.
-    pub fn new(settings: &Settings) -> Result<Self, Vec<(String, String)>> {
-        let mut widgets = Self {
-            callback_origins: settings.server.widget_callback_origins.clone(),
-            ..Self::default()
-        };
-        let mut problems = Vec::new();
-        for (name, settings) in &settings.widgets {
-            let raw = RawWidget {
-                name: settings.kind.as_str().to_owned(),
-                data: settings.data.clone(),
-            };
-            match widgets.check(raw) {
-                Ok(widget) => {
-                    let configured = (widget, settings.description.clone());
-                    widgets.configured.insert(name.clone(), configured);
-                }
-                Err(problem) => problems.push((name.clone(), problem)),
-            }
-        }
-        match problems.is_empty() {
-            true => Ok(widgets),
-            false => Err(problems),
+    /// No configured widgets yet.
+    pub fn new(callback_origins: &[String]) -> Self {
+        Self {
+            configured: BTreeMap::new(),
+            callback_origins: callback_origins.to_vec(),
         }
     }
 
-    /// Whether there is one of this name, or a type.
-    pub fn contains(&self, name: &str) -> bool {
-        self.configured.contains_key(name) || WidgetType::parse(name).is_some()
+    /// Adds a configured one, with what a model is told of it.
+    ///
+    /// # Errors
+    /// In words for the one who made it.
+    pub fn add(&mut self, name: &str, description: &str, raw: RawWidget) -> Result<(), String> {
+        let configured = (self.check(raw)?, description.to_owned());
+        self.configured.insert(name.to_owned(), configured);
+        Ok(())
     }
 
     /// A widget, if its data fit.
@@ -213,42 +193,25 @@ impl Widgets {
         })
     }
 
-    /// How a model is told of these widgets: as tools that show them.
-    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
-        let spec = |name: &String| {
-            let (description, parameters) = match self.configured.get(name) {
-                Some((_, description)) => (
-                    description.clone(),
-                    json!({"type": "object", "properties": {}, "additionalProperties": false}),
-                ),
-                None => {
-                    let kind = WidgetType::parse(name)?;
-                    (kind.description().to_owned(), data::schema(kind))
-                }
-            };
-            Some(ToolSpec {
-                name: tool_name(name),
-                description,
-                parameters,
-            })
-        };
-        names.iter().filter_map(spec).collect()
+    /// What a model is told of a widget: what it is good for, and what its data look like.
+    pub fn described(&self, name: &str) -> Option<(String, Value)> {
+        if let Some((_, description)) = self.configured.get(name) {
+            let nothing =
+                json!({"type": "object", "properties": {}, "additionalProperties": false});
+            return Some((description.clone(), nothing));
+        }
+        let kind = WidgetType::parse(name)?;
+        Some((kind.description().to_owned(), data::schema(kind)))
     }
 
-    /// The widget that a call shows, of those that an agent was given; none if it is a call of something
-    /// else.
+    /// A widget whose data a model made, as JSON text.
     ///
     /// # Errors
     /// In words for the model, when the data do not fit.
-    pub fn read(&self, given: &[String], call: &ToolCall) -> Option<Result<Widget, String>> {
-        let name = given.iter().find(|name| tool_name(name) == call.name)?;
-        let data = serde_json::from_str(&call.arguments)
-            .map_err(|error| format!("The arguments are not JSON: {error}."));
-        let raw = data.map(|data| RawWidget {
-            name: name.clone(),
-            data,
-        });
-        Some(raw.and_then(|raw| self.check(raw)))
+    pub fn read(&self, name: &str, data: &str) -> Result<Widget, String> {
+        let data = serde_json::from_str(data)
+            .map_err(|error| format!("The arguments are not JSON: {error}."))?;
+        self.check(RawWidget::new(name, data))
     }
 }
 

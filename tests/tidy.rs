@@ -18,13 +18,24 @@ const FENCES: [(&str, &[&str]); 6] = [
 ];
 
 /// A module, and those above it, which it may not know.
-const UPWARDS: [(&str, &[&str]); 5] = [
+const UPWARDS: [(&str, &[&str]); 8] = [
     (
         "store",
         &[
             "turn", "sessions", "agents", "llm", "upkeep", "app", "devices",
         ],
     ),
+    (
+        "config",
+        &[
+            "turn", "sessions", "agents", "tools", "llm", "store", "upkeep", "app",
+        ],
+    ),
+    (
+        "widgets",
+        &["turn", "agents", "tools", "llm", "store", "config"],
+    ),
+    ("tools", &["turn", "sessions", "agents", "upkeep", "app"]),
     (
         "llm",
         &["turn", "sessions", "agents", "upkeep", "app", "devices"],

@@ -22,7 +22,7 @@ use super::{Effects, Piece, Reply, Respond, Response, ResponseError, TurnInput};
 use crate::{
     error::{Code, Error, Result},
     llm::Chunk,
-    store::{ConversationId, TurnId, messages::FinishReason, messages::Message},
+    store::{ConversationId, TurnId, messages::Message},
 };
 
 /// How many pieces an agent may be ahead of the turn.
@@ -204,13 +204,7 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
                 context: has_changed.then_some(known),
                 ..Effects::default()
             };
-            let end = Chunk {
-                finish: Some(FinishReason::Stop),
-                ..Chunk::default()
-            };
-            [Ok(Piece::Effects(effects)), Ok(Piece::Chunk(end))]
-                .into_iter()
-                .collect()
+            vec![Ok(Piece::Effects(effects)), Ok(Piece::Chunk(Chunk::end()))]
         }
         Err(error) => vec![Err(error)],
     };

@@ -9,12 +9,13 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Map, Value, json};
 
 use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
-use super::{Effects, Piece, Reply, Respond, TurnInput, memory::Memory, slots::Slots};
+use super::{
+    Effects, Piece, Reply, Respond, TurnInput, given::Given, memory::Memory, slots::Slots,
+};
 use crate::{
     config::AgentSettings,
     error::Result,
     llm::{CallPart, Chunk, ToolResult, ToolSpec},
-    store::messages::FinishReason,
     text::of,
     tools::handoff,
     widgets::RawWidget,
@@ -24,8 +25,7 @@ use crate::{
 pub(super) struct FlowAgent {
     path: String,
     dialog: Dialog,
-    /// What it calls when all is known.
-    tool: Option<ToolSpec>,
+    given: Given,
     word_delay: Duration,
 }
 
@@ -34,14 +34,13 @@ impl FlowAgent {
         path: &str,
         agent: &AgentSettings,
         slots: Slots,
-        tools: &[ToolSpec],
+        given: Given,
         word_delay: Duration,
     ) -> Self {
-        let named = |tool: &&ToolSpec| Some(&tool.name) == agent.flow.tool.as_ref();
         Self {
             path: path.to_owned(),
             dialog: Dialog::new(agent.flow.clone(), slots, agent.keywords.clone()),
-            tool: tools.iter().find(named).cloned(),
+            given,
             word_delay,
         }
     }
@@ -61,13 +60,17 @@ impl FlowAgent {
     }
 
     /// The end of the questions: the tool is called, and when it has answered, all is done.
-    fn complete(&self, step: &mut Step<'_>, turn: &TurnInput) -> Option<CallPart> {
+    async fn complete(&self, step: &mut Step<'_>, turn: &TurnInput) -> Option<CallPart> {
         let flow = &self.dialog.flow;
-        let answered = self.tool.as_ref().and_then(|tool| result_of(tool, turn));
-        let result = match (&self.tool, answered) {
+        let answered = flow.tool.as_ref().and_then(|tool| result_of(tool, turn));
+        let result = match (&flow.tool, answered) {
             (Some(tool), None) if turn.may_call => {
                 step.memory.done = false;
-                return Some(call(&tool.name, arguments(tool, &step.memory)));
+                let tools = self.given.all().await;
+                let spec = tools.iter().find(|spec| spec.name == *tool);
+                let arguments = spec.map(|spec| arguments(spec, &step.memory));
+                // One that is away has no shape: the call says so.
+                return Some(CallPart::whole(tool, &arguments.unwrap_or_default()));
             }
             (Some(_), answered) if answered.is_none_or(|result| result.is_error) => {
                 step.memory.done = false;
@@ -82,10 +85,10 @@ impl FlowAgent {
         let summary = json!(step.memory.slots).to_string();
         let reason = "All that was asked for is known.";
         let arguments = json!({"agent": to, "reason": reason, "summary": summary});
-        Some(call(handoff::NAME, arguments))
+        Some(CallPart::whole(handoff::NAME, &arguments))
     }
 
-    fn answer(&self, turn: &TurnInput) -> Reply {
+    async fn answer(&self, turn: &TurnInput) -> Reply {
         let known = self.known(turn);
         let name_before = self.name_in(&Memory::of(&self.path, &turn.state));
         let name_before = name_before.or(turn.user_name.clone());
@@ -98,7 +101,7 @@ impl FlowAgent {
         };
         let mut step = self.dialog.step(&text, known);
         let called = match step.is_complete {
-            true => self.complete(&mut step, turn),
+            true => self.complete(&mut step, turn).await,
             false => None,
         };
         let name = self.name_in(&step.memory);
@@ -113,8 +116,7 @@ impl FlowAgent {
         let widget = widget.map(|widget| Ok(Piece::Widget(self.filled(widget, &step.memory))));
         let last = Chunk {
             calls: called.into_iter().collect(),
-            finish: Some(FinishReason::Stop),
-            ..Chunk::default()
+            ..Chunk::end()
         };
         stream::iter([Ok(Piece::Effects(effects))])
             .chain(speak(said, self.word_delay))
@@ -142,16 +144,16 @@ impl FlowAgent {
 
 impl Respond for FlowAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
-        std::future::ready(Ok(self.answer(turn))).boxed()
+        async move { Ok(self.answer(turn).await) }.boxed()
     }
 }
 
 /// What a tool has answered in this turn.
-fn result_of<'a>(tool: &ToolSpec, turn: &'a TurnInput) -> Option<&'a ToolResult> {
+fn result_of<'a>(tool: &str, turn: &'a TurnInput) -> Option<&'a ToolResult> {
     let mut rounds = turn.own_rounds();
     rounds.find_map(|round| {
         let mut done = round.calls.iter().zip(&round.results);
-        let (_, result) = done.find(|(call, _)| call.name == tool.name)?;
+        let (_, result) = done.find(|(call, _)| call.name == tool)?;
         Some(result)
     })
 }
@@ -168,14 +170,6 @@ fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
     Value::Object(slots)
 }
 
-fn call(name: &str, arguments: Value) -> CallPart {
-    CallPart {
-        name: Some(name.to_owned()),
-        arguments: arguments.to_string(),
-        ..CallPart::default()
-    }
-}
-
 /// A text word by word, at a natural pace.
 fn speak(
     text: String,
@@ -188,9 +182,6 @@ fn speak(
             if index > 0 && !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            Ok(Piece::Chunk(Chunk {
-                text,
-                ..Chunk::default()
-            }))
+            Ok(Piece::Chunk(Chunk::said(text)))
         })
 }

@@ -6,14 +6,15 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
 use super::{
-    Effects, HandedOver, Piece, Reply, Respond, Round, TurnInput, memory::Memory, slots::Slots,
+    Effects, HandedOver, Piece, Reply, Respond, Round, TurnInput, given::Given, memory::Memory,
+    slots::Slots,
 };
 use crate::{
     config::AgentSettings,
     error::{Error, Result},
     llm::{self, Model, Models, PromptMessage, Request, ToolSpec},
     store::messages::{Message, Role},
-    tools::{McpServer, handoff},
+    tools::handoff,
 };
 
 /// A configured agent that asks a model.
@@ -25,27 +26,6 @@ pub(super) struct LlmAgent {
     tools: Given,
     model: Model,
     models: Arc<Models>,
-}
-
-/// The tools that an agent's model is told of.
-pub(super) struct Given {
-    /// Those that are known.
-    pub specs: Arc<[ToolSpec]>,
-    /// Those that are asked for theirs.
-    pub servers: Vec<Arc<McpServer>>,
-}
-
-impl Given {
-    async fn all(&self) -> Arc<[ToolSpec]> {
-        if self.servers.is_empty() {
-            return Arc::clone(&self.specs);
-        }
-        let mut all = self.specs.to_vec();
-        for server in &self.servers {
-            all.extend(server.specs().await);
-        }
-        all.into()
-    }
 }
 
 impl LlmAgent {

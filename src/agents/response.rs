@@ -10,7 +10,6 @@ use super::{Effects, Piece, TurnInput};
 use crate::{
     error::Result,
     llm::{CallPart, Chunk, ToolCall, ToolResult},
-    store::messages::FinishReason,
     tools::handoff,
     widgets::RawWidget,
 };
@@ -91,13 +90,7 @@ impl Response {
         let new = text.get(self.said.saturating_sub(before)..);
         match new.filter(|new| !new.is_empty()) {
             None => Ok(()),
-            Some(new) => {
-                let chunk = Chunk {
-                    text: new.to_owned(),
-                    ..Chunk::default()
-                };
-                self.send(Piece::Chunk(chunk)).await
-            }
+            Some(new) => self.send(Piece::Chunk(Chunk::said(new.to_owned()))).await,
         }
     }
 
@@ -135,11 +128,11 @@ impl Response {
         tool: &str,
         arguments: impl Serialize,
     ) -> std::result::Result<String, ResponseError> {
-        let arguments = serde_json::to_string(&arguments)
+        let arguments = serde_json::to_value(arguments)
             .map_err(|error| ResponseError::Tool(error.to_string()))?;
         if let Some((call, result)) = self.done.pop_front() {
-            let is_same = call.name == tool && parsed(&call.arguments) == parsed(&arguments);
-            if !is_same {
+            let before = serde_json::from_str(&call.arguments).ok();
+            if call.name != tool || before.as_ref() != Some(&arguments) {
                 return Err(ResponseError::OtherCall(tool.to_owned(), call.name));
             }
             return match result.is_error {
@@ -147,7 +140,7 @@ impl Response {
                 false => Ok(result.content),
             };
         }
-        self.ask_for(tool, arguments).await
+        self.ask_for(CallPart::whole(tool, &arguments)).await
     }
 
     /// Hands the conversation to another agent, who answers at once. This one says nothing more.
@@ -173,23 +166,13 @@ impl Response {
     }
 
     /// Ends this part of the answer with a call. The agent is asked anew when it is made.
-    async fn ask_for<T>(
-        &mut self,
-        tool: &str,
-        arguments: String,
-    ) -> std::result::Result<T, ResponseError> {
+    async fn ask_for<T>(&mut self, call: CallPart) -> std::result::Result<T, ResponseError> {
         if !self.may_call {
             return Err(ResponseError::NoMoreTools);
         }
-        let call = CallPart {
-            name: Some(tool.to_owned()),
-            arguments,
-            ..CallPart::default()
-        };
         let chunk = Chunk {
             calls: vec![call],
-            finish: Some(FinishReason::Stop),
-            ..Chunk::default()
+            ..Chunk::end()
         };
         self.send(Piece::Chunk(chunk)).await?;
         std::future::pending().await
@@ -215,8 +198,4 @@ impl Response {
         let sent = self.sender.send(Ok(piece)).await;
         sent.map_err(|_| ResponseError::Ended)
     }
-}
-
-fn parsed(json: &str) -> Option<Value> {
-    serde_json::from_str(json).ok()
 }

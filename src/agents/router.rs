@@ -38,12 +38,7 @@ struct Card {
 }
 
 impl Router {
-    pub(super) fn new(
-        settings: &Settings,
-        coded: &[NewAgent],
-        model: Option<Model>,
-        models: Arc<Models>,
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, coded: &[NewAgent], models: &Arc<Models>) -> Self {
         let configured = settings.agents.iter().map(|(path, agent)| {
             let card = Card {
                 description: agent.description.clone(),
@@ -62,8 +57,8 @@ impl Router {
             agents: configured.chain(coded).collect(),
             default_agent: settings.routing.default_agent.clone(),
             prompt: settings.routing.prompt.clone(),
-            model,
-            models,
+            model: models.default_model(),
+            models: Arc::clone(models),
         }
     }
 

@@ -18,14 +18,15 @@ use sha2::Sha256;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Effects, Piece, Reply, Respond, TurnInput, context::Shape};
+use super::{Effects, Piece, Reply, Respond, TurnInput};
 use crate::{
     clock::{Clock, SystemClock},
     config::WebhookSettings,
+    context::Shape,
     error::{Code, Error, Result},
     http::Clients,
     llm::{Body, CallPart, Chunk, Events, body},
-    store::messages::{FinishReason, Role},
+    store::messages::Role,
     tools::handoff,
     widgets::RawWidget,
 };
@@ -211,10 +212,7 @@ fn pieces(
         }));
     }
     if !said.content.is_empty() {
-        pieces.push_back(Piece::Chunk(Chunk {
-            text: said.content,
-            ..Chunk::default()
-        }));
+        pieces.push_back(Piece::Chunk(Chunk::said(said.content)));
     }
     pieces.extend(
         said.widget
@@ -223,13 +221,8 @@ fn pieces(
             .map(Piece::Widget),
     );
     if let Some(handoff) = said.handoff {
-        let call = CallPart {
-            name: Some(handoff::NAME.to_owned()),
-            arguments: handoff.to_string(),
-            ..CallPart::default()
-        };
         pieces.push_back(Piece::Chunk(Chunk {
-            calls: vec![call],
+            calls: vec![CallPart::whole(handoff::NAME, &handoff)],
             ..Chunk::default()
         }));
     }
@@ -237,10 +230,7 @@ fn pieces(
 }
 
 fn end() -> Piece {
-    Piece::Chunk(Chunk {
-        finish: Some(FinishReason::Stop),
-        ..Chunk::default()
-    })
+    Piece::Chunk(Chunk::end())
 }
 
 fn failed(cause: impl std::fmt::Display) -> Error {

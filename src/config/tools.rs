@@ -6,11 +6,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{AgentSettings, Problem, Secret, Settings, check::check_headers};
-use crate::widgets::{self, WidgetType, Widgets};
-use crate::{agents::context, text};
+use crate::{
+    context::Shape,
+    text,
+    widgets::{self, RawWidget, WidgetType, Widgets},
+};
 
-/// A name that is taken.
-const HANDOFF: &str = "handoff";
+/// The tool by which agents hand over: a name that is taken.
+pub const HANDOFF: &str = "handoff";
+/// What stands between an MCP server's name and its tool's.
+pub const BETWEEN: &str = "__";
 /// The longest that a call may take, in seconds.
 const LONGEST: u64 = 300;
 
@@ -199,6 +204,27 @@ fn fill(
     *value = Secret::new(filled);
 }
 
+impl Settings {
+    /// The configured widgets, ready to be shown.
+    ///
+    /// # Errors
+    /// What is wrong with which of them.
+    pub fn made_widgets(&self) -> Result<Widgets, Vec<(String, String)>> {
+        let mut widgets = Widgets::new(&self.server.widget_callback_origins);
+        let mut problems = Vec::new();
+        for (name, settings) in &self.widgets {
+            let raw = RawWidget::new(settings.kind.as_str(), settings.data.clone());
+            if let Err(problem) = widgets.add(name, &settings.description, raw) {
+                problems.push((name.clone(), problem));
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(widgets),
+            false => Err(problems),
+        }
+    }
+}
+
 /// Adds every problem that the tools have, and the agents with theirs.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     for (name, tool) in &settings.tools {
@@ -266,7 +292,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(format!("{at}.timeout_seconds"), text));
         }
     }
-    for (name, problem) in Widgets::new(settings).err().into_iter().flatten() {
+    for (name, problem) in settings.made_widgets().err().into_iter().flatten() {
         problems.push(Problem::new(format!("widgets.{name}"), problem));
     }
     for (path, agent) in &settings.agents {
@@ -280,7 +306,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             }
         }
         if let Some(context) = &agent.context {
-            let shape = context::Shape::new(context, &agent.context_from_visitor);
+            let shape = Shape::new(context, &agent.context_from_visitor);
             for problem in shape.err().into_iter() {
                 problems.push(Problem::new(format!("agents.{path}.context"), problem));
             }

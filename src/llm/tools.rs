@@ -77,6 +77,17 @@ pub struct CallPart {
     pub arguments: String,
 }
 
+impl CallPart {
+    /// A call in one piece.
+    pub fn whole(name: &str, arguments: &Value) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            arguments: arguments.to_string(),
+            ..Self::default()
+        }
+    }
+}
+
 /// The calls of one answer, as far as they have come.
 #[derive(Debug, Default)]
 pub struct Calls(Vec<(Option<u64>, ToolCall)>);

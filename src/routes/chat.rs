@@ -10,9 +10,9 @@ use super::{
     sse,
 };
 use crate::{
-    agents::Caller,
     app::App,
     clock::Timestamp,
+    context::Caller,
     devices::Device,
     error::{Code, Error, Result},
     store::{ConversationId, MessageId, TurnId, begin::Idempotency, messages::FinishReason},

@@ -4,10 +4,13 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::llm::{ToolCall, ToolSpec};
+use crate::{
+    config,
+    llm::{ToolCall, ToolSpec},
+};
 
 /// What the model calls it by.
-pub const NAME: &str = "handoff";
+pub const NAME: &str = config::HANDOFF;
 /// The longest reason and summary, in characters.
 const LONGEST: usize = 2_000;
 

@@ -33,8 +33,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Call, Member, NewTool, Output, Tool, closed};
-use crate::{config::McpSettings, llm::ToolSpec};
+use super::{Call, Member, NewTool, Output, Tool};
+use crate::{
+    config::{BETWEEN, McpSettings},
+    llm::ToolSpec,
+    schema::closed,
+};
 
 /// How long a server may take to start and to say what it has.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,8 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(60);
 /// How much sooner than its caller a call gives up: then it knows that the connection is no good.
 const SOONER: Duration = Duration::from_secs(1);
-/// What stands between a server's name and its tool's.
-pub(super) const BETWEEN: &str = "__";
 /// The most tools of a server.
 const MOST_TOOLS: usize = 128;
 /// The longest name that a model may call.

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::closed;
-use crate::{llm::ToolSpec, widgets::RawWidget};
+use crate::{llm::ToolSpec, schema::closed, widgets::RawWidget};
 
 /// Something that an agent can do. Strangers plug in here.
 pub trait Tool: Send + Sync {

@@ -134,14 +134,6 @@ impl Drop for Place {
 }
 
 impl Engine {
-    /// How many messages of a device wait here.
-    pub fn waiting(&self, device: &str) -> usize {
-        let queues = self.queues.lock();
-        let mut all = queues.iter();
-        let own = all.find(|(waiting, _)| waiting.as_str() == device);
-        own.map_or(0, |(_, queue)| queue.len())
-    }
-
     /// Lets a message wait for its conversation, which is busy with this turn. It is stored and
     /// answered with those that wait as well: the newest gets the answer.
     ///

@@ -54,12 +54,7 @@ pub(super) async fn speak(
         add(engine, input, round, &mut agent);
     }
     progress.agent = Some(agent.clone());
-    if place.stored.is_some_and(|turn| turn.context.is_none()) {
-        input.context = engine.agents.create_context(&agent, input).await?;
-        let has_defaults = !input.context.is_empty();
-        progress.effects.context = has_defaults.then(|| input.context.clone());
-    }
-    input.context_before.clone_from(&input.context);
+    meet(engine, &agent, input, place, progress).await?;
     if input.handed_over.is_some() || had.is_some_and(|had| had != agent) {
         output
             .append(engine, |now| Frame::agent(&agent, now))
@@ -107,11 +102,30 @@ pub(super) async fn speak(
         let round = carry_out(engine, turn, wanted, known, output).await?;
         if add(engine, input, round, &mut agent) {
             progress.agent = Some(agent.clone());
+            meet(engine, &agent, input, place, progress).await?;
             output
                 .append(engine, |now| Frame::agent(&agent, now))
                 .await?;
         }
     }
+}
+
+/// Lets an agent add what it knows of a visitor whom it meets.
+async fn meet(
+    engine: &Engine,
+    agent: &str,
+    input: &mut TurnInput,
+    place: Place<'_>,
+    progress: &mut Progress,
+) -> Result<(), Error> {
+    let is_new = place.stored.is_some_and(|turn| turn.context.is_none());
+    let known = engine.agents.meet(agent, input, is_new).await?;
+    if known != input.context {
+        input.context = known;
+        progress.effects.context = Some(input.context.clone());
+    }
+    input.context_before.clone_from(&input.context);
+    Ok(())
 }
 
 /// Carries out, or does not, what the visitor was asked about, each for the agent that wanted it.
@@ -203,7 +217,6 @@ fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String)
         handoff,
         rounds: input.rounds.len(),
     });
-    input.context_before.clone_from(&input.context);
     true
 }
 

@@ -103,6 +103,58 @@ async fn a_server_over_stdio() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_tool_of_a_server() {
+    let with_mcp = with_mcp(over_stdio());
+    let app = TestApp::with(Db::Sqlite, |settings| {
+        with_mcp(settings);
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.tools = vec!["all__get-sum".to_owned()];
+    })
+    .await;
+    app.llm.calls(
+        "",
+        [
+            ["1", "all__get-sum", r#"{"a": 2, "b": 3}"#],
+            ["2", "all__get-env", "{}"],
+        ],
+    );
+    app.llm.says(["Five."]);
+    app.say("d", "2 + 3?").await;
+    let tools = app.llm.asked()[0].body["tools"].clone();
+    assert_eq!(tools.as_array().unwrap().len(), 1, "{tools}");
+    let told = told(&app);
+    assert!(told[0].contains('5'), "{told:?}");
+    assert!(told[1].contains("There is no tool"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_calls_a_tool_of_a_server() {
+    let with_mcp = with_mcp(over_stdio());
+    let app = TestApp::with(Db::Sqlite, |settings| {
+        with_mcp(settings);
+        settings.llm.model = "offline".to_owned();
+        let slot = |name| json!({"name": name, "kind": "text", "ask": name, "retry": name});
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.slots = vec![serde_json::from_value(slot("message")).unwrap()];
+        agent.flow.done = "It says: {result}".to_owned();
+        agent.flow.tool = Some("all__echo".to_owned());
+        agent.flow.failed = Some("That did not work.".to_owned());
+    })
+    .await;
+    app.say("d", "Hello").await;
+    let said = app.say("d", "Tuesday").await.json();
+    let id = said["widgets"][0]["message_id"].as_str().unwrap();
+    let yes = json!({"answer": {"confirmed": true}});
+    let said = app.post("d", &format!("/chat/widgets/{id}"), yes).await;
+    let words: Vec<&str> = said
+        .text
+        .lines()
+        .filter(|line| line.contains("Tuesday"))
+        .collect();
+    assert!(!words.is_empty(), "{}", said.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_over_http_that_comes_and_goes() {
     let first = 30_000 + u16::try_from(std::process::id() % 2_000).unwrap();
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();

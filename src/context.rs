@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Code, Error, Result},
+    schema::closed,
     text::of,
-    tools::closed,
 };
 
 /// Who says what is known of a visitor.
@@ -19,13 +19,11 @@ pub enum Caller {
     Visitor,
     /// A service that is trusted.
     Service,
-    /// Nobody: there are only the defaults.
-    Nobody,
 }
 
 /// What an agent's context looks like.
 #[derive(Clone)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// All of it.
     whole: Arc<Validator>,
     /// A part of it: nothing is required.
@@ -39,10 +37,7 @@ impl Shape {
     ///
     /// # Errors
     /// When it is no schema of an object.
-    pub(crate) fn new(
-        schema: &Value,
-        from_visitor: &[String],
-    ) -> std::result::Result<Self, String> {
+    pub fn new(schema: &Value, from_visitor: &[String]) -> std::result::Result<Self, String> {
         if *of(schema, "type") != "object" {
             return Err("must be a JSON Schema with type = \"object\"".to_owned());
         }
@@ -78,8 +73,13 @@ impl Shape {
         }
     }
 
+    /// What is known of everybody.
+    pub fn defaults(&self) -> &Map<String, Value> {
+        &self.defaults
+    }
+
     /// Whether this may be a part of it.
-    pub(crate) fn fits(&self, context: &Map<String, Value>) -> bool {
+    pub fn fits(&self, context: &Map<String, Value>) -> bool {
         self.part.is_valid(&Value::Object(context.clone()))
     }
 
@@ -87,7 +87,7 @@ impl Shape {
     ///
     /// # Errors
     /// `invalid_context`, when it does not fit.
-    pub(crate) fn make(&self, given: Map<String, Value>, by: Caller) -> Result<Map<String, Value>> {
+    pub fn make(&self, given: Map<String, Value>, by: Caller) -> Result<Map<String, Value>> {
         if by == Caller::Visitor {
             let mut names = given.keys();
             if let Some(name) = names.find(|name| !self.from_visitor.contains(name)) {
@@ -100,7 +100,7 @@ impl Shape {
         context.extend(given);
         let validator = match by {
             Caller::Service => &self.whole,
-            Caller::Visitor | Caller::Nobody => &self.part,
+            Caller::Visitor => &self.part,
         };
         let context = Value::Object(context);
         if let Some(fault) = validator.iter_errors(&context).next() {

@@ -1,0 +1,155 @@
+//! The agents of a desk, put together.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    Agents, Member, NewAgent, Respond, flow::FlowAgent, given::Given, llm::LlmAgent,
+    router::Router, slots::Slots, webhook::WebhookAgent,
+};
+use crate::{
+    config::{AgentSettings, Settings, WhenBusy},
+    context::Shape,
+    http::Clients,
+    llm::{Models, ToolSpec},
+    tools::{Tools, handoff},
+    widgets::{Widgets, tool_name},
+};
+
+/// What agents are made of.
+struct Parts<'a> {
+    settings: &'a Settings,
+    models: &'a Arc<Models>,
+    tools: &'a Arc<Tools>,
+    widgets: &'a Widgets,
+    clients: &'a Arc<Clients>,
+}
+
+impl Agents {
+    /// The configured agents, with a model or without one, and those of a program.
+    ///
+    /// # Errors
+    /// When a slot's pattern is not valid; the configuration's check finds it first.
+    pub(crate) fn new(
+        settings: &Settings,
+        models: &Arc<Models>,
+        tools: Arc<Tools>,
+        coded: Vec<NewAgent>,
+        clients: &Arc<Clients>,
+    ) -> Result<Self, regex::Error> {
+        // What is wrong with them the configuration's check has said.
+        let widgets = settings.made_widgets().unwrap_or_default();
+        let parts = Parts {
+            settings,
+            models,
+            tools: &tools,
+            widgets: &widgets,
+            clients,
+        };
+        let mut agents = BTreeMap::new();
+        for (path, agent) in &settings.agents {
+            agents.insert(path.clone(), parts.configured(path, agent)?);
+        }
+        let router = Router::new(settings, &coded, models);
+        let brought = coded.iter().map(|new| new.path.clone());
+        let paths: Vec<String> = agents.keys().cloned().chain(brought).collect();
+        for new in coded {
+            agents.insert(new.path.clone(), brought_along(new, &paths, &tools));
+        }
+        Ok(Self {
+            agents,
+            tools,
+            widgets,
+            router,
+        })
+    }
+}
+
+impl Parts<'_> {
+    fn configured(&self, path: &str, agent: &AgentSettings) -> Result<Member, regex::Error> {
+        let exists = |to: &&String| self.settings.agents.contains_key(*to);
+        let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
+        let shape = agent
+            .context
+            .as_ref()
+            .and_then(|schema| Shape::new(schema, &agent.context_from_visitor).ok());
+        Ok(Member {
+            agent: self.answering(path, agent, &handoff_to, shape.clone())?,
+            tools: agent.tools.clone(),
+            widgets: agent.widgets.clone(),
+            context: shape,
+            handoff_to,
+            session_ttl: agent.session_ttl_seconds.map(Duration::from_secs),
+            when_busy: agent.when_busy,
+            tool_rounds: agent.tool_rounds,
+            goes_on: false,
+        })
+    }
+
+    /// What answers: a service, a model or a flow.
+    fn answering(
+        &self,
+        path: &str,
+        agent: &AgentSettings,
+        handoff_to: &[String],
+        shape: Option<Shape>,
+    ) -> Result<Arc<dyn Respond>, regex::Error> {
+        if let Some(webhook) = &agent.webhook {
+            let clients = Arc::clone(self.clients);
+            return Ok(Arc::new(WebhookAgent::new(path, webhook, shape, clients)));
+        }
+        let slots = Slots::new(agent)?;
+        let others = self.shown(agent).chain(self.handoff(handoff_to));
+        let given = Given::new(self.tools, &agent.tools, others);
+        // Offline is offline: then an agent's own model does not count either.
+        let Some(default) = self.models.default_model() else {
+            let delay = self.settings.offline.word_delay();
+            return Ok(Arc::new(FlowAgent::new(path, agent, slots, given, delay)));
+        };
+        let own = agent.model.as_deref().map(|spec| self.models.model(spec));
+        let mut model = own.unwrap_or(default);
+        if let Some(fallbacks) = &agent.fallbacks {
+            model.settings.fallbacks.clone_from(fallbacks);
+        }
+        let models = Arc::clone(self.models);
+        Ok(Arc::new(LlmAgent::new(
+            path, agent, slots, given, model, models,
+        )))
+    }
+
+    /// The tools by which an agent shows its widgets.
+    fn shown(&self, agent: &AgentSettings) -> impl Iterator<Item = ToolSpec> {
+        agent.widgets.iter().filter_map(|name| {
+            let (description, parameters) = self.widgets.described(name)?;
+            Some(ToolSpec {
+                name: tool_name(name),
+                description,
+                parameters,
+            })
+        })
+    }
+
+    /// The tool by which an agent hands over, where it may.
+    fn handoff(&self, to: &[String]) -> Option<ToolSpec> {
+        let others = to.iter().filter_map(|to| {
+            let other = self.settings.agents.get(to)?;
+            Some((to.as_str(), other.description.as_str()))
+        });
+        (!to.is_empty()).then(|| handoff::spec(others))
+    }
+}
+
+/// An agent of a program. It is code of the desk's owner: it may do what there is to do.
+fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> Member {
+    let others = paths.iter().filter(|path| **path != new.path);
+    Member {
+        agent: new.agent,
+        tools: tools.names(),
+        widgets: Vec::new(),
+        context: new.context.and_then(|schema| Shape::new(&schema, &[]).ok()),
+        handoff_to: others.cloned().collect(),
+        session_ttl: None,
+        when_busy: WhenBusy::Queue,
+        tool_rounds: None,
+        goes_on: true,
+    }
+}
