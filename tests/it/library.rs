@@ -1,8 +1,11 @@
 //! frontdesk as a library: agents, tools and conversations in Rust.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use frontdesk::{
@@ -85,6 +88,11 @@ async fn an_agent_in_rust_calls_tools_once_and_says_nothing_twice(db: Db) {
     assert_eq!(called.load(Ordering::Relaxed), 2);
 }
 
+#[derive(Deserialize, JsonSchema)]
+struct Greeted {
+    name: String,
+}
+
 /// An agent that counts.
 struct Counter;
 
@@ -111,6 +119,11 @@ impl Agent for Counter {
         if turn.text() == "fail" {
             return Err("secret reason".into());
         }
+        if turn.text() == "greet" {
+            // Who it is comes from the context.
+            let greeting = response.call("greet", json!({"name": "Eve"})).await?;
+            return Ok(response.write(&greeting).await?);
+        }
         response.start(json!({"said": turn.context.said})).await?;
         let text = format!("{} {}", turn.context.name, turn.context.said);
         Ok(response.write(&text).await?)
@@ -118,7 +131,14 @@ impl Agent for Counter {
 }
 
 async fn a_context_of_a_rust_type_is_made_checked_and_changed(db: Db) {
-    let (server, _database) = serve(db, Server::builder().agent("count", Counter)).await;
+    let builder = Server::builder().agent("count", Counter);
+    let builder = builder
+        .tool("greet", "Greets.", async |Greeted { name }| {
+            Ok(Output::from(format!("Hello, {name}")))
+        })
+        .inject("name", "name")
+        .patience(Duration::from_secs(1));
+    let (server, _database) = serve(db, builder).await;
     let conversations = server.conversations();
     let made = conversations.open("count", "d", Map::new()).await.unwrap();
     for expected in ["nobody of count 1", "nobody of count 2"] {
@@ -136,6 +156,8 @@ async fn a_context_of_a_rust_type_is_made_checked_and_changed(db: Db) {
         conversations.send(&given, "Hi").await.unwrap().content,
         "Ann 6"
     );
+    let greeted = conversations.send(&given, "greet").await.unwrap();
+    assert_eq!(greeted.content, "Hello, Ann");
     let messages = conversations.messages(&given, 10).await.unwrap();
     assert_eq!(messages[1].metadata.as_ref().unwrap().0, json!({"said": 6}));
     let wrong = Map::from_iter([("name".to_owned(), json!(7))]);

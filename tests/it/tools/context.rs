@@ -16,6 +16,7 @@ both! {
     a_visitor_says_only_what_they_may
     a_context_is_made_once
     what_was_learnt_survives_a_stop
+    whoever_takes_over_adds_its_defaults
 }
 
 /// A desk whose tool is told who the customer is, and learns which order they mean.
@@ -215,4 +216,27 @@ async fn what_was_learnt_survives_a_stop(db: Db) {
     app.llm.says(["Cancelled."]);
     app.say("d", "Cancel it").await;
     assert_eq!(endpoint.asked()[1].path, "/orders/secret-o-1/cancel");
+}
+
+async fn whoever_takes_over_adds_its_defaults(db: Db) {
+    let endpoint = Endpoint::start().await;
+    endpoint.at(
+        "/find",
+        200,
+        r#"{"status": "found", "order": {"id": "secret-o-1"}}"#,
+    );
+    let app = TestApp::with(db, |settings| {
+        let mut other = settings.agents["scheduling"].clone();
+        with_context(&endpoint, settings);
+        other.handoff_to = vec!["support".to_owned()];
+        settings.agents.insert("scheduling".to_owned(), other);
+    })
+    .await;
+    let handoff = json!({"agent": "support", "reason": "r", "summary": "s"}).to_string();
+    app.llm.calls("", [["1", "handoff", handoff.as_str()]]);
+    app.llm.calls("", [["2", "find", "{}"]]);
+    app.llm.says(["Found."]);
+    let body = json!({"content": "Find it", "agent": "scheduling"});
+    assert_eq!(app.post("d", "/chat", body).await.content(), "Found.");
+    assert_eq!(endpoint.asked()[0].body["customer"], "secret-c-7");
 }
