@@ -252,7 +252,7 @@ impl World {
             .entry(event.id.clone())
             .or_insert(event.data.clone());
         if *known != event.data && !event.id.ends_with(":0") {
-            let wrong = format!("{} is both {known} and {}", event.id, event.data);
+            let wrong = format!("{} is {known} and {}", event.id, event.data);
             told.wrong.push(wrong);
         }
         let (before, now) = (place(last), place(&event.id));
@@ -335,10 +335,8 @@ impl World {
             .map(|(turn, _)| format!("{turn} is answered twice"))
             .collect();
         told.wrong.extend(twice);
-        let turns = self
-            .database
-            .count("turns where merged_into is null".into())
-            .await;
+        let turns = "turns where merged_into is null";
+        let turns = self.database.count(turns.into()).await;
         let attempts = "turns, generate_series(1, attempt) where merged_into is null";
         let attempts = self.database.count(attempts.into()).await;
         let completed = i64::try_from(self.llm.completed()).unwrap();
@@ -368,14 +366,27 @@ impl World {
                 .first()
                 .map(|first| format!("&before={}", first["id"].as_str().unwrap()));
             let path = format!("{url}/chat/history?limit=50{}", before.unwrap_or_default());
-            let call = self.http.get(path).header("X-Device-ID", device);
-            let page = Said::of(call.send().await.unwrap()).await.json();
+            let page = self.page(&path, device).await;
             let messages = page["messages"].as_array().unwrap().iter().cloned();
             all.splice(..0, messages);
             if page["has_more"] != true {
                 return all;
             }
         }
+    }
+
+    /// What an instance answers once its database is back.
+    async fn page(&self, url: &str, device: &str) -> Value {
+        for _ in 0..100 {
+            let call = self.http.get(url).header("X-Device-ID", device);
+            let said = Said::of(call.send().await.unwrap()).await;
+            if said.status != 503 {
+                assert_eq!(said.status, 200, "{}", said.text);
+                return said.json();
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{url} never answers");
     }
 }
 
