@@ -51,10 +51,7 @@ use crate::{
     error::{Code, Error, Result},
     metrics::Metrics,
     sessions::Sessions,
-    store::{
-        ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started,
-        messages::FinishReason,
-    },
+    store::{ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started},
     upkeep::Upkeep,
 };
 pub use attach::Place;
@@ -143,12 +140,8 @@ impl Drop for Registered {
             running.remove(&self.turn_id);
         }
         drop(running);
-        let error = Error::new(Code::Internal);
-        self.log.close(Frame::last(
-            FinishReason::Error,
-            Some(&error),
-            self.engine.clock.now(),
-        ));
+        // Where the task ended before the turn did, that goes on elsewhere once the lease has expired.
+        self.log.give_up();
     }
 }
 
