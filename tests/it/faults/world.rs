@@ -377,16 +377,17 @@ impl World {
 
     /// What an instance answers once its database is back.
     async fn page(&self, url: &str, device: &str) -> Value {
-        for _ in 0..100 {
+        let mut tries = 0;
+        loop {
             let call = self.http.get(url).header("X-Device-ID", device);
             let said = Said::of(call.send().await.unwrap()).await;
-            if said.status != 503 {
-                assert_eq!(said.status, 200, "{}", said.text);
+            if said.status == 200 {
                 return said.json();
             }
+            tries += 1;
+            assert!(said.status == 503 && tries < 100, "{url}: {}", said.text);
             sleep(Duration::from_millis(100)).await;
         }
-        panic!("{url} never answers");
     }
 }
 
