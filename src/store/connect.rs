@@ -130,7 +130,7 @@ pub(super) struct Connection<C> {
     pub(super) conn: C,
     taken: Instant,
     keeps_statements: bool,
-    /// It leads to a server that is not the one to write to any more.
+    /// It is dead, or leads to a server that is not the one to write to any more.
     pub(super) is_stale: bool,
 }
 

@@ -55,10 +55,10 @@ impl StoreError {
         matches!(self, Self::Unavailable(text) if text.contains("lock timeout"))
     }
 
-    /// Whether a server said it that may not write: after a failover the one to write to is found by
-    /// connecting anew.
-    pub(super) fn is_of_standby(&self) -> bool {
-        matches!(self, Self::Unavailable(text) if text.contains("read-only transaction"))
+    /// Whether to connect anew: the connection is dead, which outside of a transaction nobody notices
+    /// who does not test it; or it leads to a server that may not write any more since a failover.
+    pub(super) fn spoils_connection(&self) -> bool {
+        self.is_away() && !self.is_lock_timeout()
     }
 }
 

@@ -132,7 +132,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
                 Err(StoreError::Conflict(_)) if tries < REPEATS => tries += 1,
                 done => {
                     let failed = done.as_ref().err();
-                    conn.is_stale = failed.is_some_and(StoreError::is_of_standby);
+                    conn.is_stale = failed.is_some_and(StoreError::spoils_connection);
                     return done;
                 }
             }

@@ -272,3 +272,20 @@ async fn an_answer_whose_commit_was_not_confirmed_is_stored_once() {
     assert_eq!(app.history("d").await, ["user: 1", "assistant: ab"]);
     assert_eq!(app.say("d", "2").await.content(), "Very well.");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_cut_off_is_not_used_again() {
+    let app = TestApp::start(Db::Postgres).await;
+    ready(&app).await;
+    let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
+        where datname = current_database() and pid <> pg_backend_pid()";
+    app.database.execute(cut).await;
+    // Without a pause after which connections are tested, and with a statement that is new to them.
+    for _ in 0..50 {
+        if app.get("d", "/chat/history").await.status == 200 {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("every request meets a dead connection");
+}
