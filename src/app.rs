@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     agents::{Agents, NewAgent},
+    auth::Auth,
     clock::Clock,
     config::Settings,
     devices::Devices,
@@ -11,6 +12,7 @@ use crate::{
     limits::Limits,
     llm::Models,
     metrics::Metrics,
+    secret::SiteSecret,
     store::Store,
     tools::{NewTool, Tools},
     turn::Engine,
@@ -26,6 +28,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// Device ids.
     pub devices: Devices,
+    /// Tokens.
+    pub auth: Auth,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
     /// Rate limits.
@@ -47,6 +51,9 @@ pub enum StartError {
     /// An agent's pattern is not valid.
     #[error("agents: {0}")]
     Agents(#[from] regex::Error),
+    /// No token can be made.
+    #[error(transparent)]
+    Token(#[from] crate::error::Error),
     /// The settings are wrong.
     #[error("the settings are wrong: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Settings(Vec<crate::config::Problem>),
@@ -88,8 +95,15 @@ impl App {
         ));
         let agents = Arc::new(Agents::new(&settings, &models, tools, coded, &clients)?);
         let server = &settings.server;
+        let secret = Arc::new(SiteSecret::new(server.secret.clone(), store.clone()));
         Ok(Arc::new(Self {
-            devices: Devices::new(server.device_ids, server.secret.clone(), store.clone()),
+            auth: Auth::new(
+                &settings.auth,
+                Arc::clone(&secret),
+                &clients,
+                Arc::clone(&clock),
+            )?,
+            devices: Devices::new(server.device_ids, secret),
             limits: Limits::new(&settings),
             engine: Engine::new(
                 store.clone(),

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::{App, StartError},
+    auth::Role,
     clock::{Clock, DAY_MICROS, SystemClock, Timestamp},
     config::{self, Loaded, Settings, Sources},
     http::{self, HttpError},
@@ -62,6 +63,8 @@ enum Command {
     Tick,
     /// Show how many tokens models have read and written, day by day (UTC).
     Usage(UsageOf),
+    /// Make a token for a user who is signed in, for development.
+    Token(TokenOf),
     /// Ask the server that runs here whether it is up; for containers.
     Healthcheck,
     /// Check or show the settings.
@@ -80,6 +83,19 @@ struct UsageOf {
     /// Only in this conversation.
     #[arg(long)]
     conversation: Option<ConversationId>,
+}
+
+#[derive(Args, Clone)]
+struct TokenOf {
+    /// Who it is.
+    #[arg(long)]
+    sub: String,
+    /// What they may do.
+    #[arg(long, value_enum, default_value_t = Role::User)]
+    role: Role,
+    /// For how many seconds.
+    #[arg(long, default_value_t = 3600)]
+    seconds: u32,
 }
 
 #[derive(Clone, Copy, Subcommand)]
@@ -144,6 +160,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
             Command::Migrate => migrate(&settings).await,
             Command::Tick => tick(settings).await,
             Command::Usage(of) => usage(&settings, of).await,
+            Command::Token(of) => token(settings, of).await,
             Command::Healthcheck => healthcheck(&settings).await,
             Command::Config(_) => check(settings).await,
         }
@@ -281,6 +298,14 @@ async fn tick(settings: Settings) -> Result<(), StartError> {
         "cleaned up: {} expired sessions, {} abandoned turns, {} old logs, {} old conversations",
         swept.sessions, swept.turns, swept.logs, swept.conversations
     );
+    Ok(())
+}
+
+async fn token(settings: Settings, of: TokenOf) -> Result<(), StartError> {
+    let app = App::new(settings, Arc::new(SystemClock))?;
+    app.store.migrate().await?;
+    let life = Duration::from_secs(of.seconds.into());
+    println!("{}", app.auth.token(&of.sub, of.role, life).await?);
     Ok(())
 }
 

@@ -128,7 +128,10 @@ impl Timestamp {
     /// This moment and `by` more.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0 + i64::try_from(by.as_micros()).unwrap_or(i64::MAX))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 

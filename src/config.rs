@@ -19,6 +19,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub session: Session,
     /// Turns.
     pub turn: Turn,
+    /// Who is signed in.
+    pub auth: Auth,
     /// How long conversations are kept.
     pub retention: Retention,
     /// Rate limits.
@@ -195,6 +198,23 @@ pub struct Retention {
     pub days: u32,
 }
 
+/// Who is signed in: which tokens are taken.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Auth {
+    /// What tokens are signed with; empty, without `jwks_url`: derived from the site's secret.
+    pub jwt_secret: Secret,
+    /// Where their issuer's keys are.
+    pub jwks_url: String,
+    /// The algorithms that are taken.
+    pub algorithms: Vec<Algorithm>,
+    /// Whom they are for; empty: not checked.
+    pub audience: String,
+    /// Who makes them; empty: not checked.
+    pub issuer: String,
+    /// How far the clocks may differ, in seconds.
+    pub leeway_seconds: u64,
+}
+
 /// Rate limits.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Limits {
@@ -202,6 +222,8 @@ pub struct Limits {
     pub enabled: bool,
     /// From one device, on all instances together.
     pub device_messages_per_minute: u32,
+    /// From one user who is signed in, on all instances together.
+    pub user_messages_per_minute: u32,
     /// From one address, on each instance.
     pub address_messages_per_minute: u32,
 }

@@ -4,15 +4,17 @@
 //! only those that this site issued, `{uuid}.{signature}`, of which only the part before the
 //! point is ever stored.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
     config::{DeviceIds, Secret},
     error::{Code, Error, Result},
-    store::{DeviceId, Store},
+    secret::{SiteSecret, hex, unhex},
+    store::DeviceId,
 };
 
 /// A visitor's device.
@@ -28,21 +30,13 @@ pub struct Device {
 #[derive(Debug)]
 pub struct Devices {
     mode: DeviceIds,
-    configured: Secret,
-    store: Store,
-    secret: OnceCell<Secret>,
+    secret: Arc<SiteSecret>,
 }
 
 impl Devices {
-    /// The device ids of a site. `configured` is its secret; an empty one is made once and kept
-    /// in the database.
-    pub fn new(mode: DeviceIds, configured: Secret, store: Store) -> Self {
-        Self {
-            mode,
-            configured,
-            store,
-            secret: OnceCell::new(),
-        }
+    /// The device ids of a site, signed with its secret.
+    pub fn new(mode: DeviceIds, secret: Arc<SiteSecret>) -> Self {
+        Self { mode, secret }
     }
 
     /// A new device.
@@ -96,31 +90,8 @@ impl Devices {
     }
 
     async fn mac(&self, id: &str) -> Result<Hmac<Sha256>> {
-        let secret = self.secret.get_or_try_init(|| self.read_secret()).await?;
-        let mut mac = Hmac::new_from_slice(secret.reveal().as_bytes())
-            .map_err(|error| Error::new(Code::Internal).caused_by(error))?;
-        // What the key is used for is part of the message: no other use can give this value.
-        mac.update(b"frontdesk device id\0");
+        let mut mac = self.secret.mac("frontdesk device id").await?;
         mac.update(id.as_bytes());
         Ok(mac)
     }
-
-    async fn read_secret(&self) -> Result<Secret> {
-        if !self.configured.is_empty() {
-            return Ok(self.configured.clone());
-        }
-        let new = hex(&rand::random::<[u8; 32]>());
-        Ok(Secret::new(self.store.shared_setting("secret", new).await?))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

@@ -27,6 +27,10 @@ pub enum Code {
     InvalidDeviceId,
     /// A `Last-Event-ID` that no frame ever had.
     InvalidCursor,
+    /// No token, or one that is not valid here.
+    Unauthorized,
+    /// Whoever is signed in may not do this.
+    Forbidden,
     /// No such thing, or another's.
     NotFound,
     /// No agent has this path.
@@ -74,12 +78,14 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidContext,
         Self::InvalidDeviceId,
         Self::InvalidCursor,
+        Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::UnknownAgent,
         Self::MethodNotAllowed,
@@ -108,6 +114,8 @@ impl Code {
             Self::InvalidContext => (400, "The context does not fit the agent", None),
             Self::InvalidDeviceId => (400, "The device id is not valid", None),
             Self::InvalidCursor => (400, "The event id is not valid", None),
+            Self::Unauthorized => (401, "Not signed in", None),
+            Self::Forbidden => (403, "Not allowed", None),
             Self::NotFound => (404, "Not found", None),
             Self::UnknownAgent => (404, "No agent has this path", None),
             Self::MethodNotAllowed => (405, "Method not allowed", None),
@@ -284,6 +292,9 @@ impl ResponseError for Error {
         let by_code = || self.code.retry_after().map(u64::from);
         if let Some(seconds) = self.retry_after.or_else(by_code) {
             response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.code == Code::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         response
             .content_type("application/problem+json")

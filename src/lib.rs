@@ -56,7 +56,7 @@
 //! | what is known of a visitor and not for the model | [`context`] |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`] |
-//! | whose request it is | [`devices`] |
+//! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
 //! | what operators watch | [`metrics`] |
@@ -70,6 +70,7 @@
 
 pub mod agents;
 pub mod app;
+pub mod auth;
 mod builder;
 pub mod cli;
 pub mod clock;
@@ -84,6 +85,7 @@ pub mod llm;
 pub mod metrics;
 mod routes;
 mod schema;
+pub mod secret;
 pub mod server;
 pub mod sessions;
 pub mod store;

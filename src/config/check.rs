@@ -68,6 +68,13 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             1_000_000,
         ),
         (
+            "limits.user_messages_per_minute",
+            settings.limits.user_messages_per_minute.into(),
+            1,
+            1_000_000,
+        ),
+        ("auth.leeway_seconds", settings.auth.leeway_seconds, 0, 60),
+        (
             "budgets.reserved_tokens",
             settings.budgets.reserved_tokens,
             1,
@@ -97,12 +104,17 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(at, format!("must be from {least} to {most}")));
         }
     }
-    if !settings.server.secret.is_empty() && settings.server.secret.reveal().len() < 32 {
-        problems.push(Problem::new(
-            "FRONTDESK_SECRET",
-            "must have 32 characters or more: openssl rand -hex 32 makes one",
-        ));
+    let secrets = [
+        ("FRONTDESK_SECRET", &settings.server.secret),
+        ("FRONTDESK_JWT_SECRET", &settings.auth.jwt_secret),
+    ];
+    for (at, secret) in secrets {
+        if !secret.is_empty() && secret.reveal().len() < 32 {
+            let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
+            problems.push(Problem::new(at, mend));
+        }
     }
+    check_auth(settings, problems);
     if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
         problems.push(Problem::new(
             "RUST_LOG",
@@ -130,6 +142,22 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         check_agent(path, agent, problems);
     }
     tools::check(settings, problems);
+}
+
+fn check_auth(settings: &Settings, problems: &mut Vec<Problem>) {
+    let auth = &settings.auth;
+    let is_web =
+        |url: &str| url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !auth.jwks_url.is_empty() && !is_web(&auth.jwks_url) {
+        let mend = "must be an http or https URL: https://issuer.example.com/.well-known/jwks.json";
+        problems.push(Problem::new("auth.jwks_url", mend));
+    }
+    if auth.algorithms.is_empty() {
+        problems.push(Problem::new(
+            "auth.algorithms",
+            "must have one: [\"HS256\"]",
+        ));
+    }
 }
 
 fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 22] = [
+const SHORT_NAMES: [(&str, &str); 24] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
     ("FRONTDESK_TRUSTED_PROXIES", "server.trusted_proxies"),
     ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
     ("FRONTDESK_SECRET", "server.secret"),
+    ("FRONTDESK_JWT_SECRET", "auth.jwt_secret"),
+    ("FRONTDESK_JWKS_URL", "auth.jwks_url"),
     ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),
     ("DATABASE_URL", "database.url"),
     ("DATABASE_LISTEN_URL", "database.listen_url"),
@@ -31,8 +33,9 @@ const SHORT_NAMES: [(&str, &str); 22] = [
 ];
 
 /// Settings that may come from a file named by the variable with `_FILE` at its end.
-pub(super) const SECRETS: [&str; 5] = [
+pub(super) const SECRETS: [&str; 6] = [
     "server.secret",
+    "auth.jwt_secret",
     "database.url",
     "database.listen_url",
     "llm.openai.api_key",

@@ -261,6 +261,7 @@ impl Layers {
             database: self.section("database", defaults)?,
             session: self.section("session", defaults)?,
             turn: self.section("turn", defaults)?,
+            auth: self.section("auth", defaults)?,
             retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
             budgets: self.section("budgets", defaults)?,

@@ -300,6 +300,15 @@ words! {
         /// A person.
         Expert = "expert",
     }
+    /// Whether a conversation goes on.
+    Status {
+        /// It does.
+        Active = "active",
+        /// What it was about is settled.
+        Completed = "completed",
+        /// Put away.
+        Archived = "archived",
+    }
     /// Why a turn ended.
     FinishReason {
         /// The answer is complete.
@@ -319,27 +328,49 @@ words! {
     }
 }
 
-/// The id of a visitor's device: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`.
+/// Under which a visitor's session is kept: the id of their device, 1 to 128 characters of
+/// `A-Z a-z 0-9 . _ : -`, or, of one who is signed in, `user/` and who they are. No device has an id with a
+/// slash, so none is ever taken for a user.
 ///
-/// It is a bearer secret, so it is never shown by `Debug`.
+/// A device's id is a bearer secret, so it is never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(String);
 
+const USER: &str = "user/";
+
 impl DeviceId {
-    /// The id, if it is well-formed.
+    /// The id of a device, if it is well-formed.
     pub fn parse(id: &str) -> Option<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
         ((1..=128).contains(&id.len()) && id.chars().all(allowed)).then(|| Self(id.to_owned()))
     }
 
-    /// The id as the client sends it.
+    /// That of a user who is signed in.
+    pub fn of_user(sub: &str) -> Self {
+        Self(format!("{USER}{sub}"))
+    }
+
+    /// As it was stored.
+    pub(super) fn stored(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The id as it is stored; a device's as the client sends it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The handle of the device's user row.
+    /// Whether it is that of a user who is signed in.
+    pub fn is_user(&self) -> bool {
+        self.0.starts_with(USER)
+    }
+
+    /// The handle of the visitor's user row.
     pub fn handle(&self) -> String {
-        format!("chat_{}", self.0)
+        match self.0.strip_prefix(USER) {
+            Some(sub) => format!("user_{sub}"),
+            None => format!("chat_{}", self.0),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
     let row = turns::table.filter(turns::id.eq(adopt.turn_id));
     let (attempt, device): (i32, Option<String>) =
         row.select((turns::attempt, turns::device_id)).first(conn)?;
-    let device = device.as_deref().and_then(DeviceId::parse);
+    let device = device.map(DeviceId::stored);
     let (true, Some(device)) = (attempt < adopt.attempts, device) else {
         close(conn, conversation, adopt.turn_id)?;
         return Ok(Adoption::Closed);

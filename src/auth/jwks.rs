@@ -1,0 +1,154 @@
+//! The keys of a token's issuer (RFC 7517), from the one URL that is configured.
+//!
+//! They are kept for an hour, and asked for again when a token names a key that is not among them, which is
+//! how issuers change theirs; not more often than every half minute, whatever strangers send. While the
+//! issuer is away the old ones count.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use jsonwebtoken::{
+    AlgorithmFamily, DecodingKey, Header,
+    jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+};
+use reqwest::Client;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::refused;
+use crate::{
+    clock::Timestamp,
+    error::{Code, Error, Result},
+    http::{Clients, HttpError},
+};
+
+/// How long keys are kept.
+const FRESH: Duration = Duration::from_secs(3600);
+/// How soon they may be asked for again.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long the issuer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How much it may say.
+const BYTES: usize = 512 * 1024;
+
+/// An issuer's keys.
+pub(super) struct Jwks {
+    url: String,
+    client: Client,
+    known: Mutex<Known>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Vec<Jwk>,
+    /// When they were read.
+    read: Option<Timestamp>,
+    /// When they were asked for last.
+    asked: Option<Timestamp>,
+}
+
+impl Known {
+    /// A key that need not be asked for.
+    fn key(&self, header: &Header, now: Timestamp) -> Option<Result<DecodingKey>> {
+        let is_fresh = !is_old(self.read, FRESH, now) || !is_old(self.asked, AGAIN, now);
+        find(&self.keys, header).filter(|_| is_fresh).map(made)
+    }
+}
+
+fn is_old(since: Option<Timestamp>, life: Duration, now: Timestamp) -> bool {
+    since.is_none_or(|at| at.plus(life) <= now)
+}
+
+fn made(key: &Jwk) -> Result<DecodingKey> {
+    DecodingKey::from_jwk(key).map_err(|_| refused("The token's key is of no use."))
+}
+
+impl Jwks {
+    pub(super) fn new(url: &str, clients: &Clients) -> std::result::Result<Self, HttpError> {
+        Ok(Self {
+            url: url.to_owned(),
+            // Like a tool's: no redirects.
+            client: clients.for_tools(None)?,
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// The key that a token was signed with.
+    pub(super) async fn key(&self, header: &Header, now: Timestamp) -> Result<DecodingKey> {
+        if let Some(key) = self.known().key(header, now) {
+            return key;
+        }
+        // One asks; whoever has one of the old keys does not wait for it longer than a call may take.
+        let _alone = self.asking.lock().await;
+        if let Some(key) = self.known().key(header, now) {
+            return key;
+        }
+        if is_old(self.known().asked, AGAIN, now) {
+            self.known().asked = Some(now);
+            match timeout(PATIENCE, self.fetch()).await {
+                Ok(Ok(keys)) => {
+                    let mut known = self.known();
+                    (known.keys, known.read) = (keys, Some(now));
+                }
+                Ok(Err(error)) => tracing::warn!(error.cause = error, "no keys from auth.jwks_url"),
+                Err(_) => tracing::warn!("no keys from auth.jwks_url in time"),
+            }
+        }
+        let known = self.known();
+        if known.read.is_none() {
+            return Err(Error::new(Code::Unavailable).detail("Tokens cannot be checked."));
+        }
+        let key = find(&known.keys, header);
+        key.map_or_else(|| Err(refused("The token's key is not known.")), made)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch(&self) -> std::result::Result<Vec<Jwk>, String> {
+        let answer = self.client.get(&self.url).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        let mut body = answer
+            .map_err(|error| error.without_url().to_string())?
+            .bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(piece) = body.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| error.without_url().to_string())?);
+            if bytes.len() > BYTES {
+                return Err(format!("more than {BYTES} bytes"));
+            }
+        }
+        let set: JwkSet = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        Ok(set.keys)
+    }
+}
+
+/// The key that a header names, if it is one for such signatures. A header without a name fits where
+/// only one key does.
+fn find<'a>(keys: &'a [Jwk], header: &Header) -> Option<&'a Jwk> {
+    let mut fit = keys.iter().filter(|key| fits(key, header));
+    match &header.kid {
+        Some(kid) => fit.find(|key| key.common.key_id.as_ref() == Some(kid)),
+        None => fit.next().filter(|_| fit.next().is_none()),
+    }
+}
+
+fn fits(key: &Jwk, header: &Header) -> bool {
+    let family = match &key.algorithm {
+        AlgorithmParameters::RSA(_) => AlgorithmFamily::Rsa,
+        AlgorithmParameters::EllipticCurve(_) => AlgorithmFamily::Ec,
+        AlgorithmParameters::OctetKeyPair(_) => AlgorithmFamily::Ed,
+        // A secret in a public document is none.
+        _ => return false,
+    };
+    let is_for = |alg: &KeyAlgorithm| json!(alg) == json!(header.alg);
+    family == header.alg.family()
+        && key.common.key_algorithm.as_ref().is_none_or(is_for)
+        && !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption))
+}

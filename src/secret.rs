@@ -1,0 +1,65 @@
+//! The site's secret, from which every key is derived: configured, or made once and kept in the database.
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use tokio::sync::OnceCell;
+
+use crate::{
+    config::Secret,
+    error::{Code, Error, Result},
+    store::Store,
+};
+
+/// The site's secret. It is read when it is first needed.
+#[derive(Debug)]
+pub struct SiteSecret {
+    configured: Secret,
+    store: Store,
+    read: OnceCell<Secret>,
+}
+
+impl SiteSecret {
+    /// The secret of a site; where none is configured, it is kept in the database.
+    pub fn new(configured: Secret, store: Store) -> Self {
+        Self {
+            configured,
+            store,
+            read: OnceCell::new(),
+        }
+    }
+
+    /// Signs for a purpose: what a key is used for is part of the message, so that no other use can
+    /// give the same value.
+    ///
+    /// # Errors
+    /// When the secret cannot be read.
+    pub async fn mac(&self, purpose: &str) -> Result<Hmac<Sha256>> {
+        let secret = self.read.get_or_try_init(|| self.read()).await?;
+        let mut mac = Hmac::new_from_slice(secret.reveal().as_bytes())
+            .map_err(|error| Error::new(Code::Internal).caused_by(error))?;
+        mac.update(purpose.as_bytes());
+        mac.update(b"\0");
+        Ok(mac)
+    }
+
+    async fn read(&self) -> Result<Secret> {
+        if !self.configured.is_empty() {
+            return Ok(self.configured.clone());
+        }
+        let new = hex(&rand::random::<[u8; 32]>());
+        Ok(Secret::new(self.store.shared_setting("secret", new).await?))
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of hexadecimal digits.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
