@@ -170,16 +170,26 @@ impl Agents {
         path: &str,
         given: Map<String, Value>,
         by: Caller,
+        claims: &Map<String, Value>,
     ) -> Result<Map<String, Value>> {
         let shape = self
             .agents
             .get(path)
             .and_then(|member| member.context.as_ref());
         match shape {
-            Some(shape) => shape.make(given, by),
+            Some(shape) => shape.make(given, by, claims),
             None if given.is_empty() => Ok(given),
             None => Err(Error::new(Code::InvalidContext).detail("This agent takes no context.")),
         }
+    }
+
+    /// What a token's claims say that any of the agents wants to know.
+    pub fn claimed(&self, claims: &Map<String, Value>) -> Map<String, Value> {
+        let shapes = self
+            .agents
+            .values()
+            .filter_map(|member| member.context.as_ref());
+        shapes.flat_map(|shape| shape.claimed(claims)).collect()
     }
 
     /// What an agent knows of a visitor whom it meets first: what was known before, and what it adds, its

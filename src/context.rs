@@ -28,6 +28,7 @@ pub struct Shape {
     whole: Arc<Validator>,
     /// A part of it: nothing is required.
     part: Arc<Validator>,
+    properties: Vec<String>,
     defaults: Map<String, Value>,
     from_visitor: Vec<String>,
 }
@@ -64,6 +65,7 @@ impl Shape {
         let shape = Self {
             whole: validator(&whole)?,
             part: validator(&part)?,
+            properties: properties().map(|(name, _)| name.clone()).collect(),
             defaults,
             from_visitor: from_visitor.to_vec(),
         };
@@ -83,11 +85,25 @@ impl Shape {
         self.part.is_valid(&Value::Object(context.clone()))
     }
 
-    /// A context: what is said, and the defaults.
+    /// What a token's claims say that belongs here: who signs it is trusted.
+    pub fn claimed(&self, claims: &Map<String, Value>) -> Map<String, Value> {
+        let known = self.properties.iter().filter_map(|name| {
+            let one = Map::from_iter([(name.clone(), claims.get(name)?.clone())]);
+            self.fits(&one).then_some(one)
+        });
+        known.flatten().collect()
+    }
+
+    /// A context: what is said, by the caller and in the claims of their token, and the defaults.
     ///
     /// # Errors
     /// `invalid_context`, when it does not fit.
-    pub fn make(&self, given: Map<String, Value>, by: Caller) -> Result<Map<String, Value>> {
+    pub fn make(
+        &self,
+        given: Map<String, Value>,
+        by: Caller,
+        claims: &Map<String, Value>,
+    ) -> Result<Map<String, Value>> {
         if by == Caller::Visitor {
             let mut names = given.keys();
             if let Some(name) = names.find(|name| !self.from_visitor.contains(name)) {
@@ -98,6 +114,7 @@ impl Shape {
         }
         let mut context = self.defaults.clone();
         context.extend(given);
+        context.extend(self.claimed(claims));
         let validator = match by {
             Caller::Service => &self.whole,
             Caller::Visitor => &self.part,

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     context::Caller,
     error::{Code, Error, Result},
-    store::{ConversationId, DeviceId, data::Conversation, messages::Message},
+    store::{ConversationId, DeviceId, data::Conversation, messages::Message, sessions::Within},
     turn::{Reply, TurnRequest, fold},
 };
 pub use fold::Answer;
@@ -27,6 +27,20 @@ pub struct Session {
     pub conversation_id: ConversationId,
 }
 
+/// A conversation to open.
+pub(crate) struct Opening<'a> {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// The agent; none: whoever takes the first message.
+    pub agent: Option<&'a str>,
+    /// What is said of the visitor.
+    pub context: Map<String, Value>,
+    /// Who says so.
+    pub by: Caller,
+    /// What the visitor's token says of them.
+    pub claims: &'a Map<String, Value>,
+}
+
 impl Conversations {
     pub(crate) fn new(app: Arc<App>) -> Self {
         Self { app }
@@ -43,46 +57,92 @@ impl Conversations {
         anonymous_id: &str,
         context: Map<String, Value>,
     ) -> Result<Session> {
+        self.open_on(agent, anonymous(anonymous_id)?, context).await
+    }
+
+    /// Opens a new conversation of a user who is signed in, as their tokens call them (`sub`), on an agent.
+    /// They find it in their list.
+    ///
+    /// # Errors
+    /// `unknown_agent`, `invalid_context`, or when the database fails.
+    pub async fn open_for_user(
+        &self,
+        agent: &str,
+        sub: &str,
+        context: Map<String, Value>,
+    ) -> Result<Session> {
+        self.open_on(agent, DeviceId::of_user(sub), context).await
+    }
+
+    async fn open_on(
+        &self,
+        agent: &str,
+        device: DeviceId,
+        context: Map<String, Value>,
+    ) -> Result<Session> {
+        let opening = Opening {
+            device,
+            agent: Some(agent),
+            context,
+            by: Caller::Service,
+            claims: &Map::new(),
+        };
+        self.begin(opening).await
+    }
+
+    /// Opens a conversation in which nothing is said yet.
+    pub(crate) async fn begin(&self, opening: Opening<'_>) -> Result<Session> {
         let engine = &self.app.engine;
-        if !engine.agents().contains(agent) {
+        let agents = engine.agents();
+        let Opening {
+            device,
+            agent,
+            context,
+            by,
+            claims,
+        } = opening;
+        if agent.is_some_and(|agent| !agents.contains(agent)) {
             return Err(Error::new(Code::UnknownAgent));
         }
-        let device =
-            DeviceId::parse(anonymous_id).ok_or_else(|| Error::new(Code::InvalidDeviceId))?;
         // Without one the agent makes it, with the first message.
-        let context = match context.is_empty() {
-            true => None,
-            false => Some(
-                engine
-                    .agents()
-                    .new_context(agent, context, Caller::Service)?,
-            ),
+        let context = match (agent, context.is_empty()) {
+            (Some(agent), false) => agents.new_context(agent, context, by, claims)?,
+            (None, false) => {
+                let why = "A context needs the agent that it is for.";
+                return Err(Error::new(Code::InvalidContext).detail(why));
+            }
+            (_, true) => agents.claimed(claims),
         };
-        let mut lock = engine
-            .sessions()
-            .set(device.clone(), Some(agent.to_owned()));
+        let agent = agent.map(str::to_owned);
+        let mut lock = engine.sessions().set(device.clone(), Within::New, agent);
         lock.messages = 0;
-        let context = context.map(Value::Object);
-        let conversation_id = self.app.store.open_conversation(lock, context).await?;
+        let context = Some(context).filter(|context| !context.is_empty());
+        let opened = self
+            .app
+            .store
+            .open_conversation(lock, context.map(Value::Object));
         Ok(Session {
+            conversation_id: opened.await?,
             device,
-            conversation_id,
         })
     }
 
     /// Says something, and gives the answer as it comes.
     ///
     /// # Errors
-    /// `not_found` when the session is over: it has expired, or another was opened for the same visitor;
-    /// and as `POST /chat`, when the message is refused.
+    /// `not_found` when the session is over: the conversation is deleted, or, of an anonymous visitor, it has
+    /// expired, or another was opened for them; and as `POST /chat`, when the message is refused.
     pub async fn stream(&self, session: &Session, text: &str) -> Result<Reply> {
-        let held = self.app.engine.sessions().get(&session.device).await?;
-        let is_open = held.is_some_and(|(lock, _)| lock.conversation_id == session.conversation_id);
-        if !is_open {
-            return Err(Error::new(Code::NotFound).detail("The session is over."));
-        }
         let text = crate::text::cleaned(text.to_owned());
-        let request = TurnRequest::new(session.device.clone(), text);
+        let mut request = TurnRequest::new(session.device.clone(), text);
+        match session.device.is_user() {
+            true => request.within = Within::Conversation(session.conversation_id),
+            false => {
+                let held = self.app.engine.sessions().get(&session.device).await?;
+                held.filter(|(lock, _)| lock.conversation_id == session.conversation_id)
+                    .ok_or_else(|| Error::new(Code::NotFound).detail("The session is over."))?;
+            }
+        }
         self.app.engine.start(request).await
     }
 
@@ -119,8 +179,26 @@ impl Conversations {
     /// # Errors
     /// `invalid_device_id`, or when the database fails.
     pub async fn list(&self, anonymous_id: &str) -> Result<Vec<Conversation>> {
-        let device =
-            DeviceId::parse(anonymous_id).ok_or_else(|| Error::new(Code::InvalidDeviceId))?;
-        Ok(self.app.store.conversations(&device).await?)
+        Ok(self
+            .app
+            .store
+            .conversations(&anonymous(anonymous_id)?)
+            .await?)
     }
+
+    /// The conversations of a user who is signed in, the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_for_user(&self, sub: &str) -> Result<Vec<Conversation>> {
+        Ok(self
+            .app
+            .store
+            .conversations(&DeviceId::of_user(sub))
+            .await?)
+    }
+}
+
+fn anonymous(id: &str) -> Result<DeviceId> {
+    DeviceId::parse(id).ok_or_else(|| Error::new(Code::InvalidDeviceId))
 }

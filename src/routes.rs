@@ -1,10 +1,14 @@
 //! The URL table, and nothing else. A route whose feature does not exist is not here.
 
 mod assets;
+mod auth;
 mod chat;
+mod conversations;
 mod data;
 mod device;
+mod end_user;
 mod extract;
+mod history;
 mod messages;
 mod ops;
 mod sessions;
@@ -17,7 +21,7 @@ use actix_web::{
     HttpResponse, ResponseError as _, Route,
     http::header,
     middleware::from_fn,
-    web::{self, ServiceConfig, delete, get, head, post, resource, scope},
+    web::{self, ServiceConfig, delete, get, head, patch, post, resource, scope},
 };
 
 use crate::error::{Code, Error};
@@ -58,7 +62,7 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
             )
             .service(
                 resource("/history")
-                    .get(messages::history)
+                    .get(history::show)
                     .default_service(only("GET")),
             )
             .service(
@@ -68,6 +72,16 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                     .default_service(only("GET, DELETE")),
             )
             .default_service(web::to(not_found)),
+    )
+    .service(
+        scope("/api/v1/chat")
+            .wrap(from_fn(auth::authenticate))
+            .configure(users),
+    )
+    .service(
+        scope("/v1/chat")
+            .wrap(from_fn(auth::authenticate))
+            .configure(users),
     )
     .service(
         resource("/healthz")
@@ -105,6 +119,60 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
     .default_service(web::to(not_found));
 }
 
+/// What is only for those who are signed in.
+fn users(urls: &mut ServiceConfig) {
+    urls.service(
+        resource("/messages")
+            .post(messages::send)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/messages/stream")
+            .post(messages::stream)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/messages/stream/{turn_id}")
+            .route(get().to(messages::resume))
+            .route(delete().to(messages::stop))
+            .default_service(only("GET, DELETE")),
+    )
+    .service(
+        resource("/widgets/{message_id}")
+            .post(widgets::answer_signed_in)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/conversations")
+            .route(get().to(conversations::list))
+            .route(post().to(conversations::open))
+            .default_service(only("GET, POST")),
+    )
+    .service(
+        resource("/conversations/{id}")
+            .route(get().to(conversations::show))
+            .route(patch().to(conversations::change))
+            .route(delete().to(conversations::delete))
+            .default_service(only("GET, PATCH, DELETE")),
+    )
+    .service(
+        resource("/conversations/{id}/messages")
+            .get(conversations::messages)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/end-user")
+            .post(end_user::say)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/history/{session_id}")
+            .get(end_user::history)
+            .default_service(only("GET")),
+    )
+    .default_service(web::to(not_found));
+}
+
 /// The origins whose pages may call, and what they may send and see.
 pub(crate) fn cors(origins: &[String]) -> Cors {
     let exposed = [
@@ -121,7 +189,7 @@ pub(crate) fn cors(origins: &[String]) -> Cors {
         "Last-Event-ID",
     ];
     let none = Cors::default()
-        .allowed_methods(["GET", "POST", "DELETE"])
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers(allowed)
         .expose_headers(exposed)
         .max_age(3600);

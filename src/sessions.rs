@@ -11,7 +11,7 @@ use crate::{
     config,
     store::{
         ConversationId, DeviceId, Store, StoreError,
-        sessions::{LockRequest, Mode, SessionLock},
+        sessions::{LockRequest, Mode, SessionLock, Within},
     },
 };
 
@@ -24,7 +24,8 @@ pub struct Sessions {
     store: Store,
     agents: Arc<Agents>,
     ttl: Duration,
-    limit: Option<u32>,
+    device_limit: Option<u32>,
+    user_limit: Option<u32>,
 }
 
 impl Sessions {
@@ -35,7 +36,8 @@ impl Sessions {
             store,
             agents,
             ttl: Duration::from_secs(settings.session.ttl_seconds),
-            limit: limits.enabled.then_some(limits.device_messages_per_minute),
+            device_limit: limits.enabled.then_some(limits.device_messages_per_minute),
+            user_limit: limits.enabled.then_some(limits.user_messages_per_minute),
         }
     }
 
@@ -49,14 +51,18 @@ impl Sessions {
 
     /// What sets a device's lock: it is taken with the statement that begins a turn, never by
     /// itself. `agent` moves the session there.
-    pub fn set(&self, device: DeviceId, agent: Option<String>) -> LockRequest {
+    pub fn set(&self, device: DeviceId, within: Within, agent: Option<String>) -> LockRequest {
         let agent_ttl = agent
             .as_deref()
             .map(|agent| self.agents.session_ttl(agent).unwrap_or(self.ttl));
         LockRequest {
-            limit: self.limit,
+            limit: match device.is_user() {
+                true => self.user_limit,
+                false => self.device_limit,
+            },
             messages: 1,
             device,
+            within,
             new_conversation: ConversationId::new(),
             agent,
             default_ttl: self.ttl,

@@ -13,6 +13,7 @@ pub mod begin;
 pub mod budgets;
 mod cached;
 mod connect;
+pub mod conversations;
 pub mod data;
 mod error;
 mod lane;
@@ -93,6 +94,8 @@ mod postgres {
     pub mod begin;
     #[path = "../queries/budgets.rs"]
     pub mod budgets;
+    #[path = "../queries/conversations.rs"]
+    pub mod conversations;
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
@@ -123,6 +126,8 @@ mod sqlite {
     pub mod begin;
     #[path = "../queries/budgets.rs"]
     pub mod budgets;
+    #[path = "../queries/conversations.rs"]
+    pub mod conversations;
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;

@@ -118,6 +118,15 @@ pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
     filled
 }
 
+/// The first line, cut to so many characters.
+pub fn first_line(text: &str, most: usize) -> String {
+    let line = text.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default().trim_end()),
+        None => line.to_owned(),
+    }
+}
+
 /// A member of a JSON object; null where it is not there.
 pub fn of<'a>(value: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
     value.get(name).unwrap_or(&serde_json::Value::Null)

@@ -261,24 +261,41 @@ impl Engine {
         }
     }
 
+    /// Deletes a conversation of a user's with all that belongs to it, after its turn that runs here has
+    /// been stopped; whether there was such a conversation. One that runs elsewhere loses its lease.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is deleted.
+    pub async fn delete(&self, user: &DeviceId, conversation: ConversationId) -> Result<bool> {
+        let of_user =
+            |running: &Running| running.device == *user && running.conversation_id == conversation;
+        self.stop_those(user, of_user).await?;
+        Ok(self.store.delete_conversation(user, conversation).await?)
+    }
+
     /// Erases all that is kept of a device's visitor, after its turns that run here have been
     /// stopped. One that runs elsewhere loses its lease, and with it what it would write.
     ///
     /// # Errors
     /// When the database fails; then nothing is erased.
     pub async fn erase(&self, device: &DeviceId) -> Result<()> {
-        let of_device: Vec<TurnId> = {
-            let running = self.running();
-            let of_device = running
-                .iter()
-                .filter(|(_, running)| running.device == *device);
-            of_device.map(|(turn, _)| *turn).collect()
-        };
-        for turn in of_device {
-            self.stop(device, turn).await?;
-        }
+        self.stop_those(device, |running| running.device == *device)
+            .await?;
         let erased = self.store.erase(device).await?;
         tracing::info!(erased, "a visitor's data was erased");
+        Ok(())
+    }
+
+    /// Stops those turns of a device's that run here.
+    async fn stop_those(&self, device: &DeviceId, those: impl Fn(&Running) -> bool) -> Result<()> {
+        let those: Vec<TurnId> = {
+            let running = self.running();
+            let those = running.iter().filter(|(_, running)| those(running));
+            those.map(|(turn, _)| *turn).collect()
+        };
+        for turn in those {
+            self.stop(device, turn).await?;
+        }
         Ok(())
     }
 

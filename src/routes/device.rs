@@ -62,21 +62,32 @@ async fn device_of(request: &mut ServiceRequest) -> Result<(Device, bool)> {
         .extract::<Data<App>>()
         .await
         .map_err(|_| Error::new(Code::Internal))?;
+    match presented(&app, request.request()).await? {
+        Some(device) => Ok((device, false)),
+        None => Ok((app.devices.issue().await?, true)),
+    }
+}
+
+/// The device that a request shows, if it shows one.
+///
+/// # Errors
+/// `invalid_device_id` for a header that is no id.
+pub(super) async fn presented(app: &App, request: &HttpRequest) -> Result<Option<Device>> {
     if let Some(header) = request.headers().get(HEADER) {
         let id = header.to_str().unwrap_or_default();
-        return Ok((app.devices.accept(id).await?, false));
+        return app.devices.accept(id).await.map(Some);
     }
-    if let Some(cookie) = request.cookie(COOKIE) {
-        match app.devices.accept(cookie.value()).await {
-            Ok(device) => return Ok((device, false)),
-            Err(Error {
-                code: Code::InvalidDeviceId,
-                ..
-            }) => {}
-            Err(error) => return Err(error),
-        }
+    let Some(cookie) = request.cookie(COOKIE) else {
+        return Ok(None);
+    };
+    match app.devices.accept(cookie.value()).await {
+        Ok(device) => Ok(Some(device)),
+        Err(Error {
+            code: Code::InvalidDeviceId,
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok((app.devices.issue().await?, true))
 }
 
 /// The device that [`identify`] found.

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     devices::Device,
     error::{Code, Error, Result},
-    store::TurnId,
+    store::{DeviceId, TurnId},
     turn::{Place, Reply},
 };
 
@@ -22,14 +22,21 @@ pub(super) async fn resume(
     path: Path<String>,
     place: Place,
 ) -> Result<HttpResponse> {
-    let turn = turn_id(&path)?;
+    rest(&app, &device.id, &path, place).await
+}
+
+/// The rest of a turn of whoever this is.
+pub(super) async fn rest(
+    app: &App,
+    whose: &DeviceId,
+    path: &str,
+    place: Place,
+) -> Result<HttpResponse> {
+    let turn = turn_id(path)?;
     if place.after.is_some_and(|after| after.turn_id != turn) {
         return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
     }
-    Ok(respond(
-        &app,
-        app.engine.attach(&device.id, turn, place).await?,
-    ))
+    Ok(respond(app, app.engine.attach(whose, turn, place).await?))
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.
@@ -46,7 +53,12 @@ pub(super) async fn stop(
     device: Device,
     path: Path<String>,
 ) -> Result<HttpResponse> {
-    app.engine.stop(&device.id, turn_id(&path)?).await?;
+    end(&app, &device.id, &path).await
+}
+
+/// Stops a turn of whoever this is.
+pub(super) async fn end(app: &App, whose: &DeviceId, path: &str) -> Result<HttpResponse> {
+    app.engine.stop(whose, turn_id(path)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     app::App,
+    auth::User,
     devices::Device,
     error::{Code, Error, Result},
     store::MessageId,
@@ -34,13 +35,35 @@ pub(super) async fn answer(
     path: Path<String>,
     body: Json<AnswerIn>,
 ) -> Result<HttpResponse> {
-    count(&app, &request)?;
+    let turn = TurnRequest::new(device.id, String::new());
+    stream(&app, &request, turn, &path, body.0).await
+}
+
+/// The same of a user who is signed in.
+pub(super) async fn answer_signed_in(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    path: Path<String>,
+    body: Json<AnswerIn>,
+) -> Result<HttpResponse> {
+    let turn = TurnRequest::new(user.id, String::new());
+    stream(&app, &request, turn, &path, body.0).await
+}
+
+async fn stream(
+    app: &App,
+    request: &HttpRequest,
+    mut turn: TurnRequest,
+    path: &str,
+    body: AnswerIn,
+) -> Result<HttpResponse> {
+    count(app, request)?;
     let widget: MessageId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
-    let answer = Value::Object(body.0.answer);
-    let key = idempotency(&request, &json!([widget, answer]))?;
-    let mut turn = TurnRequest::new(device.id, String::new());
+    let answer = Value::Object(body.answer);
+    let key = idempotency(request, &json!([widget, answer]))?;
     turn.idempotency = key;
-    turn.address = caller(&app, &request);
+    turn.address = caller(app, request);
     let reply = app.engine.answer(turn, widget, answer).await?;
-    Ok(sse::respond(&app, reply))
+    Ok(sse::respond(app, reply))
 }

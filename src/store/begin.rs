@@ -103,6 +103,8 @@ pub enum Begin {
     Answered,
     /// The widget that the message answers is not in this conversation.
     NoWidget,
+    /// There is no such conversation, or it is another's.
+    NoConversation,
     /// The device wrote too much; it may go on after this long.
     Limited(Duration),
 }

@@ -35,6 +35,7 @@ table! {
         status -> Text,
         state -> Doc,
         context -> Nullable<Doc>,
+        session_key -> Nullable<Text>,
         last_seq -> BigInt,
         running_turn -> Nullable<Uid>,
         owner -> Nullable<Uid>,

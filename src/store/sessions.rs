@@ -51,12 +51,39 @@ impl SessionLock {
     }
 }
 
+/// To which conversation a message goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Within {
+    /// To the one that the lock is on, while it lives; else to a new one.
+    #[default]
+    Session,
+    /// To a new one.
+    New,
+    /// To the one that the user's client calls so, or that has this id; to a new one of that name, where
+    /// there is none.
+    Named(String),
+    /// To this one, if it is the user's.
+    Conversation(ConversationId),
+}
+
+impl Within {
+    /// What the client calls a new conversation.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// A lock to take, or to refresh.
 #[derive(Debug, Clone)]
 pub struct LockRequest {
     /// Whose lock it is.
     pub device: DeviceId,
-    /// The conversation to open if there is no live lock.
+    /// Where to go with it.
+    pub within: Within,
+    /// The conversation to open, where that is a new one.
     pub new_conversation: ConversationId,
     /// The agent to move to; none leaves it as it is.
     pub agent: Option<String>,

@@ -12,6 +12,7 @@ use crate::{
     store::{
         StoreError,
         begin::{Begin, BeginTurn, Busy, Started},
+        sessions::Within,
     },
 };
 
@@ -46,7 +47,7 @@ impl Engine {
             return Err(shutting_down());
         }
         let tried = Instant::now();
-        let busy = if self.queues.has(&request.device) {
+        let busy = if self.queues.has(&request) {
             if let Some(known) = self.known(&request).await? {
                 return self.begun(request, tried, Ok(known)).await;
             }
@@ -82,7 +83,7 @@ impl Engine {
             Ok(Begin::Busy(_)) => Err(Error::new(Code::TurnInProgress)),
             Ok(Begin::Limited(wait)) => Err(Error::new(Code::RateLimited).retry_after(wait)),
             Ok(Begin::Answered) => Err(Error::new(Code::AlreadyAnswered)),
-            Ok(Begin::NoWidget) => Err(Error::new(Code::NotFound)),
+            Ok(Begin::NoWidget | Begin::NoConversation) => Err(Error::new(Code::NotFound)),
             Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
             Err(error @ StoreError::Refused(_)) => Err(Error::new(Code::Internal).caused_by(error)),
             Err(error) => self.without_database(request, error),
@@ -185,7 +186,8 @@ impl Engine {
         request: TurnRequest,
         error: StoreError,
     ) -> Result<Reply> {
-        if self.settings.database.on_outage == OnOutage::Refuse {
+        let refuse = self.settings.database.on_outage == OnOutage::Refuse;
+        if refuse || request.within != Within::Session {
             return Err(Error::new(Code::Unavailable).caused_by(error));
         }
         tracing::warn!(error.cause = %error, "the message could not be stored: answering without memory");

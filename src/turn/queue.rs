@@ -28,6 +28,7 @@ use crate::{
         ConversationId, DeviceId, TurnId,
         begin::{Begin, Busy},
         messages::FinishReason,
+        sessions::Within,
     },
 };
 
@@ -36,10 +37,13 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// How many messages of a device may wait here at once.
 const MOST_WAITING: usize = 8;
 
-/// The messages that wait, by device, oldest first.
+/// Messages that wait for the same conversation: whose they are, and where they go.
+type Line = (DeviceId, Within);
+
+/// The messages that wait, by their lines, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    waiting: Mutex<HashMap<DeviceId, Vec<Waiting>>>,
+    waiting: Mutex<HashMap<Line, Vec<Waiting>>>,
     last_id: AtomicU64,
 }
 
@@ -61,7 +65,7 @@ impl Waiting {
 /// A message's place among those that wait, until it is dropped.
 struct Place {
     engine: Arc<Engine>,
-    device: DeviceId,
+    line: Line,
     id: u64,
     until: Instant,
     /// What a newer message does for this one.
@@ -76,13 +80,13 @@ enum Entered {
 }
 
 impl Queues {
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Vec<Waiting>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Vec<Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether messages of a device wait. A newer one must not overtake them.
-    pub(super) fn has(&self, device: &DeviceId) -> bool {
-        self.lock().contains_key(device)
+    /// Whether messages wait in a request's line. A newer one must not overtake them.
+    pub(super) fn has(&self, request: &TurnRequest) -> bool {
+        self.lock().contains_key(&line(request))
     }
 }
 
@@ -91,7 +95,7 @@ impl Place {
     /// begun; they are this one's to answer, until [`Place::put_back`].
     fn take_earlier(&self) -> Option<Vec<Waiting>> {
         let mut queues = self.engine.queues.lock();
-        let queue = queues.get_mut(&self.device)?;
+        let queue = queues.get_mut(&self.line)?;
         let (newest, earlier) = queue.split_last_mut()?;
         if newest.id != self.id || earlier.iter().any(|waiting| waiting.is_begun) {
             return None;
@@ -104,7 +108,7 @@ impl Place {
     /// Lets messages wait on that could not be begun with this one.
     fn put_back(&self, earlier: Vec<Waiting>) {
         let mut queues = self.engine.queues.lock();
-        let queue = queues.entry(self.device.clone()).or_default();
+        let queue = queues.entry(self.line.clone()).or_default();
         queue.splice(..0, earlier);
         for waiting in queue.iter_mut().filter(|waiting| waiting.id == self.id) {
             waiting.is_begun = false;
@@ -114,14 +118,14 @@ impl Place {
     /// Gives up its place; whether it still had it, and was not taken by a newer message.
     fn leave(&self) -> bool {
         let mut queues = self.engine.queues.lock();
-        let Some(queue) = queues.get_mut(&self.device) else {
+        let Some(queue) = queues.get_mut(&self.line) else {
             return false;
         };
         let before = queue.len();
         queue.retain(|waiting| waiting.id != self.id);
         let left = queue.len() < before;
         if queue.is_empty() {
-            queues.remove(&self.device);
+            queues.remove(&self.line);
         }
         left
     }
@@ -210,7 +214,7 @@ impl Engine {
     fn enter(self: &Arc<Self>, request: &TurnRequest, until: Instant) -> Result<Entered> {
         let (sender, answer) = oneshot::channel();
         let mut queues = self.queues.lock();
-        let queue = queues.entry(request.device.clone()).or_default();
+        let queue = queues.entry(line(request)).or_default();
         if let Some(key) = &request.idempotency {
             let twin = queue
                 .iter()
@@ -233,7 +237,7 @@ impl Engine {
         });
         Ok(Entered::Waits(Place {
             engine: Arc::clone(self),
-            device: request.device.clone(),
+            line: line(request),
             id,
             until,
             answer,
@@ -339,6 +343,10 @@ impl Engine {
             reader: Arc::new(Log::complete(&bytes)).reader(0),
         }
     }
+}
+
+fn line(request: &TurnRequest) -> Line {
+    (request.device.clone(), request.within.clone())
 }
 
 fn lost() -> Error {

@@ -10,6 +10,7 @@ use crate::store::{
     ConversationId, DeviceId, MessageId, TurnId, UserId,
     begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
     messages::Message,
+    sessions::Within,
 };
 
 /// A visitor's message, checked.
@@ -17,6 +18,8 @@ use crate::store::{
 pub struct TurnRequest {
     /// Whose it is.
     pub device: DeviceId,
+    /// Where it goes.
+    pub within: Within,
     /// The text.
     pub body: String,
     /// Images.
@@ -44,6 +47,7 @@ impl TurnRequest {
     pub fn new(device: DeviceId, body: String) -> Self {
         Self {
             device,
+            within: Within::Session,
             body,
             media_urls: Vec::new(),
             audio_urls: Vec::new(),
@@ -71,7 +75,9 @@ impl TurnRequest {
         let agent = asked
             .filter_map(|request| request.agent.clone())
             .next_back();
-        let mut lock = engine.sessions.set(self.device.clone(), agent);
+        let mut lock = engine
+            .sessions
+            .set(self.device.clone(), self.within.clone(), agent);
         lock.messages += u32::try_from(earlier.len()).unwrap_or(u32::MAX);
         let first = earlier.first().copied().unwrap_or(self);
         BeginTurn {

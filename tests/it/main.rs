@@ -15,9 +15,11 @@ mod support;
 
 mod agents;
 mod at_once;
+mod auth;
 mod budgets;
 mod chat;
 mod config;
+mod conversations;
 mod crowds;
 mod data;
 mod devices;

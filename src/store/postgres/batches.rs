@@ -22,7 +22,7 @@ use crate::store::{
     milliseconds,
     schema::{conversations, messages},
     seconds,
-    sessions::{Mode, WINDOW},
+    sessions::{Mode, WINDOW, Within},
     turns::{Finish, FinishTurn, Renewed},
     types::{Doc, Json, SqlTime, Ts, Uid},
 };
@@ -61,7 +61,10 @@ pub fn begin_turns(
     turns: &[Arc<BeginTurn>],
 ) -> Result<Vec<Option<Begin>>, StoreError> {
     let is_plain = |turn: &&Arc<BeginTurn>| {
-        turn.earlier.is_empty() && turn.said.answers.is_none() && turn.context.is_none()
+        turn.earlier.is_empty()
+            && turn.said.answers.is_none()
+            && turn.context.is_none()
+            && turn.lock.within == Within::Session
     };
     let mut fit: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));

@@ -16,6 +16,7 @@ use crate::store::{
     ConversationId, DeviceId, MessageId, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
+    conversations::Status,
     messages::{Direction, FinishReason, MessageType, Role},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
@@ -45,6 +46,9 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     if let Some(wait) = lock.wait(turn.lock.limit) {
         return Err(Abort::With(Begin::Limited(wait)));
     }
+    let Some(lock) = sessions::go_to(conn, &turn.lock, lock)? else {
+        return Err(Abort::With(Begin::NoConversation));
+    };
     // A widget's answer comes alone: messages that wait are not begun together with one.
     for said in turn.earlier.iter().chain([&turn.said]) {
         if let Some(answers) = &said.answers {
@@ -184,6 +188,7 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
             conversations::user_input.eq(&first.body),
             conversations::state.eq(Json(json!({}))),
             conversations::context.eq(turn.context.clone().map(Json)),
+            conversations::session_key.eq(turn.lock.within.name()),
             conversations::last_seq.eq(count(turn)),
             conversations::running_turn.eq(turn.turn_id),
             conversations::owner.eq(turn.owner),
@@ -198,7 +203,7 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
 }
 
 /// Who a device's visitor is, seen now.
-fn person(
+pub fn person(
     conn: &mut Conn,
     new: UserId,
     device: &DeviceId,
@@ -226,13 +231,15 @@ pub fn open(
 ) -> QueryResult<ConversationId> {
     write_tx(conn, |conn| {
         sessions::clear(conn, &lock.device)?;
-        let conversation = sessions::set(conn, lock)?.conversation_id;
+        sessions::set(conn, lock)?;
+        let conversation = lock.new_conversation;
         let (user, _) = person(conn, new_user, &lock.device)?;
         diesel::insert_into(conversations::table)
             .values((
                 conversations::id.eq(conversation),
                 conversations::user_id.eq(user),
                 conversations::user_input.eq(""),
+                conversations::agent_path.eq(&lock.agent),
                 conversations::state.eq(Json(json!({}))),
                 conversations::context.eq(context.map(Json)),
                 conversations::last_seq.eq(0),
@@ -283,6 +290,7 @@ fn take_lease(
             conversations::owner.eq(turn.owner),
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
             conversations::stop_requested.eq(false),
+            conversations::status.eq(Status::Active),
             conversations::fence.eq(conversations::fence + 1),
             conversations::last_seq.eq(conversations::last_seq + count(turn)),
             conversations::updated_at.eq(db_now()),

@@ -4,22 +4,27 @@ use std::time::Duration;
 
 use diesel::{dsl::case_when, prelude::*, sql_types::Bool, upsert::excluded};
 
-use super::dialect::{Conn, skip_locked, write_tx};
+use super::{
+    conversations,
+    dialect::{Conn, skip_locked, write_tx},
+};
 use crate::store::{
     ConversationId, DeviceId, StoreError,
     cached::cached,
     milliseconds,
-    schema::{conversations, db_now, db_now_plus, session_locks},
+    schema::{conversations as conversation_rows, db_now, db_now_plus, session_locks},
     seconds,
-    sessions::{LockRequest, Mode, SessionLock, WINDOW},
+    sessions::{LockRequest, Mode, SessionLock, WINDOW, Within},
 };
 
 pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLock, Mode)>> {
     session_locks::table
-        .inner_join(conversations::table.on(conversations::id.eq(session_locks::conversation_id)))
+        .inner_join(
+            conversation_rows::table.on(conversation_rows::id.eq(session_locks::conversation_id)),
+        )
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()))
-        .select((SessionLock::as_select(), conversations::mode))
+        .select((SessionLock::as_select(), conversation_rows::mode))
         .first(conn)
         .optional()
 }
@@ -68,6 +73,40 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
         ))
         .returning(SessionLock::as_returning());
     cached(lock).get_result(conn)
+}
+
+/// Takes a lock that was set to where the request goes; none where that is not the user's. A
+/// conversation that is gone back to is on the agent that it was on.
+pub fn go_to(
+    conn: &mut Conn,
+    request: &LockRequest,
+    lock: SessionLock,
+) -> QueryResult<Option<SessionLock>> {
+    let (conversation, agent) = match &request.within {
+        Within::Session => return Ok(Some(lock)),
+        Within::New => (request.new_conversation, None),
+        Within::Named(name) => {
+            let known = conversations::of_session(conn, &request.device, name)?;
+            known.unwrap_or((request.new_conversation, None))
+        }
+        Within::Conversation(id) => match conversations::agent(conn, &request.device, *id)? {
+            Some(agent) => (*id, agent),
+            None => return Ok(None),
+        },
+    };
+    if conversation == lock.conversation_id {
+        return Ok(Some(lock));
+    }
+    let moved = diesel::update(session_locks::table)
+        .filter(session_locks::device_id.eq(request.device.as_str()))
+        .set((
+            session_locks::conversation_id.eq(conversation),
+            session_locks::active_agent.eq(request.agent.clone().or(agent)),
+            session_locks::session_ttl.eq(seconds(request.ttl())),
+            session_locks::expires_at.eq(db_now_plus(milliseconds(request.ttl()))),
+        ))
+        .returning(SessionLock::as_returning());
+    cached(moved).get_result(conn).map(Some)
 }
 
 /// Gives a device's lock on a conversation to an agent, and the agent's life to the lock.

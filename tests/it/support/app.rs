@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use clap::ValueEnum;
 use frontdesk::{
     app::App,
-    clock::ManualClock,
+    auth::Role,
+    clock::{Clock, ManualClock, Timestamp},
     config::{Loaded, Settings, Sources},
+    conversations::Conversations,
     server::Server,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -21,7 +24,7 @@ pub struct TestApp {
     pub database: Arc<Database>,
     pub http: reqwest::Client,
     clock: Arc<ManualClock>,
-    _server: Server,
+    server: Server,
 }
 
 /// An answer to a request, read to its end.
@@ -70,7 +73,7 @@ impl TestApp {
             database,
             http: client(),
             clock,
-            _server: server,
+            server,
         }
     }
 
@@ -94,6 +97,23 @@ impl TestApp {
                 ))
                 .await;
         }
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The server's conversations, from Rust.
+    pub fn conversations(&self) -> Conversations {
+        self.server.conversations()
+    }
+
+    /// A token for somebody who is signed in.
+    pub async fn token(&self, sub: &str, role: &str) -> String {
+        let role = Role::from_str(role, false).unwrap();
+        let life = Duration::from_secs(3600);
+        self.app.auth.token(sub, role, life).await.unwrap()
     }
 
     /// A request of a device.

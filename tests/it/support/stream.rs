@@ -49,6 +49,10 @@ impl Stream {
         value.map_or("", |value| value.to_str().unwrap()).to_owned()
     }
 
+    pub fn conversation_id(&self) -> String {
+        self.header("x-conversation-id")
+    }
+
     pub fn turn_id(&self) -> String {
         self.header("x-turn-id")
     }

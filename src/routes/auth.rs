@@ -1,0 +1,65 @@
+//! Who is signed in: `Authorization: Bearer`, before any handler of theirs sees the request.
+
+use std::future::{Ready, ready};
+
+use actix_web::{
+    Error as ActixError, FromRequest, HttpMessage, HttpRequest, ResponseError as _,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue},
+    middleware::Next,
+    web::Data,
+};
+
+use crate::{
+    app::App,
+    auth::User,
+    error::{Code, Error, Result},
+};
+
+/// Lets only those in who are signed in.
+pub(super) async fn authenticate(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> std::result::Result<ServiceResponse<BoxBody>, ActixError> {
+    let user = match user_of(&mut request).await {
+        Ok(user) => user,
+        Err(error) => return Ok(request.into_response(error.error_response())),
+    };
+    request.extensions_mut().insert(user);
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+async fn user_of(request: &mut ServiceRequest) -> Result<User> {
+    let app = request
+        .extract::<Data<App>>()
+        .await
+        .map_err(|_| Error::new(Code::Internal))?;
+    let missing =
+        || Error::new(Code::Unauthorized).detail("Authorization: Bearer TOKEN is needed.");
+    let header = request.headers().get(AUTHORIZATION).ok_or_else(missing)?;
+    // RFC 9110 §11.1: the scheme's case does not matter.
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|header| header.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let (_, token) = token.ok_or_else(missing)?;
+    app.auth.user(token.trim()).await
+}
+
+/// The user that [`authenticate`] found.
+impl FromRequest for User {
+    type Error = Error;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let user = request.extensions().get::<Self>().cloned();
+        ready(user.ok_or_else(|| Error::new(Code::Internal)))
+    }
+}

@@ -1,0 +1,217 @@
+//! A message as a client sends it, checked as far as that goes without the database.
+
+use actix_web::HttpRequest;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    app::App,
+    context::Caller,
+    error::{Code, Error, Result},
+    routes::extract,
+    store::{DeviceId, begin::Idempotency, sessions::Within},
+    text,
+    turn::TurnRequest,
+};
+
+const CONTENT_CHARACTERS: usize = 10_000;
+const URLS: usize = 8;
+const URL_BYTES: usize = 2_048;
+const METADATA_BYTES: usize = 16 * 1024;
+const KEY_BYTES: usize = 255;
+
+/// A message as a client sends it.
+#[derive(Debug, Default, Deserialize)]
+pub(in crate::routes) struct ChatIn {
+    content: Option<String>,
+    media_urls: Option<Vec<String>>,
+    audio_urls: Option<Vec<String>>,
+    file_ids: Option<Vec<String>>,
+    agent: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    /// What the website's page says of the visitor, for the agent that the session opens on.
+    context: Option<Map<String, Value>>,
+    /// The deep-chat component's: the last item of the user's is the message.
+    messages: Option<Vec<DeepChatItem>>,
+}
+
+impl ChatIn {
+    /// Only text, and what the website adds.
+    pub(in crate::routes) fn of(content: String, metadata: Option<Map<String, Value>>) -> Self {
+        Self {
+            content: Some(content),
+            metadata,
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct DeepChatItem {
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    text: String,
+}
+
+/// Who writes.
+pub(in crate::routes) struct Writer<'a> {
+    /// Under which their session is kept.
+    pub device: DeviceId,
+    /// To which of their conversations.
+    pub within: Within,
+    /// What their token says of them.
+    pub claims: &'a Map<String, Value>,
+}
+
+/// Checks everything that can be checked before the database is asked.
+pub(in crate::routes) fn turn_request(
+    app: &App,
+    request: &HttpRequest,
+    writer: Writer<'_>,
+    body: ChatIn,
+) -> Result<TurnRequest> {
+    let mirror_text = body.messages.is_some();
+    let content = match (body.content, body.messages) {
+        (Some(content), None) => content,
+        (None, Some(items)) => items
+            .into_iter()
+            .rfind(|item| item.role == "user")
+            .map(|item| item.text)
+            .unwrap_or_default(),
+        (None, None) => return Err(Error::field("content", "A message needs its content.")),
+        (Some(_), Some(_)) => {
+            return Err(Error::field(
+                "messages",
+                "Either content or messages, not both.",
+            ));
+        }
+    };
+    if content.chars().count() > CONTENT_CHARACTERS {
+        return Err(Error::field(
+            "content",
+            format!("At most {CONTENT_CHARACTERS} characters."),
+        ));
+    }
+    let media_urls = urls("media_urls", body.media_urls)?;
+    let audio_urls = urls("audio_urls", body.audio_urls)?;
+    if body.file_ids.is_some_and(|ids| !ids.is_empty()) {
+        return Err(Error::field("file_ids", "No such file."));
+    }
+    if content.trim().is_empty() && media_urls.is_empty() && audio_urls.is_empty() {
+        return Err(Error::field(
+            "content",
+            "May be empty only when media or audio is there.",
+        ));
+    }
+    let metadata = body
+        .metadata
+        .map(|map| text::clean_json(Value::Object(map)));
+    if metadata
+        .as_ref()
+        .is_some_and(|metadata| metadata.to_string().len() > METADATA_BYTES)
+    {
+        return Err(Error::field(
+            "metadata",
+            format!("At most {METADATA_BYTES} bytes."),
+        ));
+    }
+    let mut turn = TurnRequest::new(writer.device, text::cleaned(content));
+    turn.within = writer.within;
+    turn.media_urls = media_urls;
+    turn.audio_urls = audio_urls;
+    turn.metadata = metadata;
+    turn.agent = body.agent;
+    turn.context = context(app, turn.agent.as_deref(), body.context, writer.claims)?;
+    turn.mirror_text = mirror_text;
+    turn.address = extract::caller(app, request);
+    turn.idempotency = idempotency(request, &all_of(&turn))?;
+    Ok(turn)
+}
+
+/// What a visitor's browser may say of them to an agent, and what their token says to all.
+fn context(
+    app: &App,
+    agent: Option<&str>,
+    given: Option<Map<String, Value>>,
+    claims: &Map<String, Value>,
+) -> Result<Option<Map<String, Value>>> {
+    let agents = app.engine.agents();
+    let Some(given) = given else {
+        return Ok(Some(agents.claimed(claims)).filter(|known| !known.is_empty()));
+    };
+    let agent = agent.ok_or_else(|| {
+        Error::new(Code::InvalidContext).detail("A context needs the agent that it is for.")
+    })?;
+    let Value::Object(given) = text::clean_json(Value::Object(given)) else {
+        return Ok(None);
+    };
+    let bytes = serde_json::to_string(&given).map_or(0, |json| json.len());
+    if bytes > METADATA_BYTES {
+        let detail = format!("At most {METADATA_BYTES} bytes.");
+        return Err(Error::new(Code::InvalidContext).detail(detail));
+    }
+    agents
+        .new_context(agent, given, Caller::Visitor, claims)
+        .map(Some)
+}
+
+fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
+    let urls = urls.unwrap_or_default();
+    if urls.len() > URLS {
+        return Err(Error::field(param, format!("At most {URLS}.")));
+    }
+    let is_web = |url: &String| {
+        let parsed = url::Url::parse(url);
+        url.len() <= URL_BYTES
+            && !url.contains('\0')
+            && parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    };
+    match urls.iter().all(is_web) {
+        true => Ok(urls),
+        false => Err(Error::field(
+            param,
+            format!("Each must be an http or https URL of at most {URL_BYTES} bytes."),
+        )),
+    }
+}
+
+/// Everything that makes a message what it is.
+fn all_of(turn: &TurnRequest) -> Value {
+    let all = json!([
+        turn.mirror_text,
+        turn.body,
+        turn.media_urls,
+        turn.audio_urls,
+        turn.agent,
+        turn.metadata
+    ]);
+    match (&turn.context, &turn.within) {
+        (None, Within::Session) => all,
+        (Some(context), Within::Session) => json!([all, context]),
+        (_, Within::New) => json!([all, "new"]),
+        (_, Within::Named(name)) => json!([all, "named", name]),
+        (_, Within::Conversation(id)) => json!([all, "conversation", id]),
+    }
+}
+
+/// The client's key, and a digest of everything that makes the request what it is.
+pub(in crate::routes) fn idempotency(
+    request: &HttpRequest,
+    content: &Value,
+) -> Result<Option<Idempotency>> {
+    let Some(key) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > KEY_BYTES {
+        let detail = format!("1 to {KEY_BYTES} visible ASCII characters.");
+        return Err(Error::field("Idempotency-Key", detail));
+    }
+    let request_hash = Sha256::digest(content.to_string()).to_vec();
+    Ok(Some(Idempotency {
+        key: key.to_owned(),
+        request_hash,
+    }))
+}

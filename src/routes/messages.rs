@@ -1,0 +1,200 @@
+//! Messages of users who are signed in: `POST /messages`, `POST /messages/stream`, and what a message looks
+//! like to a client.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Path},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    chat::{ChatIn, Writer, answered, count, turn_request},
+    extract::{Json, Query},
+    sse, turns,
+};
+use crate::{
+    app::App,
+    auth::User,
+    clock::Timestamp,
+    error::{Error, Result},
+    store::{
+        ConversationId, MessageId, TurnId,
+        messages::{Direction, FinishReason, Message, MessageType, Role},
+        sessions::{Mode, Within},
+    },
+    turn::{Place, TurnRequest},
+};
+
+/// The most messages of a page.
+const LIMIT: u32 = 200;
+
+/// A message of a user's.
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageIn {
+    /// Where it goes; none: to a new conversation.
+    conversation_id: Option<ConversationId>,
+    #[serde(flatten)]
+    chat: ChatIn,
+}
+
+/// A message and its answer, as they are stored.
+#[derive(Serialize)]
+struct SentOut {
+    user_message: Option<MessageOut>,
+    /// None where a person answers, or a later message was answered as well.
+    ai_message: Option<MessageOut>,
+    conversation_id: Option<ConversationId>,
+    turn_id: Option<TurnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+}
+
+/// A message as a client sees it.
+#[derive(Serialize)]
+pub(super) struct MessageOut {
+    id: MessageId,
+    conversation_id: ConversationId,
+    turn_id: Option<TurnId>,
+    seq: i64,
+    role: Role,
+    direction: Direction,
+    content: String,
+    message_type: MessageType,
+    tool_name: Option<String>,
+    tool_success: Option<bool>,
+    media_urls: Value,
+    audio_urls: Value,
+    component_type: Option<String>,
+    component_data: Option<Value>,
+    /// The widget that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<MessageId>,
+    finish_reason: Option<FinishReason>,
+    timestamp: Timestamp,
+    additional_data: Option<Value>,
+}
+
+impl From<Message> for MessageOut {
+    /// Of what tools did a visitor is shown that it was done: neither arguments nor results, nor the
+    /// calls that wait for an answer.
+    fn from(mut message: Message) -> Self {
+        if message.role == Role::Tool {
+            message.body.clear();
+            message.component_type = None;
+            message.component_data = None;
+        }
+        if !matches!(
+            message.message_type,
+            MessageType::UserInput | MessageType::AssistantResponse
+        ) {
+            message.metadata = None;
+        }
+        Self {
+            id: message.id,
+            conversation_id: message.conversation_id,
+            turn_id: message.turn_id,
+            seq: message.seq,
+            role: message.role,
+            direction: message.direction,
+            content: message.body,
+            message_type: message.message_type,
+            tool_name: message.tool_name,
+            tool_success: message.tool_success,
+            media_urls: message.media_urls,
+            audio_urls: message.audio_urls,
+            component_type: message.component_type,
+            component_data: message.component_data.map(Into::into),
+            answers: message.answers,
+            finish_reason: message.finish_reason,
+            timestamp: message.created_at,
+            additional_data: message.metadata.map(Into::into),
+        }
+    }
+}
+
+/// `POST /messages`: a message, and its answer in one piece.
+pub(super) async fn send(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    body: Json<MessageIn>,
+) -> Result<HttpResponse> {
+    let turn = turn_of(&app, &user, &request, body.0)?;
+    let said = turn.body.clone();
+    let reply = app.engine.start(turn).await?;
+    let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
+    let answer = answered(reply).await?;
+    let stored = match turn_id {
+        Some(turn) => app.store.messages_of_turn(turn).await?,
+        None => Vec::new(),
+    };
+    let mut own = stored.iter().filter(|message| message.role == Role::User);
+    let own = own.rfind(|message| message.body == said).cloned();
+    let is_answer = |message: &&Message| Some(message.id) == answer.last.message_id;
+    let answer_message = stored.iter().find(is_answer).cloned();
+    Ok(HttpResponse::Ok().json(SentOut {
+        user_message: own.map(Into::into),
+        ai_message: answer_message.map(Into::into),
+        conversation_id,
+        turn_id,
+        mode: (answer.last.finish_reason == Some(FinishReason::Handoff)).then_some(Mode::Expert),
+    }))
+}
+
+/// `POST /messages/stream`: the answer as it comes.
+pub(super) async fn stream(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    body: Json<MessageIn>,
+) -> Result<HttpResponse> {
+    let turn = turn_of(&app, &user, &request, body.0)?;
+    Ok(sse::respond(&app, app.engine.start(turn).await?))
+}
+
+/// `GET /messages/stream/{turn_id}`: the rest of a turn.
+pub(super) async fn resume(
+    app: Data<App>,
+    user: User,
+    path: Path<String>,
+    place: Place,
+) -> Result<HttpResponse> {
+    turns::rest(&app, &user.id, &path, place).await
+}
+
+/// `DELETE /messages/stream/{turn_id}`: stops a turn.
+pub(super) async fn stop(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
+    turns::end(&app, &user.id, &path).await
+}
+
+fn turn_of(app: &App, user: &User, request: &HttpRequest, body: MessageIn) -> Result<TurnRequest> {
+    count(app, request)?;
+    let writer = Writer {
+        device: user.id.clone(),
+        within: body
+            .conversation_id
+            .map_or(Within::New, Within::Conversation),
+        claims: &user.claims,
+    };
+    turn_request(app, request, writer, body.chat)
+}
+
+/// Which page is asked for: `before` and `limit`.
+pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
+    let limit = match asked.get("limit").map(str::parse).unwrap_or(Ok(50)) {
+        Ok(limit) if (1..=LIMIT).contains(&limit) => limit,
+        _ => {
+            return Err(Error::field(
+                "limit",
+                format!("A number from 1 to {LIMIT}."),
+            ));
+        }
+    };
+    let before = asked.get("before").map(str::parse).transpose();
+    Ok((before.map_err(|_| no_message())?, limit))
+}
+
+pub(super) fn no_message() -> Error {
+    Error::field("before", "No message of this conversation.")
+}

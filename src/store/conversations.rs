@@ -1,0 +1,193 @@
+//! The conversations of a user who is signed in: listed, read, renamed, deleted. Whose they are is part of
+//! each statement; of another's nothing is found.
+
+use diesel::Queryable;
+
+use super::{
+    ConversationId, DeviceId, MessageId, Store, StoreError, TurnId, UserId,
+    messages::{Message, Page},
+    on_db,
+    sessions::Mode,
+    types::SqlTime,
+};
+use crate::clock::Timestamp;
+
+pub use super::types::Status;
+
+/// A conversation as its user sees it.
+#[derive(Debug, Clone, Queryable)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Its title, if it was given one.
+    pub title: Option<String>,
+    /// What was said first.
+    pub user_input: String,
+    /// The agent that answered last.
+    pub agent_path: Option<String>,
+    /// Who answers.
+    pub mode: Mode,
+    /// Whether it goes on.
+    pub status: Status,
+    /// How many turns it has had.
+    pub step_count: i64,
+    /// How many messages it has.
+    pub message_count: i64,
+    /// When it began.
+    #[diesel(deserialize_as = SqlTime)]
+    pub created_at: Timestamp,
+    /// When it changed last.
+    #[diesel(deserialize_as = SqlTime)]
+    pub updated_at: Timestamp,
+}
+
+/// What to change in a conversation; none leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Another title; an empty one takes it away.
+    pub title: Option<String>,
+    /// Another status.
+    pub status: Option<Status>,
+}
+
+/// What became of taking a device's conversations over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// They are the user's.
+    Done,
+    /// One of them is being answered.
+    Busy,
+}
+
+impl Store {
+    /// A page of a user's conversations, the newest first, and how many there are in all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn conversations_of(
+        &self,
+        user: &DeviceId,
+        status: Option<Status>,
+        page: u32,
+        per_page: u32,
+    ) -> Result<(Vec<Conversation>, i64), StoreError> {
+        let handle = user.handle();
+        let skipped = i64::from(page.saturating_sub(1)) * i64::from(per_page);
+        on_db!(self, read, |conn, db| {
+            let all = db::conversations::count(conn, &handle, status)?;
+            let some = (i64::from(per_page), skipped);
+            Ok((db::conversations::list(conn, &handle, status, some)?, all))
+        })
+    }
+
+    /// A user's conversation.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn conversation(
+        &self,
+        user: &DeviceId,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let handle = user.handle();
+        on_db!(self, read, |conn, db| db::conversations::get(
+            conn, &handle, id
+        )
+        .map_err(Into::into))
+    }
+
+    /// The conversation that a user's client calls so, or that has this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn conversation_of_session(
+        &self,
+        user: &DeviceId,
+        name: &str,
+    ) -> Result<Option<ConversationId>, StoreError> {
+        let (user, name) = (user.clone(), name.to_owned());
+        on_db!(self, read, |conn, db| {
+            let found = db::conversations::of_session(conn, &user, &name)?;
+            Ok(found.map(|(id, _)| id))
+        })
+    }
+
+    /// Changes a user's conversation, and gives it back.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing has changed.
+    pub async fn change_conversation(
+        &self,
+        user: &DeviceId,
+        id: ConversationId,
+        changes: Changes,
+    ) -> Result<Option<Conversation>, StoreError> {
+        let handle = user.handle();
+        on_db!(self, write, |conn, db| db::conversations::change(
+            conn, &handle, id, &changes
+        )
+        .map_err(Into::into))
+    }
+
+    /// Deletes a user's conversation with all that belongs to it; whether there was one.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is deleted.
+    pub async fn delete_conversation(
+        &self,
+        user: &DeviceId,
+        id: ConversationId,
+    ) -> Result<bool, StoreError> {
+        let handle = user.handle();
+        on_db!(self, write, |conn, db| db::conversations::delete(
+            conn, &handle, id
+        ))
+    }
+
+    /// The newest messages of a user's conversation, or the newest before one of them. `None` where there
+    /// is no such conversation; a page is `None` where `before` is no message of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn messages_of(
+        &self,
+        user: &DeviceId,
+        id: ConversationId,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Option<Option<Page>>, StoreError> {
+        let user = user.clone();
+        on_db!(self, read, |conn, db| {
+            if db::conversations::agent(conn, &user, id)?.is_none() {
+                return Ok(None);
+            }
+            db::messages::page(conn, id, before, limit.into()).map(Some)
+        })
+    }
+
+    /// What was said in a turn, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn messages_of_turn(&self, turn: TurnId) -> Result<Vec<Message>, StoreError> {
+        on_db!(self, read, |conn, db| db::messages::of_turn(conn, turn)
+            .map_err(Into::into))
+    }
+
+    /// Makes all conversations of a device those of a user. The device begins anew.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing has changed.
+    pub async fn keep_conversations(
+        &self,
+        device: &DeviceId,
+        user: &DeviceId,
+    ) -> Result<Kept, StoreError> {
+        let (device, user, new) = (device.clone(), user.clone(), UserId::new());
+        on_db!(self, write, |conn, db| db::conversations::keep(
+            conn, &device, &user, new
+        ))
+    }
+}

@@ -1,0 +1,221 @@
+//! The conversations of a user who is signed in. Compiled once for each database.
+
+use diesel::prelude::*;
+
+use super::{
+    begin,
+    dialect::{Conn, scrub, write_tx},
+    turns::Abort,
+};
+use crate::store::{
+    ConversationId, DeviceId, StoreError, TurnId, UserId,
+    conversations::{Changes, Conversation, Kept, Status},
+    schema::{conversations, db_now, session_locks, turns, users},
+};
+
+/// The conversations of whoever has this handle.
+macro_rules! owned {
+    ($handle:expr) => {
+        conversations::user_id.eq_any(
+            users::table
+                .filter(users::phone_number.eq($handle))
+                .select(users::id),
+        )
+    };
+}
+
+/// The columns of a [`Conversation`].
+macro_rules! columns {
+    () => {
+        (
+            conversations::id,
+            conversations::user_id,
+            conversations::title,
+            conversations::user_input,
+            conversations::agent_path,
+            conversations::mode,
+            conversations::status,
+            turns::table
+                .filter(turns::conversation_id.eq(conversations::id))
+                .filter(turns::merged_into.is_null())
+                .count()
+                .single_value()
+                .assume_not_null(),
+            conversations::last_seq,
+            conversations::created_at,
+            conversations::updated_at,
+        )
+    };
+}
+
+pub fn count(conn: &mut Conn, handle: &str, status: Option<Status>) -> QueryResult<i64> {
+    let mut found = conversations::table
+        .filter(owned!(handle))
+        .count()
+        .into_boxed();
+    if let Some(status) = status {
+        found = found.filter(conversations::status.eq(status));
+    }
+    found.get_result(conn)
+}
+
+/// The newest first; ids are in the order of their making.
+pub fn list(
+    conn: &mut Conn,
+    handle: &str,
+    status: Option<Status>,
+    (limit, skipped): (i64, i64),
+) -> QueryResult<Vec<Conversation>> {
+    let mut found = conversations::table
+        .filter(owned!(handle))
+        .order((conversations::created_at.desc(), conversations::id.desc()))
+        .limit(limit)
+        .offset(skipped)
+        .select(columns!())
+        .into_boxed();
+    if let Some(status) = status {
+        found = found.filter(conversations::status.eq(status));
+    }
+    found.load(conn)
+}
+
+pub fn get(conn: &mut Conn, handle: &str, id: ConversationId) -> QueryResult<Option<Conversation>> {
+    conversations::table
+        .filter(conversations::id.eq(id))
+        .filter(owned!(handle))
+        .select(columns!())
+        .first(conn)
+        .optional()
+}
+
+/// The agent of a user's conversation, where there is that conversation.
+pub fn agent(
+    conn: &mut Conn,
+    user: &DeviceId,
+    id: ConversationId,
+) -> QueryResult<Option<Option<String>>> {
+    conversations::table
+        .filter(conversations::id.eq(id))
+        .filter(owned!(user.handle()))
+        .select(conversations::agent_path)
+        .first(conn)
+        .optional()
+}
+
+/// The conversation that a user's client calls so, or that has this id, and its agent.
+pub fn of_session(
+    conn: &mut Conn,
+    user: &DeviceId,
+    name: &str,
+) -> QueryResult<Option<(ConversationId, Option<String>)>> {
+    let named = conversations::table
+        .filter(owned!(user.handle()))
+        .filter(conversations::session_key.eq(name))
+        .select((conversations::id, conversations::agent_path))
+        .first(conn)
+        .optional()?;
+    match (named, name.parse::<ConversationId>()) {
+        (None, Ok(id)) => Ok(agent(conn, user, id)?.map(|agent| (id, agent))),
+        (named, _) => Ok(named),
+    }
+}
+
+pub fn change(
+    conn: &mut Conn,
+    handle: &str,
+    id: ConversationId,
+    changes: &Changes,
+) -> QueryResult<Option<Conversation>> {
+    let title = changes.title.as_deref();
+    let title = title.map(|title| Some(title).filter(|title| !title.is_empty()));
+    write_tx(conn, |conn| {
+        let own = conversations::table
+            .filter(conversations::id.eq(id))
+            .filter(owned!(handle));
+        diesel::update(own)
+            .set((
+                // What is `None` stays as it is.
+                title.map(|title| conversations::title.eq(title)),
+                changes
+                    .status
+                    .map(|status| conversations::status.eq(status)),
+                conversations::updated_at.eq(db_now()),
+            ))
+            .execute(conn)?;
+        get(conn, handle, id)
+    })
+}
+
+/// Session locks first, as everywhere; the rest goes with the conversation.
+pub fn delete(conn: &mut Conn, handle: &str, id: ConversationId) -> Result<bool, StoreError> {
+    let deleted = write_tx(conn, |conn| -> Result<bool, StoreError> {
+        let own = || {
+            conversations::table
+                .filter(conversations::id.eq(id))
+                .filter(owned!(handle))
+        };
+        let locks = session_locks::table
+            .filter(session_locks::conversation_id.eq_any(own().select(conversations::id)));
+        diesel::delete(locks).execute(conn)?;
+        Ok(diesel::delete(own()).execute(conn)? > 0)
+    })?;
+    scrub(conn)?;
+    Ok(deleted)
+}
+
+/// Makes a device's conversations a user's, and the device's user row with its name no more.
+pub fn keep(
+    conn: &mut Conn,
+    device: &DeviceId,
+    user: &DeviceId,
+    new_user: UserId,
+) -> Result<Kept, StoreError> {
+    match write_tx(conn, |conn| keep_within(conn, device, user, new_user)) {
+        Ok(()) => Ok(Kept::Done),
+        Err(Abort::With(outcome)) => Ok(outcome),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+fn keep_within(
+    conn: &mut Conn,
+    device: &DeviceId,
+    user: &DeviceId,
+    new_user: UserId,
+) -> Result<(), Abort<Kept>> {
+    let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
+    diesel::delete(lock).execute(conn)?;
+    let known: Option<(UserId, Option<String>)> = users::table
+        .filter(users::phone_number.eq(device.handle()))
+        .select((users::id, users::name))
+        .first(conn)
+        .optional()?;
+    let Some((visitor, name)) = known else {
+        return Ok(());
+    };
+    let (id, own_name) = begin::person(conn, new_user, user)?;
+    let of_visitor = || conversations::table.filter(conversations::user_id.eq(visitor));
+    let moved: Vec<(ConversationId, Option<TurnId>)> = diesel::update(of_visitor())
+        .set(conversations::user_id.eq(id))
+        .returning((conversations::id, conversations::running_turn))
+        .get_results(conn)?;
+    if moved.iter().any(|(_, running)| running.is_some()) {
+        return Err(Abort::With(Kept::Busy));
+    }
+    diesel::update(
+        turns::table.filter(turns::conversation_id.eq_any(moved.iter().map(|(id, _)| *id))),
+    )
+    .set((
+        turns::device_id.eq(user.as_str()),
+        // The user may have used the same.
+        turns::idempotency_key.eq(None::<String>),
+    ))
+    .execute(conn)?;
+    if own_name.is_none() && name.is_some() {
+        diesel::update(users::table.filter(users::id.eq(id)))
+            .set(users::name.eq(name))
+            .execute(conn)?;
+    }
+    diesel::delete(users::table.filter(users::id.eq(visitor))).execute(conn)?;
+    Ok(())
+}
