@@ -110,14 +110,10 @@ async fn bad_input_is_refused_and_not_kept(db: Db) {
     writeln!(refusals, "as text: {}", form.json()).unwrap();
     assert_snapshot!("refusals", refusals);
     assert_eq!(app.count("messages").await, 0);
-    let huge = Said::of(
-        app.request(Method::GET, &"a".repeat(1_000_000), "/chat/session")
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
-    assert!(huge.status.is_client_error(), "{}", huge.status);
+    let huge = app.request(Method::GET, &"a".repeat(1_000_000), "/chat/session");
+    let huge = huge.send().await;
+    // Refused, or cut off while it is still being sent.
+    assert!(huge.is_err() || huge.is_ok_and(|said| said.status().is_client_error()));
 }
 
 async fn odd_text_is_stored_and_returned_equal(db: Db) {
