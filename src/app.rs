@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     config::Settings,
     devices::Devices,
+    experts::Experts,
     http::Clients,
     limits::Limits,
     llm::Models,
@@ -30,6 +31,8 @@ pub struct App {
     pub devices: Devices,
     /// Tokens.
     pub auth: Auth,
+    /// The people at the desk.
+    pub experts: Experts,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
     /// Rate limits.
@@ -96,7 +99,20 @@ impl App {
         let agents = Arc::new(Agents::new(&settings, &models, tools, coded, &clients)?);
         let server = &settings.server;
         let secret = Arc::new(SiteSecret::new(server.secret.clone(), store.clone()));
+        let engine = Engine::new(
+            store.clone(),
+            agents,
+            Arc::clone(&clock),
+            Arc::clone(&settings),
+            Arc::clone(&metrics),
+        );
         Ok(Arc::new(Self {
+            experts: Experts::new(
+                store.clone(),
+                Arc::clone(&engine),
+                Arc::clone(&settings),
+                Arc::clone(&clock),
+            ),
             auth: Auth::new(
                 &settings.auth,
                 Arc::clone(&secret),
@@ -105,13 +121,7 @@ impl App {
             )?,
             devices: Devices::new(server.device_ids, secret),
             limits: Limits::new(&settings),
-            engine: Engine::new(
-                store.clone(),
-                agents,
-                clock,
-                Arc::clone(&settings),
-                Arc::clone(&metrics),
-            ),
+            engine,
             metrics,
             store,
             settings,

@@ -42,13 +42,20 @@ pub enum Role {
     Admin,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// The word, as tokens have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::User => "user",
             Self::Expert => "expert",
             Self::Admin => "admin",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -216,7 +223,7 @@ impl Auth {
         let now = self.clock.now();
         let mut claims = json!({
             "sub": sub,
-            "role": role.to_string(),
+            "role": role.as_str(),
             "iat": seconds(now),
             "exp": seconds(now.plus(life)),
         });

@@ -26,7 +26,7 @@ pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSet
 pub use environment::environment_names;
 pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
 pub use load::{Loaded, Problem, Sources, defaults_document};
-pub use tools::{BETWEEN, HANDOFF, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
+pub use tools::{BETWEEN, HANDOFF, HUMAN, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub turn: Turn,
     /// Who is signed in.
     pub auth: Auth,
+    /// People at the desk.
+    pub experts: Experts,
     /// How long conversations are kept.
     pub retention: Retention,
     /// Rate limits.
@@ -213,6 +215,37 @@ pub struct Auth {
     pub issuer: String,
     /// How far the clocks may differ, in seconds.
     pub leeway_seconds: u64,
+}
+
+/// People at the desk: what visitors read of them.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Experts {
+    /// Words that ask for a person.
+    pub phrases: Vec<String>,
+    /// While somebody is there.
+    pub waiting: String,
+    /// While nobody is.
+    pub nobody: String,
+    /// When somebody takes over.
+    pub taken: String,
+    /// When the agents do again.
+    pub returned: String,
+    /// When it is settled.
+    pub settled: String,
+    /// When a colleague is asked.
+    pub passed_on: String,
+}
+
+impl Experts {
+    /// Whether a message has one of the words that ask for a person.
+    pub fn is_asked_for(&self, text: &str) -> bool {
+        if self.phrases.is_empty() {
+            return false;
+        }
+        let text = text.to_lowercase();
+        let mut phrases = self.phrases.iter();
+        phrases.any(|phrase| text.contains(&phrase.to_lowercase()))
+    }
 }
 
 /// Rate limits.

@@ -43,6 +43,8 @@ pub enum Code {
     TurnInProgress,
     /// The widget was answered before.
     AlreadyAnswered,
+    /// Somebody else has the conversation.
+    AlreadyClaimed,
     /// The frames of this turn are no longer kept; the history has the text.
     Gone,
     /// The body is larger than the call takes.
@@ -78,7 +80,7 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidContext,
@@ -92,6 +94,7 @@ impl Code {
         Self::RequestTimeout,
         Self::TurnInProgress,
         Self::AlreadyAnswered,
+        Self::AlreadyClaimed,
         Self::Gone,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -122,6 +125,7 @@ impl Code {
             Self::RequestTimeout => (408, "The request took too long", None),
             Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
             Self::AlreadyAnswered => (409, "The widget was answered before", None),
+            Self::AlreadyClaimed => (409, "Somebody else has the conversation", None),
             Self::Gone => (410, "No longer kept", None),
             Self::PayloadTooLarge => (413, "The body is too large", None),
             Self::UnsupportedMediaType => (415, "The body must be application/json", None),

@@ -57,6 +57,7 @@
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
+//! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
 //! | what operators watch | [`metrics`] |
@@ -79,6 +80,7 @@ pub mod context;
 pub mod conversations;
 pub mod devices;
 pub mod error;
+pub mod experts;
 pub mod http;
 pub mod limits;
 pub mod llm;

@@ -7,6 +7,7 @@ mod conversations;
 mod data;
 mod device;
 mod end_user;
+mod experts;
 mod extract;
 mod history;
 mod messages;
@@ -21,7 +22,7 @@ use actix_web::{
     HttpResponse, ResponseError as _, Route,
     http::header,
     middleware::from_fn,
-    web::{self, ServiceConfig, delete, get, head, patch, post, resource, scope},
+    web::{self, ServiceConfig, delete, get, head, patch, post, put, resource, scope},
 };
 
 use crate::error::{Code, Error};
@@ -159,6 +160,52 @@ fn users(urls: &mut ServiceConfig) {
         resource("/conversations/{id}/messages")
             .get(conversations::messages)
             .default_service(only("GET")),
+    )
+    .service(
+        resource("/conversations/{id}/claim")
+            .post(experts::claim)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/conversations/{id}/release")
+            .post(experts::release)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/conversations/{id}/resolve")
+            .post(experts::resolve)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/conversations/{id}/transfer")
+            .post(experts::transfer)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/experts/queue")
+            .get(experts::queue)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/experts/me")
+            .route(get().to(experts::show))
+            .route(put().to(experts::change))
+            .default_service(only("GET, PUT")),
+    )
+    .service(
+        resource("/audit")
+            .get(experts::audit)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/expert")
+            .post(end_user::ask)
+            .default_service(only("POST")),
+    )
+    .service(
+        resource("/passthrough")
+            .post(end_user::pass)
+            .default_service(only("POST")),
     )
     .service(
         resource("/end-user")

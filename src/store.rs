@@ -8,6 +8,7 @@
 //! across a model's call.
 
 pub mod adopt;
+pub mod audit;
 mod batches;
 pub mod begin;
 pub mod budgets;
@@ -16,6 +17,8 @@ mod connect;
 pub mod conversations;
 pub mod data;
 mod error;
+pub mod experts;
+pub mod holds;
 mod lane;
 mod listen;
 pub mod logs;
@@ -28,6 +31,7 @@ mod settings;
 pub mod steps;
 pub mod turns;
 mod types;
+mod words;
 
 use std::{
     fmt,
@@ -41,7 +45,9 @@ use std::{
 use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
-pub use types::{ConversationId, DeviceId, InstanceId, MessageId, TurnId, UserId};
+pub use types::{
+    AuditId, ConversationId, DeviceId, ExpertId, InstanceId, MessageId, TurnId, UserId,
+};
 
 use crate::{clock::Clock, config};
 use batches::Batches;
@@ -89,6 +95,8 @@ use on_db_blocking;
 mod postgres {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
+    #[path = "../queries/audit.rs"]
+    pub mod audit;
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
@@ -99,7 +107,11 @@ mod postgres {
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
+    #[path = "../queries/experts.rs"]
+    pub mod experts;
     pub mod functions;
+    #[path = "../queries/holds.rs"]
+    pub mod holds;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]
@@ -121,6 +133,8 @@ mod postgres {
 mod sqlite {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
+    #[path = "../queries/audit.rs"]
+    pub mod audit;
     pub mod batches;
     #[path = "../queries/begin.rs"]
     pub mod begin;
@@ -131,6 +145,10 @@ mod sqlite {
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
+    #[path = "../queries/experts.rs"]
+    pub mod experts;
+    #[path = "../queries/holds.rs"]
+    pub mod holds;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]

@@ -14,6 +14,7 @@ mod attach;
 mod before;
 mod begin;
 mod budget;
+pub(crate) mod cut;
 pub mod event;
 mod finish;
 mod flush;
@@ -51,7 +52,10 @@ use crate::{
     error::{Code, Error, Result},
     metrics::Metrics,
     sessions::Sessions,
-    store::{ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started},
+    store::{
+        ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, begin::Started,
+        holds::Ask,
+    },
     upkeep::Upkeep,
 };
 pub use attach::Place;
@@ -59,6 +63,7 @@ use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
 pub use request::TurnRequest;
+pub(crate) use run::ASKS_FOR;
 use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
@@ -198,6 +203,18 @@ impl Engine {
     /// The session locks.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// Asks for a person.
+    fn ask(&self, reason: String, skill: Option<String>) -> Ask {
+        let experts = &self.settings.experts;
+        Ask {
+            reason,
+            skill,
+            line: MessageId::new(),
+            waiting: experts.waiting.clone(),
+            nobody: experts.nobody.clone(),
+        }
     }
 
     /// Lets a turn run that has begun, or was adopted.

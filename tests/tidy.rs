@@ -18,7 +18,7 @@ const FENCES: [(&str, &[&str]); 6] = [
 ];
 
 /// A module, and those above it, which it may not know.
-const UPWARDS: [(&str, &[&str]); 8] = [
+const UPWARDS: [(&str, &[&str]); 10] = [
     (
         "store",
         &[
@@ -42,7 +42,9 @@ const UPWARDS: [(&str, &[&str]); 8] = [
     ),
     ("agents", &["turn", "sessions", "upkeep", "app", "devices"]),
     ("sessions", &["turn", "upkeep", "app", "devices"]),
-    ("turn", &["app", "server", "devices"]),
+    ("turn", &["app", "server", "devices", "experts"]),
+    ("experts", &["app", "server", "devices"]),
+    ("auth", &["turn", "sessions", "agents", "experts", "app"]),
 ];
 
 const LONGEST: usize = 400;

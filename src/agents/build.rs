@@ -7,7 +7,7 @@ use super::{
     router::Router, slots::Slots, webhook::WebhookAgent,
 };
 use crate::{
-    config::{AgentSettings, Settings, WhenBusy},
+    config::{AgentSettings, HUMAN, Settings, WhenBusy},
     context::Shape,
     http::Clients,
     llm::{Models, ToolSpec},
@@ -66,7 +66,7 @@ impl Agents {
 
 impl Parts<'_> {
     fn configured(&self, path: &str, agent: &AgentSettings) -> Result<Member, regex::Error> {
-        let exists = |to: &&String| self.settings.agents.contains_key(*to);
+        let exists = |to: &&String| to.as_str() == HUMAN || self.settings.agents.contains_key(*to);
         let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
         let shape = agent
             .context
@@ -130,9 +130,12 @@ impl Parts<'_> {
 
     /// The tool by which an agent hands over, where it may.
     fn handoff(&self, to: &[String]) -> Option<ToolSpec> {
-        let others = to.iter().filter_map(|to| {
-            let other = self.settings.agents.get(to)?;
-            Some((to.as_str(), other.description.as_str()))
+        let others = to.iter().map(|to| {
+            let what = match self.settings.agents.get(to) {
+                Some(other) => other.description.as_str(),
+                None => "A person at the desk, where you cannot help or the visitor wants one.",
+            };
+            (to.as_str(), what)
         });
         (!to.is_empty()).then(|| handoff::spec(others))
     }
@@ -146,7 +149,7 @@ fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> Member {
         tools: tools.names(),
         widgets: Vec::new(),
         context: new.context.and_then(|schema| Shape::new(&schema, &[]).ok()),
-        handoff_to: others.cloned().collect(),
+        handoff_to: others.cloned().chain([HUMAN.to_owned()]).collect(),
         session_ttl: None,
         when_busy: WhenBusy::Queue,
         tool_rounds: None,

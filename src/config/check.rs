@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AgentSettings, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, tools};
+use super::{
+    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, tools,
+};
 
 const DAY: u64 = 86_400;
 
@@ -137,6 +139,10 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             "routing.default_agent",
             format!("must be one of the agents: {known}"),
         ));
+    }
+    if settings.agents.contains_key(HUMAN) {
+        let mend = "is the name of the people at the desk: call the agent something else";
+        problems.push(Problem::new(format!("agents.{HUMAN}"), mend));
     }
     for (path, agent) in &settings.agents {
         check_agent(path, agent, problems);

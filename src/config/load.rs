@@ -262,6 +262,7 @@ impl Layers {
             session: self.section("session", defaults)?,
             turn: self.section("turn", defaults)?,
             auth: self.section("auth", defaults)?,
+            experts: self.section("experts", defaults)?,
             retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
             budgets: self.section("budgets", defaults)?,

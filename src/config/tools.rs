@@ -14,6 +14,8 @@ use crate::{
 
 /// The tool by which agents hand over: a name that is taken.
 pub const HANDOFF: &str = "handoff";
+/// Whom agents hand a conversation to that a person has to answer.
+pub const HUMAN: &str = "human";
 /// What stands between an MCP server's name and its tool's.
 pub const BETWEEN: &str = "__";
 /// The longest that a call may take, in seconds.
@@ -349,7 +351,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             }
         }
         for to in &agent.handoff_to {
-            if to == path || !settings.agents.contains_key(to) {
+            if to == path || (to != HUMAN && !settings.agents.contains_key(to)) {
                 let text = format!("{to} is none of the other agents");
                 problems.push(Problem::new(format!("agents.{path}.handoff_to"), text));
             }

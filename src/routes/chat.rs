@@ -17,11 +17,15 @@ use crate::{
     clock::Timestamp,
     devices::Device,
     error::{Code, Error, Result},
-    store::{ConversationId, MessageId, TurnId, messages::FinishReason, sessions::Within},
+    store::{
+        ConversationId, MessageId, TurnId,
+        messages::FinishReason,
+        sessions::{Mode, Within},
+    },
     turn::{Reply, fold},
     widgets::Widget,
 };
-pub(super) use request::{ChatIn, Writer, idempotency, turn_request};
+pub(super) use request::{CONTENT_CHARACTERS, ChatIn, Writer, idempotency, turn_request};
 
 /// `POST /chat`: the folded stream.
 pub(super) async fn json(
@@ -51,6 +55,7 @@ pub(super) async fn json(
         agent: last.agent.map(Into::into),
         timestamp: last.timestamp,
         widgets: answer.widgets.into_iter().map(WidgetOut::from).collect(),
+        mode: last.mode,
         finish_reason: last.finish_reason,
         degraded: last.degraded,
     }))
@@ -136,6 +141,8 @@ struct ChatOut {
     agent: Option<String>,
     timestamp: Timestamp,
     widgets: Vec<WidgetOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     finish_reason: Option<FinishReason>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     device,
+    experts::CaseOut,
     extract::{Json, Query},
     messages::{MessageOut, no_message, page_of},
 };
@@ -23,6 +24,7 @@ use crate::{
     store::{
         ConversationId, UserId,
         conversations::{Changes, Conversation, Kept, Status},
+        experts::Presence,
         sessions::Mode,
     },
     text,
@@ -171,7 +173,18 @@ async fn keep(
 
 /// `GET /conversations/{id}`.
 pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
-    Ok(HttpResponse::Ok().json(found(&app, &user, id(&path)?).await?))
+    let id = id(&path)?;
+    match found(&app, &user, id).await {
+        Err(Error {
+            code: Code::NotFound,
+            ..
+        }) if user.role != Role::User => {
+            let person = app.experts.person(&user, Presence::default()).await?;
+            let case = CaseOut::from(app.experts.look(&person, id).await?);
+            Ok(HttpResponse::Ok().json(case))
+        }
+        own => Ok(HttpResponse::Ok().json(own?)),
+    }
 }
 
 async fn found(app: &App, user: &User, id: ConversationId) -> Result<ConversationOut> {
@@ -234,17 +247,21 @@ pub(super) async fn messages(
     asked: Query,
 ) -> Result<HttpResponse> {
     let (before, limit) = page_of(&asked)?;
-    let page = app
-        .store
-        .messages_of(&user.id, id(&path)?, before, limit)
-        .await?
-        .ok_or_else(|| Error::new(Code::NotFound))?
-        .ok_or_else(no_message)?;
+    let id = id(&path)?;
+    let page = match app.store.messages_of(&user.id, id, before, limit).await? {
+        Some(page) => page,
+        None if user.role == Role::User => return Err(Error::new(Code::NotFound)),
+        None => {
+            let person = app.experts.person(&user, Presence::default()).await?;
+            app.experts.messages(&person, id, before, limit).await?
+        }
+    };
+    let page = page.ok_or_else(no_message)?;
     let messages = page.messages.into_iter().map(MessageOut::from);
     Ok(HttpResponse::Ok().json(messages.collect::<Vec<_>>()))
 }
 
 /// What is no id is the id of nothing.
-fn id(path: &str) -> Result<ConversationId> {
+pub(super) fn id(path: &str) -> Result<ConversationId> {
     path.parse().map_err(|_| Error::new(Code::NotFound))
 }

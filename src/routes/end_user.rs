@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    chat::{ChatIn, Writer, answered, count, turn_request},
+    chat::{CONTENT_CHARACTERS, ChatIn, Writer, answered, count, turn_request},
     extract::{Json, Query},
     messages::page_of,
 };
@@ -19,13 +19,18 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     store::{
-        MessageId, UserId,
+        ExpertId, MessageId, UserId,
+        experts::Presence,
         messages::{Message, MessageType, Role},
         sessions::Within,
     },
+    text,
+    turn::{ASKS_FOR, TurnRequest},
 };
 
 const SESSION_CHARACTERS: usize = 255;
+/// Among how many of the newest messages the desk's last line is.
+const LAST: u32 = 50;
 
 /// A message to a session.
 #[derive(Debug, Deserialize)]
@@ -53,27 +58,19 @@ pub(super) async fn say(
     request: HttpRequest,
     body: Json<SayIn>,
 ) -> Result<HttpResponse> {
-    count(&app, &request)?;
     let SayIn {
         session_id,
         message,
         metadata,
     } = body.0;
-    check(&session_id)?;
-    let writer = Writer {
-        device: user.id,
-        within: Within::Named(session_id.clone()),
-        claims: &user.claims,
-    };
-    let said = ChatIn::of(message, metadata.clone());
-    let turn = turn_request(&app, &request, writer, said).map_err(|mut error| {
-        // What the other calls name `content` is `message` here.
-        error.param = error
-            .param
-            .filter(|param| param != "content")
-            .or(Some("message".to_owned()));
-        error
-    })?;
+    let turn = turn_of(
+        &app,
+        &user,
+        &request,
+        &session_id,
+        message,
+        metadata.clone(),
+    )?;
     let answer = answered(app.engine.start(turn).await?).await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: answer.last.message_id,
@@ -83,6 +80,106 @@ pub(super) async fn say(
         timestamp: answer.last.timestamp,
         metadata,
     }))
+}
+
+/// `POST /expert`: asks for a person. What happens now comes back.
+pub(super) async fn ask(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    body: Json<SayIn>,
+) -> Result<HttpResponse> {
+    let SayIn {
+        session_id,
+        message,
+        metadata,
+    } = body.0;
+    let mut asks = metadata.clone().unwrap_or_default();
+    asks.insert(ASKS_FOR.to_owned(), "person".into());
+    let turn = turn_of(&app, &user, &request, &session_id, message, Some(asks))?;
+    let reply = app.engine.start(turn).await?;
+    let conversation = reply.conversation_id;
+    let answer = answered(reply).await?;
+    let said = match conversation {
+        Some(id) => app.store.messages(id, None, LAST).await?,
+        None => None,
+    };
+    let mut said = said.unwrap_or_default().messages.into_iter();
+    let line = said.rfind(|message| message.message_type == MessageType::SystemMessage);
+    Ok(HttpResponse::Ok().json(SaidOut {
+        message_id: line.as_ref().map(|line| line.id),
+        session_id,
+        timestamp: line
+            .as_ref()
+            .map_or(answer.last.timestamp, |line| line.created_at),
+        content: line.map(|line| line.body).unwrap_or_default(),
+        role: "system",
+        metadata,
+    }))
+}
+
+/// A message of somebody at the desk.
+#[derive(Debug, Deserialize)]
+pub(super) struct PassIn {
+    session_id: String,
+    message: String,
+    target_user_id: UserId,
+    metadata: Option<Map<String, Value>>,
+}
+
+/// `POST /passthrough`: straight to the visitor, without an agent between.
+pub(super) async fn pass(app: Data<App>, user: User, body: Json<PassIn>) -> Result<HttpResponse> {
+    let PassIn {
+        session_id,
+        message,
+        target_user_id,
+        metadata,
+    } = body.0;
+    let person = app.experts.person(&user, Presence::default()).await?;
+    check(&session_id)?;
+    let message = text::cleaned(message);
+    let characters = message.chars().count();
+    if message.trim().is_empty() || characters > CONTENT_CHARACTERS {
+        let detail = format!("1 to {CONTENT_CHARACTERS} characters.");
+        return Err(Error::field("message", detail));
+    }
+    let found = app.store.session_of_user(target_user_id, &session_id);
+    let id = found.await?.ok_or_else(|| Error::new(Code::NotFound))?;
+    let said = app.experts.write(&person, id, target_user_id, message);
+    let said = said.await?;
+    Ok(HttpResponse::Ok().json(SaidOut {
+        message_id: Some(said.id),
+        session_id,
+        content: said.body,
+        role: "expert",
+        timestamp: said.created_at,
+        metadata,
+    }))
+}
+
+/// A message to a session, as a turn.
+fn turn_of(
+    app: &App,
+    user: &User,
+    request: &HttpRequest,
+    session_id: &str,
+    message: String,
+    metadata: Option<Map<String, Value>>,
+) -> Result<TurnRequest> {
+    count(app, request)?;
+    check(session_id)?;
+    let writer = Writer {
+        device: user.id.clone(),
+        within: Within::Named(session_id.to_owned()),
+        claims: &user.claims,
+    };
+    let said = ChatIn::of(message, metadata);
+    turn_request(app, request, writer, said).map_err(|mut error| {
+        // What the other calls name `content` is `message` here.
+        let param = error.param.filter(|param| param != "content");
+        error.param = param.or(Some("message".to_owned()));
+        error
+    })
 }
 
 fn check(session: &str) -> Result<()> {
@@ -111,7 +208,7 @@ struct SaidBefore {
     role: &'static str,
     timestamp: Timestamp,
     user_id: Option<UserId>,
-    expert_id: Option<String>,
+    expert_id: Option<ExpertId>,
 }
 
 /// `GET /history/{session_id}`: what was said, the newest, oldest first.
@@ -142,7 +239,7 @@ pub(super) async fn history(
         session_id: session_id.clone(),
         role: role(message.role),
         user_id: (message.role == Role::User).then_some(conversation.user_id),
-        expert_id: None,
+        expert_id: message.expert_id,
         content: message.body,
         timestamp: message.created_at,
     });

@@ -179,6 +179,7 @@ impl Said {
             finish_reason: None,
             metadata: self.metadata.clone().map(Json),
             answers: answers.map(|answers| answers.widget),
+            expert_id: None,
             created_at,
         }
     }

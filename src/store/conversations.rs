@@ -4,15 +4,15 @@
 use diesel::Queryable;
 
 use super::{
-    ConversationId, DeviceId, MessageId, Store, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, UserId,
     messages::{Message, Page},
     on_db,
     sessions::Mode,
-    types::SqlTime,
+    types::{OptionalTime, SqlTime},
 };
 use crate::clock::Timestamp;
 
-pub use super::types::Status;
+pub use super::words::Status;
 
 /// A conversation as its user sees it.
 #[derive(Debug, Clone, Queryable)]
@@ -31,6 +31,17 @@ pub struct Conversation {
     pub mode: Mode,
     /// Whether it goes on.
     pub status: Status,
+    /// The person who has it.
+    pub expert_id: Option<ExpertId>,
+    /// The person who was asked first.
+    pub assigned_to: Option<ExpertId>,
+    /// Since when it waits for one.
+    #[diesel(deserialize_as = OptionalTime)]
+    pub waiting_since: Option<Timestamp>,
+    /// Why one is needed.
+    pub reason: Option<String>,
+    /// What they have to know.
+    pub skill: Option<String>,
     /// How many turns it has had.
     pub step_count: i64,
     /// How many messages it has.
@@ -112,6 +123,22 @@ impl Store {
             let found = db::conversations::of_session(conn, &user, &name)?;
             Ok(found.map(|(id, _)| id))
         })
+    }
+
+    /// The same of a user of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn session_of_user(
+        &self,
+        user: UserId,
+        name: &str,
+    ) -> Result<Option<ConversationId>, StoreError> {
+        let name = name.to_owned();
+        on_db!(self, read, |conn, db| db::conversations::session_of_user(
+            conn, user, &name
+        )
+        .map_err(Into::into))
     }
 
     /// Changes a user's conversation, and gives it back.

@@ -4,11 +4,15 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, MessageId, Store, StoreError, TurnId, on_db, schema, types::SqlTime,
+    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, on_db, schema,
+    types::SqlTime,
 };
 use crate::clock::Timestamp;
 
-pub use super::types::{Direction, FinishReason, Json, MessageType, Role};
+pub use super::{
+    types::Json,
+    words::{Direction, FinishReason, MessageType, Role},
+};
 
 /// A stored message.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -50,6 +54,8 @@ pub struct Message {
     pub metadata: Option<Json>,
     /// The widget that it answers.
     pub answers: Option<MessageId>,
+    /// The person at the desk who wrote it.
+    pub expert_id: Option<ExpertId>,
     /// When it was stored.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,

@@ -36,6 +36,11 @@ table! {
         state -> Doc,
         context -> Nullable<Doc>,
         session_key -> Nullable<Text>,
+        expert_id -> Nullable<Uid>,
+        assigned_to -> Nullable<Uid>,
+        waiting_since -> Nullable<Ts>,
+        reason -> Nullable<Text>,
+        skill -> Nullable<Text>,
         last_seq -> BigInt,
         running_turn -> Nullable<Uid>,
         owner -> Nullable<Uid>,
@@ -81,6 +86,7 @@ table! {
         merged_into -> Nullable<Uid>,
         input_tokens -> Nullable<BigInt>,
         output_tokens -> Nullable<BigInt>,
+        keep -> Nullable<BigInt>,
     }
 }
 
@@ -126,6 +132,7 @@ table! {
         finish_reason -> Nullable<Text>,
         metadata -> Nullable<Doc>,
         answers -> Nullable<Uid>,
+        expert_id -> Nullable<Uid>,
         created_at -> Ts,
     }
 }
@@ -155,6 +162,33 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Doc, Ts, Uid};
+    experts (id) {
+        id -> Uid,
+        sub -> Text,
+        name -> Nullable<Text>,
+        available -> Bool,
+        skills -> Doc,
+        created_at -> Ts,
+        seen_at -> Ts,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    audit_log (id) {
+        id -> Uid,
+        at -> Ts,
+        actor -> Text,
+        role -> Text,
+        action -> Text,
+        conversation_id -> Nullable<Uid>,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     session_locks,
     users,
@@ -162,7 +196,8 @@ allow_tables_to_appear_in_same_query!(
     messages,
     turns,
     turn_events,
-    reservations
+    reservations,
+    experts
 );
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.

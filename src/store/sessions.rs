@@ -10,7 +10,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use super::{ConversationId, DeviceId, Store, StoreError, on_db, schema, types::SqlTime};
 use crate::clock::Timestamp;
 
-pub use super::types::Mode;
+pub use super::words::Mode;
 
 /// A live lock.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
     batches::Step,
+    holds::Ask,
     messages::{FinishReason, Message},
     on_db, on_db_blocking, schema,
 };
@@ -40,6 +41,8 @@ pub struct FinishTurn {
     pub answer: Option<Answer>,
     /// The widgets that it showed.
     pub widgets: Vec<ShownWidget>,
+    /// The person who is asked for with it.
+    pub asks: Option<Ask>,
     /// The agent that holds the session now, and its lock's life.
     pub agent: Option<(String, Duration)>,
     /// What the agents remember now.
@@ -58,6 +61,14 @@ pub struct FinishTurn {
     pub log_kept: Duration,
     /// Until when the caller waits; later than that nothing is committed.
     pub deadline: std::time::Instant,
+}
+
+impl FinishTurn {
+    /// How many messages it stores, but for the line of an [`Ask`].
+    pub fn messages(&self) -> i64 {
+        let all = usize::from(self.answer.is_some()) + self.widgets.len();
+        i64::try_from(all).unwrap_or(i64::MAX)
+    }
 }
 
 /// The text that answers a turn.
@@ -108,6 +119,8 @@ pub struct TurnRow {
     pub finish_reason: Option<FinishReason>,
     /// The code of its error frame.
     pub error_code: Option<String>,
+    /// How many of its frames count, where a person took it over.
+    pub keep: Option<i64>,
     /// Whether it runs and its owner is dead.
     pub is_abandoned: bool,
 }

@@ -10,12 +10,12 @@ use std::{fmt, io::Write as _, str::FromStr};
 
 use diesel::{
     backend::Backend,
-    deserialize::{self, FromSql, FromSqlRow},
+    deserialize::{self, FromSql, FromSqlRow, FromStaticSqlRow, Queryable},
     expression::AsExpression,
     pg::{Pg, PgValue},
     query_builder::QueryId,
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{BigInt, SqlType, Text},
+    sql_types::{BigInt, Nullable, SqlType, Text},
     sqlite::{Sqlite, SqliteValue},
 };
 use serde::{Deserialize, Serialize};
@@ -121,6 +121,10 @@ ids! {
     TurnId;
     /// A message.
     MessageId;
+    /// A person at the desk.
+    ExpertId;
+    /// An entry of the audit.
+    AuditId;
     /// A running server, anew at each start; the owner of its turns.
     InstanceId;
 }
@@ -173,6 +177,26 @@ impl ToSql<Ts, Sqlite> for SqlTime {
     }
 }
 
+/// A [`Timestamp`] that may not be, as it is read.
+pub struct OptionalTime(Option<SqlTime>);
+
+impl From<OptionalTime> for Option<Timestamp> {
+    fn from(time: OptionalTime) -> Self {
+        time.0.map(Into::into)
+    }
+}
+
+impl<DB: Backend> Queryable<Nullable<Ts>, DB> for OptionalTime
+where
+    Option<SqlTime>: FromSqlRow<Nullable<Ts>, DB> + FromStaticSqlRow<Nullable<Ts>, DB>,
+{
+    type Row = Option<SqlTime>;
+
+    fn build(row: Option<SqlTime>) -> deserialize::Result<Self> {
+        Ok(Self(row))
+    }
+}
+
 /// A JSON document as a column's value.
 #[derive(Debug, Clone, Default, PartialEq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Doc)]
@@ -213,118 +237,6 @@ impl ToSql<Doc, Sqlite> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(serde_json::to_string(&self.0)?);
         Ok(IsNull::No)
-    }
-}
-
-macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AsExpression, FromSqlRow)]
-        #[diesel(sql_type = Text)]
-        pub enum $name {
-            $($(#[$word_doc])* #[serde(rename = $text)] $word,)*
-        }
-
-        impl $name {
-            /// The word, alike in the database and on the wire.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$word => $text,)*
-                }
-            }
-        }
-
-        impl<DB: Backend> FromSql<Text, DB> for $name
-        where
-            String: FromSql<Text, DB>,
-        {
-            fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
-                match String::from_sql(value)?.as_str() {
-                    $($text => Ok(Self::$word),)*
-                    other => Err(format!("{other} is no {}", stringify!($name)).into()),
-                }
-            }
-        }
-
-        impl<DB: Backend> ToSql<Text, DB> for $name
-        where
-            str: ToSql<Text, DB>,
-        {
-            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
-                self.as_str().to_sql(out)
-            }
-        }
-    )*};
-}
-
-words! {
-    /// Who said it.
-    Role {
-        /// The visitor.
-        User = "user",
-        /// An agent.
-        Assistant = "assistant",
-        /// A person at the desk.
-        Expert = "expert",
-        /// The desk itself.
-        System = "system",
-        /// A tool.
-        Tool = "tool",
-    }
-    /// Which way a message went, seen from the desk.
-    Direction {
-        /// To the desk.
-        Incoming = "incoming",
-        /// From the desk.
-        Outgoing = "outgoing",
-    }
-    /// What kind of message it is.
-    MessageType {
-        /// What the visitor wrote.
-        UserInput = "user_input",
-        /// What an agent answered.
-        AssistantResponse = "assistant_response",
-        /// A tool that an agent called, recorded before it was.
-        ToolCall = "tool_call",
-        /// What came of it.
-        ToolResult = "tool_result",
-        /// Something to look at or to fill in.
-        Widget = "widget",
-        /// What the visitor answered to one.
-        WidgetAnswer = "widget_answer",
-    }
-    /// Who is answering in a conversation.
-    Mode {
-        /// An agent.
-        Ai = "ai",
-        /// A person.
-        Expert = "expert",
-    }
-    /// Whether a conversation goes on.
-    Status {
-        /// It does.
-        Active = "active",
-        /// What it was about is settled.
-        Completed = "completed",
-        /// Put away.
-        Archived = "archived",
-    }
-    /// Why a turn ended.
-    FinishReason {
-        /// The answer is complete.
-        Stop = "stop",
-        /// The answer reached the longest length that is allowed.
-        Length = "length",
-        /// The visitor stopped it.
-        Cancelled = "cancelled",
-        /// It is answered together with a later message.
-        Merged = "merged",
-        /// A person has the conversation.
-        Handoff = "handoff",
-        /// The server that ran it went away.
-        Interrupted = "interrupted",
-        /// It failed.
-        Error = "error",
     }
 }
 

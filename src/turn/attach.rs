@@ -171,6 +171,10 @@ impl Engine {
         if let Some(log) = kept.log {
             let seen = match place.after {
                 None => 0,
+                // However much of it was sent, it ends where it was taken over.
+                Some(after) if row.keep.is_some() && after.attempt == log.attempt => {
+                    after.seq.min(log.last_seq - 1)
+                }
                 Some(after) if (after.attempt, after.seq) >= (log.attempt, log.last_seq) => {
                     return Ok(None);
                 }

@@ -13,7 +13,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use crate::{
     clock::Timestamp,
     error::Error,
-    store::{MessageId, TurnId, messages::FinishReason},
+    store::{MessageId, TurnId, messages::FinishReason, sessions::Mode},
     widgets::Widget,
 };
 
@@ -41,6 +41,13 @@ pub struct Frame<'a> {
     /// Something to look at or to fill in; `message_id` is what it is answered by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widget: Option<Widget>,
+    /// Who answers from now on; in a final frame, who has the conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// In a final frame: the text counts up to the frame of this number, and what came after it is to be
+    /// dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<i64>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
@@ -65,6 +72,8 @@ pub enum Kind {
     Tool,
     /// There is something to look at or to fill in.
     Widget,
+    /// Somebody else answers from now on.
+    Mode,
     /// A new attempt begins.
     Reset,
     /// The turn failed.
@@ -115,6 +124,8 @@ impl<'a> Frame<'a> {
             kind: None,
             tool: None,
             widget: None,
+            mode: None,
+            keep: None,
             agent: None,
             message_id: None,
             finish_reason: None,
@@ -153,6 +164,15 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Somebody else answers from now on.
+    pub fn mode(mode: Mode, timestamp: Timestamp) -> Self {
+        Self {
+            kind: Some(Kind::Mode),
+            mode: Some(mode),
+            ..Self::text("", timestamp)
+        }
+    }
+
     /// A new attempt begins: what this turn said before is to be forgotten.
     pub fn reset(timestamp: Timestamp) -> Self {
         Self {
@@ -170,6 +190,7 @@ impl<'a> Frame<'a> {
         Self {
             is_final: true,
             finish_reason: Some(reason),
+            mode: (reason == FinishReason::Handoff).then_some(Mode::Expert),
             kind: error.is_some().then_some(Kind::Error),
             error,
             ..Self::text("", timestamp)
@@ -210,6 +231,8 @@ impl<'a> Frame<'a> {
             kind: None,
             tool: None,
             widget: None,
+            mode: None,
+            keep: None,
             agent: None,
             message_id: None,
             finish_reason: None,
@@ -250,6 +273,16 @@ impl Formatter for OneLine {
         }
         self.0.write_string_fragment(writer, rest)
     }
+}
+
+/// The frames of a log, read back.
+pub fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'static>> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let data = lines.filter_map(|line| line.strip_prefix(b"data: "));
+    data.filter_map(|json| {
+        let mut json = serde_json::Deserializer::from_slice(json);
+        Frame::deserialize(&mut json).ok()
+    })
 }
 
 /// A frame's id: `{turn_id}.{attempt}:{seq}`. Cursors compare by attempt, then seq.

@@ -40,13 +40,13 @@ pub(super) struct Ended {
     pub ending: Ending,
 }
 
-/// Commits the answer, then sends the final frame.
+/// Commits the answer, then sends the final frame; why the turn ended, if it was still its own.
 pub(super) async fn finish(
     engine: &Engine,
     started: &Started,
     log: &Log,
     ended: Ended,
-) -> FinishReason {
+) -> Option<FinishReason> {
     let Ended {
         progress,
         shown,
@@ -95,6 +95,7 @@ pub(super) async fn finish(
         error_code: ending.error.as_ref().map(|error| error.code.as_str()),
         answer,
         widgets,
+        asks: progress.asks,
         agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
         state: changed(&started.state, progress.effects.state),
         context: progress.effects.context.map(Value::Object),
@@ -111,15 +112,12 @@ pub(super) async fn finish(
             engine.settle(started.turn_id).await;
             last
         }
-        Ok(Finish::Fenced) => {
-            log.give_up();
-            return FinishReason::Interrupted;
-        }
+        Ok(Finish::Fenced) => return engine.lose(started, log).await,
         Err(error) => Frame::last(FinishReason::Error, Some(&error), engine.clock.now()),
     };
     let reason = last.finish_reason.unwrap_or(FinishReason::Error);
     log.close(last);
-    reason
+    Some(reason)
 }
 
 /// What the agents remember, with what has changed; none if nothing has.
@@ -133,7 +131,7 @@ fn changed(state: &Value, changes: Map<String, Value>) -> Option<Value> {
 }
 
 /// A widget as it is stored.
-fn stored((shown, message_id): (Shown, MessageId)) -> ShownWidget {
+pub(super) fn stored((shown, message_id): (Shown, MessageId)) -> ShownWidget {
     let confirms = shown.confirms.map(|consent| json!({ CONFIRMS: consent }));
     ShownWidget {
         message_id,

@@ -1,9 +1,11 @@
 //! A turn's answer in one piece: the stream, folded.
 
 use futures_util::StreamExt;
-use serde::Deserialize;
 
-use super::{event::Frame, log::Reader};
+use super::{
+    event::{Frame, frames},
+    log::Reader,
+};
 use crate::{store::MessageId, widgets::Widget};
 
 /// All that a turn said.
@@ -20,17 +22,20 @@ pub struct Answer {
 /// Reads a turn to its end. `None` if the log was given up before it had one.
 pub async fn fold(mut reader: Reader) -> Option<Answer> {
     let mut content = String::new();
+    // How long it was after each frame: where a person takes over, the last ones do not count.
+    let mut lengths = Vec::new();
     let mut widgets = Vec::new();
-    while let Some(frames) = reader.next().await {
-        for line in frames.split(|byte| *byte == b'\n') {
-            let Some(json) = line.strip_prefix(b"data: ") else {
-                continue;
-            };
-            let mut json = serde_json::Deserializer::from_slice(json);
-            let Ok(frame) = Frame::deserialize(&mut json) else {
-                continue;
-            };
+    while let Some(bytes) = reader.next().await {
+        for frame in frames(&bytes) {
+            if let Some(keep) = frame.keep {
+                let last = usize::try_from(keep)
+                    .ok()
+                    .and_then(|keep| keep.checked_sub(1));
+                let kept = last.and_then(|last| lengths.get(last)).copied();
+                content.truncate(kept.unwrap_or_default());
+            }
             content.push_str(&frame.content);
+            lengths.push(content.len());
             widgets.extend(frame.widget.clone().zip(frame.message_id));
             if frame.is_final {
                 return Some(Answer {

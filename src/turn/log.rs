@@ -121,6 +121,20 @@ impl Log {
         written.wake();
     }
 
+    /// All frames.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// The last frame.
+    pub fn last(&self) -> Vec<u8> {
+        let written = self.lock();
+        let before = written.ends.len().checked_sub(2);
+        let start = before.and_then(|before| written.ends.get(before).copied());
+        let last = written.bytes.get(start.unwrap_or_default()..);
+        last.unwrap_or_default().to_vec()
+    }
+
     /// How many frames there are.
     pub fn count(&self) -> usize {
         self.lock().ends.len()

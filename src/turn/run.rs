@@ -6,7 +6,7 @@
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +29,18 @@ use crate::{
     store::{
         MessageId,
         begin::Started,
+        holds::Ask,
         messages::{FinishReason, Message},
+        sessions::Mode,
     },
+    text::of,
 };
 
 /// How long a final frame waits for its commit.
 pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The member of a message's metadata that asks for a person.
+pub(crate) const ASKS_FOR: &str = "asks_for";
 
 /// What a turn has come to.
 #[derive(Default)]
@@ -45,6 +51,8 @@ pub(super) struct Progress {
     pub frames: usize,
     pub agent: Option<String>,
     pub effects: Effects,
+    /// The person who is asked for.
+    pub asks: Option<Ask>,
     /// What its models have cost, but for the one that is asked.
     pub spent: Usage,
     /// What that one has cost so far.
@@ -182,12 +190,17 @@ pub(super) async fn run(
         agent: started.agent.as_deref(),
         stored: Some(&started),
     };
-    let end = match engine.may_spend(&started, address).await {
-        true => {
-            let (progress, output) = (&mut progress, &mut output);
-            answer(&engine, &mut input, place, progress, output, &signal).await
+    let end = if started.mode == Mode::Expert || asks_for_person(&engine, &input) {
+        if started.mode == Mode::Ai {
+            let reason = "The visitor asked for a person.".to_owned();
+            progress.asks = Some(engine.ask(reason, None));
         }
-        false => refuse(&engine, &mut progress, &mut output).await.into(),
+        leave_to_person(&engine, &mut output).await.into()
+    } else if engine.may_spend(&started, address).await {
+        let (progress, output) = (&mut progress, &mut output);
+        answer(&engine, &mut input, place, progress, output, &signal).await
+    } else {
+        refuse(&engine, &mut progress, &mut output).await.into()
     };
     let reason = match end {
         End::Over(ending) => {
@@ -199,7 +212,10 @@ pub(super) async fn run(
             finish(&engine, &started, &log, ended).await
         }
         End::HandedOver => return hand_over(&engine, &started, &log).await,
-        End::Lost => return log.give_up(),
+        End::Lost => engine.lose(&started, &log).await,
+    };
+    let Some(reason) = reason else {
+        return;
     };
     engine.metrics.turn(reason.as_str());
     tracing::info!(
@@ -209,6 +225,22 @@ pub(super) async fn run(
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "turn finished"
     );
+}
+
+/// Whether a message asks for a person plainly, or by the call that it came with.
+fn asks_for_person(engine: &Engine, input: &TurnInput) -> bool {
+    let last = input.history.last();
+    let by_call = last.and_then(|message| message.metadata.as_ref());
+    let by_call = by_call.is_some_and(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
+    by_call || engine.settings.experts.is_asked_for(&input.text())
+}
+
+/// A person answers: what was said is stored, and that is all.
+async fn leave_to_person(engine: &Engine, output: &mut Output<'_>) -> Ending {
+    let said = output
+        .append(engine, |now| Frame::mode(Mode::Expert, now))
+        .await;
+    said.map_or_else(Ending::failed, |()| Ending::from(FinishReason::Handoff))
 }
 
 /// What a visitor is answered when the tokens are spent.

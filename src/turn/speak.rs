@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     agents::{self, HandedOver, Piece, Round, Shown, TurnInput},
+    config::HUMAN,
     error::{Code, Error},
     llm::{Calls, ToolCall},
-    store::{begin::Started, messages::FinishReason},
+    store::{begin::Started, holds::Ask, messages::FinishReason, sessions::Mode},
     text,
 };
 
@@ -51,6 +52,10 @@ pub(super) async fn speak(
     // What an earlier attempt did counts, its handoffs too; what it said is said again.
     for round in std::mem::take(&mut input.rounds) {
         repeat(engine, &agent, input, &round, progress, output).await?;
+        if let Some(asks) = asks_for_person(engine, &round) {
+            progress.agent = Some(agent);
+            return hand_to_person(engine, asks, progress, output).await;
+        }
         add(engine, input, round, &mut agent);
     }
     progress.agent = Some(agent.clone());
@@ -100,6 +105,9 @@ pub(super) async fn speak(
             unsaved: &mut progress.effects.context,
         };
         let round = carry_out(engine, turn, wanted, known, output).await?;
+        if let Some(asks) = asks_for_person(engine, &round) {
+            return hand_to_person(engine, asks, progress, output).await;
+        }
         if add(engine, input, round, &mut agent) {
             progress.agent = Some(agent.clone());
             meet(engine, &agent, input, place, progress).await?;
@@ -108,6 +116,29 @@ pub(super) async fn speak(
                 .await?;
         }
     }
+}
+
+/// What an agent says to whoever it hands the conversation to, where that is a person.
+fn asks_for_person(engine: &Engine, round: &Round) -> Option<Ask> {
+    let handoff = round.handoff().filter(|handoff| handoff.to == HUMAN)?;
+    let reason = match handoff.summary.is_empty() {
+        true => handoff.reason,
+        false => format!("{} {}", handoff.reason, handoff.summary),
+    };
+    Some(engine.ask(reason, None))
+}
+
+async fn hand_to_person(
+    engine: &Engine,
+    asks: Ask,
+    progress: &mut Progress,
+    output: &mut Output<'_>,
+) -> Result<FinishReason, Error> {
+    progress.asks = Some(asks);
+    output
+        .append(engine, |now| Frame::mode(Mode::Expert, now))
+        .await?;
+    Ok(FinishReason::Handoff)
 }
 
 /// Lets an agent add what it knows of a visitor whom it meets.

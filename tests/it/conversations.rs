@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
-use crate::support::{Db, Said, Stream, TestApp, tidy};
+use crate::support::{Db, Person, Said, Stream, TestApp, id_of, text, tidy};
 
 both! {
     a_user_has_many_conversations
@@ -18,70 +18,6 @@ both! {
     anothers_is_not_found
     a_conversation_is_renamed_and_put_away
     a_conversation_is_deleted_with_its_turn
-}
-
-const API: &str = "/api/v1/chat";
-
-/// Somebody who is signed in.
-struct Person<'a> {
-    app: &'a TestApp,
-    token: String,
-}
-
-impl<'a> Person<'a> {
-    async fn of(app: &'a TestApp, sub: &str) -> Self {
-        let token = app.token(sub, "user").await;
-        Self { app, token }
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = format!("{}{API}{path}", self.app.url);
-        self.app.http.request(method, url).bearer_auth(&self.token)
-    }
-
-    async fn call(&self, method: Method, path: &str, body: Value) -> Said {
-        let call = self.request(method, path).json(&body);
-        Said::of(call.send().await.unwrap()).await
-    }
-
-    async fn get(&self, path: &str) -> Said {
-        Said::of(self.request(Method::GET, path).send().await.unwrap()).await
-    }
-
-    async fn delete(&self, path: &str) -> Said {
-        Said::of(self.request(Method::DELETE, path).send().await.unwrap()).await
-    }
-
-    /// Says something in a conversation, or in a new one; what comes back.
-    async fn say(&self, conversation: Option<&str>, content: &str) -> Value {
-        let body = json!({"content": content, "conversation_id": conversation});
-        let said = self.call(Method::POST, "/messages", body).await;
-        assert_eq!(said.status, 200, "{}", said.text);
-        said.json()
-    }
-
-    async fn stream(&self, conversation: Option<&str>, content: &str) -> Stream {
-        let body = json!({"content": content, "conversation_id": conversation});
-        let call = self.request(Method::POST, "/messages/stream").json(&body);
-        Stream::of(call.send().await.unwrap())
-    }
-
-    async fn said_in(&self, conversation: &str) -> Vec<String> {
-        let messages = self
-            .get(&format!("/conversations/{conversation}/messages"))
-            .await;
-        let messages = messages.json();
-        let messages = messages.as_array().unwrap().iter();
-        messages.map(|message| text(&message["content"])).collect()
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
-}
-
-fn id_of(said: &Value) -> String {
-    text(&said["conversation_id"])
 }
 
 async fn a_user_has_many_conversations(db: Db) {

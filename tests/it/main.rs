@@ -24,6 +24,7 @@ mod crowds;
 mod data;
 mod devices;
 mod errors;
+mod experts;
 mod faults;
 mod library;
 mod limits;

@@ -15,7 +15,7 @@ use crate::{
     turn::TurnRequest,
 };
 
-const CONTENT_CHARACTERS: usize = 10_000;
+pub(in crate::routes) const CONTENT_CHARACTERS: usize = 10_000;
 const URLS: usize = 8;
 const URL_BYTES: usize = 2_048;
 const METADATA_BYTES: usize = 16 * 1024;

@@ -180,7 +180,9 @@ pub fn finish_turns(
             .as_ref()
             .is_some_and(|answer| answer.metadata.is_some())
     };
-    let is_plain = |turn: &&Arc<FinishTurn>| turn.widgets.is_empty() && !has_metadata(turn);
+    let is_plain = |turn: &&Arc<FinishTurn>| {
+        turn.widgets.is_empty() && turn.asks.is_none() && !has_metadata(turn)
+    };
     let mut sorted: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     sorted.sort_by_key(|turn| turn.conversation_id);
     if sorted.is_empty() {

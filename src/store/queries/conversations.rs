@@ -35,6 +35,11 @@ macro_rules! columns {
             conversations::agent_path,
             conversations::mode,
             conversations::status,
+            conversations::expert_id,
+            conversations::assigned_to,
+            conversations::waiting_since,
+            conversations::reason,
+            conversations::skill,
             turns::table
                 .filter(turns::conversation_id.eq(conversations::id))
                 .filter(turns::merged_into.is_null())
@@ -47,6 +52,7 @@ macro_rules! columns {
         )
     };
 }
+pub(super) use columns;
 
 pub fn count(conn: &mut Conn, handle: &str, status: Option<Status>) -> QueryResult<i64> {
     let mut found = conversations::table
@@ -116,6 +122,28 @@ pub fn of_session(
         .optional()?;
     match (named, name.parse::<ConversationId>()) {
         (None, Ok(id)) => Ok(agent(conn, user, id)?.map(|agent| (id, agent))),
+        (named, _) => Ok(named),
+    }
+}
+
+/// The same of a user of this id.
+pub fn session_of_user(
+    conn: &mut Conn,
+    user: UserId,
+    name: &str,
+) -> QueryResult<Option<ConversationId>> {
+    let of_user = || conversations::table.filter(conversations::user_id.eq(user));
+    let named = of_user()
+        .filter(conversations::session_key.eq(name))
+        .select(conversations::id)
+        .first(conn)
+        .optional()?;
+    match (named, name.parse::<ConversationId>()) {
+        (None, Ok(id)) => of_user()
+            .filter(conversations::id.eq(id))
+            .select(conversations::id)
+            .first(conn)
+            .optional(),
         (named, _) => Ok(named),
     }
 }

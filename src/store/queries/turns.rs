@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     dialect::{Conn, lock_rows, write_tx},
-    messages, sessions,
+    holds, messages, sessions,
 };
 use crate::store::{
     ConversationId, DeviceId, InstanceId, StoreError, TurnId,
@@ -59,13 +59,22 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     if Instant::now() > turn.deadline {
         return Err(Abort::Failed(StoreError::Late));
     }
+    end(conn, turn, seq)?;
+    if let Some(ask) = &turn.asks {
+        holds::queue_up(conn, turn.conversation_id, seq + 1, ask)?;
+    }
+    Ok(())
+}
+
+/// Stores what a turn came to, of which the last message has this number.
+pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: i64) -> QueryResult<()> {
     if let Some(answer) = &turn.answer {
         diesel::insert_into(message_rows::table)
             .values((
                 message_rows::id.eq(answer.message_id),
                 message_rows::conversation_id.eq(turn.conversation_id),
                 message_rows::turn_id.eq(turn.turn_id),
-                message_rows::seq.eq(seq + 1 - count(turn)),
+                message_rows::seq.eq(seq + 1 - turn.messages()),
                 message_rows::role.eq(Role::Assistant),
                 message_rows::direction.eq(Direction::Outgoing),
                 message_rows::message_type.eq(MessageType::AssistantResponse),
@@ -78,7 +87,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
             ))
             .execute(conn)?;
     }
-    let first = seq + 1 - count(turn) + i64::from(turn.answer.is_some());
+    let first = seq + 1 - turn.messages() + i64::from(turn.answer.is_some());
     for (seq, shown) in (first..).zip(&turn.widgets) {
         insert_widget(conn, turn, shown, seq)?;
     }
@@ -104,12 +113,6 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
         .filter(turn_pieces::attempt.eq(turn.attempt));
     diesel::delete(pieces).execute(conn)?;
     Ok(())
-}
-
-/// How many messages it stores.
-fn count(turn: &FinishTurn) -> i64 {
-    let all = usize::from(turn.answer.is_some()) + turn.widgets.len();
-    i64::try_from(all).unwrap_or(i64::MAX)
 }
 
 fn insert_widget(
@@ -153,14 +156,14 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>>
                 conversations::owner.eq(None::<InstanceId>),
                 conversations::lease_until.eq(None::<SqlTime>),
                 conversations::updated_at.eq(db_now()),
-                last_seq.eq(last_seq + count(turn)),
+                last_seq.eq(last_seq + turn.messages() + i64::from(turn.asks.is_some())),
             ),
             // What is `None` stays as it is.
             turn.agent.as_ref().map(|(agent, _)| agent_path.eq(agent)),
             turn.state.clone().map(|new| state.eq(Json(new))),
             turn.context.clone().map(|new| context.eq(Some(Json(new)))),
         ))
-        .returning(last_seq)
+        .returning(last_seq - i64::from(turn.asks.is_some()))
         .get_result(conn)
         .optional()
 }
@@ -198,6 +201,7 @@ type Columns = (
     i32,
     Option<FinishReason>,
     Option<String>,
+    Option<i64>,
     Option<bool>,
 );
 
@@ -212,12 +216,14 @@ macro_rules! rows {
                 turns::attempt,
                 turns::finish_reason,
                 turns::error_code,
+                turns::keep,
                 conversations::lease_until.le(db_now().nullable()),
             ))
     };
 }
 
-fn row((id, conversation_id, attempt, finish_reason, error_code, expired): Columns) -> TurnRow {
+fn row(columns: Columns) -> TurnRow {
+    let (id, conversation_id, attempt, finish_reason, error_code, keep, expired) = columns;
     TurnRow {
         is_abandoned: finish_reason.is_none() && expired == Some(true),
         id,
@@ -225,6 +231,7 @@ fn row((id, conversation_id, attempt, finish_reason, error_code, expired): Colum
         attempt,
         finish_reason,
         error_code,
+        keep,
     }
 }
 

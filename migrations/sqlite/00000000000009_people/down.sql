@@ -1,0 +1,11 @@
+drop table audit_log;
+alter table turns drop column keep;
+alter table messages drop column expert_id;
+drop index conversations_waiting;
+drop index conversations_by_expert;
+alter table conversations drop column expert_id;
+alter table conversations drop column assigned_to;
+alter table conversations drop column waiting_since;
+alter table conversations drop column reason;
+alter table conversations drop column skill;
+drop table experts;

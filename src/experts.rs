@@ -1,0 +1,292 @@
+//! The people at the desk: what they may see, and what they do with a conversation.
+//!
+//! Whoever has a token of the role expert sees what waits for somebody and what they hold; an admin sees
+//! all. What is not theirs to see is not there. Everything that they read or write of a conversation is
+//! kept in the audit, in the same transaction.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    auth::{Role, User},
+    clock::Clock,
+    config::Settings,
+    error::{Code, Error, Result},
+    store::{
+        AuditId, ConversationId, MessageId, Store, UserId,
+        audit::{Actor, Entry},
+        conversations::Conversation,
+        experts::{Expert, Presence, Sight},
+        holds::{Give, Held, Line, Take, To, Write, Written},
+        messages::{Message, Page},
+    },
+    text,
+    turn::{Engine, cut::cut},
+};
+
+/// How many conversations a queue shows.
+const MOST: u32 = 200;
+/// What visitors read of somebody without a name.
+const SOMEBODY: &str = "Somebody from our team";
+
+/// The people at the desk.
+pub struct Experts {
+    store: Store,
+    engine: Arc<Engine>,
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Who does something at the desk.
+#[derive(Debug, Clone)]
+pub struct Person {
+    expert: Expert,
+    role: Role,
+}
+
+impl Person {
+    fn sight(&self) -> Sight {
+        match self.role {
+            Role::Admin => Sight::All,
+            Role::Expert | Role::User => Sight::Own(self.expert.id),
+        }
+    }
+
+    fn actor(&self, action: &'static str) -> Actor {
+        Actor {
+            sub: self.expert.sub.clone(),
+            role: self.role.as_str(),
+            action,
+        }
+    }
+}
+
+impl Experts {
+    /// The people of a server.
+    pub fn new(
+        store: Store,
+        engine: Arc<Engine>,
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            engine,
+            settings,
+            clock,
+        }
+    }
+
+    /// Who is signed in, as somebody at the desk; with what they say of themselves.
+    ///
+    /// # Errors
+    /// `forbidden` for a user.
+    pub async fn person(&self, user: &User, presence: Presence) -> Result<Person> {
+        if user.role == Role::User {
+            return Err(Error::new(Code::Forbidden).detail("This is for the people at the desk."));
+        }
+        let expert = self.store.expert(&user.sub, presence).await?;
+        Ok(Person {
+            expert,
+            role: user.role,
+        })
+    }
+
+    /// What is known of somebody at the desk.
+    pub fn show(person: Person) -> Expert {
+        person.expert
+    }
+
+    /// What waits for somebody, the longest first, and what this person holds; all that is held, for an
+    /// admin.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
+        Ok(self.store.queue(person.sight(), MOST).await?)
+    }
+
+    /// A conversation.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs to see.
+    pub async fn look(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
+        self.seen(person, id, "read").await
+    }
+
+    async fn seen(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        action: &'static str,
+    ) -> Result<Conversation> {
+        let seen = self.store.case(person.sight(), id, person.actor(action));
+        seen.await?.ok_or_else(|| Error::new(Code::NotFound))
+    }
+
+    /// What was said in a conversation.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs to see. A page is `None` where `before` is no message of it.
+    pub async fn messages(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Option<Page>> {
+        self.seen(person, id, "read_messages").await?;
+        Ok(self.store.messages(id, before, limit).await?)
+    }
+
+    /// Takes a conversation that nobody else has. An answer that is on its way ends where it is stored.
+    ///
+    /// # Errors
+    /// `already_claimed`, where somebody else has it.
+    pub async fn claim(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
+        let take = Take {
+            conversation: id,
+            expert: person.expert.id,
+            actor: person.actor("claim"),
+            line: self.line(person, &self.settings.experts.taken, None),
+            log_kept: Duration::from_secs(self.settings.turn.log_kept_seconds),
+            now: self.clock.now(),
+            cut,
+        };
+        let (taken, turn) = done(self.store.take(take).await?)?;
+        if let Some(turn) = turn {
+            self.engine.taken_over(turn).await;
+        }
+        Ok(taken)
+    }
+
+    /// Gives a conversation back to the agents, with a note for them.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs.
+    pub async fn release(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        note: Option<String>,
+    ) -> Result<Conversation> {
+        let line = self.line(person, &self.settings.experts.returned, note);
+        self.give(person, id, "release", To::Agents, line).await
+    }
+
+    /// Closes a conversation's matter.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs.
+    pub async fn resolve(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
+        let line = self.line(person, &self.settings.experts.settled, None);
+        self.give(person, id, "resolve", To::Settled, line).await
+    }
+
+    /// Passes a conversation on: to a colleague, or to whoever knows something.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs; `invalid_field` for a colleague whom nobody knows.
+    pub async fn transfer(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        colleague: Option<&str>,
+        skill: Option<String>,
+    ) -> Result<Conversation> {
+        let colleague = match colleague {
+            None => None,
+            Some(sub) => {
+                let all = self.store.experts().await?;
+                let known = all.into_iter().find(|expert| expert.sub == sub);
+                let known = known.ok_or_else(|| Error::field("expert", "Nobody at the desk."))?;
+                Some(known.id)
+            }
+        };
+        let line = self.line(person, &self.settings.experts.passed_on, None);
+        let to = To::Queue { colleague, skill };
+        self.give(person, id, "transfer", to, line).await
+    }
+
+    async fn give(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        action: &'static str,
+        to: To,
+        line: Line,
+    ) -> Result<Conversation> {
+        let give = Give {
+            conversation: id,
+            expert: match person.role {
+                Role::Admin => None,
+                Role::Expert | Role::User => Some(person.expert.id),
+            },
+            actor: person.actor(action),
+            to,
+            line,
+        };
+        Ok(done(self.store.give(give).await?)?.0)
+    }
+
+    /// Says something to a visitor, without an agent between.
+    ///
+    /// # Errors
+    /// `not_found` where there is no such conversation of theirs, `already_claimed` where somebody else
+    /// has it.
+    pub async fn write(
+        &self,
+        person: &Person,
+        id: ConversationId,
+        user: UserId,
+        body: String,
+    ) -> Result<Message> {
+        let write = Write {
+            conversation: id,
+            user,
+            expert: person.expert.id,
+            actor: person.actor("write"),
+            id: MessageId::new(),
+            body,
+        };
+        match self.store.write_as_expert(write).await? {
+            Written::Done(message) => Ok(*message),
+            Written::Another => Err(Error::new(Code::AlreadyClaimed)),
+            Written::None => Err(Error::new(Code::NotFound)),
+        }
+    }
+
+    /// The newest entries of the audit, for an admin.
+    ///
+    /// # Errors
+    /// `forbidden` for anybody else.
+    pub async fn audit(
+        &self,
+        user: &User,
+        of: Option<ConversationId>,
+        before: Option<AuditId>,
+        limit: u32,
+    ) -> Result<Vec<Entry>> {
+        match user.role {
+            Role::Admin => Ok(self.store.audit(of, before, limit).await?),
+            Role::Expert | Role::User => Err(Error::new(Code::Forbidden)),
+        }
+    }
+
+    /// What the visitor reads.
+    fn line(&self, person: &Person, template: &str, note: Option<String>) -> Line {
+        let name = person.expert.name.as_deref().unwrap_or(SOMEBODY);
+        Line {
+            id: MessageId::new(),
+            text: text::fill(template, |key| (key == "name").then(|| name.to_owned())),
+            note,
+        }
+    }
+}
+
+fn done(held: Held) -> Result<(Conversation, Option<crate::store::TurnId>)> {
+    match held {
+        Held::Done(conversation, turn) => Ok((*conversation, turn)),
+        Held::Another => Err(Error::new(Code::AlreadyClaimed)),
+        Held::None => Err(Error::new(Code::NotFound)),
+    }
+}

@@ -1,0 +1,97 @@
+//! The people at the desk: who is there, what waits for them, and what they hold.
+
+use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use serde_json::Value;
+
+use super::{
+    ConversationId, ExpertId, Store, StoreError, audit::Actor, conversations::Conversation, on_db,
+    schema, types::Json,
+};
+
+/// Somebody at the desk.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = schema::experts, check_for_backend(Pg, Sqlite))]
+pub struct Expert {
+    /// Their id.
+    pub id: ExpertId,
+    /// Who they are, as their tokens call them.
+    pub sub: String,
+    /// What visitors read.
+    pub name: Option<String>,
+    /// Whether conversations are given to them.
+    pub available: bool,
+    /// What they know, an array of words.
+    #[diesel(deserialize_as = Json)]
+    pub skills: Value,
+}
+
+/// What somebody says of themselves; none leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Presence {
+    /// Whether conversations are given to them.
+    pub available: Option<bool>,
+    /// What they know.
+    pub skills: Option<Vec<String>>,
+    /// What visitors read.
+    pub name: Option<String>,
+}
+
+/// What somebody at the desk may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// What waits, and what they hold.
+    Own(ExpertId),
+    /// All.
+    All,
+}
+
+impl Store {
+    /// Somebody at the desk, known from now on; with what they say of themselves.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn expert(&self, sub: &str, presence: Presence) -> Result<Expert, StoreError> {
+        let (sub, new) = (sub.to_owned(), ExpertId::new());
+        on_db!(self, write, |conn, db| db::experts::known(
+            conn, new, &sub, &presence
+        )
+        .map_err(Into::into))
+    }
+
+    /// The people at the desk.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn experts(&self) -> Result<Vec<Expert>, StoreError> {
+        on_db!(self, read, |conn, db| db::experts::all(conn)
+            .map_err(Into::into))
+    }
+
+    /// What waits for somebody, the longest first, and what this expert holds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn queue(&self, sight: Sight, limit: u32) -> Result<Vec<Conversation>, StoreError> {
+        on_db!(self, read, |conn, db| db::experts::queue(
+            conn,
+            sight,
+            limit.into()
+        )
+        .map_err(Into::into))
+    }
+
+    /// A conversation that the desk may see, by somebody whose looking is kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn case(
+        &self,
+        sight: Sight,
+        id: ConversationId,
+        actor: Actor,
+    ) -> Result<Option<Conversation>, StoreError> {
+        on_db!(self, write, |conn, db| db::experts::look(
+            conn, sight, id, &actor
+        ))
+    }
+}

@@ -1,0 +1,186 @@
+//! Who has a conversation: asked for, taken, given back and passed on, and what people write in it.
+//!
+//! Each is one transaction under the lock of the conversation's row, so two people never have one, and what
+//! a running turn has said by then, and no more, stands before what they write.
+
+use std::time::Duration;
+
+use super::{
+    ConversationId, ExpertId, MessageId, Store, StoreError, TurnId, UserId,
+    audit::Actor,
+    conversations::Conversation,
+    logs::Piece,
+    messages::Message,
+    on_db,
+    turns::{Answer, ShownWidget},
+};
+use crate::clock::Timestamp;
+
+/// A sentence that the desk says in a conversation.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its message's id.
+    pub id: MessageId,
+    /// The sentence.
+    pub text: String,
+    /// What agents are told beside it.
+    pub note: Option<String>,
+}
+
+/// A person who is asked for. The lines are templates: `{position}` is the visitor's place in the queue.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Why.
+    pub reason: String,
+    /// What the person has to know.
+    pub skill: Option<String>,
+    /// The id of the line's message.
+    pub line: MessageId,
+    /// What the visitor reads while they wait.
+    pub waiting: String,
+    /// The same where nobody is there.
+    pub nobody: String,
+}
+
+/// A conversation that somebody takes.
+#[derive(Debug, Clone)]
+pub struct Take {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Who takes it.
+    pub expert: ExpertId,
+    /// The same for the audit.
+    pub actor: Actor,
+    /// What the visitor reads.
+    pub line: Line,
+    /// For how long the log of an answer is kept that ends with it.
+    pub log_kept: Duration,
+    /// Now.
+    pub now: Timestamp,
+    /// What becomes of an answer that is on its way.
+    pub cut: fn(Broken) -> Cut,
+}
+
+/// An answer that somebody takes over.
+#[derive(Debug)]
+pub struct Broken {
+    /// Its turn.
+    pub turn_id: TurnId,
+    /// The attempt.
+    pub attempt: i32,
+    /// What of it is stored.
+    pub pieces: Vec<Piece>,
+    /// The id of what is kept of it.
+    pub message_id: MessageId,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What is kept of it.
+#[derive(Debug)]
+pub struct Cut {
+    /// How many frames.
+    pub keep: i64,
+    /// Their text.
+    pub answer: Option<Answer>,
+    /// The widgets that they showed.
+    pub widgets: Vec<ShownWidget>,
+    /// The frames, and the final one.
+    pub frames: Vec<u8>,
+}
+
+/// What became of taking a conversation, or of giving it away.
+#[derive(Debug)]
+pub enum Held {
+    /// It is done; the turn that ended with it.
+    Done(Box<Conversation>, Option<TurnId>),
+    /// Somebody else has it.
+    Another,
+    /// There is no such conversation, or it is not theirs to give away.
+    None,
+}
+
+/// A conversation that whoever has it gives away.
+#[derive(Debug, Clone)]
+pub struct Give {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Who has it; none: whoever it is.
+    pub expert: Option<ExpertId>,
+    /// Who does it, for the audit.
+    pub actor: Actor,
+    /// To whom.
+    pub to: To,
+    /// What the visitor reads.
+    pub line: Line,
+}
+
+/// To whom a conversation is given.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// Back to the agents.
+    Agents,
+    /// To nobody: it is settled. Whoever writes again is answered by the agents.
+    Settled,
+    /// Into the queue, for this colleague first, for whoever knows this.
+    Queue {
+        /// The colleague.
+        colleague: Option<ExpertId>,
+        /// What they have to know.
+        skill: Option<String>,
+    },
+}
+
+/// A message of somebody at the desk.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Where.
+    pub conversation: ConversationId,
+    /// To whom; it has to be theirs.
+    pub user: UserId,
+    /// Who writes.
+    pub expert: ExpertId,
+    /// The same for the audit.
+    pub actor: Actor,
+    /// Its id.
+    pub id: MessageId,
+    /// The text.
+    pub body: String,
+}
+
+/// What became of a [`Write`].
+#[derive(Debug)]
+pub enum Written {
+    /// It is said.
+    Done(Box<Message>),
+    /// Somebody else has the conversation.
+    Another,
+    /// There is no such conversation, or it is of somebody else.
+    None,
+}
+
+impl Store {
+    /// Gives a conversation to a person. An answer that is on its way ends where it is stored.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing has changed.
+    pub async fn take(&self, take: Take) -> Result<Held, StoreError> {
+        on_db!(self, write, |conn, db| db::holds::take(conn, &take))
+    }
+
+    /// Gives a conversation away.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing has changed.
+    pub async fn give(&self, give: Give) -> Result<Held, StoreError> {
+        on_db!(self, write, |conn, db| db::holds::give(conn, &give))
+    }
+
+    /// Says something as a person.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing is said.
+    pub async fn write_as_expert(&self, write: Write) -> Result<Written, StoreError> {
+        on_db!(self, write, |conn, db| db::holds::write(conn, &write))
+    }
+}

@@ -1,0 +1,44 @@
+//! The audit. Compiled once for each database.
+
+use diesel::prelude::*;
+
+use super::dialect::Conn;
+use crate::store::{
+    AuditId, ConversationId,
+    audit::{Actor, Entry},
+    schema::{audit_log, db_now},
+};
+
+/// Goes with what it is about, in the same transaction.
+pub fn write(conn: &mut Conn, actor: &Actor, of: ConversationId) -> QueryResult<usize> {
+    diesel::insert_into(audit_log::table)
+        .values((
+            audit_log::id.eq(AuditId::new()),
+            audit_log::at.eq(db_now()),
+            audit_log::actor.eq(&actor.sub),
+            audit_log::role.eq(actor.role),
+            audit_log::action.eq(actor.action),
+            audit_log::conversation_id.eq(of),
+        ))
+        .execute(conn)
+}
+
+pub fn newest(
+    conn: &mut Conn,
+    of: Option<ConversationId>,
+    before: Option<AuditId>,
+    limit: i64,
+) -> QueryResult<Vec<Entry>> {
+    let mut found = audit_log::table
+        .order(audit_log::id.desc())
+        .limit(limit)
+        .select(Entry::as_select())
+        .into_boxed();
+    if let Some(of) = of {
+        found = found.filter(audit_log::conversation_id.eq(of));
+    }
+    if let Some(before) = before {
+        found = found.filter(audit_log::id.lt(before));
+    }
+    found.load(conn)
+}

@@ -1,0 +1,112 @@
+//! The people at the desk. Compiled once for each database.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::{
+    audit,
+    conversations::columns,
+    dialect::{Conn, write_tx},
+};
+use crate::store::{
+    ConversationId, ExpertId, StoreError,
+    audit::Actor,
+    conversations::Conversation,
+    experts::{Expert, Presence, Sight},
+    schema::{conversations, db_now, experts, turns},
+    types::Json,
+};
+
+pub fn known(
+    conn: &mut Conn,
+    new: ExpertId,
+    sub: &str,
+    presence: &Presence,
+) -> QueryResult<Expert> {
+    let skills = presence.skills.as_ref().map(|skills| Json(json!(skills)));
+    diesel::insert_into(experts::table)
+        .values((
+            experts::id.eq(new),
+            experts::sub.eq(sub),
+            experts::name.eq(&presence.name),
+            experts::available.eq(presence.available.unwrap_or_default()),
+            experts::skills.eq(skills.clone().unwrap_or(Json(json!([])))),
+            experts::created_at.eq(db_now()),
+            experts::seen_at.eq(db_now()),
+        ))
+        .on_conflict(experts::sub)
+        .do_update()
+        .set((
+            experts::seen_at.eq(db_now()),
+            // What is `None` stays as it is.
+            presence.name.as_ref().map(|name| experts::name.eq(name)),
+            presence.available.map(|is| experts::available.eq(is)),
+            skills.map(|skills| experts::skills.eq(skills)),
+        ))
+        .returning(Expert::as_returning())
+        .get_result(conn)
+}
+
+pub fn all(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
+    experts::table
+        .order(experts::sub)
+        .select(Expert::as_select())
+        .load(conn)
+}
+
+pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conversation>> {
+    let held = conversations::table
+        .filter(conversations::expert_id.is_not_null())
+        .order(conversations::updated_at.desc())
+        .limit(limit)
+        .select(columns!())
+        .into_boxed();
+    let held = match sight {
+        Sight::Own(expert) => held.filter(conversations::expert_id.eq(expert)),
+        Sight::All => held,
+    };
+    let waiting = conversations::table
+        .filter(conversations::waiting_since.is_not_null())
+        .order((conversations::waiting_since, conversations::id))
+        .limit(limit)
+        .select(columns!());
+    let mut all = waiting.load(conn)?;
+    all.extend(held.load(conn)?);
+    Ok(all)
+}
+
+/// A conversation that the desk may see.
+pub fn seen(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+) -> QueryResult<Option<Conversation>> {
+    let found = conversations::table
+        .filter(conversations::id.eq(id))
+        .select(columns!())
+        .into_boxed();
+    let found = match sight {
+        Sight::All => found,
+        Sight::Own(expert) => found.filter(
+            conversations::expert_id
+                .eq(expert)
+                .or(conversations::waiting_since.is_not_null().nullable()),
+        ),
+    };
+    found.first(conn).optional()
+}
+
+pub fn look(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+) -> Result<Option<Conversation>, StoreError> {
+    write_tx(conn, |conn| {
+        let found = seen(conn, sight, id)?;
+        if found.is_some() {
+            audit::write(conn, actor, id)?;
+        }
+        Ok(found)
+    })
+}
