@@ -13,6 +13,7 @@ use crate::{
     limits::Limits,
     llm::Models,
     metrics::Metrics,
+    realtime::Hub,
     secret::SiteSecret,
     store::Store,
     tools::{NewTool, Tools},
@@ -27,6 +28,8 @@ pub struct App {
     pub store: Store,
     /// Turns.
     pub engine: Arc<Engine>,
+    /// What happens beside turns.
+    pub hub: Arc<Hub>,
     /// Device ids.
     pub devices: Devices,
     /// Tokens.
@@ -106,10 +109,12 @@ impl App {
             Arc::clone(&settings),
             Arc::clone(&metrics),
         );
+        let hub = Hub::new(store.clone());
         Ok(Arc::new(Self {
             experts: Experts::new(
                 store.clone(),
                 Arc::clone(&engine),
+                Arc::clone(&hub),
                 Arc::clone(&settings),
                 Arc::clone(&clock),
             ),
@@ -122,6 +127,7 @@ impl App {
             devices: Devices::new(server.device_ids, secret),
             limits: Limits::new(&settings),
             engine,
+            hub,
             metrics,
             store,
             settings,

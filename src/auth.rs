@@ -74,6 +74,13 @@ pub struct User {
     pub claims: Map<String, Value>,
 }
 
+impl User {
+    /// Whether they are of the people at the desk.
+    pub fn is_of_desk(&self) -> bool {
+        self.role != Role::User
+    }
+}
+
 /// Checks tokens, and makes them for development.
 pub struct Auth {
     settings: config::Auth,

@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     auth::{Role, User},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::Settings,
     error::{Code, Error, Result},
+    realtime::Hub,
     store::{
-        AuditId, ConversationId, MessageId, Store, UserId,
+        AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
         audit::{Actor, Entry},
         conversations::Conversation,
         experts::{Expert, Presence, Sight},
@@ -32,6 +33,7 @@ const SOMEBODY: &str = "Somebody from our team";
 pub struct Experts {
     store: Store,
     engine: Arc<Engine>,
+    hub: Arc<Hub>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
 }
@@ -65,15 +67,22 @@ impl Experts {
     pub fn new(
         store: Store,
         engine: Arc<Engine>,
+        hub: Arc<Hub>,
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
             store,
             engine,
+            hub,
             settings,
             clock,
         }
+    }
+
+    /// The server's time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Who is signed in, as somebody at the desk; with what they say of themselves.
@@ -81,7 +90,7 @@ impl Experts {
     /// # Errors
     /// `forbidden` for a user.
     pub async fn person(&self, user: &User, presence: Presence) -> Result<Person> {
-        if user.role == Role::User {
+        if !user.is_of_desk() {
             return Err(Error::new(Code::Forbidden).detail("This is for the people at the desk."));
         }
         let expert = self.store.expert(&user.sub, presence).await?;
@@ -138,6 +147,24 @@ impl Experts {
         Ok(self.store.messages(id, before, limit).await?)
     }
 
+    /// Whose a turn is, to read it as it goes on.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs to see.
+    pub async fn turn(&self, person: &Person, turn: TurnId) -> Result<DeviceId> {
+        let actor = person.actor("read_stream");
+        let found = self.store.turn_of_case(person.sight(), turn, actor).await?;
+        found.ok_or_else(|| Error::new(Code::NotFound))
+    }
+
+    /// Whether a conversation is theirs to see.
+    pub fn sees(person: &Person, case: &Conversation) -> bool {
+        match person.sight() {
+            Sight::All => true,
+            Sight::Own(id) => case.waiting_since.is_some() || case.expert_id == Some(id),
+        }
+    }
+
     /// Takes a conversation that nobody else has. An answer that is on its way ends where it is stored.
     ///
     /// # Errors
@@ -156,6 +183,7 @@ impl Experts {
         if let Some(turn) = turn {
             self.engine.taken_over(turn).await;
         }
+        self.hub.hint();
         Ok(taken)
     }
 
@@ -225,7 +253,9 @@ impl Experts {
             to,
             line,
         };
-        Ok(done(self.store.give(give).await?)?.0)
+        let (given, _) = done(self.store.give(give).await?)?;
+        self.hub.hint();
+        Ok(given)
     }
 
     /// Says something to a visitor, without an agent between.
@@ -249,7 +279,10 @@ impl Experts {
             body,
         };
         match self.store.write_as_expert(write).await? {
-            Written::Done(message) => Ok(*message),
+            Written::Done(message) => {
+                self.hub.hint();
+                Ok(*message)
+            }
             Written::Another => Err(Error::new(Code::AlreadyClaimed)),
             Written::None => Err(Error::new(Code::NotFound)),
         }
@@ -283,7 +316,7 @@ impl Experts {
     }
 }
 
-fn done(held: Held) -> Result<(Conversation, Option<crate::store::TurnId>)> {
+fn done(held: Held) -> Result<(Conversation, Option<TurnId>)> {
     match held {
         Held::Done(conversation, turn) => Ok((*conversation, turn)),
         Held::Another => Err(Error::new(Code::AlreadyClaimed)),

@@ -58,6 +58,7 @@
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
+//! | what whoever stands by is told | [`realtime`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
 //! | what operators watch | [`metrics`] |
@@ -85,6 +86,7 @@ pub mod http;
 pub mod limits;
 pub mod llm;
 pub mod metrics;
+pub mod realtime;
 mod routes;
 mod schema;
 pub mod secret;

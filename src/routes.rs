@@ -7,6 +7,7 @@ mod conversations;
 mod data;
 mod device;
 mod end_user;
+mod events;
 mod experts;
 mod extract;
 mod history;
@@ -45,6 +46,11 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                     .route(get().to(turns::resume))
                     .route(delete().to(turns::stop))
                     .default_service(only("GET, DELETE")),
+            )
+            .service(
+                resource("/events")
+                    .get(events::of_device)
+                    .default_service(only("GET")),
             )
             .service(
                 resource("/widgets/{message_id}")
@@ -159,6 +165,16 @@ fn users(urls: &mut ServiceConfig) {
     .service(
         resource("/conversations/{id}/messages")
             .get(conversations::messages)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/conversations/{id}/events")
+            .get(events::of_conversation)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/experts/events")
+            .get(events::of_desk)
             .default_service(only("GET")),
     )
     .service(

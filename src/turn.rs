@@ -338,6 +338,11 @@ impl Engine {
         self.closing.is_cancelled()
     }
 
+    /// Ends when the server is about to shut down.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.closing.clone().cancelled_owned()
+    }
+
     /// Sweeps now and then, for ever.
     pub async fn sweep(self: &Arc<Self>) {
         loop {

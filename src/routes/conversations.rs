@@ -178,7 +178,7 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
         Err(Error {
             code: Code::NotFound,
             ..
-        }) if user.role != Role::User => {
+        }) if user.is_of_desk() => {
             let person = app.experts.person(&user, Presence::default()).await?;
             let case = CaseOut::from(app.experts.look(&person, id).await?);
             Ok(HttpResponse::Ok().json(case))
@@ -250,7 +250,7 @@ pub(super) async fn messages(
     let id = id(&path)?;
     let page = match app.store.messages_of(&user.id, id, before, limit).await? {
         Some(page) => page,
-        None if user.role == Role::User => return Err(Error::new(Code::NotFound)),
+        None if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
         None => {
             let person = app.experts.person(&user, Presence::default()).await?;
             app.experts.messages(&person, id, before, limit).await?

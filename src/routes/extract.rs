@@ -105,7 +105,7 @@ impl FromRequest for Place {
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn of(request: &HttpRequest) -> Self {
+    pub(super) fn of(request: &HttpRequest) -> Self {
         let pairs = url::form_urlencoded::parse(request.query_string().as_bytes());
         Self(pairs.into_owned().collect())
     }

@@ -17,9 +17,10 @@ use crate::{
     app::App,
     auth::User,
     clock::Timestamp,
-    error::{Error, Result},
+    error::{Code, Error, Result},
     store::{
         ConversationId, MessageId, TurnId,
+        experts::Presence,
         messages::{Direction, FinishReason, Message, MessageType, Role},
         sessions::{Mode, Within},
     },
@@ -153,14 +154,24 @@ pub(super) async fn stream(
     Ok(sse::respond(&app, app.engine.start(turn).await?))
 }
 
-/// `GET /messages/stream/{turn_id}`: the rest of a turn.
+/// `GET /messages/stream/{turn_id}`: the rest of a turn; for the desk, of one that it may see.
 pub(super) async fn resume(
     app: Data<App>,
     user: User,
     path: Path<String>,
     place: Place,
 ) -> Result<HttpResponse> {
-    turns::rest(&app, &user.id, &path, place).await
+    match turns::rest(&app, &user.id, &path, place).await {
+        Err(Error {
+            code: Code::NotFound,
+            ..
+        }) if user.is_of_desk() => {
+            let person = app.experts.person(&user, Presence::default()).await?;
+            let whose = app.experts.turn(&person, turns::turn_id(&path)?).await?;
+            turns::rest(&app, &whose, &path, place).await
+        }
+        own => own,
+    }
 }
 
 /// `DELETE /messages/stream/{turn_id}`: stops a turn.

@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// How long a stream may be silent before a comment shows that it lives.
-const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
 /// One line with one LF: after a blank line some clients would deliver an empty event.
-const COMMENT: &[u8] = b":\n";
+pub(super) const COMMENT: &[u8] = b":\n";
 /// Said inside the first frame: how many milliseconds a client waits before it comes back.
-const RETRY: &[u8] = b"retry: 1000\n";
+pub(super) const RETRY: &[u8] = b"retry: 1000\n";
 
 /// Streams a turn. Frames that are ready together leave in one piece.
 pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {

@@ -70,6 +70,6 @@ fn respond(app: &App, reply: Option<Reply>) -> HttpResponse {
 }
 
 /// What is no id is the id of nothing.
-fn turn_id(path: &str) -> Result<TurnId> {
+pub(super) fn turn_id(path: &str) -> Result<TurnId> {
     path.parse().map_err(|_| Error::new(Code::NotFound))
 }

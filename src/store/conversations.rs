@@ -14,8 +14,19 @@ use crate::clock::Timestamp;
 
 pub use super::words::Status;
 
+/// How far a conversation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
+pub struct Stand {
+    /// The number of its last message.
+    pub last_seq: i64,
+    /// Who answers.
+    pub mode: Mode,
+    /// What is being answered.
+    pub running_turn: Option<TurnId>,
+}
+
 /// A conversation as its user sees it.
-#[derive(Debug, Clone, Queryable)]
+#[derive(Debug, Clone, PartialEq, Queryable)]
 pub struct Conversation {
     /// Its id.
     pub id: ConversationId,
@@ -192,6 +203,34 @@ impl Store {
             }
             db::messages::page(conn, id, before, limit.into()).map(Some)
         })
+    }
+
+    /// How far conversations have come that are still there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn stands(
+        &self,
+        ids: Vec<ConversationId>,
+    ) -> Result<Vec<(ConversationId, Stand)>, StoreError> {
+        on_db!(self, read, |conn, db| db::conversations::stands(conn, &ids)
+            .map_err(Into::into))
+    }
+
+    /// What was said after a message, the oldest first; with what turns say, or without.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn messages_after(
+        &self,
+        id: ConversationId,
+        seq: i64,
+        with_turns: bool,
+    ) -> Result<Vec<Message>, StoreError> {
+        on_db!(self, read, |conn, db| db::messages::after(
+            conn, id, seq, with_turns
+        )
+        .map_err(Into::into))
     }
 
     /// What was said in a turn, oldest first.

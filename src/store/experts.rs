@@ -4,8 +4,8 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, ExpertId, Store, StoreError, audit::Actor, conversations::Conversation, on_db,
-    schema, types::Json,
+    ConversationId, DeviceId, ExpertId, Store, StoreError, TurnId, audit::Actor,
+    conversations::Conversation, on_db, schema, types::Json,
 };
 
 /// Somebody at the desk.
@@ -45,6 +45,9 @@ pub enum Sight {
     All,
 }
 
+/// How many conversations a desk shows at the most.
+const CASES: u32 = 500;
+
 impl Store {
     /// Somebody at the desk, known from now on; with what they say of themselves.
     ///
@@ -78,6 +81,29 @@ impl Store {
             limit.into()
         )
         .map_err(Into::into))
+    }
+
+    /// All that waits for somebody or is held, the oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases(&self) -> Result<Vec<Conversation>, StoreError> {
+        self.queue(Sight::All, CASES).await
+    }
+
+    /// A turn of a conversation that the desk may see: whose it is, to read it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn turn_of_case(
+        &self,
+        sight: Sight,
+        turn: TurnId,
+        actor: Actor,
+    ) -> Result<Option<DeviceId>, StoreError> {
+        on_db!(self, write, |conn, db| db::experts::turn(
+            conn, sight, turn, &actor
+        ))
     }
 
     /// A conversation that the desk may see, by somebody whose looking is kept.

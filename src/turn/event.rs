@@ -245,7 +245,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-fn write_json<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) {
+pub(crate) fn write_json<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) {
     let mut json = serde_json::Serializer::with_formatter(buffer, OneLine(CompactFormatter));
     // A frame is strings, flags and ids, and a vector takes any write: this cannot fail.
     drop(value.serialize(&mut json));

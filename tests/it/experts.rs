@@ -1,6 +1,7 @@
 //! People at the desk: who waits for them, who has whom, and what everybody reads of it.
 
 mod rights;
+mod standing;
 mod takeover;
 
 use insta::assert_snapshot;

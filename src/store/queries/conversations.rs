@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, StoreError, TurnId, UserId,
-    conversations::{Changes, Conversation, Kept, Status},
+    conversations::{Changes, Conversation, Kept, Stand, Status},
     schema::{conversations, db_now, session_locks, turns, users},
 };
 
@@ -146,6 +146,23 @@ pub fn session_of_user(
             .optional(),
         (named, _) => Ok(named),
     }
+}
+
+pub fn stands(
+    conn: &mut Conn,
+    ids: &[ConversationId],
+) -> QueryResult<Vec<(ConversationId, Stand)>> {
+    conversations::table
+        .filter(conversations::id.eq_any(ids))
+        .select((
+            conversations::id,
+            (
+                conversations::last_seq,
+                conversations::mode,
+                conversations::running_turn,
+            ),
+        ))
+        .load(conn)
 }
 
 pub fn change(

@@ -9,7 +9,7 @@ use super::{
     dialect::{Conn, write_tx},
 };
 use crate::store::{
-    ConversationId, ExpertId, StoreError,
+    ConversationId, DeviceId, ExpertId, StoreError, TurnId,
     audit::Actor,
     conversations::Conversation,
     experts::{Expert, Presence, Sight},
@@ -109,4 +109,23 @@ pub fn look(
         }
         Ok(found)
     })
+}
+
+/// Whose a turn is, in a conversation that the desk may see.
+pub fn turn(
+    conn: &mut Conn,
+    sight: Sight,
+    turn: TurnId,
+    actor: &Actor,
+) -> Result<Option<DeviceId>, StoreError> {
+    let found: Option<(ConversationId, Option<String>)> = turns::table
+        .filter(turns::id.eq(turn))
+        .select((turns::conversation_id, turns::device_id))
+        .first(conn)
+        .optional()?;
+    let Some((conversation, Some(device))) = found else {
+        return Ok(None);
+    };
+    let seen = look(conn, sight, conversation, actor)?;
+    Ok(seen.map(|_| DeviceId::stored(device)))
 }

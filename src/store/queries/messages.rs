@@ -9,6 +9,9 @@ use crate::store::{
     schema::{db_now, messages, session_locks},
 };
 
+/// How many messages are read at once.
+const AT_ONCE: i64 = 100;
+
 /// The newest messages with numbers in `(last - count, last]`, oldest first.
 pub fn window(
     conn: &mut Conn,
@@ -91,6 +94,26 @@ pub fn page(
         messages: found,
         has_more,
     }))
+}
+
+/// What was said after a message; with what turns say, or without.
+pub fn after(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    seq: i64,
+    with_turns: bool,
+) -> QueryResult<Vec<Message>> {
+    let mut found = messages::table
+        .filter(messages::conversation_id.eq(conversation))
+        .filter(messages::seq.gt(seq))
+        .order(messages::seq)
+        .limit(AT_ONCE)
+        .select(Message::as_select())
+        .into_boxed();
+    if !with_turns {
+        found = found.filter(messages::turn_id.is_null());
+    }
+    found.load(conn)
 }
 
 /// What a turn answered, if it stored an answer.

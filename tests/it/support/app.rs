@@ -82,6 +82,11 @@ impl TestApp {
         Self::on(Arc::clone(&self.database), self.llm.clone(), |_| {}).await
     }
 
+    /// Stops the server, as a signal does.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+
     /// Moves the clock: the process's and the database's.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);

@@ -1,0 +1,325 @@
+//! Standing streams: what arrives beside a turn's answer, and what the desk has to do. They go on until the
+//! client leaves, and end when the server shuts down: clients come back, to whichever instance, with the
+//! last event's id, and miss nothing.
+
+use std::{collections::HashMap, pin::Pin};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Bytes, Data, Path},
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    conversations::id,
+    experts::CaseOut,
+    extract::Query,
+    messages::MessageOut,
+    sse::{COMMENT, RETRY, SILENCE},
+};
+use crate::{
+    app::App,
+    auth::User,
+    clock::Timestamp,
+    devices::Device,
+    error::{Code, Error, Result},
+    experts::{Experts, Person},
+    realtime::Cases,
+    store::{
+        ConversationId, TurnId,
+        conversations::{Conversation, Stand},
+        experts::Presence,
+        messages::{Message, MessageType},
+        sessions::Mode,
+    },
+};
+
+/// An event as the `data:` line has it: a frame that is more than text.
+#[derive(Serialize)]
+struct EventOut {
+    content: &'static str,
+    timestamp: Timestamp,
+    is_final: bool,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<MessageOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_id: Option<TurnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<CaseOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversations: Option<Vec<CaseOut>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<ConversationId>,
+}
+
+impl EventOut {
+    fn new(kind: &'static str, timestamp: Timestamp) -> Self {
+        Self {
+            content: "",
+            timestamp,
+            is_final: false,
+            kind,
+            message: None,
+            mode: None,
+            turn_id: None,
+            conversation: None,
+            conversations: None,
+            conversation_id: None,
+        }
+    }
+
+    /// Appends it as a frame.
+    fn write(&self, id: Option<(ConversationId, i64)>, buffer: &mut Vec<u8>) {
+        if let Some((conversation, seq)) = id {
+            buffer.extend_from_slice(format!("id: {conversation}.{seq}\n").as_bytes());
+        }
+        buffer.extend_from_slice(b"data: ");
+        crate::turn::event::write_json(self, buffer);
+        buffer.extend_from_slice(b"\n\n");
+    }
+}
+
+/// `GET /chat/events`: what is said to the visitor outside of a turn. 204 without a conversation.
+pub(super) async fn of_device(
+    app: Data<App>,
+    device: Device,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
+    let Some((lock, _)) = app.engine.sessions().get(&device.id).await? else {
+        return Ok(HttpResponse::NoContent().finish());
+    };
+    let all = false;
+    standing(&app, &request, lock.conversation_id, all).await
+}
+
+/// `GET /conversations/{id}/events`: the same of a user's conversation; for the desk all that is said.
+pub(super) async fn of_conversation(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    path: Path<String>,
+) -> Result<HttpResponse> {
+    let id = id(&path)?;
+    if app.store.conversation(&user.id, id).await?.is_some() {
+        return standing(&app, &request, id, false).await;
+    }
+    if !user.is_of_desk() {
+        return Err(Error::new(Code::NotFound));
+    }
+    let person = app.experts.person(&user, Presence::default()).await?;
+    app.experts.look(&person, id).await?;
+    standing(&app, &request, id, true).await
+}
+
+async fn standing(
+    app: &Data<App>,
+    request: &HttpRequest,
+    id: ConversationId,
+    all: bool,
+) -> Result<HttpResponse> {
+    let after = cursor(request, id)?;
+    let now = app.store.stands(vec![id]).await?;
+    let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
+    let state = Standing {
+        app: app.clone(),
+        id,
+        all,
+        seen: after.unwrap_or(now.last_seq),
+        told: None,
+        changes: app.hub.conversation(id, *now),
+        closing: Box::pin(app.engine.closing()),
+    };
+    Ok(respond(stream::unfold(state, Standing::next)))
+}
+
+/// Where a client stands: `{conversation_id}.{number}`. One of another conversation counts for nothing.
+fn cursor(request: &HttpRequest, of: ConversationId) -> Result<Option<i64>> {
+    let query = Query::of(request);
+    let header = request.headers().get("last-event-id");
+    let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
+    let given = header.or_else(|| query.get("last_event_id").map(str::to_owned));
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        return Ok(None);
+    };
+    let no_cursor =
+        || Error::new(Code::InvalidCursor).detail("An id is {conversation_id}.{number}.");
+    let (conversation, seq) = given.split_once('.').ok_or_else(no_cursor)?;
+    let conversation: ConversationId = conversation.parse().map_err(|_| no_cursor())?;
+    let seq: i64 = seq.parse().map_err(|_| no_cursor())?;
+    Ok((conversation == of).then_some(seq))
+}
+
+fn respond(events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(events)
+}
+
+type Closing = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One who stands by a conversation.
+struct Standing {
+    app: Data<App>,
+    id: ConversationId,
+    /// Whether what turns say is told too.
+    all: bool,
+    /// The last message that was told.
+    seen: i64,
+    /// What was told last of who answers, and what.
+    told: Option<(Mode, Option<TurnId>)>,
+    changes: watch::Receiver<Option<Stand>>,
+    closing: Closing,
+}
+
+impl Standing {
+    async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
+        loop {
+            let stand = (*self.changes.borrow_and_update())?;
+            let mut buffer = Vec::new();
+            if let Err(error) = self.tell(stand, &mut buffer).await {
+                // The client comes back, and finds what it has not read.
+                error.log();
+                return None;
+            }
+            if !buffer.is_empty() {
+                return Some((Ok(buffer.into()), self));
+            }
+            tokio::select! {
+                changed = timeout(SILENCE, self.changes.changed()) => match changed {
+                    Ok(changed) => changed.ok()?,
+                    Err(_) => return Some((Ok(Bytes::from_static(COMMENT)), self)),
+                },
+                () = &mut self.closing => return None,
+            }
+        }
+    }
+
+    /// Writes what is new.
+    async fn tell(&mut self, stand: Stand, buffer: &mut Vec<u8>) -> Result<()> {
+        while self.seen < stand.last_seq {
+            let store = &self.app.store;
+            let new = store.messages_after(self.id, self.seen, self.all).await?;
+            // Those that turns said are passed over.
+            self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
+            for message in new {
+                let at = Some((self.id, message.seq));
+                let mut event = EventOut::new("message", message.created_at);
+                if self.all || is_of_desk(&message) {
+                    event.message = Some(message.into());
+                    event.write(at, buffer);
+                }
+            }
+        }
+        let running = stand.running_turn.filter(|_| self.all);
+        let now = (stand.mode, running);
+        if self.told.is_none() {
+            buffer.splice(..0, RETRY.iter().copied());
+        }
+        if self.told != Some(now) {
+            let (mode, turn) = self.told.unzip();
+            let time = self.app.experts.now();
+            if mode != Some(stand.mode) {
+                let mut event = EventOut::new("mode", time);
+                event.mode = Some(stand.mode);
+                event.write(Some((self.id, self.seen)), buffer);
+            }
+            if running.is_some() && turn != Some(running) {
+                let mut event = EventOut::new("turn", time);
+                event.turn_id = running;
+                event.write(Some((self.id, self.seen)), buffer);
+            }
+            self.told = Some(now);
+        }
+        Ok(())
+    }
+}
+
+fn is_of_desk(message: &Message) -> bool {
+    matches!(
+        message.message_type,
+        MessageType::ExpertMessage | MessageType::SystemMessage
+    )
+}
+
+/// `GET /experts/events`: what the desk has to do, all of it and then what changes.
+pub(super) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
+    let person = app.experts.person(&user, Presence::default()).await?;
+    let cases = app.store.cases().await?;
+    let state = Feed {
+        changes: app.hub.cases(cases),
+        closing: Box::pin(app.engine.closing()),
+        app,
+        person,
+        told: None,
+    };
+    Ok(respond(stream::unfold(state, Feed::next)))
+}
+
+/// One who is at the desk.
+struct Feed {
+    app: Data<App>,
+    person: Person,
+    /// What they see, as it was told last.
+    told: Option<HashMap<ConversationId, Conversation>>,
+    changes: watch::Receiver<Cases>,
+    closing: Closing,
+}
+
+impl Feed {
+    async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
+        loop {
+            let cases = self.changes.borrow_and_update().clone();
+            let own = cases
+                .iter()
+                .filter(|case| Experts::sees(&self.person, case));
+            let own: Vec<Conversation> = own.cloned().collect();
+            let mut buffer = Vec::new();
+            self.tell(own, &mut buffer);
+            if !buffer.is_empty() {
+                return Some((Ok(buffer.into()), self));
+            }
+            tokio::select! {
+                changed = timeout(SILENCE, self.changes.changed()) => match changed {
+                    Ok(changed) => changed.ok()?,
+                    Err(_) => return Some((Ok(Bytes::from_static(COMMENT)), self)),
+                },
+                () = &mut self.closing => return None,
+            }
+        }
+    }
+
+    fn tell(&mut self, cases: Vec<Conversation>, buffer: &mut Vec<u8>) {
+        let time = self.app.experts.now();
+        let known = cases.iter().map(|case| (case.id, case.clone())).collect();
+        let Some(told) = self.told.replace(known) else {
+            buffer.extend_from_slice(RETRY);
+            let mut event = EventOut::new("snapshot", time);
+            event.conversations = Some(cases.into_iter().map(Into::into).collect());
+            return event.write(None, buffer);
+        };
+        let gone = told
+            .keys()
+            .filter(|id| cases.iter().all(|case| case.id != **id));
+        for id in gone {
+            let mut event = EventOut::new("gone", time);
+            event.conversation_id = Some(*id);
+            event.write(None, buffer);
+        }
+        for case in cases {
+            if told.get(&case.id) != Some(&case) {
+                let mut event = EventOut::new("conversation", time);
+                event.conversation = Some(case.into());
+                event.write(None, buffer);
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What is told to whoever stands by: the visitor, whoever holds their conversation, the desk.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::support::{Event, Stream};
+
+both! {
+    a_visitor_reads_what_a_person_writes
+    nothing_is_missed_between_two_streams
+    whoever_holds_a_conversation_sees_it_go_on
+    the_desk_sees_what_waits_and_what_changes
+    nobody_stands_by_what_is_anothers
+    a_standing_stream_ends_with_the_server
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+async fn next(stream: &mut Stream) -> Event {
+    timeout(PATIENCE, stream.next())
+        .await
+        .expect("an event in time")
+        .unwrap()
+}
+
+/// Events up to the first of a kind.
+async fn until(stream: &mut Stream, kind: &str) -> Event {
+    loop {
+        let event = next(stream).await;
+        if event.data["type"] == kind {
+            return event;
+        }
+    }
+}
+
+async fn events_of(app: &TestApp, device: &str, after: &str) -> Stream {
+    let call = app
+        .request(Method::GET, device, "/chat/events")
+        .header("Last-Event-ID", after);
+    Stream::of(call.send().await.unwrap())
+}
+
+async fn standing(person: &Person<'_>, path: &str) -> Stream {
+    Stream::of(person.request(Method::GET, path).send().await.unwrap())
+}
+
+/// A desk whose expert holds the conversation of a device, on another instance where there can be one.
+async fn held(app: &TestApp) -> String {
+    app.say("d", "Hi").await;
+    id_of(&app.get("d", "/chat/session").await.json())
+}
+
+async fn a_visitor_reads_what_a_person_writes(db: Db) {
+    let app = TestApp::start(db).await;
+    assert_eq!(events_of(&app, "d", "").await.status(), 204);
+    let id = held(&app).await;
+    let other = match db {
+        Db::Postgres => Some(app.another().await),
+        Db::Sqlite => None,
+    };
+    let eva = at_desk(other.as_ref().unwrap_or(&app), "eva", &[]).await;
+    let mut stream = events_of(&app, "d", "").await;
+    assert_eq!(stream.header("cache-control"), "no-cache, no-transform");
+    let first = next(&mut stream).await;
+    assert_eq!(
+        (&first.data["type"], &first.data["mode"]),
+        (&json!("mode"), &json!("ai"))
+    );
+    assert_eq!(eva.does("claim", &id).await.status, 200);
+    let line = until(&mut stream, "message").await;
+    assert_eq!(line.data["message"]["content"], "EVA is with you now.");
+    assert_eq!(until(&mut stream, "mode").await.data["mode"], "expert");
+    write(&eva, &id, "Hello!").await;
+    let event = until(&mut stream, "message").await;
+    assert_eq!(
+        (&event.data["content"], &event.data["is_final"]),
+        (&json!(""), &json!(false))
+    );
+    assert_eq!(
+        (
+            &event.data["message"]["role"],
+            &event.data["message"]["content"]
+        ),
+        (&json!("expert"), &json!("Hello!"))
+    );
+    // What the visitor says and what the agents answer is in the turns' own streams.
+    app.say("d", "Thanks").await;
+    eva.does("release", &id).await;
+    assert_eq!(
+        until(&mut stream, "message").await.data["message"]["message_type"],
+        "system_message"
+    );
+    assert_eq!(until(&mut stream, "mode").await.data["mode"], "ai");
+}
+
+async fn nothing_is_missed_between_two_streams(db: Db) {
+    let app = TestApp::start(db).await;
+    let eva = at_desk(&app, "eva", &[]).await;
+    let id = held(&app).await;
+    eva.does("claim", &id).await;
+    let mut stream = events_of(&app, "d", "").await;
+    let mut last = next(&mut stream).await.id;
+    for round in 0..3 {
+        drop(stream);
+        for at in 0..2 {
+            write(&eva, &id, &format!("{round} {at}")).await;
+            app.say("d", "Yes").await;
+        }
+        stream = events_of(&app, "d", &last).await;
+        for at in 0..2 {
+            let event = until(&mut stream, "message").await;
+            assert_eq!(event.data["message"]["content"], format!("{round} {at}"));
+            last = event.id;
+        }
+    }
+    let refused = events_of(&app, "d", "nonsense").await;
+    assert_eq!(refused.status(), 400);
+}
+
+async fn whoever_holds_a_conversation_sees_it_go_on(db: Db) {
+    let app = TestApp::start(db).await;
+    let eva = Person::with_role(&app, "eva", "admin").await;
+    let id = held(&app).await;
+    let mut stream = standing(&eva, &format!("/conversations/{id}/events")).await;
+    assert_eq!(next(&mut stream).await.data["mode"], "ai");
+    app.llm.says(["a", "b"]).pause_after(1);
+    let mut visitor = app.stream("d", "More").await;
+    visitor.next().await.unwrap();
+    let asked = until(&mut stream, "message").await;
+    assert_eq!(asked.data["message"]["content"], "More");
+    let turn = until(&mut stream, "turn").await;
+    let answer = standing(
+        &eva,
+        &format!("/messages/stream/{}", text(&turn.data["turn_id"])),
+    )
+    .await;
+    app.llm.go_on();
+    assert_eq!(answer.told().await, "ab|stop");
+    let answered = until(&mut stream, "message").await;
+    assert_eq!(answered.data["message"]["content"], "ab");
+}
+
+async fn the_desk_sees_what_waits_and_what_changes(db: Db) {
+    let app = TestApp::start(db).await;
+    let (_, first) = waiting(&app, "ann").await;
+    let (eva, max) = (
+        at_desk(&app, "eva", &[]).await,
+        at_desk(&app, "max", &[]).await,
+    );
+    let mut feed = standing(&eva, "/experts/events").await;
+    let snapshot = next(&mut feed).await.data;
+    assert_eq!(snapshot["type"], "snapshot");
+    assert_eq!(id_of(&snapshot["conversations"][0]), first);
+    let (_, second) = waiting(&app, "bob").await;
+    let event = next(&mut feed).await.data;
+    assert_eq!(
+        (&event["type"], id_of(&event["conversation"])),
+        (&json!("conversation"), second.clone())
+    );
+    max.does("claim", &second).await;
+    let gone = next(&mut feed).await.data;
+    assert_eq!(
+        (&gone["type"], text(&gone["conversation_id"])),
+        (&json!("gone"), second)
+    );
+    eva.does("claim", &first).await;
+    let held = next(&mut feed).await.data;
+    assert_eq!(held["conversation"]["waiting_since"], json!(null));
+    assert_eq!(
+        held["conversation"]["expert_id"],
+        eva.get("/experts/me").await.json()["id"]
+    );
+}
+
+async fn nobody_stands_by_what_is_anothers(db: Db) {
+    let app = TestApp::start(db).await;
+    let (ann, id) = waiting(&app, "ann").await;
+    let (eva, max) = (
+        at_desk(&app, "eva", &[]).await,
+        at_desk(&app, "max", &[]).await,
+    );
+    let bob = Person::of(&app, "bob").await;
+    eva.does("claim", &id).await;
+    let path = format!("/conversations/{id}/events");
+    for (person, status) in [(&ann, 200), (&eva, 200), (&bob, 404), (&max, 404)] {
+        assert_eq!(standing(person, &path).await.status(), status);
+    }
+    assert_eq!(standing(&bob, "/experts/events").await.status(), 403);
+    // Nor by a turn.
+    let turn = text(
+        &ann.get(&format!("/conversations/{id}/messages"))
+            .await
+            .json()[0]["turn_id"],
+    );
+    let path = format!("/messages/stream/{turn}");
+    for (person, status) in [(&ann, 200), (&eva, 200), (&bob, 404), (&max, 404)] {
+        assert_eq!(standing(person, &path).await.status(), status);
+    }
+}
+
+async fn a_standing_stream_ends_with_the_server(db: Db) {
+    let app = TestApp::start(db).await;
+    held(&app).await;
+    let mut stream = events_of(&app, "d", "").await;
+    next(&mut stream).await;
+    app.stop().await;
+    assert!(
+        timeout(PATIENCE, stream.next())
+            .await
+            .expect("an end in time")
+            .is_none()
+    );
+}
