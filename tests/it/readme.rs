@@ -13,10 +13,13 @@ async fn the_curl_examples_work() {
         .skip(1)
         .filter_map(|block| block.split("```").next());
     let examples: Vec<&str> = shell.filter(|block| block.contains("curl")).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
+    let token = app.token("ann", "user").await;
     let mut outputs = Vec::new();
     for example in examples {
-        let script = example.replace("http://127.0.0.1:8080", &app.url);
+        let script = example
+            .replace("http://127.0.0.1:8080", &app.url)
+            .replace("$(cargo run --quiet -- token --sub ann)", &token);
         let run = tokio::task::spawn_blocking(move || {
             Command::new("bash")
                 .args(["-ec", &script])
@@ -46,6 +49,7 @@ async fn the_curl_examples_work() {
     assert_eq!(
         app.history("my-browser").await,
         Vec::<String>::new(),
-        "the last example begins anew"
+        "it begins anew"
     );
+    assert!(outputs[3].contains(r#""ai_message":{"#), "{}", outputs[3]);
 }
