@@ -114,6 +114,12 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
             .default_service(only("GET, HEAD")),
     )
     .service(
+        resource("/console")
+            .route(get().to(assets::console))
+            .route(head().to(assets::console))
+            .default_service(only("GET, HEAD")),
+    )
+    .service(
         resource("/widget.js")
             .get(assets::widget)
             .default_service(only("GET")),

@@ -15,6 +15,9 @@ export function chat(base, title, close) {
   return { element: new Panel(new Desk(base), title, close).element, sheet };
 }
 
+/** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
+const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
+
 class Panel {
   #desk;
   /** The turn that is being answered. */
@@ -22,6 +25,12 @@ class Panel {
   #busy = false;
   /** What is being done, one after the other. */
   #doing;
+  /** The messages that are shown, as far as they have ids. */
+  #shown = new Set();
+  /** Ends the standing stream of the conversation that is shown. */
+  #leave = new AbortController();
+  /** The conversation that is stood by. */
+  #conversation = "";
 
   #messages = make("ol", { role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
   #status = make("p", { class: "status", role: "status" });
@@ -79,10 +88,13 @@ class Panel {
       const answered = new Set(said.map((message) => message.answers));
       for (const message of said.filter(({ role }) => role !== "tool")) {
         const { id, component_type: type, component_data: data } = message;
+        this.#shown.add(id);
         if (message.message_type !== "widget" || !type || !data) this.#show(message.role, message.content);
         else if (answered.has(id)) freeze(this.#display(id, { type, data }).widget);
         else this.#display(id, { type, data });
       }
+      const last = said.at(-1);
+      if (last) this.#standBy(last.conversation_id, last.seq);
       const running = await this.#desk.running();
       if (running) await this.#answer(running, "", "");
     } catch (error) {
@@ -93,6 +105,8 @@ class Panel {
   async #anew() {
     try {
       if (this.#turn) await this.#desk.stop(this.#turn);
+      this.#leave.abort();
+      this.#conversation = "";
       await this.#desk.forget();
       this.#messages.replaceChildren();
       this.#tell("");
@@ -100,6 +114,24 @@ class Panel {
       this.#tell(reason(error));
     }
     this.#input.focus();
+  }
+
+  /**
+   * Shows what people at the desk say in a conversation, for as long as that is the one that is shown.
+   * @param {string} conversation
+   * @param {number} after The last message that is shown.
+   */
+  async #standBy(conversation, after) {
+    if (!conversation || conversation === this.#conversation) return;
+    this.#conversation = conversation;
+    this.#leave.abort();
+    this.#leave = new AbortController();
+    for await (const { message } of this.#desk.standBy(`${conversation}.${after}`, this.#leave.signal)) {
+      if (!message || this.#shown.has(message.id)) continue;
+      this.#shown.add(message.id);
+      const { words } = this.#show(message.role, message.content);
+      this.#announcer.textContent = words.textContent;
+    }
   }
 
   #submit() {
@@ -139,20 +171,28 @@ class Panel {
    */
   async #answer(response, question, key) {
     this.#turn = response.headers.get("X-Turn-ID") ?? "";
+    // Nothing of it is shown yet but what was said and answered here.
+    void this.#standBy(response.headers.get("X-Conversation-ID") ?? "", 0);
     this.#set(true);
     const { item, words } = this.#show("assistant", "");
     item.setAttribute("aria-busy", "true");
     let isGone = false;
     /** @type {HTMLElement[]} The widgets of this answer. */
     const shown = [];
+    /** How long the text was after each frame. @type {number[]} */
+    const lengths = [];
     try {
       for await (const frame of this.#desk.answer(response, this.#connection)) {
         const following = this.#isAtEnd();
         if (frame.type === "reset") {
           words.replaceChildren();
+          lengths.length = 0;
           for (const item of shown.splice(0)) item.remove();
         }
         words.append(frame.content);
+        lengths.push(words.textContent.length);
+        // A person took over: what came after that does not count.
+        if (frame.keep !== undefined) words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
         if (frame.widget && frame.message_id) shown.push(this.#display(frame.message_id, frame.widget).item);
         if (following) this.#follow();
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
@@ -210,8 +250,8 @@ class Panel {
    * @param {string} text
    */
   #show(role, text) {
-    const from = role === "user" ? "user" : "assistant";
-    const speaker = make("span", { class: "hidden" }, from === "user" ? "You: " : "Desk: ");
+    const from = SPEAKERS[role] ? role : "assistant";
+    const speaker = make("span", { class: "hidden" }, SPEAKERS[from]);
     const words = make("span", {}, text);
     const item = make("li", { class: from }, speaker, words);
     this.#messages.append(item);

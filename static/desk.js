@@ -47,6 +47,8 @@ export class Gone extends Error {}
 /**
  * @typedef {object} Message
  * @property {string} id
+ * @property {string} conversation_id
+ * @property {number} seq
  * @property {string} role
  * @property {string} content
  * @property {string} message_type
@@ -156,6 +158,30 @@ export class Desk {
   }
 
   /**
+   * What is said in the visitor's conversation beside answers, by people at the desk, from a message on; until
+   * it is aborted, or there is no conversation any more.
+   * @param {string} after Where to begin: the conversation, a point, and the message's number.
+   * @param {AbortSignal} aborted
+   */
+  async *standBy(after, aborted) {
+    let last = after;
+    while (!aborted.aborted) {
+      const headers = { "Last-Event-ID": last };
+      try {
+        const response = await this.#persist("chat/events", { headers, signal: aborted }, () => {});
+        if (response.status === 204) return;
+        for await (const { id, frame } of events(response)) {
+          last = id || last;
+          yield frame;
+        }
+      } catch (error) {
+        if (aborted.aborted || (error instanceof Refused && !error.again)) return;
+      }
+      await pause(1, () => {});
+    }
+  }
+
+  /**
    * A call that is made again for as long as nobody answers.
    * @param {string} path
    * @param {RequestInit} init
@@ -168,7 +194,7 @@ export class Desk {
         tell("");
         return response;
       } catch (error) {
-        if ((error instanceof Refused && !error.passes) || tries >= TRIES) throw error;
+        if (init.signal?.aborted || (error instanceof Refused && !error.passes) || tries >= TRIES) throw error;
         await pause(tries, tell);
       }
     }
@@ -184,7 +210,8 @@ export class Desk {
     if (this.#device) headers.set("X-Device-ID", this.#device);
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), init.method === "POST" ? HEAD.POST : HEAD.GET);
-    const response = await fetch(new URL(path, this.#base), { ...init, headers, signal: late.signal });
+    const signal = init.signal ? AbortSignal.any([late.signal, init.signal]) : late.signal;
+    const response = await fetch(new URL(path, this.#base), { ...init, headers, signal });
     clearTimeout(timer);
     const device = response.headers.get("X-Device-ID");
     if (device && device !== this.#device) {

@@ -8,6 +8,9 @@
  * @property {string} [message_id]
  * @property {import("./widgets.js").Widget} [widget]
  * @property {string} [finish_reason]
+ * @property {"ai" | "expert"} [mode]
+ * @property {number} [keep] In a final frame: what came after so many frames does not count.
+ * @property {import("./desk.js").Message} [message]
  * @property {{code: string, message: string}} [error]
  *
  * @typedef {{id: string, frame: Frame}} Event

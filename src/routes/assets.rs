@@ -19,6 +19,11 @@ pub(super) async fn page() -> Result<HttpResponse> {
     respond("index.html")
 }
 
+/// The page of the people at the desk.
+pub(super) async fn console() -> Result<HttpResponse> {
+    respond("console.html")
+}
+
 /// The script that puts the chat on a website.
 pub(super) async fn widget() -> Result<HttpResponse> {
     respond("widget.js")
