@@ -10,9 +10,11 @@ use crate::{
     devices::Devices,
     experts::Experts,
     http::Clients,
+    jobs::Jobs,
     limits::Limits,
     llm::Models,
     metrics::Metrics,
+    notify::Notifier,
     realtime::Hub,
     secret::SiteSecret,
     store::Store,
@@ -30,6 +32,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// What happens beside turns.
     pub hub: Arc<Hub>,
+    /// What is done once.
+    pub jobs: Arc<Jobs>,
     /// Device ids.
     pub devices: Devices,
     /// Tokens.
@@ -110,6 +114,7 @@ impl App {
             Arc::clone(&metrics),
         );
         let hub = Hub::new(store.clone());
+        let notifier = Notifier::new(&settings.notify, &clients)?;
         Ok(Arc::new(Self {
             experts: Experts::new(
                 store.clone(),
@@ -128,6 +133,7 @@ impl App {
             limits: Limits::new(&settings),
             engine,
             hub,
+            jobs: Jobs::new(store.clone(), notifier),
             metrics,
             store,
             settings,

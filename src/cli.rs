@@ -294,8 +294,16 @@ async fn tick(settings: Settings) -> Result<(), StartError> {
         &app.settings,
     );
     let swept = upkeep.sweep(TICK_BATCHES).await?;
+    let mut jobs = 0;
+    loop {
+        match app.jobs.work().await? {
+            0 => break,
+            some => jobs += some,
+        }
+    }
     println!(
-        "cleaned up: {} expired sessions, {} abandoned turns, {} old logs, {} old conversations",
+        "cleaned up: {} expired sessions, {} abandoned turns, {} old logs, {} old conversations; \
+         jobs tried: {jobs}",
         swept.sessions, swept.turns, swept.logs, swept.conversations
     );
     Ok(())

@@ -9,6 +9,7 @@ mod check;
 mod environment;
 mod llm;
 mod load;
+mod people;
 mod tools;
 
 use std::{
@@ -19,13 +20,13 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
 pub use environment::environment_names;
 pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
 pub use load::{Loaded, Problem, Sources, defaults_document};
+pub use people::{Auth, Experts, Notify};
 pub use tools::{BETWEEN, HANDOFF, HUMAN, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub auth: Auth,
     /// People at the desk.
     pub experts: Experts,
+    /// Who is told outside.
+    pub notify: Notify,
     /// How long conversations are kept.
     pub retention: Retention,
     /// Rate limits.
@@ -198,54 +201,6 @@ pub struct Turn {
 pub struct Retention {
     /// Days after the last message; 0: for ever.
     pub days: u32,
-}
-
-/// Who is signed in: which tokens are taken.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Auth {
-    /// What tokens are signed with; empty, without `jwks_url`: derived from the site's secret.
-    pub jwt_secret: Secret,
-    /// Where their issuer's keys are.
-    pub jwks_url: String,
-    /// The algorithms that are taken.
-    pub algorithms: Vec<Algorithm>,
-    /// Whom they are for; empty: not checked.
-    pub audience: String,
-    /// Who makes them; empty: not checked.
-    pub issuer: String,
-    /// How far the clocks may differ, in seconds.
-    pub leeway_seconds: u64,
-}
-
-/// People at the desk: what visitors read of them.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Experts {
-    /// Words that ask for a person.
-    pub phrases: Vec<String>,
-    /// While somebody is there.
-    pub waiting: String,
-    /// While nobody is.
-    pub nobody: String,
-    /// When somebody takes over.
-    pub taken: String,
-    /// When the agents do again.
-    pub returned: String,
-    /// When it is settled.
-    pub settled: String,
-    /// When a colleague is asked.
-    pub passed_on: String,
-}
-
-impl Experts {
-    /// Whether a message has one of the words that ask for a person.
-    pub fn is_asked_for(&self, text: &str) -> bool {
-        if self.phrases.is_empty() {
-            return false;
-        }
-        let text = text.to_lowercase();
-        let mut phrases = self.phrases.iter();
-        phrases.any(|phrase| text.contains(&phrase.to_lowercase()))
-    }
 }
 
 /// Rate limits.

@@ -252,6 +252,7 @@ impl Experts {
             actor: person.actor(action),
             to,
             line,
+            notify: self.settings.notify.kinds(),
         };
         let (given, _) = done(self.store.give(give).await?)?;
         self.hub.hint();

@@ -59,6 +59,7 @@
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | what whoever stands by is told | [`realtime`] |
+//! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
 //! | what operators watch | [`metrics`] |
@@ -83,15 +84,18 @@ pub mod devices;
 pub mod error;
 pub mod experts;
 pub mod http;
+pub mod jobs;
 pub mod limits;
 pub mod llm;
 pub mod metrics;
+pub mod notify;
 pub mod realtime;
 mod routes;
 mod schema;
 pub mod secret;
 pub mod server;
 pub mod sessions;
+pub mod signature;
 pub mod store;
 pub mod telemetry;
 pub mod text;

@@ -91,6 +91,8 @@ impl Server {
         runtime.spawn(async move { engine.agents().connect().await });
         let engine = Arc::clone(&app.engine);
         runtime.spawn(async move { engine.sweep().await });
+        let jobs = Arc::clone(&app.jobs);
+        runtime.spawn(async move { jobs.run().await });
         Ok(Self {
             address,
             app,

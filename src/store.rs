@@ -19,6 +19,7 @@ pub mod data;
 mod error;
 pub mod experts;
 pub mod holds;
+pub mod jobs;
 mod lane;
 mod listen;
 pub mod logs;
@@ -46,7 +47,7 @@ use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
 pub use types::{
-    AuditId, ConversationId, DeviceId, ExpertId, InstanceId, MessageId, TurnId, UserId,
+    AuditId, ConversationId, DeviceId, ExpertId, InstanceId, JobId, MessageId, TurnId, UserId,
 };
 
 use crate::{clock::Clock, config};
@@ -112,6 +113,8 @@ mod postgres {
     pub mod functions;
     #[path = "../queries/holds.rs"]
     pub mod holds;
+    #[path = "../queries/jobs.rs"]
+    pub mod jobs;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]
@@ -149,6 +152,8 @@ mod sqlite {
     pub mod experts;
     #[path = "../queries/holds.rs"]
     pub mod holds;
+    #[path = "../queries/jobs.rs"]
+    pub mod jobs;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]

@@ -214,6 +214,7 @@ impl Engine {
             line: MessageId::new(),
             waiting: experts.waiting.clone(),
             nobody: experts.nobody.clone(),
+            notify: self.settings.notify.kinds(),
         }
     }
 

@@ -8,38 +8,32 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use hmac::{Hmac, Mac};
 use reqwest::header;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Effects, Piece, Reply, Respond, TurnInput};
 use crate::{
-    clock::{Clock, SystemClock},
     config::WebhookSettings,
     context::Shape,
     error::{Code, Error, Result},
     http::Clients,
     llm::{Body, CallPart, Chunk, Events, body},
+    signature::SigningKey,
     store::messages::Role,
     tools::handoff,
     widgets::RawWidget,
 };
-
-/// What marks a secret that is base64, in Standard Webhooks.
-const ENCODED: &str = "whsec_";
 
 /// A service that answers.
 pub(super) struct WebhookAgent {
     path: String,
     clients: Arc<Clients>,
     url: String,
-    key: Vec<u8>,
+    key: SigningKey,
     patience: Duration,
     context: Option<Shape>,
 }
@@ -64,14 +58,11 @@ impl WebhookAgent {
         context: Option<Shape>,
         clients: Arc<Clients>,
     ) -> Self {
-        let secret = settings.secret.reveal();
-        let encoded = secret.strip_prefix(ENCODED);
-        let decoded = encoded.and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
         Self {
             path: path.to_owned(),
             clients,
             url: settings.url.clone(),
-            key: decoded.unwrap_or_else(|| secret.as_bytes().to_vec()),
+            key: SigningKey::new(&settings.secret),
             patience: Duration::from_secs(settings.timeout_seconds),
             context,
         }
@@ -114,17 +105,11 @@ impl WebhookAgent {
     async fn ask(&self, turn: &TurnInput) -> Result<Reply> {
         let body_text = self.body(turn);
         let id = turn.turn_id.map_or_else(Uuid::now_v7, |turn| turn.0);
-        let at = SystemClock.now().0 / 1_000_000;
-        let signature = sign(&self.key, &format!("{id}.{at}.{body_text}"));
         let client = self.clients.here().map_err(failed)?;
         let call = client
             .post(&self.url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "text/event-stream, application/json")
-            .header("webhook-id", id.to_string())
-            .header("webhook-timestamp", at)
-            .header("webhook-signature", format!("v1,{signature}"))
-            .body(body_text);
+            .header(header::ACCEPT, "text/event-stream, application/json");
+        let call = self.key.sign(call, id, body_text);
         let late = |_| Error::new(Code::UpstreamTimeout).caused_by("the webhook did not answer");
         let response = timeout(self.patience, call.send()).await.map_err(late)?;
         let response = response.map_err(|error| failed(error.without_url()))?;
@@ -237,14 +222,6 @@ fn failed(cause: impl std::fmt::Display) -> Error {
     Error::new(Code::UpstreamError).caused_by(format!("a webhook: {cause}"))
 }
 
-fn sign(key: &[u8], text: &str) -> String {
-    // HMAC takes a key of any length.
-    let mac = Hmac::<Sha256>::new_from_slice(key);
-    let tag = mac.map(|mac| mac.chain_update(text).finalize().into_bytes());
-    tag.map(|tag| BASE64_STANDARD.encode(tag))
-        .unwrap_or_default()
-}
-
 impl Respond for WebhookAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
         async move {
@@ -255,23 +232,5 @@ impl Respond for WebhookAgent {
             self.ask(turn).await
         }
         .boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signature_is_the_one_of_standard_webhooks() {
-        // The example of the specification's libraries.
-        let key = BASE64_STANDARD
-            .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-            .unwrap();
-        let text = r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
-        assert_eq!(
-            sign(&key, text),
-            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-        );
     }
 }

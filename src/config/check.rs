@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, tools,
+    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, people, tools,
 };
 
 const DAY: u64 = 86_400;
@@ -106,17 +106,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(at, format!("must be from {least} to {most}")));
         }
     }
-    let secrets = [
-        ("FRONTDESK_SECRET", &settings.server.secret),
-        ("FRONTDESK_JWT_SECRET", &settings.auth.jwt_secret),
-    ];
-    for (at, secret) in secrets {
-        if !secret.is_empty() && secret.reveal().len() < 32 {
-            let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
-            problems.push(Problem::new(at, mend));
-        }
-    }
-    check_auth(settings, problems);
+    check_secret("FRONTDESK_SECRET", &settings.server.secret, problems);
+    people::check(settings, problems);
     if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
         problems.push(Problem::new(
             "RUST_LOG",
@@ -150,19 +141,11 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     tools::check(settings, problems);
 }
 
-fn check_auth(settings: &Settings, problems: &mut Vec<Problem>) {
-    let auth = &settings.auth;
-    let is_web =
-        |url: &str| url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if !auth.jwks_url.is_empty() && !is_web(&auth.jwks_url) {
-        let mend = "must be an http or https URL: https://issuer.example.com/.well-known/jwks.json";
-        problems.push(Problem::new("auth.jwks_url", mend));
-    }
-    if auth.algorithms.is_empty() {
-        problems.push(Problem::new(
-            "auth.algorithms",
-            "must have one: [\"HS256\"]",
-        ));
+/// A secret that is there is long enough.
+pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Problem>) {
+    if !secret.is_empty() && secret.reveal().len() < 32 {
+        let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
+        problems.push(Problem::new(at, mend));
     }
 }
 

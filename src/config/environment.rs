@@ -33,9 +33,11 @@ const SHORT_NAMES: [(&str, &str); 24] = [
 ];
 
 /// Settings that may come from a file named by the variable with `_FILE` at its end.
-pub(super) const SECRETS: [&str; 6] = [
+pub(super) const SECRETS: [&str; 8] = [
     "server.secret",
     "auth.jwt_secret",
+    "notify.webhook_secret",
+    "notify.smtp_url",
     "database.url",
     "database.listen_url",
     "llm.openai.api_key",

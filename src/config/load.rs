@@ -263,6 +263,7 @@ impl Layers {
             turn: self.section("turn", defaults)?,
             auth: self.section("auth", defaults)?,
             experts: self.section("experts", defaults)?,
+            notify: self.section("notify", defaults)?,
             retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
             budgets: self.section("budgets", defaults)?,

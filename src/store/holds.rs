@@ -40,6 +40,8 @@ pub struct Ask {
     pub waiting: String,
     /// The same where nobody is there.
     pub nobody: String,
+    /// By which jobs people outside are told.
+    pub notify: Vec<&'static str>,
 }
 
 /// A conversation that somebody takes.
@@ -113,6 +115,8 @@ pub struct Give {
     pub to: To,
     /// What the visitor reads.
     pub line: Line,
+    /// By which jobs people outside are told, where it goes into the queue.
+    pub notify: Vec<&'static str>,
 }
 
 /// To whom a conversation is given.

@@ -189,6 +189,21 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Doc, Ts, Uid};
+    jobs (id) {
+        id -> Uid,
+        kind -> Text,
+        payload -> Doc,
+        run_at -> Ts,
+        attempts -> Integer,
+        last_error -> Nullable<Text>,
+        dead -> Bool,
+        created_at -> Ts,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     session_locks,
     users,

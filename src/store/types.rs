@@ -125,6 +125,8 @@ ids! {
     ExpertId;
     /// An entry of the audit.
     AuditId;
+    /// Something to do.
+    JobId;
     /// A running server, anew at each start; the owner of its turns.
     InstanceId;
 }

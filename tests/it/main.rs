@@ -30,6 +30,7 @@ mod library;
 mod limits;
 mod llm;
 mod messages;
+mod notify;
 mod ops;
 mod outages;
 mod process;

@@ -65,7 +65,7 @@ async fn the_schema_is_the_one_that_the_queries_know(db: Db) {
             .unwrap();
     }
     let tables = declared();
-    assert_eq!(tables.len(), 12);
+    assert_eq!(tables.len(), 13);
     for (table, columns) in tables {
         let mut expected: Vec<_> = columns
             .iter()

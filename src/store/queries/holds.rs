@@ -7,7 +7,7 @@ use super::{
     audit,
     conversations::columns,
     dialect::{Conn, lock_rows, write_tx},
-    experts as people, logs, turns as turn_rows,
+    experts as people, jobs, logs, turns as turn_rows,
 };
 use crate::{
     store::{
@@ -157,6 +157,16 @@ pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
             ))
             .execute(conn)?;
         if let To::Queue { colleague, skill } = &give.to {
+            for kind in &give.notify {
+                let all = people::all(conn)?;
+                let asked = all.iter().find(|expert| Some(expert.id) == *colleague);
+                let event = json!({"type": "expert.transferred", "data": {
+                    "conversation_id": give.conversation,
+                    "skill": skill,
+                    "assigned_to": asked.map(|expert| &expert.sub),
+                }});
+                jobs::add(conn, kind, event)?;
+            }
             diesel::update(this)
                 .set((
                     conversations::assigned_to.eq(colleague),
@@ -234,7 +244,7 @@ pub fn queue_up(
         ))
         .returning(conversations::id);
     let _: ConversationId = cached(queued).get_result(conn)?;
-    let template = match free {
+    let template = match &free {
         Some(_) => &ask.waiting,
         None => &ask.nobody,
     };
@@ -246,6 +256,16 @@ pub fn queue_up(
         }),
         note: None,
     };
+    for kind in &ask.notify {
+        let event = json!({"type": "expert.asked", "data": {
+            "conversation_id": conversation,
+            "reason": ask.reason,
+            "skill": ask.skill,
+            "assigned_to": free.as_ref().map(|expert| &expert.sub),
+            "position": before + 1,
+        }});
+        jobs::add(conn, kind, event)?;
+    }
     say(conn, conversation, seq, Mode::Expert, &line)
 }
 

@@ -1,0 +1,109 @@
+//! Telling people outside that something happened: by a signed webhook, and by e-mail.
+
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor, message::header::ContentType,
+};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    config,
+    http::{Clients, HttpError},
+    signature::SigningKey,
+    store::jobs::Job,
+    text::{of, plain},
+};
+
+/// Tells people outside.
+pub struct Notifier {
+    settings: config::Notify,
+    key: SigningKey,
+    client: Client,
+}
+
+impl Notifier {
+    /// Connects nowhere yet.
+    ///
+    /// # Errors
+    /// When there is no client for outgoing calls.
+    pub fn new(settings: &config::Notify, clients: &Clients) -> Result<Self, HttpError> {
+        Ok(Self {
+            key: SigningKey::new(&settings.webhook_secret),
+            // Like a tool's: no redirects.
+            client: clients.for_tools(None)?,
+            settings: settings.clone(),
+        })
+    }
+
+    /// Tries once. Whoever gets the same id twice has been told the same twice.
+    ///
+    /// # Errors
+    /// In words, for the log.
+    pub async fn deliver(&self, job: &Job) -> Result<(), String> {
+        match job.kind.as_str() {
+            config::Notify::WEBHOOK => self.call(job).await,
+            config::Notify::EMAIL => self.write(job).await,
+            other => Err(format!("a job of an unknown kind: {other}")),
+        }
+    }
+
+    async fn call(&self, job: &Job) -> Result<(), String> {
+        let mut event = job.payload.clone();
+        if let Some(event) = event.as_object_mut() {
+            event.insert("timestamp".to_owned(), json!(SystemClock.now()));
+        }
+        let call = self.client.post(&self.settings.webhook_url);
+        let call = self.key.sign(call, job.id.0, event.to_string());
+        let answer = call.send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer
+            .map(drop)
+            .map_err(|error| error.without_url().to_string())
+    }
+
+    async fn write(&self, job: &Job) -> Result<(), String> {
+        let (subject, body) = letter(&job.payload);
+        let words = |error: &dyn std::error::Error| error.to_string();
+        let from = self.settings.email_from.parse();
+        let mut message = Message::builder()
+            .from(from.map_err(|error: lettre::address::AddressError| words(&error))?)
+            .message_id(Some(format!("<{}@frontdesk>", job.id)))
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.settings.email_to {
+            let to = to.parse();
+            message = message.to(to.map_err(|error: lettre::address::AddressError| words(&error))?);
+        }
+        let message = message.body(body).map_err(|error| words(&error))?;
+        let url = self.settings.smtp_url.reveal();
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url);
+        let transport = transport.map_err(|_| "notify.smtp_url cannot be used".to_owned())?;
+        let sent = transport.build().send(message).await;
+        sent.map(drop).map_err(|error| words(&error))
+    }
+}
+
+/// What an e-mail says of an event.
+fn letter(event: &Value) -> (String, String) {
+    let data = of(event, "data");
+    let line = |name: &str, what: &str| {
+        let value = plain(of(data, name));
+        match value.is_empty() {
+            true => String::new(),
+            false => format!("{what}: {value}\r\n"),
+        }
+    };
+    let subject = match of(event, "type").as_str() {
+        Some("expert.asked") => "Somebody waits at the desk",
+        Some("expert.transferred") => "A conversation was passed on",
+        _ => "News from the desk",
+    };
+    let lines = [
+        line("reason", "Why"),
+        line("skill", "For whoever knows"),
+        line("assigned_to", "Asked first"),
+        line("conversation_id", "Conversation"),
+    ];
+    (subject.to_owned(), lines.concat())
+}
