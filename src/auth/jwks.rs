@@ -5,7 +5,7 @@
 //! issuer is away the old ones count.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use jsonwebtoken::{
 };
 use reqwest::Client;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::refused;
 use crate::{
@@ -35,11 +35,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BYTES: usize = 512 * 1024;
 
 /// An issuer's keys.
-pub(super) struct Jwks {
+pub(super) struct Jwks(Arc<Issuer>);
+
+struct Issuer {
     url: String,
     client: Client,
     known: Mutex<Known>,
     asking: tokio::sync::Mutex<()>,
+    runtime: Handle,
 }
 
 #[derive(Default)]
@@ -69,42 +72,54 @@ fn made(key: &Jwk) -> Result<DecodingKey> {
 
 impl Jwks {
     pub(super) fn new(url: &str, clients: &Clients) -> std::result::Result<Self, HttpError> {
-        Ok(Self {
+        Ok(Self(Arc::new(Issuer {
             url: url.to_owned(),
             // Like a tool's: no redirects.
             client: clients.for_tools(None)?,
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
-        })
+            runtime: Handle::current(),
+        })))
     }
 
     /// The key that a token was signed with.
     pub(super) async fn key(&self, header: &Header, now: Timestamp) -> Result<DecodingKey> {
-        if let Some(key) = self.known().key(header, now) {
+        if let Some(key) = self.0.known().key(header, now) {
             return key;
         }
-        // One asks; whoever has one of the old keys does not wait for it longer than a call may take.
-        let _alone = self.asking.lock().await;
-        if let Some(key) = self.known().key(header, now) {
-            return key;
-        }
-        if is_old(self.known().asked, AGAIN, now) {
-            self.known().asked = Some(now);
-            match timeout(PATIENCE, self.fetch()).await {
-                Ok(Ok(keys)) => {
-                    let mut known = self.known();
-                    (known.keys, known.read) = (keys, Some(now));
-                }
-                Ok(Err(error)) => tracing::warn!(error.cause = error, "no keys from auth.jwks_url"),
-                Err(_) => tracing::warn!("no keys from auth.jwks_url in time"),
-            }
-        }
-        let known = self.known();
+        // A task of its own: whoever asks and leaves does not take the keys away from the others.
+        let issuer = Arc::clone(&self.0);
+        let named = header.clone();
+        let asked = self
+            .0
+            .runtime
+            .spawn(async move { issuer.ask(&named, now).await });
+        drop(asked.await);
+        let known = self.0.known();
         if known.read.is_none() {
             return Err(Error::new(Code::Unavailable).detail("Tokens cannot be checked."));
         }
         let key = find(&known.keys, header);
         key.map_or_else(|| Err(refused("The token's key is not known.")), made)
+    }
+}
+
+impl Issuer {
+    /// Asks for the keys, unless somebody has just done so.
+    async fn ask(&self, header: &Header, now: Timestamp) {
+        let _alone = self.asking.lock().await;
+        if self.known().key(header, now).is_some() || !is_old(self.known().asked, AGAIN, now) {
+            return;
+        }
+        self.known().asked = Some(now);
+        match timeout(PATIENCE, self.fetch()).await {
+            Ok(Ok(keys)) => {
+                let mut known = self.known();
+                (known.keys, known.read) = (keys, Some(now));
+            }
+            Ok(Err(error)) => tracing::warn!(error.cause = error, "no keys from auth.jwks_url"),
+            Err(_) => tracing::warn!("no keys from auth.jwks_url in time"),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
