@@ -103,7 +103,10 @@ export class Conversation {
     if (this.#shown.has(message.id) || message.role === "tool") return;
     this.#shown.add(message.id);
     // The stored answer takes the place of what was shown as it came.
-    if (message.role === "assistant") this.#live?.remove();
+    if (message.role === "assistant") {
+      this.#live?.remove();
+      this.#live = null;
+    }
     this.#messages.append(make("li", { class: message.role }, make("small", {}, SPEAKERS[message.role] ?? ""), message.content));
     this.#messages.scrollTop = this.#messages.scrollHeight;
   }

@@ -179,21 +179,27 @@ class Panel {
     let isGone = false;
     /** @type {HTMLElement[]} The widgets of this answer. */
     const shown = [];
-    /** How long the text was after each frame. @type {number[]} */
+    /** How long the text was after each frame, and how many widgets there were. @type {number[]} */
     const lengths = [];
+    /** @type {number[]} */
+    const widgets = [];
     try {
       for await (const frame of this.#desk.answer(response, this.#connection)) {
         const following = this.#isAtEnd();
         if (frame.type === "reset") {
           words.replaceChildren();
-          lengths.length = 0;
+          lengths.length = widgets.length = 0;
           for (const item of shown.splice(0)) item.remove();
         }
         words.append(frame.content);
         lengths.push(words.textContent.length);
         // A person took over: what came after that does not count.
-        if (frame.keep !== undefined) words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
+        if (frame.keep !== undefined) {
+          words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
+          for (const item of shown.splice(widgets[frame.keep - 1] ?? 0)) item.remove();
+        }
         if (frame.widget && frame.message_id) shown.push(this.#display(frame.message_id, frame.widget).item);
+        widgets.push(shown.length);
         if (following) this.#follow();
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
         if (frame.error) {

@@ -21,6 +21,7 @@ class Console {
   #open = null;
   #waiting = make("ul", {});
   #held = make("ul", {});
+  #there = make("input", { type: "checkbox" });
   #main = make("main", { "aria-label": "Conversation" });
   #status = make("p", { class: "hidden", role: "status" });
 
@@ -31,7 +32,7 @@ class Console {
   constructor(people, me) {
     this.#people = people;
     this.#me = me;
-    const there = make("input", { type: "checkbox" });
+    const there = this.#there;
     there.checked = me.available;
     there.addEventListener("change", () => void this.#change({ available: there.checked }));
     const name = make("input", { "aria-label": "How visitors read you", placeholder: "Your name", maxlength: "100", value: me.name ?? "" });
@@ -42,12 +43,18 @@ class Console {
     this.#main.append(make("p", { class: "quiet" }, "Choose a conversation."));
     this.element = make("div", { class: "desk" }, header, nav, this.#main);
     setInterval(() => this.#list(), MINUTE);
-    void this.#follow();
+    // Nobody waits before a queue that stands still: whoever is signed out is asked to sign in.
+    void this.#follow().catch((error) => void begin(reason(error)));
   }
 
   /** @param {object} presence */
   async #change(presence) {
-    this.#me = await this.#people.send("PUT", "experts/me", presence);
+    try {
+      this.#me = await this.#people.send("PUT", "experts/me", presence);
+    } catch (error) {
+      this.#there.checked = this.#me.available;
+      this.#status.textContent = reason(error);
+    }
   }
 
   /** What the desk has to do, for as long as the page is open. */
@@ -111,10 +118,10 @@ class Console {
 }
 
 /** Asks for a token, where there is none that is taken. */
-async function begin() {
+async function begin(problem = "") {
   const form = make("form", { class: "sign-in" });
   const input = make("input", { type: "password", required: "", autocomplete: "off" });
-  const why = make("p", { role: "alert" });
+  const why = make("p", { role: "alert" }, problem);
   const go = make("button", { class: "main" }, "Sign in");
   form.append(make("h1", {}, "The desk"), make("label", {}, "Your token", input), why, go);
   form.addEventListener("submit", (event) => {
@@ -123,7 +130,7 @@ async function begin() {
     void open(why);
   });
   document.body.replaceChildren(form);
-  if (token()) await open(why);
+  if (token() && !problem) await open(why);
 }
 
 /** @param {HTMLElement} why */
@@ -133,8 +140,13 @@ async function open(why) {
     const me = await people.get("experts/me");
     document.body.replaceChildren(new Console(people, me).element);
   } catch (error) {
-    why.textContent = error instanceof Refused ? error.message : "The desk cannot be reached";
+    why.textContent = reason(error);
   }
+}
+
+/** @param {unknown} error */
+function reason(error) {
+  return error instanceof Refused ? error.message : "The desk cannot be reached";
 }
 
 void begin();

@@ -115,7 +115,8 @@ export class People {
           yield /** @type {any} */ (frame);
         }
       } catch (error) {
-        if (aborted.aborted || (error instanceof Refused && !error.again)) return;
+        if (aborted.aborted) return;
+        if (error instanceof Refused && !error.again) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
     }
