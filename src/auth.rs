@@ -216,6 +216,13 @@ impl Auth {
         Ok(Some(hex(&mac.finalize().into_bytes())))
     }
 
+    /// How long somebody is signed in who is until then.
+    pub fn left(&self, until: Timestamp) -> Duration {
+        let leeway = Duration::from_secs(self.settings.leeway_seconds);
+        let micros = until.plus(leeway).0.saturating_sub(self.clock.now().0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+    }
+
     /// A token for development, and for programs that hold the shared secret.
     ///
     /// # Errors

@@ -303,7 +303,7 @@ async fn tick(settings: Settings) -> Result<(), StartError> {
     }
     println!(
         "cleaned up: {} expired sessions, {} abandoned turns, {} old logs, {} old conversations; \
-         jobs tried: {jobs}",
+         tried: {jobs} jobs",
         swept.sessions, swept.turns, swept.logs, swept.conversations
     );
     Ok(())

@@ -70,6 +70,16 @@ pub struct Settings {
     pub widgets: BTreeMap<String, WidgetSettings>,
 }
 
+impl Settings {
+    /// Whether visitors may talk to people: then no agent answers them without a database.
+    pub fn has_people(&self) -> bool {
+        let hands_over = |agent: &AgentSettings| agent.handoff_to.iter().any(|to| to == HUMAN);
+        self.agents.values().any(hands_over)
+            || !self.experts.phrases.is_empty()
+            || !self.notify.kinds().is_empty()
+    }
+}
+
 /// Where and how to listen.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Server {

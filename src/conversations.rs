@@ -39,6 +39,8 @@ pub(crate) struct Opening<'a> {
     pub by: Caller,
     /// What the visitor's token says of them.
     pub claims: &'a Map<String, Value>,
+    /// Whether the program opens it: then it counts for no limit.
+    pub by_program: bool,
 }
 
 impl Conversations {
@@ -86,6 +88,7 @@ impl Conversations {
             context,
             by: Caller::Service,
             claims: &Map::new(),
+            by_program: true,
         };
         self.begin(opening).await
     }
@@ -100,6 +103,7 @@ impl Conversations {
             context,
             by,
             claims,
+            by_program,
         } = opening;
         if agent.is_some_and(|agent| !agents.contains(agent)) {
             return Err(Error::new(Code::UnknownAgent));
@@ -115,14 +119,18 @@ impl Conversations {
         };
         let agent = agent.map(str::to_owned);
         let mut lock = engine.sessions().set(device.clone(), Within::New, agent);
-        lock.messages = 0;
+        if by_program {
+            lock.messages = 0;
+        }
         let context = Some(context).filter(|context| !context.is_empty());
         let opened = self
             .app
             .store
             .open_conversation(lock, context.map(Value::Object));
         Ok(Session {
-            conversation_id: opened.await?,
+            conversation_id: opened
+                .await?
+                .map_err(|wait| Error::new(Code::RateLimited).retry_after(wait))?,
             device,
         })
     }

@@ -13,7 +13,7 @@ use crate::{
     error::{Code, Error, Result},
     realtime::Hub,
     store::{
-        AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
+        AuditId, ConversationId, DeviceId, ExpertId, MessageId, Store, TurnId, UserId,
         audit::{Actor, Entry},
         conversations::Conversation,
         experts::{Expert, Presence, Sight},
@@ -100,6 +100,23 @@ impl Experts {
         })
     }
 
+    /// All that waits or is held, for a feed that goes on; who sees what of it, [`Experts::sees`] says.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cases(&self, person: &Person) -> Result<Vec<Conversation>> {
+        self.store.note(person.actor("read_queue")).await?;
+        Ok(self.store.cases().await?)
+    }
+
+    /// Somebody is still there.
+    pub async fn is_still_there(&self, person: &Person) {
+        let seen = self.store.expert(&person.expert.sub, Presence::default());
+        if let Err(error) = seen.await {
+            tracing::debug!(error.cause = %error, "it is not noted that somebody is at the desk");
+        }
+    }
+
     /// What is known of somebody at the desk.
     pub fn show(person: Person) -> Expert {
         person.expert
@@ -111,6 +128,7 @@ impl Experts {
     /// # Errors
     /// When the database fails.
     pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
+        self.store.note(person.actor("read_queue")).await?;
         Ok(self.store.queue(person.sight(), MOST).await?)
     }
 
@@ -158,10 +176,10 @@ impl Experts {
     }
 
     /// Whether a conversation is theirs to see.
-    pub fn sees(person: &Person, case: &Conversation) -> bool {
+    pub fn sees(person: &Person, expert: Option<ExpertId>, is_waiting: bool) -> bool {
         match person.sight() {
             Sight::All => true,
-            Sight::Own(id) => case.waiting_since.is_some() || case.expert_id == Some(id),
+            Sight::Own(id) => is_waiting || expert == Some(id),
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
+    chat::count,
     device,
     experts::CaseOut,
     extract::{Json, Query},
@@ -125,6 +126,7 @@ pub(super) async fn open(
     request: HttpRequest,
     body: Json<OpenIn>,
 ) -> Result<HttpResponse> {
+    count(&app, &request)?;
     let body = body.0;
     if let Some(anonymous) = &body.anonymous_id {
         let kept = keep(&app, &user, &request, anonymous).await?;
@@ -142,6 +144,7 @@ pub(super) async fn open(
             Role::User | Role::Expert => Caller::Visitor,
         },
         claims: &user.claims,
+        by_program: false,
     };
     let opened = Conversations::new(app.clone().into_inner())
         .begin(opening)

@@ -2,7 +2,11 @@
 //! client leaves, and end when the server shuts down: clients come back, to whichever instance, with the
 //! last event's id, and miss nothing.
 
-use std::{collections::HashMap, pin::Pin};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -36,6 +40,9 @@ use crate::{
         sessions::Mode,
     },
 };
+
+/// How often it is noted that somebody is at the desk.
+const NOTED: Duration = Duration::from_secs(60);
 
 /// An event as the `data:` line has it: a frame that is more than text.
 #[derive(Serialize)]
@@ -95,8 +102,7 @@ pub(super) async fn of_device(
     let Some((lock, _)) = app.engine.sessions().get(&device.id).await? else {
         return Ok(HttpResponse::NoContent().finish());
     };
-    let all = false;
-    standing(&app, &request, lock.conversation_id, all).await
+    standing(&app, &request, lock.conversation_id, Reader::Owner(None)).await
 }
 
 /// `GET /conversations/{id}/events`: the same of a user's conversation; for the desk all that is said.
@@ -108,33 +114,68 @@ pub(super) async fn of_conversation(
 ) -> Result<HttpResponse> {
     let id = id(&path)?;
     if app.store.conversation(&user.id, id).await?.is_some() {
-        return standing(&app, &request, id, false).await;
+        return standing(&app, &request, id, Reader::Owner(Some(user.until))).await;
     }
     if !user.is_of_desk() {
         return Err(Error::new(Code::NotFound));
     }
     let person = app.experts.person(&user, Presence::default()).await?;
     app.experts.look(&person, id).await?;
-    standing(&app, &request, id, true).await
+    standing(&app, &request, id, Reader::Desk(person, user.until)).await
+}
+
+/// Who stands by, and until when they are signed in.
+enum Reader {
+    Owner(Option<Timestamp>),
+    /// Is told what turns say, too.
+    Desk(Person, Timestamp),
+}
+
+impl Reader {
+    /// Whether they may read on.
+    fn may_read(&self, first: Stand, now: Stand) -> bool {
+        match self {
+            // It became a user's who signed in.
+            Self::Owner(_) => first.user_id == now.user_id,
+            Self::Desk(person, _) => Experts::sees(person, now.expert_id, now.is_waiting),
+        }
+    }
+}
+
+/// Ends when the server does, or when whoever reads is not signed in any more.
+fn closing(app: &App, until: Option<Timestamp>) -> Closing {
+    let closing = app.engine.closing();
+    let left = until.map(|until| app.auth.left(until));
+    Box::pin(async move {
+        match left {
+            Some(left) => drop(timeout(left, closing).await),
+            None => closing.await,
+        }
+    })
 }
 
 async fn standing(
     app: &Data<App>,
     request: &HttpRequest,
     id: ConversationId,
-    all: bool,
+    reader: Reader,
 ) -> Result<HttpResponse> {
     let after = cursor(request, id)?;
     let now = app.store.stands(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
+    let until = match &reader {
+        Reader::Owner(until) => *until,
+        Reader::Desk(_, until) => Some(*until),
+    };
     let state = Standing {
         app: app.clone(),
         id,
-        all,
+        first: *now,
         seen: after.unwrap_or(now.last_seq),
         told: None,
         changes: app.hub.conversation(id, *now),
-        closing: Box::pin(app.engine.closing()),
+        closing: closing(app, until),
+        reader,
     };
     Ok(respond(stream::unfold(state, Standing::next)))
 }
@@ -170,8 +211,9 @@ type Closing = Pin<Box<dyn Future<Output = ()>>>;
 struct Standing {
     app: Data<App>,
     id: ConversationId,
-    /// Whether what turns say is told too.
-    all: bool,
+    reader: Reader,
+    /// How it stood when this began.
+    first: Stand,
     /// The last message that was told.
     seen: i64,
     /// What was told last of who answers, and what.
@@ -184,6 +226,9 @@ impl Standing {
     async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
         loop {
             let stand = (*self.changes.borrow_and_update())?;
+            if !self.reader.may_read(self.first, stand) {
+                return None;
+            }
             let mut buffer = Vec::new();
             if let Err(error) = self.tell(stand, &mut buffer).await {
                 // The client comes back, and finds what it has not read.
@@ -205,21 +250,22 @@ impl Standing {
 
     /// Writes what is new.
     async fn tell(&mut self, stand: Stand, buffer: &mut Vec<u8>) -> Result<()> {
+        let all = matches!(self.reader, Reader::Desk(..));
         while self.seen < stand.last_seq {
             let store = &self.app.store;
-            let new = store.messages_after(self.id, self.seen, self.all).await?;
+            let new = store.messages_after(self.id, self.seen, all).await?;
             // Those that turns said are passed over.
             self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
             for message in new {
                 let at = Some((self.id, message.seq));
                 let mut event = EventOut::new("message", message.created_at);
-                if self.all || is_of_desk(&message) {
+                if all || is_of_desk(&message) {
                     event.message = Some(message.into());
                     event.write(at, buffer);
                 }
             }
         }
-        let running = stand.running_turn.filter(|_| self.all);
+        let running = stand.running_turn.filter(|_| all);
         let now = (stand.mode, running);
         if self.told.is_none() {
             buffer.splice(..0, RETRY.iter().copied());
@@ -253,13 +299,14 @@ fn is_of_desk(message: &Message) -> bool {
 /// `GET /experts/events`: what the desk has to do, all of it and then what changes.
 pub(super) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
-    let cases = app.store.cases().await?;
+    let cases = app.experts.cases(&person).await?;
     let state = Feed {
         changes: app.hub.cases(cases),
-        closing: Box::pin(app.engine.closing()),
+        closing: closing(&app, Some(user.until)),
         app,
         person,
         told: None,
+        noted: Instant::now(),
     };
     Ok(respond(stream::unfold(state, Feed::next)))
 }
@@ -272,15 +319,21 @@ struct Feed {
     told: Option<HashMap<ConversationId, Conversation>>,
     changes: watch::Receiver<Cases>,
     closing: Closing,
+    /// When it was noted last that they are there.
+    noted: Instant,
 }
 
 impl Feed {
     async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
         loop {
+            if self.noted.elapsed() > NOTED {
+                self.noted = Instant::now();
+                self.app.experts.is_still_there(&self.person).await;
+            }
             let cases = self.changes.borrow_and_update().clone();
-            let own = cases
-                .iter()
-                .filter(|case| Experts::sees(&self.person, case));
+            let own = cases.iter().filter(|case| {
+                Experts::sees(&self.person, case.expert_id, case.waiting_since.is_some())
+            });
             let own: Vec<Conversation> = own.cloned().collect();
             let mut buffer = Vec::new();
             self.tell(own, &mut buffer);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     conversations::{ConversationOut, id},
-    extract::{Json, Query},
+    extract::{Json, Maybe, Query},
 };
 use crate::{
     app::App,
@@ -158,10 +158,10 @@ pub(super) async fn release(
     app: Data<App>,
     user: User,
     path: Path<String>,
-    body: Option<Json<ReleaseIn>>,
+    body: Maybe<ReleaseIn>,
 ) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
-    let note = body.and_then(|body| body.0.note).map(text::cleaned);
+    let note = body.0.and_then(|body| body.note).map(text::cleaned);
     if note
         .as_ref()
         .is_some_and(|note| note.chars().count() > NOTE_CHARACTERS)
@@ -198,10 +198,10 @@ pub(super) async fn transfer(
     app: Data<App>,
     user: User,
     path: Path<String>,
-    body: Json<TransferIn>,
+    body: Maybe<TransferIn>,
 ) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
-    let TransferIn { expert, skill } = body.0;
+    let TransferIn { expert, skill } = body.0.unwrap_or_default();
     let skill = skill.map(text::cleaned);
     let passed = app
         .experts

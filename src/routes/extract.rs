@@ -3,6 +3,7 @@
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
+    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     web::{Bytes, Payload as Body},
 };
 use futures_util::future::LocalBoxFuture;
@@ -64,6 +65,25 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 .map(Self)
                 .map_err(|error| refusal::<T>(&bytes, &error))
         })
+    }
+}
+
+/// A JSON body that need not be there; one that is there has to be right.
+pub(super) struct Maybe<T>(pub Option<T>);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Maybe<T> {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let headers = request.headers();
+        let length = headers.get(CONTENT_LENGTH);
+        let is_empty = length.is_none_or(|length| length == "0");
+        if is_empty && !headers.contains_key(TRANSFER_ENCODING) {
+            return Box::pin(ready(Ok(Self(None))));
+        }
+        let body = Json::from_request(request, payload);
+        Box::pin(async move { body.await.map(|body| Self(Some(body.0))) })
     }
 }
 

@@ -23,6 +23,12 @@ pub struct Stand {
     pub mode: Mode,
     /// What is being answered.
     pub running_turn: Option<TurnId>,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The person who has it.
+    pub expert_id: Option<ExpertId>,
+    /// Whether it waits for one.
+    pub is_waiting: bool,
 }
 
 /// A conversation as its user sees it.

@@ -58,7 +58,8 @@ pub struct PersonalData {
 }
 
 impl Store {
-    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it.
+    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it; or says after
+    /// how long the device may open one.
     ///
     /// # Errors
     /// When the database fails.
@@ -66,15 +67,14 @@ impl Store {
         &self,
         lock: LockRequest,
         context: Option<Value>,
-    ) -> Result<ConversationId, StoreError> {
+    ) -> Result<Result<ConversationId, Duration>, StoreError> {
         let user = UserId::new();
         on_db!(self, write, |conn, db| db::begin::open(
             conn,
             user,
             &lock,
             context.clone()
-        )
-        .map_err(Into::into))
+        ))
     }
 
     /// The conversations of a device's visitor, the oldest first.

@@ -72,6 +72,8 @@ pub struct Broken {
     pub attempt: i32,
     /// What of it is stored.
     pub pieces: Vec<Piece>,
+    /// Its messages: what was asked, and what its tools did.
+    pub said: Vec<Message>,
     /// The id of what is kept of it.
     pub message_id: MessageId,
     /// Now.

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Engine, Reply, TurnRequest, steps::CONFIRMS};
 use crate::{
     error::{Code, Error, Result},
-    store::{DeviceId, MessageId, TurnId, begin::WidgetAnswer, messages::Message},
+    store::{
+        DeviceId, MessageId, TurnId, begin::WidgetAnswer, messages::Message, sessions::Within,
+    },
     widgets::{Answered, Widget, WidgetType},
 };
 
@@ -32,6 +34,9 @@ impl Engine {
             return self.begun(request, Instant::now(), Ok(known)).await;
         }
         let shown = self.shown(&request.device, widget).await?;
+        if request.device.is_user() {
+            request.within = Within::Conversation(shown.conversation_id);
+        }
         let (kind, data) = (shown.component_type, shown.component_data);
         let kind = kind.as_deref().and_then(WidgetType::parse);
         let (kind, data) = kind.zip(data).ok_or_else(|| Error::new(Code::NotFound))?;

@@ -187,7 +187,7 @@ impl Engine {
         error: StoreError,
     ) -> Result<Reply> {
         let refuse = self.settings.database.on_outage == OnOutage::Refuse;
-        if refuse || request.within != Within::Session {
+        if refuse || self.settings.has_people() || request.within != Within::Session {
             return Err(Error::new(Code::Unavailable).caused_by(error));
         }
         tracing::warn!(error.cause = %error, "the message could not be stored: answering without memory");

@@ -3,11 +3,14 @@
 //! What is stored by then is what counts, for the visitor, the person and the history alike. Whoever reads
 //! the answer has up to a tenth of a second more of it, and is told how many frames to keep.
 
+use serde_json::json;
+
 use super::{
     Engine,
     event::{Cursor, Frame, frames},
     finish::stored,
     log::Log,
+    steps::CONFIRMS,
 };
 use crate::{
     agents::Shown,
@@ -35,12 +38,22 @@ pub(crate) fn cut(broken: Broken) -> Cut {
     for frame in frames(&bytes) {
         body.push_str(&frame.content);
         if let Some((widget, message_id)) = frame.widget.zip(frame.message_id) {
+            // The call that waits for a yes is with what the tool was recorded with.
+            let asks = broken.said.iter().find(|said| {
+                said.component_data.as_ref().map(|data| &data.0) == Some(&widget.data)
+            });
+            let confirms = asks.and_then(|said| said.metadata.as_ref());
+            let confirms = confirms
+                .and_then(|metadata| metadata.0.get(CONFIRMS))
+                .cloned();
             let shown = Shown {
                 widget,
                 confirms: None,
                 is_made: false,
             };
-            widgets.push(stored((shown, message_id)));
+            let mut widget = stored((shown, message_id));
+            widget.confirms = confirms.map(|consent| json!({ CONFIRMS: consent }));
+            widgets.push(widget);
         }
     }
     let answer = (!body.is_empty()).then_some(Answer {

@@ -24,7 +24,7 @@ pub async fn fold(mut reader: Reader) -> Option<Answer> {
     let mut content = String::new();
     // How long it was after each frame: where a person takes over, the last ones do not count.
     let mut lengths = Vec::new();
-    let mut widgets = Vec::new();
+    let mut widgets: Vec<(usize, Widget, MessageId)> = Vec::new();
     while let Some(bytes) = reader.next().await {
         for frame in frames(&bytes) {
             if let Some(keep) = frame.keep {
@@ -33,14 +33,17 @@ pub async fn fold(mut reader: Reader) -> Option<Answer> {
                     .and_then(|keep| keep.checked_sub(1));
                 let kept = last.and_then(|last| lengths.get(last)).copied();
                 content.truncate(kept.unwrap_or_default());
+                widgets.retain(|(at, ..)| last.is_some_and(|last| *at <= last));
             }
             content.push_str(&frame.content);
+            let shown = frame.widget.clone().zip(frame.message_id);
+            widgets.extend(shown.map(|(widget, id)| (lengths.len(), widget, id)));
             lengths.push(content.len());
-            widgets.extend(frame.widget.clone().zip(frame.message_id));
             if frame.is_final {
+                let widgets = widgets.into_iter();
                 return Some(Answer {
                     content,
-                    widgets,
+                    widgets: widgets.map(|(_, widget, id)| (widget, id)).collect(),
                     last: frame,
                 });
             }

@@ -229,9 +229,11 @@ pub(super) async fn run(
 
 /// Whether a message asks for a person plainly, or by the call that it came with.
 fn asks_for_person(engine: &Engine, input: &TurnInput) -> bool {
-    let last = input.history.last();
-    let by_call = last.and_then(|message| message.metadata.as_ref());
-    let by_call = by_call.is_some_and(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
+    // Of those that are answered together, too.
+    let turn = input.history.last().and_then(|last| last.turn_id);
+    let asked = input.history.iter().filter(|said| said.turn_id == turn);
+    let mut asked = asked.filter_map(|said| said.metadata.as_ref());
+    let by_call = asked.any(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
     by_call || engine.settings.experts.is_asked_for(&input.text())
 }
 

@@ -1,5 +1,6 @@
 //! People at the desk: who waits for them, who has whom, and what everybody reads of it.
 
+mod later;
 mod rights;
 mod standing;
 mod takeover;

@@ -53,6 +53,17 @@ async fn without_database(on_outage: OnOutage) -> TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_database_nobody_answers_for_a_person() {
+    let database = Arc::new(Database::nowhere());
+    let app = TestApp::on(database, FakeLlm::start().await, |settings| {
+        settings.experts.phrases = vec!["person".to_owned()];
+    })
+    .await;
+    assert_eq!(app.say("d", "Hi").await.status, 503);
+    assert!(app.llm.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_database_an_answer_says_so() {
     let app = without_database(OnOutage::Answer).await;
     app.llm.says(["a", "b"]);

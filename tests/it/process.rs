@@ -181,7 +181,7 @@ async fn tick_cleans_up_once_and_says_how_much(db: Db) {
     assert_eq!(code, Some(0));
     assert!(
         said.starts_with(
-            "cleaned up: 1 expired sessions, 0 abandoned turns, 1 old logs, 0 old conversations\n"
+            "cleaned up: 1 expired sessions, 0 abandoned turns, 1 old logs, 0 old conversations; tried: 0 jobs\n"
         ),
         "{said}"
     );
@@ -191,7 +191,7 @@ async fn tick_cleans_up_once_and_says_how_much(db: Db) {
     );
     assert_eq!(
         tick().1,
-        "cleaned up: 0 expired sessions, 0 abandoned turns, 0 old logs, 0 old conversations\n"
+        "cleaned up: 0 expired sessions, 0 abandoned turns, 0 old logs, 0 old conversations; tried: 0 jobs\n"
     );
 }
 

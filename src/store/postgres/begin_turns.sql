@@ -98,6 +98,7 @@ begin
                 owner = new_owner,
                 lease_until = leased_until,
                 stop_requested = false,
+                status = 'active',
                 fence = c.fence + 1,
                 last_seq = c.last_seq + 1,
                 updated_at = now

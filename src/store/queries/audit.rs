@@ -10,7 +10,11 @@ use crate::store::{
 };
 
 /// Goes with what it is about, in the same transaction.
-pub fn write(conn: &mut Conn, actor: &Actor, of: ConversationId) -> QueryResult<usize> {
+pub fn write(
+    conn: &mut Conn,
+    actor: &Actor,
+    of: impl Into<Option<ConversationId>>,
+) -> QueryResult<usize> {
     diesel::insert_into(audit_log::table)
         .values((
             audit_log::id.eq(AuditId::new()),
@@ -18,7 +22,7 @@ pub fn write(conn: &mut Conn, actor: &Actor, of: ConversationId) -> QueryResult<
             audit_log::actor.eq(&actor.sub),
             audit_log::role.eq(actor.role),
             audit_log::action.eq(actor.action),
-            audit_log::conversation_id.eq(of),
+            audit_log::conversation_id.eq(of.into()),
         ))
         .execute(conn)
 }

@@ -228,28 +228,40 @@ pub fn open(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> QueryResult<ConversationId> {
-    write_tx(conn, |conn| {
-        sessions::clear(conn, &lock.device)?;
-        sessions::set(conn, lock)?;
-        let conversation = lock.new_conversation;
-        let (user, _) = person(conn, new_user, &lock.device)?;
-        diesel::insert_into(conversations::table)
-            .values((
-                conversations::id.eq(conversation),
-                conversations::user_id.eq(user),
-                conversations::user_input.eq(""),
-                conversations::agent_path.eq(&lock.agent),
-                conversations::state.eq(Json(json!({}))),
-                conversations::context.eq(context.map(Json)),
-                conversations::last_seq.eq(0),
-                conversations::fence.eq(0),
-                conversations::created_at.eq(db_now()),
-                conversations::updated_at.eq(db_now()),
-            ))
-            .execute(conn)?;
-        Ok(conversation)
-    })
+) -> Result<Result<ConversationId, Duration>, StoreError> {
+    match write_tx(conn, |conn| open_within(conn, new_user, lock, context)) {
+        Ok(()) => Ok(Ok(lock.new_conversation)),
+        Err(Abort::With(wait)) => Ok(Err(wait)),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+fn open_within(
+    conn: &mut Conn,
+    new_user: UserId,
+    lock: &LockRequest,
+    context: Option<Value>,
+) -> Result<(), Abort<Duration>> {
+    sessions::clear(conn, &lock.device)?;
+    if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
+        return Err(Abort::With(wait));
+    }
+    let (user, _) = person(conn, new_user, &lock.device)?;
+    diesel::insert_into(conversations::table)
+        .values((
+            conversations::id.eq(lock.new_conversation),
+            conversations::user_id.eq(user),
+            conversations::user_input.eq(""),
+            conversations::agent_path.eq(&lock.agent),
+            conversations::state.eq(Json(json!({}))),
+            conversations::context.eq(context.map(Json)),
+            conversations::last_seq.eq(0),
+            conversations::fence.eq(0),
+            conversations::created_at.eq(db_now()),
+            conversations::updated_at.eq(db_now()),
+        ))
+        .execute(conn)?;
+    Ok(())
 }
 
 /// Takes the lease of a conversation that is not answering.

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::{
     begin,
-    dialect::{Conn, scrub, write_tx},
+    dialect::{Conn, lock_rows, scrub, write_tx},
     turns::Abort,
 };
 use crate::store::{
@@ -160,6 +160,9 @@ pub fn stands(
                 conversations::last_seq,
                 conversations::mode,
                 conversations::running_turn,
+                conversations::user_id,
+                conversations::expert_id,
+                conversations::waiting_since.is_not_null(),
             ),
         ))
         .load(conn)
@@ -230,11 +233,12 @@ fn keep_within(
 ) -> Result<(), Abort<Kept>> {
     let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
     diesel::delete(lock).execute(conn)?;
-    let known: Option<(UserId, Option<String>)> = users::table
+    // Locked: a conversation that is just being opened for them is seen below.
+    let known = users::table
         .filter(users::phone_number.eq(device.handle()))
-        .select((users::id, users::name))
-        .first(conn)
-        .optional()?;
+        .select((users::id, users::name));
+    let known: Option<(UserId, Option<String>)> = lock_rows!(known).first(conn).optional()?;
+    diesel::delete(lock).execute(conn)?;
     let Some((visitor, name)) = known else {
         return Ok(());
     };

@@ -1,5 +1,7 @@
 //! The people at the desk. Compiled once for each database.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
 use serde_json::json;
 
@@ -13,9 +15,13 @@ use crate::store::{
     audit::Actor,
     conversations::Conversation,
     experts::{Expert, Presence, Sight},
-    schema::{conversations, db_now, experts, turns},
+    milliseconds,
+    schema::{conversations, db_now, db_now_plus, experts, turns},
     types::Json,
 };
+
+/// Whoever was not seen for so long is not there: the console shows itself every minute.
+const AWAY: Duration = Duration::from_secs(300);
 
 pub fn known(
     conn: &mut Conn,
@@ -49,6 +55,16 @@ pub fn known(
 
 pub fn all(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
     experts::table
+        .order(experts::sub)
+        .select(Expert::as_select())
+        .load(conn)
+}
+
+/// Those who say that they are there, and were seen a moment ago.
+pub fn there(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
+    experts::table
+        .filter(experts::available.eq(true))
+        .filter(experts::seen_at.gt(db_now_plus(-milliseconds(AWAY))))
         .order(experts::sub)
         .select(Expert::as_select())
         .load(conn)

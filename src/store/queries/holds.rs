@@ -7,7 +7,8 @@ use super::{
     audit,
     conversations::columns,
     dialect::{Conn, lock_rows, write_tx},
-    experts as people, jobs, logs, turns as turn_rows,
+    experts as people, jobs, logs, messages as message_rows, sessions,
+    turns::{self as turn_rows, Abort},
 };
 use crate::{
     store::{
@@ -48,6 +49,7 @@ fn lock(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<Locked>> {
 
 pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
     write_tx(conn, |conn| {
+        sessions::keep(conn, take.conversation)?;
         let Some(row) = lock(conn, take.conversation)? else {
             return Ok(Held::None);
         };
@@ -97,6 +99,7 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
         turn_id: turn,
         attempt,
         pieces: logs::pieces(conn, turn, attempt, 0)?,
+        said: message_rows::of_turn(conn, turn)?,
         message_id: MessageId::new(),
         now: take.now,
     });
@@ -131,55 +134,64 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
 }
 
 pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
-    write_tx(conn, |conn| {
-        let held = lock(conn, give.conversation)?;
-        let is_theirs = |row: &Locked| match give.expert {
-            Some(expert) => row.expert_id == Some(expert),
-            None => row.expert_id.is_some(),
-        };
-        let Some(row) = held.filter(is_theirs) else {
-            return Ok(Held::None);
-        };
-        let this = conversations::table.filter(conversations::id.eq(give.conversation));
-        let seq = row.last_seq + 1;
-        let (mode, status) = match give.to {
-            To::Agents => (Mode::Ai, Status::Active),
-            To::Settled => (Mode::Ai, Status::Completed),
-            To::Queue { .. } => (Mode::Expert, Status::Active),
-        };
+    match write_tx(conn, |conn| give_within(conn, give)) {
+        Ok(given) => Ok(Held::Done(Box::new(given), None)),
+        Err(Abort::With(outcome)) => Ok(outcome),
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
+
+fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>> {
+    match give.to {
+        To::Agents | To::Settled => sessions::let_go(conn, give.conversation)?,
+        To::Queue { .. } => sessions::keep(conn, give.conversation)?,
+    };
+    let held = lock(conn, give.conversation)?;
+    let is_theirs = |row: &Locked| match give.expert {
+        Some(expert) => row.expert_id == Some(expert),
+        None => row.expert_id.is_some(),
+    };
+    let Some(row) = held.filter(is_theirs) else {
+        return Err(Abort::With(Held::None));
+    };
+    let this = conversations::table.filter(conversations::id.eq(give.conversation));
+    let seq = row.last_seq + 1;
+    let (mode, status) = match give.to {
+        To::Agents => (Mode::Ai, Status::Active),
+        To::Settled => (Mode::Ai, Status::Completed),
+        To::Queue { .. } => (Mode::Expert, Status::Active),
+    };
+    diesel::update(this)
+        .set((
+            conversations::mode.eq(mode),
+            conversations::status.eq(status),
+            conversations::expert_id.eq(None::<ExpertId>),
+            conversations::last_seq.eq(seq),
+            conversations::updated_at.eq(db_now()),
+        ))
+        .execute(conn)?;
+    if let To::Queue { colleague, skill } = &give.to {
+        for kind in &give.notify {
+            let all = people::all(conn)?;
+            let asked = all.iter().find(|expert| Some(expert.id) == *colleague);
+            let event = json!({"type": "expert.transferred", "data": {
+                "conversation_id": give.conversation,
+                "skill": skill,
+                "assigned_to": asked.map(|expert| &expert.sub),
+            }});
+            jobs::add(conn, kind, event)?;
+        }
         diesel::update(this)
             .set((
-                conversations::mode.eq(mode),
-                conversations::status.eq(status),
-                conversations::expert_id.eq(None::<ExpertId>),
-                conversations::last_seq.eq(seq),
-                conversations::updated_at.eq(db_now()),
+                conversations::assigned_to.eq(colleague),
+                conversations::skill.eq(skill),
+                conversations::waiting_since.eq(db_now().nullable()),
             ))
             .execute(conn)?;
-        if let To::Queue { colleague, skill } = &give.to {
-            for kind in &give.notify {
-                let all = people::all(conn)?;
-                let asked = all.iter().find(|expert| Some(expert.id) == *colleague);
-                let event = json!({"type": "expert.transferred", "data": {
-                    "conversation_id": give.conversation,
-                    "skill": skill,
-                    "assigned_to": asked.map(|expert| &expert.sub),
-                }});
-                jobs::add(conn, kind, event)?;
-            }
-            diesel::update(this)
-                .set((
-                    conversations::assigned_to.eq(colleague),
-                    conversations::skill.eq(skill),
-                    conversations::waiting_since.eq(db_now().nullable()),
-                ))
-                .execute(conn)?;
-        }
-        say(conn, give.conversation, seq, mode, &give.line)?;
-        audit::write(conn, &give.actor, give.conversation)?;
-        let given = get(conn, give.conversation)?;
-        Ok(Held::Done(Box::new(given), None))
-    })
+    }
+    say(conn, give.conversation, seq, mode, &give.line)?;
+    audit::write(conn, &give.actor, give.conversation)?;
+    Ok(get(conn, give.conversation)?)
 }
 
 pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
@@ -269,25 +281,30 @@ pub fn queue_up(
     say(conn, conversation, seq, Mode::Expert, &line)
 }
 
-/// Of those who are there and know what is needed, whoever has the least to do.
+/// Of those who are there and know what is needed, whoever has the least to do: what they hold, and what
+/// waits for them.
 fn best(conn: &mut Conn, skill: Option<&str>) -> QueryResult<Option<Expert>> {
-    let busy: Vec<(Option<ExpertId>, i64)> = conversations::table
-        .filter(conversations::expert_id.is_not_null())
-        .group_by(conversations::expert_id)
-        .select((conversations::expert_id, count_star()))
-        .load(conn)?;
-    let held = |expert: &Expert| {
-        let own = busy.iter().find(|(holder, _)| *holder == Some(expert.id));
-        own.map_or(0, |(_, count)| *count)
+    let open = conversations::table
+        .filter(
+            conversations::expert_id
+                .is_not_null()
+                .or(conversations::waiting_since.is_not_null()),
+        )
+        .select((conversations::expert_id, conversations::assigned_to));
+    let open: Vec<(Option<ExpertId>, Option<ExpertId>)> = open.load(conn)?;
+    let load = |expert: &Expert| {
+        let theirs = open
+            .iter()
+            .filter(|(holder, asked)| holder.or(*asked) == Some(expert.id));
+        theirs.count()
     };
     let knows = |expert: &Expert| match (skill, expert.skills.as_array()) {
         (None, _) => true,
         (Some(skill), Some(skills)) => skills.iter().any(|known| known == skill),
         (Some(_), None) => false,
     };
-    let fit = people::all(conn)?.into_iter();
-    let fit = fit.filter(|expert| expert.available && knows(expert));
-    Ok(fit.min_by_key(held))
+    let fit = people::there(conn)?.into_iter().filter(knows);
+    Ok(fit.min_by_key(load))
 }
 
 fn get(conn: &mut Conn, id: ConversationId) -> QueryResult<Conversation> {

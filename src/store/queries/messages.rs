@@ -6,7 +6,7 @@ use super::dialect::Conn;
 use crate::store::{
     ConversationId, DeviceId, MessageId, StoreError, TurnId,
     messages::{Message, MessageType, Page},
-    schema::{db_now, messages, session_locks},
+    schema::{conversations, db_now, messages, session_locks, users},
 };
 
 /// How many messages are read at once.
@@ -47,13 +47,21 @@ pub fn widget(
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()))
         .select(session_locks::conversation_id);
+    let own = conversations::table
+        .inner_join(users::table.on(users::id.eq(conversations::user_id)))
+        .filter(users::phone_number.eq(device.handle()))
+        .select(conversations::id);
     let widget = messages::table
         .filter(messages::id.eq(id))
         .filter(messages::message_type.eq(MessageType::Widget))
-        .filter(messages::conversation_id.eq_any(live))
         .select(Message::as_select())
-        .first(conn)
-        .optional()?;
+        .into_boxed();
+    // Whoever is signed in has many conversations, a device one.
+    let widget = match device.is_user() {
+        true => widget.filter(messages::conversation_id.eq_any(own)),
+        false => widget.filter(messages::conversation_id.eq_any(live)),
+    };
+    let widget = widget.first(conn).optional()?;
     let Some(widget) = widget else {
         return Ok(None);
     };

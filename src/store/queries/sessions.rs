@@ -17,6 +17,9 @@ use crate::store::{
     sessions::{LockRequest, Mode, SessionLock, WINDOW, Within},
 };
 
+/// How long a visitor's conversation is theirs to come back to while a person has it.
+const WITH_PERSON: Duration = Duration::from_secs(30 * 24 * 3600);
+
 pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLock, Mode)>> {
     session_locks::table
         .inner_join(
@@ -73,6 +76,24 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
         ))
         .returning(SessionLock::as_returning());
     cached(lock).get_result(conn)
+}
+
+/// Lets the locks on a conversation live on while a person has it: they may answer tomorrow.
+pub fn keep(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
+    diesel::update(session_locks::table)
+        .filter(session_locks::conversation_id.eq(conversation))
+        .filter(session_locks::expires_at.gt(db_now()))
+        .set(session_locks::expires_at.eq(db_now_plus(milliseconds(WITH_PERSON))))
+        .execute(conn)
+}
+
+/// The same as before, once agents answer again.
+pub fn let_go(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
+    diesel::update(session_locks::table)
+        .filter(session_locks::conversation_id.eq(conversation))
+        .filter(session_locks::expires_at.gt(db_now()))
+        .set(session_locks::expires_at.eq(db_now_plus(session_locks::session_ttl * 1_000_i64)))
+        .execute(conn)
 }
 
 /// Takes a lock that was set to where the request goes; none where that is not the user's. A

@@ -47,6 +47,9 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     if let Some((agent, ttl)) = &turn.agent {
         sessions::hand_to_agent(conn, &turn.device, turn.conversation_id, agent, *ttl)?;
     }
+    if turn.finish_reason == FinishReason::Handoff {
+        sessions::keep(conn, turn.conversation_id)?;
+    }
     if let Some(name) = &turn.user_name {
         let user = users::table.filter(users::id.eq(turn.user_id));
         diesel::update(user)
@@ -173,6 +176,8 @@ fn finished_before(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Finish> {
     let reason: Option<FinishReason> = turns::table
         .filter(turns::id.eq(turn.turn_id))
         .filter(turns::fence.eq(turn.fence))
+        // A person may have ended it with the same reason.
+        .filter(turns::keep.is_null())
         .select(turns::finish_reason)
         .first(conn)
         .optional()?

@@ -14,9 +14,12 @@ both! {
     the_desk_sees_what_waits_and_what_changes
     nobody_stands_by_what_is_anothers
     a_standing_stream_ends_with_the_server
+    whoever_loses_a_conversation_reads_no_further
+    a_device_that_signs_in_elsewhere_reads_no_further
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// With room for the leeway of a token.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn next(stream: &mut Stream) -> Event {
     timeout(PATIENCE, stream.next())
@@ -206,6 +209,68 @@ async fn a_standing_stream_ends_with_the_server(db: Db) {
     let mut stream = events_of(&app, "d", "").await;
     next(&mut stream).await;
     app.stop().await;
+    assert!(
+        timeout(PATIENCE, stream.next())
+            .await
+            .expect("an end in time")
+            .is_none()
+    );
+}
+
+async fn whoever_loses_a_conversation_reads_no_further(db: Db) {
+    let app = TestApp::with(db, |settings| settings.auth.leeway_seconds = 0).await;
+    let (_, id) = waiting(&app, "ann").await;
+    let (eva, max) = (
+        at_desk(&app, "eva", &[]).await,
+        at_desk(&app, "max", &[]).await,
+    );
+    let mut stream = standing(&eva, &format!("/conversations/{id}/events")).await;
+    next(&mut stream).await;
+    max.does("claim", &id).await;
+    write(&max, &id, "Swordfish").await;
+    while let Some(event) = timeout(PATIENCE, stream.next())
+        .await
+        .expect("an end in time")
+    {
+        assert!(!event.data.to_string().contains("Swordfish"), "{event:?}");
+    }
+    // Nor whoever is not signed in any more.
+    let token = app
+        .app
+        .auth
+        .token("root", frontdesk::auth::Role::Admin, Duration::from_secs(1));
+    let admin = Person {
+        app: &app,
+        token: token.await.unwrap(),
+    };
+    let mut stream = standing(&admin, &format!("/conversations/{id}/events")).await;
+    let mut feed = standing(&admin, "/experts/events").await;
+    for stream in [&mut stream, &mut feed] {
+        next(stream).await;
+        assert!(
+            timeout(PATIENCE, stream.next())
+                .await
+                .expect("an end in time")
+                .is_none()
+        );
+    }
+}
+
+async fn a_device_that_signs_in_elsewhere_reads_no_further(db: Db) {
+    let app = TestApp::start(db).await;
+    held(&app).await;
+    let mut stream = events_of(&app, "d", "").await;
+    next(&mut stream).await;
+    let ann = Person::of(&app, "ann").await;
+    let call = ann
+        .request(Method::POST, "/conversations")
+        .header("X-Device-ID", "d");
+    let kept = call
+        .json(&json!({"anonymous_id": "d"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(kept.status(), 201);
     assert!(
         timeout(PATIENCE, stream.next())
             .await

@@ -1,10 +1,13 @@
 //! Tools that the visitor is asked about first.
 
+use std::time::Duration;
+
 use frontdesk::config::Settings;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::{shown, tool};
-use crate::support::{Db, Endpoint, Event, TestApp};
+use crate::support::{Db, Endpoint, Event, Person, TestApp};
 
 both! {
     a_visitor_is_asked_and_says_yes
@@ -14,6 +17,7 @@ both! {
     a_call_is_made_as_the_agent_that_wanted_it
     what_was_only_asked_is_not_told_as_done
     offline_a_flow_asks_calls_and_hands_over
+    a_question_outlives_the_person_who_took_over
 }
 
 const CANCEL: [&str; 3] = ["call-1", "cancel_order", r#"{"id": "A-1"}"#];
@@ -249,4 +253,37 @@ async fn what_was_only_asked_is_not_told_as_done(db: Db) {
             .iter()
             .any(|asked| asked.path.ends_with("/cancel"))
     );
+}
+
+async fn a_question_outlives_the_person_who_took_over(db: Db) {
+    let endpoint = Endpoint::start().await;
+    endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
+    endpoint.slowly("/orders/A-2", 200, "{}", Duration::from_secs(5));
+    let mut find = tool(&endpoint, "/orders/{id}", "GET");
+    find.timeout_seconds = 5;
+    let ask = asking(&endpoint);
+    let app = TestApp::with(db, |settings| {
+        ask(settings);
+        settings.tools.insert("find_order".to_owned(), find);
+        let agent = settings.agents.get_mut("support").unwrap();
+        agent.tools.push("find_order".to_owned());
+    })
+    .await;
+    let slow = ["call-2", "find_order", r#"{"id": "A-2"}"#];
+    app.llm.calls("Let me see.", [CANCEL, slow]);
+    let mut stream = app.stream("d", "Cancel A-1").await;
+    let id = stream.conversation_id();
+    while stream.next().await.unwrap().data["type"] != "widget" {}
+    sleep(Duration::from_millis(400)).await;
+    let eva = Person::expert(&app, "eva").await;
+    assert_eq!(eva.does("claim", &id).await.status, 200);
+    stream.rest().await;
+    assert_eq!(eva.does("release", &id).await.status, 200);
+    let history = app.get("d", "/chat/history").await.json();
+    let messages = history["messages"].as_array().unwrap().iter();
+    let mut widgets = messages.filter(|message| message["message_type"] == "widget");
+    let question = widgets.next().expect("the question was shown")["id"].as_str();
+    app.llm.says(["It is cancelled."]);
+    say(&app, question.unwrap(), true).await;
+    assert_eq!(endpoint.asked().last().unwrap().path, "/orders/A-1/cancel");
 }
