@@ -87,6 +87,8 @@ struct Member {
     when_busy: WhenBusy,
     /// How often it may call tools in a turn, where it has a limit of its own.
     tool_rounds: Option<u32>,
+    /// Whether it does nothing but speak, as long as it may call no tool.
+    only_speaks: bool,
     /// Whether what it says after its tools goes on where it was, and is no paragraph of its own.
     goes_on: bool,
 }
@@ -125,6 +127,13 @@ impl Agents {
         let moved = may_move.then(|| self.router.reconsider(present, turn));
         let agent = moved.flatten().unwrap_or_else(|| present.to_owned());
         (agent, Usage::default())
+    }
+
+    /// Whether an agent can be asked what it would say.
+    pub fn can_draft(&self, path: &str) -> bool {
+        self.agents
+            .get(path)
+            .is_some_and(|member| member.only_speaks)
     }
 
     /// How often an agent may call tools in a turn, where it has a limit of its own.

@@ -307,6 +307,15 @@ impl Experts {
         }
     }
 
+    /// What the agent would answer now, for whoever has the conversation to send, or not.
+    ///
+    /// # Errors
+    /// `not_found` for one that is not theirs to see; as the model fails.
+    pub async fn draft(&self, person: &Person, id: ConversationId) -> Result<String> {
+        self.seen(person, id, "draft").await?;
+        self.engine.draft(id).await
+    }
+
     /// The newest entries of the audit, for an admin.
     ///
     /// # Errors

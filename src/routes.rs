@@ -189,6 +189,11 @@ fn users(urls: &mut ServiceConfig) {
             .default_service(only("POST")),
     )
     .service(
+        resource("/conversations/{id}/draft")
+            .post(experts::draft)
+            .default_service(only("POST")),
+    )
+    .service(
         resource("/conversations/{id}/release")
             .post(experts::release)
             .default_service(only("POST")),

@@ -15,6 +15,7 @@ mod before;
 mod begin;
 mod budget;
 pub(crate) mod cut;
+mod draft;
 pub mod event;
 mod finish;
 mod flush;

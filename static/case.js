@@ -30,6 +30,7 @@ export class Conversation {
   #back = make("button", { type: "button" }, "Hand back");
   #done = make("button", { type: "button" }, "Close");
   #pass = make("button", { type: "button" }, "Pass on");
+  #propose = make("button", { type: "button" }, "Propose");
   #form;
 
   /**
@@ -45,7 +46,8 @@ export class Conversation {
     this.#changed = changed;
     const title = make("div", {}, make("h2", {}, found.title ?? "Without a word"), this.#about);
     const header = make("header", {}, title, this.#take, this.#back, this.#pass, this.#done);
-    this.#form = make("form", {}, this.#input, make("button", { class: "main" }, "Send"));
+    this.#form = make("form", {}, this.#input, this.#propose, make("button", { class: "main" }, "Send"));
+    this.#propose.addEventListener("click", () => void this.#draft());
     this.elements = [header, this.#messages, this.#status, this.#form];
     this.#take.addEventListener("click", () => void this.#do("claim", {}));
     this.#back.addEventListener("click", () => void this.#do("release", {}));
@@ -139,6 +141,22 @@ export class Conversation {
       if (action === "claim") this.#input.focus();
     } catch (error) {
       this.#tell(error);
+    }
+  }
+
+  /** What the assistant would say, to be sent, changed or thrown away. */
+  async #draft() {
+    this.#propose.disabled = true;
+    try {
+      this.#tell(null);
+      const { content } = await this.#people.send("POST", `conversations/${this.id}/draft`, {});
+      if (content) this.#input.value = content;
+      else this.#status.textContent = "There is nothing to answer.";
+      this.#input.focus();
+    } catch (error) {
+      this.#tell(error);
+    } finally {
+      this.#propose.disabled = false;
     }
   }
 

@@ -82,6 +82,7 @@ impl Parts<'_> {
             when_busy: agent.when_busy,
             tool_rounds: agent.tool_rounds,
             goes_on: false,
+            only_speaks: agent.webhook.is_none(),
         })
     }
 
@@ -153,6 +154,7 @@ fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> Member {
         session_ttl: None,
         when_busy: WhenBusy::Queue,
         tool_rounds: None,
+        only_speaks: false,
         goes_on: true,
     }
 }

@@ -211,6 +211,18 @@ pub(super) async fn transfer(
 }
 
 #[derive(Serialize)]
+struct DraftOut {
+    content: String,
+}
+
+/// `POST /conversations/{id}/draft`: what the agent would answer. Nothing of it is kept.
+pub(super) async fn draft(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
+    let person = app.experts.person(&user, Presence::default()).await?;
+    let content = app.experts.draft(&person, id(&path)?).await?;
+    Ok(HttpResponse::Ok().json(DraftOut { content }))
+}
+
+#[derive(Serialize)]
 struct AuditOut {
     entries: Vec<EntryOut>,
 }

@@ -2,6 +2,7 @@
 //! each statement; of another's nothing is found.
 
 use diesel::Queryable;
+use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, UserId,
@@ -29,6 +30,19 @@ pub struct Stand {
     pub expert_id: Option<ExpertId>,
     /// Whether it waits for one.
     pub is_waiting: bool,
+}
+
+/// What an agent would be told of a conversation.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The agent that it is on.
+    pub agent_path: Option<String>,
+    /// What the agents remember.
+    pub state: Value,
+    /// What is known of the visitor and not for the model.
+    pub context: Option<Value>,
+    /// The newest messages, oldest first.
+    pub history: Vec<Message>,
 }
 
 /// A conversation as its user sees it.
@@ -235,6 +249,23 @@ impl Store {
     ) -> Result<Vec<Message>, StoreError> {
         on_db!(self, read, |conn, db| db::messages::after(
             conn, id, seq, with_turns
+        )
+        .map_err(Into::into))
+    }
+
+    /// What an agent would be told of a conversation, with so many messages.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known(
+        &self,
+        id: ConversationId,
+        history: u32,
+    ) -> Result<Option<Known>, StoreError> {
+        on_db!(self, read, |conn, db| db::conversations::known(
+            conn,
+            id,
+            history.into()
         )
         .map_err(Into::into))
     }

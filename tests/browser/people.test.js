@@ -70,6 +70,10 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
   await sees(visitor, "Hello! What is it?");
   await say(visitor, "My order is late");
   await sees(expert, "My order is late");
+  await expert.getByRole("button", { name: "Propose" }).click();
+  const draft = () => expert.getByRole("textbox", { name: "Your message" }).inputValue();
+  for (let tries = 0; !(await draft()) && tries < 50; tries += 1) await expert.waitForTimeout(100);
+  assert.match(await draft(), /\w/);
   // A reload forgets nothing, on either side.
   await visitor.reload();
   await sees(visitor, "My order is late");

@@ -19,6 +19,7 @@ both! {
     an_agent_hands_the_conversation_to_a_person
     words_ask_for_a_person
     who_has_it_passes_it_on_or_closes_it
+    the_agent_proposes_and_the_person_sends
 }
 
 /// A user whose conversation waits for a person.
@@ -289,4 +290,34 @@ async fn who_has_it_passes_it_on_or_closes_it(db: Db) {
         user.get(&format!("/conversations/{id}")).await.json()["status"],
         "active"
     );
+}
+
+async fn the_agent_proposes_and_the_person_sends(db: Db) {
+    let app = TestApp::start(db).await;
+    let eva = at_desk(&app, "eva", &[]).await;
+    let (user, id) = waiting(&app, "ann").await;
+    eva.does("claim", &id).await;
+    app.llm.says(["Your order ", "is on its way."]);
+    let draft = eva.does("draft", &id).await;
+    assert_eq!(
+        draft.json(),
+        json!({"content": "Your order is on its way."})
+    );
+    // Nobody has said it.
+    assert_eq!(user.said_in(&id).await.len(), 3);
+    assert_eq!(app.count("turns").await, 1);
+    write(&eva, &id, &draft.content()).await;
+    assert_eq!(
+        user.said_in(&id).await.pop().unwrap(),
+        "Your order is on its way."
+    );
+    // There is nothing more to answer.
+    assert_eq!(eva.does("draft", &id).await.content(), "");
+    assert_eq!(app.llm.asked().len(), 1);
+    for (person, status) in [(&user, 403), (&at_desk(&app, "max", &[]).await, 404)] {
+        assert_eq!(person.does("draft", &id).await.status, status);
+    }
+    user.say(Some(&id), "Thanks").await;
+    app.llm.refuses(400, "", "{}");
+    assert_eq!(eva.does("draft", &id).await.status, 502);
 }

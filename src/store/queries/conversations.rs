@@ -5,11 +5,12 @@ use diesel::prelude::*;
 use super::{
     begin,
     dialect::{Conn, lock_rows, scrub, write_tx},
+    messages,
     turns::Abort,
 };
 use crate::store::{
     ConversationId, DeviceId, StoreError, TurnId, UserId,
-    conversations::{Changes, Conversation, Kept, Stand, Status},
+    conversations::{Changes, Conversation, Kept, Known, Stand, Status},
     schema::{conversations, db_now, session_locks, turns, users},
 };
 
@@ -146,6 +147,24 @@ pub fn session_of_user(
             .optional(),
         (named, _) => Ok(named),
     }
+}
+
+pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Option<Known>> {
+    let held = conversations::table
+        .filter(conversations::id.eq(id))
+        .select(begin::Held::as_select())
+        .first(conn)
+        .optional()?;
+    let Some(held) = held else {
+        return Ok(None);
+    };
+    let history = messages::window(conn, id, held.last_seq, count)?;
+    Ok(Some(Known {
+        agent_path: held.agent_path,
+        state: held.state,
+        context: held.context.map(|context| context.0),
+        history,
+    }))
 }
 
 pub fn stands(

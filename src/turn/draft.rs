@@ -1,0 +1,81 @@
+//! A draft: what the agent would answer, for the person who has the conversation to send, or not.
+//!
+//! It is no turn: nothing of it is stored, no tool is called, nobody but the person reads it.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Engine, prompt};
+use crate::{
+    agents::{Piece, TurnInput},
+    error::{Code, Error, Result},
+    store::{ConversationId, messages::Role},
+    text,
+};
+
+/// How long the agent may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As much as a person may send at once.
+const CHARACTERS: usize = 10_000;
+
+impl Engine {
+    /// What the conversation's agent would answer to what the visitor said last. Nothing, where the visitor
+    /// has been answered, or the agent is one that a program or a service brings: it might do something.
+    ///
+    /// # Errors
+    /// `not_found` without such a conversation; what the model's server does; `upstream_timeout`.
+    pub async fn draft(&self, id: ConversationId) -> Result<String> {
+        let known = self
+            .store
+            .known(id, self.settings.turn.history_messages)
+            .await?;
+        let known = known.ok_or_else(|| Error::new(Code::NotFound))?;
+        let last = known.history.iter().rfind(|said| said.role != Role::System);
+        if last.is_none_or(|last| last.role != Role::User) {
+            return Ok(String::new());
+        }
+        let context = known.context.as_ref().and_then(Value::as_object).cloned();
+        let mut history = known.history;
+        while history.last().is_some_and(|last| last.role == Role::System) {
+            history.pop();
+        }
+        let input = TurnInput {
+            conversation_id: Some(id),
+            history: prompt::window(history, self.settings.turn.history_tokens),
+            state: known.state,
+            context: context.unwrap_or_default(),
+            ..TurnInput::default()
+        };
+        let (agent, routed) = self
+            .agents
+            .choose(known.agent_path.as_deref(), false, &input)
+            .await;
+        self.metrics.tokens(routed.input, routed.output);
+        if !self.agents.can_draft(&agent) {
+            return Ok(String::new());
+        }
+        let said = timeout(PATIENCE, self.propose(&agent, &input)).await;
+        said.unwrap_or_else(|_| Err(Error::new(Code::UpstreamTimeout)))
+    }
+
+    async fn propose(&self, agent: &str, input: &TurnInput) -> Result<String> {
+        let mut reply = self.agents.respond(agent, input).await?;
+        let mut draft = String::new();
+        while let Some(piece) = reply.next().await {
+            let Piece::Chunk(chunk) = piece? else {
+                continue;
+            };
+            draft.push_str(&chunk.text);
+            if let Some(usage) = chunk.usage.filter(|_| chunk.finish.is_some()) {
+                self.metrics.tokens(usage.input, usage.output);
+            }
+            if chunk.finish.is_some() || draft.len() > 4 * CHARACTERS {
+                break;
+            }
+        }
+        Ok(text::cleaned(draft.chars().take(CHARACTERS).collect()))
+    }
+}
