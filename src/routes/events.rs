@@ -207,6 +207,25 @@ fn respond(events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse 
 
 type Closing = Pin<Box<dyn Future<Output = ()>>>;
 
+/// What somebody who stands by hears.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    Change,
+    /// For so long that it is time to show that the stream lives.
+    Nothing,
+}
+
+/// Waits for a change, or a while. None: it is over.
+async fn wait<T>(changes: &mut watch::Receiver<T>, closing: &mut Closing) -> Option<Heard> {
+    tokio::select! {
+        changed = timeout(SILENCE, changes.changed()) => match changed {
+            Ok(changed) => changed.ok().map(|()| Heard::Change),
+            Err(_) => Some(Heard::Nothing),
+        },
+        () = closing => None,
+    }
+}
+
 /// One who stands by a conversation.
 struct Standing {
     app: Data<App>,
@@ -238,12 +257,8 @@ impl Standing {
             if !buffer.is_empty() {
                 return Some((Ok(buffer.into()), self));
             }
-            tokio::select! {
-                changed = timeout(SILENCE, self.changes.changed()) => match changed {
-                    Ok(changed) => changed.ok()?,
-                    Err(_) => return Some((Ok(Bytes::from_static(COMMENT)), self)),
-                },
-                () = &mut self.closing => return None,
+            if wait(&mut self.changes, &mut self.closing).await? == Heard::Nothing {
+                return Some((Ok(Bytes::from_static(COMMENT)), self));
             }
         }
     }
@@ -253,7 +268,9 @@ impl Standing {
         let all = matches!(self.reader, Reader::Desk(..));
         while self.seen < stand.last_seq {
             let store = &self.app.store;
-            let new = store.messages_after(self.id, self.seen, all).await?;
+            let mut new = store.messages_after(self.id, self.seen, all).await?;
+            // What came since then may not be for this reader any more.
+            new.retain(|message| message.seq <= stand.last_seq);
             // Those that turns said are passed over.
             self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
             for message in new {
@@ -340,12 +357,8 @@ impl Feed {
             if !buffer.is_empty() {
                 return Some((Ok(buffer.into()), self));
             }
-            tokio::select! {
-                changed = timeout(SILENCE, self.changes.changed()) => match changed {
-                    Ok(changed) => changed.ok()?,
-                    Err(_) => return Some((Ok(Bytes::from_static(COMMENT)), self)),
-                },
-                () = &mut self.closing => return None,
+            if wait(&mut self.changes, &mut self.closing).await? == Heard::Nothing {
+                return Some((Ok(Bytes::from_static(COMMENT)), self));
             }
         }
     }
