@@ -114,6 +114,12 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
             .default_service(only("GET, HEAD")),
     )
     .service(
+        resource("/me")
+            .route(get().to(assets::own))
+            .route(head().to(assets::own))
+            .default_service(only("GET, HEAD")),
+    )
+    .service(
         resource("/console")
             .route(get().to(assets::console))
             .route(head().to(assets::console))

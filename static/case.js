@@ -1,8 +1,8 @@
 /**
  * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
  */
-import { Refused } from "./desk.js";
 import { make } from "./make.js";
+import { reason } from "./sign-in.js";
 
 /** @typedef {import("./people.js").Case} Case */
 /** @typedef {import("./people.js").Expert} Expert */
@@ -177,6 +177,6 @@ export class Conversation {
   /** @param {unknown} error */
   #tell(error) {
     if (error === null) this.#status.textContent = "";
-    else this.#status.textContent = error instanceof Refused ? error.message : "The desk cannot be reached";
+    else this.#status.textContent = reason(error);
   }
 }

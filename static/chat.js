@@ -18,7 +18,7 @@ export function chat(base, title, close) {
 /** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
 const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
 
-class Panel {
+export class Panel {
   #desk;
   /** The turn that is being answered. */
   #turn = "";

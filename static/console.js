@@ -1,10 +1,10 @@
 /**
  * The console of the people at the desk: who waits, whom they have, and what is said there as it is said.
  */
-import { Refused } from "./desk.js";
-import { make } from "./make.js";
-import { People, keep, token } from "./people.js";
 import { Conversation } from "./case.js";
+import { make } from "./make.js";
+import { People, token } from "./people.js";
+import { reason, signIn } from "./sign-in.js";
 
 /** @typedef {import("./people.js").Case} Case */
 /** @typedef {import("./people.js").Expert} Expert */
@@ -117,36 +117,14 @@ class Console {
   }
 }
 
-/** Asks for a token, where there is none that is taken. */
+/** Shows the desk to whoever is signed in, and asks everybody else. @param {string} [problem] */
 async function begin(problem = "") {
-  const form = make("form", { class: "sign-in" });
-  const input = make("input", { type: "password", required: "", autocomplete: "off" });
-  const why = make("p", { role: "alert" }, problem);
-  const go = make("button", { class: "main" }, "Sign in");
-  form.append(make("h1", {}, "The desk"), make("label", {}, "Your token", input), why, go);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    keep(input.value.trim());
-    void open(why);
-  });
-  document.body.replaceChildren(form);
-  if (token() && !problem) await open(why);
-}
-
-/** @param {HTMLElement} why */
-async function open(why) {
-  const people = new People(token());
-  try {
+  const open = async () => {
+    const people = new People(token());
     const me = await people.get("experts/me");
     document.body.replaceChildren(new Console(people, me).element);
-  } catch (error) {
-    why.textContent = reason(error);
-  }
-}
-
-/** @param {unknown} error */
-function reason(error) {
-  return error instanceof Refused ? error.message : "The desk cannot be reached";
+  };
+  await signIn("The desk", open, problem);
 }
 
 void begin();

@@ -61,11 +61,27 @@ export class Gone extends Error {}
 
 export class Desk {
   #base;
-  #device = stored();
+  #device;
+  #token;
 
-  /** @param {URL} base The server's address. */
-  constructor(base) {
+  /**
+   * @param {URL} base The server's address.
+   * @param {string} token Of a user who is signed in; without one it is the visitor's device that counts.
+   */
+  constructor(base, token = "") {
     this.#base = base;
+    this.#token = token;
+    this.#device = token ? "" : stored();
+  }
+
+  /** Where turns are read and stopped. */
+  get turns() {
+    return "chat/stream";
+  }
+
+  /** Where people at the desk are read. */
+  get events() {
+    return "chat/events";
   }
 
   /**
@@ -73,13 +89,13 @@ export class Desk {
    * @param {Tell} tell
    */
   async history(tell) {
-    const response = await this.#persist("chat/history", {}, tell);
+    const response = await this.persist("chat/history", {}, tell);
     return /** @type {Message[]} */ ((await response.json()).messages);
   }
 
   /** Forgets the session: the next message begins a new conversation. */
   async forget() {
-    await this.#call("chat/session", { method: "DELETE" });
+    await this.call("chat/session", { method: "DELETE" });
   }
 
   /**
@@ -91,8 +107,8 @@ export class Desk {
    */
   async say(content, key, tell) {
     // Without an id yet, a repeated message would be another visitor's.
-    if (!this.#device) await this.#persist("chat/session", {}, tell);
-    return this.#post("chat/stream", { content }, key, tell);
+    if (!this.#device) await this.persist("chat/session", {}, tell);
+    return this.post("chat/stream", { content }, key, tell);
   }
 
   /**
@@ -103,7 +119,7 @@ export class Desk {
    * @param {Tell} tell
    */
   async fill(message, answer, key, tell) {
-    return this.#post(`chat/widgets/${message}`, { answer }, key, tell);
+    return this.post(`chat/widgets/${message}`, { answer }, key, tell);
   }
 
   /**
@@ -112,20 +128,20 @@ export class Desk {
    * @param {string} key
    * @param {Tell} tell
    */
-  #post(path, body, key, tell) {
+  post(path, body, key, tell) {
     const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
-    return this.#persist(path, { method: "POST", headers, body: JSON.stringify(body) }, tell);
+    return this.persist(path, { method: "POST", headers, body: JSON.stringify(body) }, tell);
   }
 
   /** The answer that is on its way, if there is one. */
   async running() {
-    const response = await this.#call("chat/stream");
+    const response = await this.call("chat/stream");
     return response.status === 200 ? response : null;
   }
 
   /** @param {string} turn */
   async stop(turn) {
-    await this.#call(`chat/stream/${turn}`, { method: "DELETE" });
+    await this.call(`${this.turns}/${turn}`, { method: "DELETE" });
   }
 
   /**
@@ -150,7 +166,7 @@ export class Desk {
       if (!turn) throw new Refused("The connection was lost", 503);
       await pause(0, tell);
       const headers = last ? { "Last-Event-ID": last } : undefined;
-      response = await this.#persist(`chat/stream/${turn}?restart=1`, { headers }, tell).catch((error) => {
+      response = await this.persist(`${this.turns}/${turn}?restart=1`, { headers }, tell).catch((error) => {
         throw error.status === 404 || error.status === 410 ? new Gone() : error;
       });
       if (response.status === 204) throw new Gone();
@@ -168,7 +184,7 @@ export class Desk {
     while (!aborted.aborted) {
       const headers = { "Last-Event-ID": last };
       try {
-        const response = await this.#persist("chat/events", { headers, signal: aborted }, () => {});
+        const response = await this.persist(this.events, { headers, signal: aborted }, () => {});
         if (response.status === 204) return;
         for await (const { id, frame } of events(response)) {
           last = id || last;
@@ -187,10 +203,10 @@ export class Desk {
    * @param {RequestInit} init
    * @param {Tell} tell
    */
-  async #persist(path, init, tell) {
+  async persist(path, init, tell) {
     for (let tries = 1; ; tries += navigator.onLine ? 1 : 0) {
       try {
-        const response = await this.#call(path, init);
+        const response = await this.call(path, init);
         tell("");
         return response;
       } catch (error) {
@@ -205,16 +221,17 @@ export class Desk {
    * @param {RequestInit} [init]
    * @returns {Promise<Response>}
    */
-  async #call(path, init = {}) {
+  async call(path, init = {}) {
     const headers = new Headers(init.headers);
-    if (this.#device) headers.set("X-Device-ID", this.#device);
+    if (this.#token) headers.set("Authorization", `Bearer ${this.#token}`);
+    else if (this.#device) headers.set("X-Device-ID", this.#device);
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), init.method === "POST" ? HEAD.POST : HEAD.GET);
     const signal = init.signal ? AbortSignal.any([late.signal, init.signal]) : late.signal;
     const response = await fetch(new URL(path, this.#base), { ...init, headers, signal });
     clearTimeout(timer);
     const device = response.headers.get("X-Device-ID");
-    if (device && device !== this.#device) {
+    if (device && device !== this.#device && !this.#token) {
       this.#device = device;
       store(device);
     }
@@ -223,7 +240,7 @@ export class Desk {
     if (problem.code === "invalid_device_id" && this.#device) {
       // An id that the server does not take any more: it makes a new one.
       this.#device = "";
-      return this.#call(path, init);
+      return this.call(path, init);
     }
     throw new Refused(problem.detail ?? problem.title ?? "The chat does not answer", response.status);
   }

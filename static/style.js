@@ -23,6 +23,9 @@ sheet.replaceSync(`
   @media (max-width: 30rem) {
     .panel { position: fixed; inset: 0; width: auto; height: 100dvh; border: 0; border-radius: 0; }
   }
+  .panel.page { position: static; width: 100%; height: 100%; border: 0; border-radius: 0; box-shadow: none; }
+  .panel.page header { display: none; }
+  .panel.page ol { width: min(48rem, 100%); margin: 0 auto; }
   .panel * { box-sizing: border-box; }
   .panel [hidden], .panel[hidden] { display: none; }
   header { display: flex; align-items: center; gap: 0.5rem; padding: 0.5rem 0.75rem; border-bottom: 1px solid var(--line); }

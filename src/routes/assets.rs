@@ -19,6 +19,11 @@ pub(super) async fn page() -> Result<HttpResponse> {
     respond("index.html")
 }
 
+/// The page of users who are signed in.
+pub(super) async fn own() -> Result<HttpResponse> {
+    respond("me.html")
+}
+
 /// The page of the people at the desk.
 pub(super) async fn console() -> Result<HttpResponse> {
     respond("console.html")

@@ -65,6 +65,7 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
   await expert.getByRole("button", { name: "Take over" }).focus();
   await expert.keyboard.press("Enter");
   await sees(visitor, "Eva is with you now.");
+  await expert.locator("textarea:focus").waitFor();
   await expert.keyboard.type("Hello! What is it?");
   await expert.keyboard.press("Enter");
   await sees(visitor, "Hello! What is it?");
@@ -137,4 +138,30 @@ test("whoever has no token is asked for one", async () => {
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Waiting" }).waitFor();
   await page.context().close();
+});
+
+test("a user who is signed in has conversations to come back to", async () => {
+  const ann = `${server.url}/me#token=${token("ann", "user")}`;
+  const page = await visit(browser, ann);
+  page.on("dialog", (dialog) => void dialog.accept());
+  const list = page.getByRole("navigation", { name: "Conversations" });
+  await say(page, "Hello, I want to schedule an appointment");
+  await sees(page, "Anna");
+  await list.getByRole("button", { name: "Hello, I want", exact: false }).first().waitFor();
+  await page.getByRole("button", { name: "New conversation" }).first().click();
+  await say(page, "Something else: where are you?");
+  await list.getByRole("button", { name: "Something else", exact: false }).first().waitFor();
+  await page.locator("li.assistant").first().waitFor();
+  // On another device the same, and an answer that is on its way.
+  const other = await visit(browser, ann);
+  await other.getByRole("button", { name: "Hello, I want to schedule an appointment", exact: true }).click();
+  await sees(other, "Anna");
+  assert.match((await other.locator("ol li").first().textContent()) ?? "", /Hello, I want to schedule/);
+  await other.getByRole("button", { name: "Send" }).waitFor();
+  await say(other, "My name is John");
+  await other.locator("li.assistant").nth(1).waitFor();
+  await page.getByRole("button", { name: "Delete Something else: where are you?" }).click();
+  await page.getByRole("button", { name: "Something else: where are you?", exact: true }).waitFor({ state: "detached" });
+  assert.equal(await list.getByRole("listitem").count(), 1);
+  for (const shown of [page, other]) await shown.context().close();
 });

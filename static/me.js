@@ -1,0 +1,118 @@
+/**
+ * The chat of somebody who is signed in: their conversations, and the one that is open.
+ */
+import { Panel } from "./chat.js";
+import { Refused } from "./desk.js";
+import { make } from "./make.js";
+import { OwnDesk } from "./own.js";
+import { token } from "./people.js";
+import { signIn } from "./sign-in.js";
+import { sheet } from "./style.js";
+
+/** @typedef {import("./own.js").Listed} Listed */
+
+const BASE = new URL("/", location.href);
+
+class Chat {
+  #token;
+  /** The conversation that is open; none where a new one begins. */
+  #open = "";
+  /** How many pages of the list are shown. */
+  #pages = 1;
+  #list = make("ul", {});
+  #more = make("button", { type: "button" }, "More");
+  #main = make("main", { class: "own", "aria-label": "Conversation" });
+  #status = make("p", { class: "status", role: "status" });
+
+  /** @param {string} token */
+  constructor(token) {
+    this.#token = token;
+    const anew = make("button", { type: "button", class: "main" }, "New conversation");
+    anew.addEventListener("click", () => this.show(""));
+    this.#more.addEventListener("click", () => {
+      this.#pages += 1;
+      void this.refresh();
+    });
+    const header = make("header", {}, make("h1", {}, "Your conversations"), anew);
+    const nav = make("nav", { "aria-label": "Conversations" }, this.#list, this.#more, this.#status);
+    this.element = make("div", { class: "desk" }, header, nav, this.#main);
+    this.#main.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
+  }
+
+  /** @param {string} conversation */
+  #desk(conversation) {
+    return new OwnDesk(BASE, this.#token, conversation, (began) => {
+      this.#open = began;
+      void this.refresh();
+    });
+  }
+
+  /** Shows the list anew. */
+  async refresh() {
+    try {
+      /** @type {Listed[]} */
+      const all = [];
+      let total = 0;
+      for (let page = 1; page <= this.#pages; page += 1) {
+        const found = await this.#desk("").list(page);
+        all.push(...found.conversations);
+        total = found.total;
+      }
+      this.#more.hidden = all.length >= total;
+      this.#list.replaceChildren(...all.map((listed) => this.#item(listed)));
+      this.#status.textContent = "";
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) throw error;
+      this.#status.textContent = "The chat cannot be reached";
+    }
+  }
+
+  /** @param {Listed} listed */
+  #item(listed) {
+    const title = listed.title ?? "Without a word";
+    const open = make("button", { type: "button" }, make("strong", {}, title));
+    if (listed.mode === "expert") open.append(make("small", {}, "With a person"));
+    if (listed.id === this.#open) open.setAttribute("aria-current", "true");
+    open.addEventListener("click", () => this.show(listed.id));
+    const remove = make("button", { type: "button", class: "remove", "aria-label": `Delete ${title}` }, "×");
+    remove.addEventListener("click", () => void this.#remove(listed.id, title));
+    return make("li", { class: "own" }, open, remove);
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} title
+   */
+  async #remove(id, title) {
+    if (!confirm(`Delete “${title}”? Nothing of it is kept.`)) return;
+    try {
+      await this.#desk("").remove(id);
+      if (id === this.#open) this.show("");
+      else await this.refresh();
+    } catch {
+      this.#status.textContent = "It was not deleted";
+    }
+  }
+
+  /** @param {string} conversation */
+  show(conversation) {
+    this.#open = conversation;
+    const panel = new Panel(this.#desk(conversation), "Front desk", () => {});
+    panel.element.classList.add("page");
+    this.#main.shadowRoot?.replaceChildren(panel.element);
+    /** @type {HTMLElement | null} */ (panel.element.querySelector("textarea"))?.focus();
+    void this.refresh().catch(begin);
+  }
+}
+
+/** Shows the chat to whoever is signed in, and asks everybody else. */
+async function begin() {
+  await signIn("Your conversations", async () => {
+    const chat = new Chat(token());
+    await chat.refresh();
+    document.body.replaceChildren(chat.element);
+    chat.show("");
+  });
+}
+
+void begin();

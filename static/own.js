@@ -1,0 +1,100 @@
+/**
+ * The conversations of somebody who is signed in: which there are, and each as a desk of its own.
+ */
+import { Desk } from "./desk.js";
+
+const API = "api/v1/chat";
+
+/**
+ * @typedef {object} Listed
+ * @property {string} id
+ * @property {string | null} title
+ * @property {string} status
+ * @property {"ai" | "expert"} mode
+ *
+ * @typedef {import("./desk.js").Message} Message
+ * @typedef {import("./desk.js").Tell} Tell
+ */
+
+export class OwnDesk extends Desk {
+  #conversation;
+  #began;
+
+  /**
+   * @param {URL} base
+   * @param {string} token
+   * @param {string} conversation The one that is shown; none yet where a new one begins.
+   * @param {(conversation: string) => void} began Told when something was said.
+   */
+  constructor(base, token, conversation, began) {
+    super(base, token);
+    this.#conversation = conversation;
+    this.#began = began;
+  }
+
+  get turns() {
+    return `${API}/messages/stream`;
+  }
+
+  get events() {
+    return `${API}/conversations/${this.#conversation}/events`;
+  }
+
+  /** @param {Tell} tell */
+  async history(tell) {
+    if (!this.#conversation) return [];
+    const response = await this.persist(`${API}/conversations/${this.#conversation}/messages?limit=200`, {}, tell);
+    return /** @type {Message[]} */ (await response.json());
+  }
+
+  async forget() {
+    this.#conversation = "";
+  }
+
+  /**
+   * @param {string} content
+   * @param {string} key
+   * @param {Tell} tell
+   */
+  async say(content, key, tell) {
+    const body = this.#conversation ? { content, conversation_id: this.#conversation } : { content };
+    const response = await this.post(`${API}/messages/stream`, body, key, tell);
+    this.#conversation = response.headers.get("X-Conversation-ID") ?? this.#conversation;
+    this.#began(this.#conversation);
+    return response;
+  }
+
+  /**
+   * @param {string} message
+   * @param {Record<string, unknown>} answer
+   * @param {string} key
+   * @param {Tell} tell
+   */
+  async fill(message, answer, key, tell) {
+    return this.post(`${API}/widgets/${message}`, { answer }, key, tell);
+  }
+
+  /** The answer to what was said last, where that has none yet. */
+  async running() {
+    const said = await this.history(() => {});
+    const last = said.at(-1);
+    if (last?.role !== "user") return null;
+    const turn = /** @type {Message & { turn_id: string }} */ (last).turn_id;
+    const response = await this.call(`${this.turns}/${turn}`).catch(() => null);
+    return response?.status === 200 ? response : null;
+  }
+
+  /**
+   * A page of them, the newest first.
+   * @param {number} page
+   * @returns {Promise<{ conversations: Listed[], total: number }>}
+   */
+  async list(page) {
+    return (await this.call(`${API}/conversations?per_page=30&page=${page}`)).json();
+  }
+
+  /** @param {string} id */
+  async remove(id) {
+    await this.call(`${API}/conversations/${id}`, { method: "DELETE" });
+  }
+}
