@@ -17,6 +17,7 @@ mod sessions;
 mod sse;
 mod turns;
 mod widgets;
+mod ws;
 
 use actix_cors::Cors;
 use actix_web::{
@@ -228,6 +229,16 @@ fn users(urls: &mut ServiceConfig) {
     .service(
         resource("/audit")
             .get(experts::audit)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/ws")
+            .get(ws::connect)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/stream")
+            .get(ws::connect)
             .default_service(only("GET")),
     )
     .service(

@@ -11,6 +11,7 @@ use actix_web::{
     web::Data,
 };
 
+use super::extract::Query;
 use crate::{
     app::App,
     auth::User,
@@ -42,7 +43,14 @@ async fn user_of(request: &mut ServiceRequest) -> Result<User> {
         .map_err(|_| Error::new(Code::Internal))?;
     let missing =
         || Error::new(Code::Unauthorized).detail("Authorization: Bearer TOKEN is needed.");
-    let header = request.headers().get(AUTHORIZATION).ok_or_else(missing)?;
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        // Browsers give a WebSocket no header.
+        let path = request.path();
+        let is_socket = path.ends_with("/v1/chat/ws") || path.ends_with("/v1/chat/stream");
+        let query = Query::of(request.request());
+        let token = query.get("token").filter(|_| is_socket);
+        return app.auth.user(token.ok_or_else(missing)?).await;
+    };
     // RFC 9110 §11.1: the scheme's case does not matter.
     let token = header
         .to_str()

@@ -25,7 +25,7 @@ use crate::{
     turn::{Reply, fold},
     widgets::Widget,
 };
-pub(super) use request::{CONTENT_CHARACTERS, ChatIn, Writer, idempotency, turn_request};
+pub(super) use request::{CONTENT_CHARACTERS, ChatIn, Writer, digest, idempotency, turn_request};
 
 /// `POST /chat`: the folded stream.
 pub(super) async fn json(

@@ -182,6 +182,11 @@ fn turn_of(
     })
 }
 
+/// What a client calls a session, checked.
+pub(super) fn session_name(name: String) -> Result<String> {
+    check(&name).map(|()| name)
+}
+
 fn check(session: &str) -> Result<()> {
     let characters = session.chars().count();
     match (1..=SESSION_CHARACTERS).contains(&characters) && !session.chars().any(char::is_control) {

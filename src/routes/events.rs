@@ -2,11 +2,9 @@
 //! client leaves, and end when the server shuts down: clients come back, to whichever instance, with the
 //! last event's id, and miss nothing.
 
-use std::{
-    collections::HashMap,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+mod feed;
+
+use std::pin::Pin;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -31,18 +29,16 @@ use crate::{
     devices::Device,
     error::{Code, Error, Result},
     experts::{Experts, Person},
-    realtime::Cases,
     store::{
         ConversationId, TurnId,
-        conversations::{Conversation, Stand},
+        conversations::Stand,
         experts::Presence,
         messages::{Message, MessageType},
         sessions::Mode,
     },
 };
 
-/// How often it is noted that somebody is at the desk.
-const NOTED: Duration = Duration::from_secs(60);
+pub(super) use feed::of_desk;
 
 /// An event as the `data:` line has it: a frame that is more than text.
 #[derive(Serialize)]
@@ -125,7 +121,7 @@ pub(super) async fn of_conversation(
 }
 
 /// Who stands by, and until when they are signed in.
-enum Reader {
+pub(super) enum Reader {
     Owner(Option<Timestamp>),
     /// Is told what turns say, too.
     Desk(Person, Timestamp),
@@ -143,7 +139,7 @@ impl Reader {
 }
 
 /// Ends when the server does, or when whoever reads is not signed in any more.
-fn closing(app: &App, until: Option<Timestamp>) -> Closing {
+pub(super) fn closing(app: &App, until: Option<Timestamp>) -> Closing {
     let closing = app.engine.closing();
     let left = until.map(|until| app.auth.left(until));
     Box::pin(async move {
@@ -163,6 +159,18 @@ async fn standing(
     let after = cursor(request, id)?;
     let now = app.store.stands(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
+    let seen = after.unwrap_or(now.last_seq);
+    Ok(respond(stand_by(app, id, *now, seen, reader)))
+}
+
+/// What is said in a conversation after a message, as events.
+pub(super) fn stand_by(
+    app: &Data<App>,
+    id: ConversationId,
+    now: Stand,
+    seen: i64,
+    reader: Reader,
+) -> impl Stream<Item = Result<Bytes>> + use<> {
     let until = match &reader {
         Reader::Owner(until) => *until,
         Reader::Desk(_, until) => Some(*until),
@@ -170,14 +178,14 @@ async fn standing(
     let state = Standing {
         app: app.clone(),
         id,
-        first: *now,
-        seen: after.unwrap_or(now.last_seq),
+        first: now,
+        seen,
         told: None,
-        changes: app.hub.conversation(id, *now),
+        changes: app.hub.conversation(id, now),
         closing: closing(app, until),
         reader,
     };
-    Ok(respond(stream::unfold(state, Standing::next)))
+    stream::unfold(state, Standing::next)
 }
 
 /// Where a client stands: `{conversation_id}.{number}`. One of another conversation counts for nothing.
@@ -205,7 +213,7 @@ fn respond(events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse 
         .streaming(events)
 }
 
-type Closing = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type Closing = Pin<Box<dyn Future<Output = ()>>>;
 
 /// What somebody who stands by hears.
 #[derive(PartialEq, Eq)]
@@ -311,81 +319,4 @@ fn is_of_desk(message: &Message) -> bool {
         message.message_type,
         MessageType::ExpertMessage | MessageType::SystemMessage
     )
-}
-
-/// `GET /experts/events`: what the desk has to do, all of it and then what changes.
-pub(super) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
-    let cases = app.experts.cases(&person).await?;
-    let state = Feed {
-        changes: app.hub.cases(cases),
-        closing: closing(&app, Some(user.until)),
-        app,
-        person,
-        told: None,
-        noted: Instant::now(),
-    };
-    Ok(respond(stream::unfold(state, Feed::next)))
-}
-
-/// One who is at the desk.
-struct Feed {
-    app: Data<App>,
-    person: Person,
-    /// What they see, as it was told last.
-    told: Option<HashMap<ConversationId, Conversation>>,
-    changes: watch::Receiver<Cases>,
-    closing: Closing,
-    /// When it was noted last that they are there.
-    noted: Instant,
-}
-
-impl Feed {
-    async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
-        loop {
-            if self.noted.elapsed() > NOTED {
-                self.noted = Instant::now();
-                self.app.experts.is_still_there(&self.person).await;
-            }
-            let cases = self.changes.borrow_and_update().clone();
-            let own = cases.iter().filter(|case| {
-                Experts::sees(&self.person, case.expert_id, case.waiting_since.is_some())
-            });
-            let own: Vec<Conversation> = own.cloned().collect();
-            let mut buffer = Vec::new();
-            self.tell(own, &mut buffer);
-            if !buffer.is_empty() {
-                return Some((Ok(buffer.into()), self));
-            }
-            if wait(&mut self.changes, &mut self.closing).await? == Heard::Nothing {
-                return Some((Ok(Bytes::from_static(COMMENT)), self));
-            }
-        }
-    }
-
-    fn tell(&mut self, cases: Vec<Conversation>, buffer: &mut Vec<u8>) {
-        let time = self.app.experts.now();
-        let known = cases.iter().map(|case| (case.id, case.clone())).collect();
-        let Some(told) = self.told.replace(known) else {
-            buffer.extend_from_slice(RETRY);
-            let mut event = EventOut::new("snapshot", time);
-            event.conversations = Some(cases.into_iter().map(Into::into).collect());
-            return event.write(None, buffer);
-        };
-        let gone = told
-            .keys()
-            .filter(|id| cases.iter().all(|case| case.id != **id));
-        for id in gone {
-            let mut event = EventOut::new("gone", time);
-            event.conversation_id = Some(*id);
-            event.write(None, buffer);
-        }
-        for case in cases {
-            if told.get(&case.id) != Some(&case) {
-                let mut event = EventOut::new("conversation", time);
-                event.conversation = Some(case.into());
-                event.write(None, buffer);
-            }
-        }
-    }
 }

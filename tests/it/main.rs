@@ -42,3 +42,4 @@ mod turns;
 mod waiting;
 mod webhooks;
 mod widgets;
+mod ws;

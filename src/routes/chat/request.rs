@@ -209,9 +209,18 @@ pub(in crate::routes) fn idempotency(
         let detail = format!("1 to {KEY_BYTES} visible ASCII characters.");
         return Err(Error::field("Idempotency-Key", detail));
     }
-    let request_hash = Sha256::digest(content.to_string()).to_vec();
+    let request_hash = hash(content);
     Ok(Some(Idempotency {
         key: key.to_owned(),
         request_hash,
     }))
+}
+
+/// A digest of everything that makes a message what it is.
+pub(in crate::routes) fn digest(turn: &TurnRequest) -> Vec<u8> {
+    hash(&all_of(turn))
+}
+
+fn hash(content: &Value) -> Vec<u8> {
+    Sha256::digest(content.to_string()).to_vec()
 }

@@ -1,0 +1,240 @@
+//! What goes on for a client: turns that it began or came back to, conversations that it stands by.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, web::Data};
+use actix_ws::{Closed, Session};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    app::App,
+    auth::User,
+    error::{Code, Error, Result},
+    routes::{
+        chat::{ChatIn, Writer, digest, turn_request},
+        end_user::session_name,
+        events::{Reader, stand_by},
+        extract::caller,
+    },
+    store::{ConversationId, TurnId, begin::Idempotency, sessions::Within},
+    text,
+    turn::{Place, Reply, TurnRequest, event::Cursor},
+};
+
+/// How often a turn is looked for whose server went away, and how soon again.
+const TRIES: usize = 40;
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What a client says.
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageIn {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub conversation_id: Option<ConversationId>,
+    /// Its own name for a conversation, in a bare message.
+    pub session_id: Option<String>,
+    pub content: Option<String>,
+    pub message: Option<String>,
+    /// Its own name for a message: sent again, it is the same message.
+    pub client_message_id: Option<String>,
+    pub turn_id: Option<TurnId>,
+    pub id: Option<String>,
+}
+
+/// What all that goes on for a client shares.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub app: Data<App>,
+    pub user: User,
+    pub session: Session,
+    pub request: HttpRequest,
+}
+
+impl Client {
+    /// Says something to the client that is no frame of a turn.
+    pub(super) async fn tell(&mut self, event: &Value) -> std::result::Result<(), Closed> {
+        let mut frame = json!({
+            "content": "", "timestamp": self.app.experts.now(), "is_final": false,
+        });
+        if let (Some(frame), Some(event)) = (frame.as_object_mut(), event.as_object()) {
+            frame.extend(event.clone());
+        }
+        self.session.text(frame.to_string()).await
+    }
+
+    pub(super) async fn fail(
+        &mut self,
+        error: &Error,
+        own: Option<String>,
+    ) -> std::result::Result<(), Closed> {
+        error.log();
+        let message = error.detail.as_deref().unwrap_or(error.code.title());
+        let error = json!({"code": error.code, "message": message, "param": error.param});
+        self.tell(&json!({"type": "error", "error": error, "client_message_id": own}))
+            .await
+    }
+
+    pub(super) async fn say(mut self, said: MessageIn) {
+        let own = said.client_message_id.clone();
+        let started = match self.request_of(said) {
+            Ok(request) => self.app.engine.start(request).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(reply) => self.forward(reply, own).await,
+            Err(error) => drop(self.fail(&error, own).await),
+        }
+    }
+
+    fn request_of(&self, said: MessageIn) -> Result<TurnRequest> {
+        let address = caller(&self.app, &self.request);
+        address.map_or(Ok(()), |address| self.app.limits.count(address))?;
+        let within = match (said.conversation_id, said.session_id) {
+            (Some(id), _) => Within::Conversation(id),
+            (None, Some(name)) => Within::Named(session_name(name)?),
+            (None, None) => Within::New,
+        };
+        let writer = Writer {
+            device: self.user.id.clone(),
+            within,
+            claims: &self.user.claims,
+        };
+        let content = said.content.or(said.message).unwrap_or_default();
+        let chat = ChatIn::of(content, None);
+        let mut turn = turn_request(&self.app, &self.request, writer, chat)?;
+        turn.idempotency = match said.client_message_id {
+            None => None,
+            Some(id) if (1..=200).contains(&id.len()) => Some(Idempotency {
+                request_hash: digest(&turn),
+                key: format!("ws:{id}"),
+            }),
+            Some(_) => return Err(Error::field("client_message_id", "1 to 200 bytes.")),
+        };
+        Ok(turn)
+    }
+
+    pub(super) async fn stop(mut self, turn: TurnId) {
+        if let Err(error) = self.app.engine.stop(&self.user.id, turn).await {
+            drop(self.fail(&error, None).await);
+        }
+    }
+
+    pub(super) async fn resume(mut self, after: Cursor) {
+        let place = Place {
+            after: Some(after),
+            restart: true,
+        };
+        match self
+            .app
+            .engine
+            .attach(&self.user.id, after.turn_id, place)
+            .await
+        {
+            Ok(Some(reply)) => self.forward(reply, None).await,
+            Ok(None) => {
+                let done = json!({"type": "resume", "turn_id": after.turn_id, "is_final": true});
+                drop(self.tell(&done).await);
+            }
+            Err(error) => drop(self.fail(&error, None).await),
+        }
+    }
+
+    /// Passes a turn on to its end, wherever it goes on.
+    async fn forward(mut self, reply: Reply, own: Option<String>) {
+        let mut more = Map::new();
+        if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id) {
+            more.insert("conversation_id".to_owned(), conversation.into());
+            more.insert("turn_id".to_owned(), turn.into());
+        }
+        if let Some(own) = own {
+            more.insert("client_message_id".to_owned(), own.into());
+        }
+        let turn = reply.turn_id;
+        let (mut reader, mut last) = (reply.reader, None);
+        for _ in 0..TRIES {
+            while let Some(bytes) = reader.next().await {
+                for (id, data) in events(&bytes) {
+                    let is_final = data.contains("\"is_final\":true");
+                    last = id.and_then(|id| id.parse::<Cursor>().ok()).or(last);
+                    if self.session.text(joined(data, id, &more)).await.is_err() || is_final {
+                        return;
+                    }
+                }
+            }
+            // It goes on elsewhere, or here with another attempt.
+            let Some(turn) = turn else { return };
+            let place = Place {
+                after: last,
+                restart: true,
+            };
+            match self.app.engine.attach(&self.user.id, turn, place).await {
+                Ok(Some(reply)) => reader = reply.reader,
+                Ok(None) => return,
+                Err(_) => sleep(AGAIN).await,
+            }
+        }
+        drop(self.fail(&Error::new(Code::Interrupted), None).await);
+    }
+
+    /// Passes on what people at the desk write.
+    pub(super) async fn stand_by(mut self, id: ConversationId) {
+        let whose = self.app.store.conversation(&self.user.id, id).await;
+        let (Ok(Some(_)), Ok(now)) = (whose, self.app.store.stands(vec![id]).await) else {
+            return;
+        };
+        let Some((_, now)) = now.first().copied() else {
+            return;
+        };
+        let reader = Reader::Owner(Some(self.user.until));
+        let mut standing = Box::pin(stand_by(&self.app, id, now, now.last_seq, reader));
+        let more = Map::from_iter([("conversation_id".to_owned(), Value::from(id))]);
+        while let Some(Ok(bytes)) = standing.next().await {
+            for (id, data) in events(&bytes) {
+                let data = of_expert(data).unwrap_or_else(|| data.to_owned());
+                if self.session.text(joined(&data, id, &more)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The events of a piece of an event stream: ids and data.
+fn events(bytes: &[u8]) -> Vec<(Option<&str>, &str)> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let blocks = text.split("\n\n").filter_map(|block| {
+        let line = |name| block.lines().find_map(|line| line.strip_prefix(name));
+        Some((line("id: "), line("data: ")?))
+    });
+    blocks.collect()
+}
+
+/// A frame's data with what a WebSocket's frame has beside it.
+fn joined(data: &str, id: Option<&str>, more: &Map<String, Value>) -> String {
+    let mut more = more.clone();
+    if let Some(id) = id {
+        more.insert("id".to_owned(), id.into());
+    }
+    let rest = Value::Object(more).to_string();
+    match (data.strip_suffix('}'), rest.strip_prefix('{')) {
+        (Some(data), Some(rest)) if rest != "}" => format!("{data},{rest}"),
+        _ => data.to_owned(),
+    }
+}
+
+/// A person's message, as WebSocket clients know it.
+fn of_expert(data: &str) -> Option<String> {
+    let mut event: Value = serde_json::from_str(data).ok()?;
+    let said = text::of(&event, "message");
+    if text::of(said, "role") != "expert" {
+        return None;
+    }
+    let content = text::of(said, "content").clone();
+    let event = event.as_object_mut()?;
+    event.insert("type".to_owned(), "expert_message".into());
+    event.insert("content".to_owned(), content);
+    Some(json!(event).to_string())
+}
