@@ -100,7 +100,6 @@ fn letter(event: &Value) -> (String, String) {
         _ => "News from the desk",
     };
     let lines = [
-        line("reason", "Why"),
         line("skill", "For whoever knows"),
         line("assigned_to", "Asked first"),
         line("conversation_id", "Conversation"),

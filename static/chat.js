@@ -29,6 +29,7 @@ export class Panel {
   #shown = new Set();
   /** Ends the standing stream of the conversation that is shown. */
   #leave = new AbortController();
+  #isClosed = false;
   /** The conversation that is stood by. */
   #conversation = "";
 
@@ -79,6 +80,13 @@ export class Panel {
     this.#doing = this.#restore();
   }
 
+  /** Lets go of what it stands by: another panel is shown. */
+  close() {
+    this.#leave.abort();
+    // What it still hears opens no other.
+    this.#isClosed = true;
+  }
+
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
     try {
@@ -122,7 +130,7 @@ export class Panel {
    * @param {number} after The last message that is shown.
    */
   async #standBy(conversation, after) {
-    if (!conversation || conversation === this.#conversation) return;
+    if (!conversation || conversation === this.#conversation || this.#isClosed) return;
     this.#conversation = conversation;
     this.#leave.abort();
     this.#leave = new AbortController();

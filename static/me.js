@@ -17,6 +17,8 @@ class Chat {
   #token;
   /** The conversation that is open; none where a new one begins. */
   #open = "";
+  /** @type {Panel | null} */
+  #panel = null;
   /** How many pages of the list are shown. */
   #pages = 1;
   #list = make("ul", {});
@@ -39,12 +41,12 @@ class Chat {
     this.#main.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
   }
 
-  /** @param {string} conversation */
-  #desk(conversation) {
-    return new OwnDesk(BASE, this.#token, conversation, (began) => {
-      this.#open = began;
-      void this.refresh();
-    });
+  /**
+   * @param {string} conversation
+   * @param {(began: string) => void} [began]
+   */
+  #desk(conversation, began = () => {}) {
+    return new OwnDesk(BASE, this.#token, conversation, began);
   }
 
   /** Shows the list anew. */
@@ -97,7 +99,14 @@ class Chat {
   /** @param {string} conversation */
   show(conversation) {
     this.#open = conversation;
-    const panel = new Panel(this.#desk(conversation), "Front desk", () => {});
+    this.#panel?.close();
+    const desk = this.#desk(conversation, (began) => {
+      // Unless another one is shown by now.
+      if (this.#panel === panel) this.#open = began;
+      void this.refresh().catch(begin);
+    });
+    const panel = new Panel(desk, "Front desk", () => {});
+    this.#panel = panel;
     panel.element.classList.add("page");
     this.#main.shadowRoot?.replaceChildren(panel.element);
     /** @type {HTMLElement | null} */ (panel.element.querySelector("textarea"))?.focus();

@@ -1,13 +1,14 @@
 //! The people at the desk: the queue, and what they do with a conversation.
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    chat::count,
     conversations::{ConversationOut, id},
     extract::{Json, Maybe, Query},
 };
@@ -216,7 +217,13 @@ struct DraftOut {
 }
 
 /// `POST /conversations/{id}/draft`: what the agent would answer. Nothing of it is kept.
-pub(super) async fn draft(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
+pub(super) async fn draft(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    path: Path<String>,
+) -> Result<HttpResponse> {
+    count(&app, &request)?;
     let person = app.experts.person(&user, Presence::default()).await?;
     let content = app.experts.draft(&person, id(&path)?).await?;
     Ok(HttpResponse::Ok().json(DraftOut { content }))

@@ -7,7 +7,10 @@
 
 mod client;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -16,9 +19,16 @@ use actix_web::{
     web::{Data, Payload},
 };
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, ProtocolError};
-use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, LocalBoxFuture, abortable},
+    stream::FuturesUnordered,
+};
 use serde_json::json;
-use tokio::time::{interval, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{interval, timeout},
+};
 
 use super::events::{Closing, closing};
 use crate::{
@@ -28,7 +38,7 @@ use crate::{
     store::ConversationId,
     text,
 };
-use client::{Client, MessageIn};
+use client::{Client, Follow, MessageIn};
 
 /// The largest frame, and the largest message of several.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -55,6 +65,7 @@ pub(super) async fn connect(
         .max_frame_size(FRAME_BYTES)
         .aggregate_continuations()
         .max_continuation_size(FRAME_BYTES);
+    let (follow, to_follow) = mpsc::unbounded_channel();
     let link = Link {
         closing: closing(&app, Some(user.until)),
         counted: Box::new(app.metrics.open_stream()),
@@ -63,9 +74,12 @@ pub(super) async fn connect(
             user,
             session,
             request,
+            follow,
         },
         work: FuturesUnordered::new(),
-        followed: Vec::new(),
+        standing: FuturesUnordered::new(),
+        followed: VecDeque::new(),
+        to_follow,
         faults: 0,
         heard: Instant::now(),
     };
@@ -103,10 +117,14 @@ struct Link {
     closing: Closing,
     /// Counted as long as it is open.
     counted: Box<dyn std::any::Any>,
-    /// The turns and conversations that are followed.
+    /// The turns that are followed, and what else is being done.
     work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// The conversations among them.
-    followed: Vec<ConversationId>,
+    /// The conversations that are stood by.
+    standing: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// What ends standing by each, the oldest first.
+    followed: VecDeque<(ConversationId, AbortHandle)>,
+    /// What else is to be stood by.
+    to_follow: mpsc::UnboundedReceiver<Follow>,
     faults: usize,
     heard: Instant,
 }
@@ -147,6 +165,8 @@ impl Link {
                     }
                 }
                 Some(()) = self.work.next() => {}
+                Some(()) = self.standing.next() => {}
+                Some((id, after)) = self.to_follow.recv() => self.follow(id, after),
                 _ = pings.tick() => {
                     let mut session = self.client.session.clone();
                     let is_silent = self.heard.elapsed() > 2 * PING;
@@ -195,9 +215,6 @@ impl Link {
         let client = self.client.clone();
         match said.kind.as_deref() {
             Some("message") | None => {
-                if let Some(id) = said.conversation_id {
-                    self.follow(id);
-                }
                 self.work.push(Box::pin(client.say(said)));
             }
             Some("stop") => {
@@ -210,8 +227,11 @@ impl Link {
                 let id = said
                     .id
                     .ok_or_else(|| Error::field("id", "The id of a frame."))?;
-                let after = id.parse().map_err(|_| Error::new(Code::InvalidCursor))?;
-                self.work.push(Box::pin(client.resume(after)));
+                match (id.parse(), place_in(&id)) {
+                    (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
+                    (_, Some((conversation, seq))) => self.follow(conversation, Some(seq)),
+                    _ => return Err(Error::new(Code::InvalidCursor)),
+                }
             }
             // Nobody reads it yet.
             Some("typing") => {}
@@ -220,18 +240,34 @@ impl Link {
         Ok(())
     }
 
-    /// Tells what people at the desk write in a conversation, too.
-    fn follow(&mut self, id: ConversationId) {
-        if self.followed.len() < MOST && !self.followed.contains(&id) {
-            self.followed.push(id);
-            self.work.push(Box::pin(self.client.clone().stand_by(id)));
+    /// Tells what people at the desk write in a conversation, too; from a message on, where the client says
+    /// from which.
+    fn follow(&mut self, id: ConversationId, after: Option<i64>) {
+        let known = self.followed.iter().position(|(known, _)| *known == id);
+        match known {
+            Some(_) if after.is_none() => return,
+            Some(at) => drop(self.followed.remove(at).map(|(_, older)| older.abort())),
+            None => {}
         }
+        if self.followed.len() >= MOST
+            && let Some((_, oldest)) = self.followed.pop_front()
+        {
+            oldest.abort();
+        }
+        let (standing, handle) = abortable(self.client.clone().stand_by(id, after));
+        self.followed.push_back((id, handle));
+        self.standing.push(Box::pin(standing.map(drop)));
     }
 
     /// Answers what cannot be done; the fifth of them ends the connection.
     async fn refuse(&mut self, error: &Error, own: Option<String>) -> std::result::Result<(), End> {
-        self.faults += 1;
-        if self.client.fail(error, own).await.is_err() {
+        if error.code != Code::RateLimited {
+            self.faults += 1;
+        }
+        if !matches!(
+            timeout(PATIENCE, self.client.fail(error, own)).await,
+            Ok(Ok(()))
+        ) {
             return Err(Some(CloseCode::Away.into()));
         }
         match self.faults < FAULTS {
@@ -239,6 +275,12 @@ impl Link {
             false => Err(Some(CloseCode::Policy.into())),
         }
     }
+}
+
+/// Where a client stands in a conversation: `{conversation_id}.{number}`.
+fn place_in(id: &str) -> Option<(ConversationId, i64)> {
+    let (conversation, seq) = id.split_once('.')?;
+    Some((conversation.parse().ok()?, seq.parse().ok()?))
 }
 
 /// What a client's fault closes a connection with.

@@ -43,6 +43,8 @@ pub struct FinishTurn {
     pub widgets: Vec<ShownWidget>,
     /// The person who is asked for with it.
     pub asks: Option<Ask>,
+    /// Whether a person had the conversation when it began.
+    pub with_person: bool,
     /// The agent that holds the session now, and its lock's life.
     pub agent: Option<(String, Duration)>,
     /// What the agents remember now.

@@ -49,20 +49,17 @@ impl Engine {
             context: context.unwrap_or_default(),
             ..TurnInput::default()
         };
-        let (agent, routed) = self
-            .agents
-            .choose(known.agent_path.as_deref(), false, &input)
-            .await;
+        let said = timeout(PATIENCE, self.propose(known.agent_path, &input)).await;
+        said.unwrap_or_else(|_| Err(Error::new(Code::UpstreamTimeout)))
+    }
+
+    async fn propose(&self, agent: Option<String>, input: &TurnInput) -> Result<String> {
+        let (agent, routed) = self.agents.choose(agent.as_deref(), false, input).await;
         self.metrics.tokens(routed.input, routed.output);
         if !self.agents.can_draft(&agent) {
             return Ok(String::new());
         }
-        let said = timeout(PATIENCE, self.propose(&agent, &input)).await;
-        said.unwrap_or_else(|_| Err(Error::new(Code::UpstreamTimeout)))
-    }
-
-    async fn propose(&self, agent: &str, input: &TurnInput) -> Result<String> {
-        let mut reply = self.agents.respond(agent, input).await?;
+        let mut reply = self.agents.respond(&agent, input).await?;
         let mut draft = String::new();
         while let Some(piece) = reply.next().await {
             let Piece::Chunk(chunk) = piece? else {

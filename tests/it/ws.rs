@@ -78,7 +78,8 @@ impl Socket {
 
     /// What a turn says to its end.
     async fn answer(&mut self) -> (String, Vec<Value>) {
-        let frames = self.until(|frame| frame["is_final"] == true).await;
+        let mut frames = self.until(|frame| frame["is_final"] == true).await;
+        frames.retain(|frame| frame["turn_id"].is_string());
         let said = frames.iter().map(|frame| text(&frame["content"])).collect();
         (said, frames)
     }
@@ -174,7 +175,7 @@ async fn a_client_that_was_cut_off_goes_on_where_it_was(db: Db) {
     socket
         .say(json!({"type": "resume", "id": frames.last().unwrap()["id"]}))
         .await;
-    assert_eq!(socket.next().await["type"], "resume");
+    socket.until(|frame| frame["type"] == "resume").await;
     let bob = Person::of(&app, "bob").await;
     let mut other = Socket::of(&bob).await;
     other.say(json!({"type": "resume", "id": seen["id"]})).await;
@@ -185,11 +186,10 @@ async fn what_a_person_writes_arrives(db: Db) {
     let app = TestApp::start(db).await;
     let ann = Person::of(&app, "ann").await;
     let mut socket = Socket::of(&ann).await;
-    let id = text(&ann.say(None, "Hi").await["conversation_id"]);
-    socket
-        .say(json!({"type": "message", "content": "More", "conversation_id": id}))
-        .await;
-    socket.answer().await;
+    // In a conversation that began here.
+    socket.say(message("Hi")).await;
+    let frames = socket.until(|frame| frame["mode"] == "ai").await;
+    let id = text(&frames.last().unwrap()["conversation_id"]);
     let eva = Person::expert(&app, "eva").await;
     assert_eq!(eva.does("claim", &id).await.status, 200);
     socket.until(|frame| frame["mode"] == "expert").await;
@@ -208,8 +208,22 @@ async fn what_a_person_writes_arrives(db: Db) {
     socket
         .say(json!({"type": "message", "content": "Thanks", "conversation_id": id}))
         .await;
-    let (_, frames) = socket.answer().await;
-    assert_eq!(frames.last().unwrap()["finish_reason"], "handoff");
+    socket
+        .until(|frame| frame["finish_reason"] == "handoff")
+        .await;
+    // What is written while nobody is connected is not missed.
+    drop(socket);
+    let user = ann.get(&format!("/conversations/{id}")).await.json()["user_id"].clone();
+    let body = json!({"session_id": id, "message": "Bye!", "target_user_id": user});
+    assert_eq!(eva.post("/passthrough", body).await.status, 200);
+    let mut socket = Socket::of(&ann).await;
+    socket
+        .say(json!({"type": "resume", "id": written["id"]}))
+        .await;
+    let missed = socket
+        .until(|frame| frame["type"] == "expert_message")
+        .await;
+    assert_eq!(missed.last().unwrap()["content"], "Bye!");
 }
 
 async fn a_turn_is_stopped(db: Db) {

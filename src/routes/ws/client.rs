@@ -7,7 +7,7 @@ use actix_ws::{Closed, Session};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
+use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
 use crate::{
     app::App,
@@ -44,6 +44,9 @@ pub(super) struct MessageIn {
     pub id: Option<String>,
 }
 
+/// A conversation to stand by, and the last message that the client has of it; none: from now on.
+pub(super) type Follow = (ConversationId, Option<i64>);
+
 /// What all that goes on for a client shares.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -51,6 +54,8 @@ pub(super) struct Client {
     pub user: User,
     pub session: Session,
     pub request: HttpRequest,
+    /// Says to the connection what to stand by.
+    pub follow: UnboundedSender<Follow>,
 }
 
 impl Client {
@@ -152,6 +157,11 @@ impl Client {
         if let Some(own) = own {
             more.insert("client_message_id".to_owned(), own.into());
         }
+        if let Some(conversation) = reply.conversation_id
+            && self.follow.send((conversation, None)).is_err()
+        {
+            return;
+        }
         let turn = reply.turn_id;
         let (mut reader, mut last) = (reply.reader, None);
         for _ in 0..TRIES {
@@ -179,25 +189,36 @@ impl Client {
         drop(self.fail(&Error::new(Code::Interrupted), None).await);
     }
 
-    /// Passes on what people at the desk write.
-    pub(super) async fn stand_by(mut self, id: ConversationId) {
-        let whose = self.app.store.conversation(&self.user.id, id).await;
-        let (Ok(Some(_)), Ok(now)) = (whose, self.app.store.stands(vec![id]).await) else {
-            return;
-        };
-        let Some((_, now)) = now.first().copied() else {
-            return;
-        };
-        let reader = Reader::Owner(Some(self.user.until));
-        let mut standing = Box::pin(stand_by(&self.app, id, now, now.last_seq, reader));
+    /// Passes on what people at the desk write, for as long as the conversation is the user's.
+    pub(super) async fn stand_by(mut self, id: ConversationId, mut seen: Option<i64>) {
         let more = Map::from_iter([("conversation_id".to_owned(), Value::from(id))]);
-        while let Some(Ok(bytes)) = standing.next().await {
-            for (id, data) in events(&bytes) {
-                let data = of_expert(data).unwrap_or_else(|| data.to_owned());
-                if self.session.text(joined(&data, id, &more)).await.is_err() {
-                    return;
+        loop {
+            let whose = self.app.store.conversation(&self.user.id, id).await;
+            let stands = self.app.store.stands(vec![id]).await;
+            let now = match (whose, stands.as_deref()) {
+                (Ok(Some(_)), Ok([(_, now)])) => *now,
+                (Ok(_), Ok(_)) => return,
+                // The database is away: from where it was, once it is back.
+                _ => {
+                    sleep(AGAIN).await;
+                    continue;
+                }
+            };
+            let reader = Reader::Owner(Some(self.user.until));
+            let after = *seen.get_or_insert(now.last_seq);
+            let mut standing = Box::pin(stand_by(&self.app, id, now, after, reader));
+            while let Some(Ok(bytes)) = standing.next().await {
+                for (at, data) in events(&bytes) {
+                    let data = of_expert(data).unwrap_or_else(|| data.to_owned());
+                    if self.session.text(joined(&data, at, &more)).await.is_err() {
+                        return;
+                    }
+                    seen = at
+                        .and_then(|at| at.split_once('.')?.1.parse().ok())
+                        .or(seen);
                 }
             }
+            sleep(AGAIN).await;
         }
     }
 }

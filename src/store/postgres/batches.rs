@@ -18,7 +18,7 @@ use crate::store::{
     begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
-    messages::{FinishReason, Message},
+    messages::Message,
     milliseconds,
     schema::{conversations, messages},
     seconds,
@@ -181,9 +181,7 @@ pub fn finish_turns(
             .is_some_and(|answer| answer.metadata.is_some())
     };
     let is_plain = |turn: &&Arc<FinishTurn>| {
-        turn.widgets.is_empty()
-            && turn.finish_reason != FinishReason::Handoff
-            && !has_metadata(turn)
+        turn.widgets.is_empty() && turn.asks.is_none() && !turn.with_person && !has_metadata(turn)
     };
     let mut sorted: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     sorted.sort_by_key(|turn| turn.conversation_id);

@@ -49,7 +49,7 @@ fn lock(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<Locked>> {
 
 pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
     write_tx(conn, |conn| {
-        sessions::keep(conn, take.conversation)?;
+        sessions::keep(conn, take.conversation, false)?;
         let Some(row) = lock(conn, take.conversation)? else {
             return Ok(Held::None);
         };
@@ -115,6 +115,7 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
         answer: cut.answer,
         widgets: cut.widgets,
         asks: None,
+        with_person: false,
         agent: None,
         state: None,
         context: None,
@@ -144,7 +145,7 @@ pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
 fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>> {
     match give.to {
         To::Agents | To::Settled => sessions::let_go(conn, give.conversation)?,
-        To::Queue { .. } => sessions::keep(conn, give.conversation)?,
+        To::Queue { .. } => sessions::keep(conn, give.conversation, false)?,
     };
     let held = lock(conn, give.conversation)?;
     let is_theirs = |row: &Locked| match give.expert {
@@ -271,7 +272,6 @@ pub fn queue_up(
     for kind in &ask.notify {
         let event = json!({"type": "expert.asked", "data": {
             "conversation_id": conversation,
-            "reason": ask.reason,
             "skill": ask.skill,
             "assigned_to": free.as_ref().map(|expert| &expert.sub),
             "position": before + 1,

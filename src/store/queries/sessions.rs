@@ -78,10 +78,19 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
     cached(lock).get_result(conn)
 }
 
-/// Lets the locks on a conversation live on while a person has it: they may answer tomorrow.
-pub fn keep(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
+/// Lets the locks on a conversation live on while a person has it: they may answer tomorrow. `if_theirs`:
+/// unless they have given it back meanwhile.
+pub fn keep(conn: &mut Conn, conversation: ConversationId, if_theirs: bool) -> QueryResult<usize> {
+    let held = conversation_rows::table
+        .filter(conversation_rows::id.eq(conversation))
+        .filter(
+            conversation_rows::mode
+                .eq(Mode::Expert)
+                .or((!if_theirs).into_sql::<Bool>()),
+        )
+        .select(conversation_rows::id);
     diesel::update(session_locks::table)
-        .filter(session_locks::conversation_id.eq(conversation))
+        .filter(session_locks::conversation_id.eq_any(held))
         .filter(session_locks::expires_at.gt(db_now()))
         .set(session_locks::expires_at.eq(db_now_plus(milliseconds(WITH_PERSON))))
         .execute(conn)

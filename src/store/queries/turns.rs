@@ -47,8 +47,8 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     if let Some((agent, ttl)) = &turn.agent {
         sessions::hand_to_agent(conn, &turn.device, turn.conversation_id, agent, *ttl)?;
     }
-    if turn.finish_reason == FinishReason::Handoff {
-        sessions::keep(conn, turn.conversation_id)?;
+    if turn.asks.is_some() || turn.with_person {
+        sessions::keep(conn, turn.conversation_id, turn.asks.is_none())?;
     }
     if let Some(name) = &turn.user_name {
         let user = users::table.filter(users::id.eq(turn.user_id));
