@@ -357,7 +357,7 @@ async fn what_cannot_be_read_is_answered_and_ends_in_the_end(db: Db) {
 
 async fn a_connection_ends_with_its_token(db: Db) {
     let app = TestApp::with(db, |settings| settings.auth.leeway_seconds = 0).await;
-    let life = Duration::from_secs(2);
+    let life = Duration::from_secs(4);
     let token = app.app.auth.token("ann", frontdesk::auth::Role::User, life);
     let ann = Person {
         app: &app,

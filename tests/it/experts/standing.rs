@@ -238,7 +238,7 @@ async fn whoever_loses_a_conversation_reads_no_further(db: Db) {
     let token = app
         .app
         .auth
-        .token("root", frontdesk::auth::Role::Admin, Duration::from_secs(1));
+        .token("root", frontdesk::auth::Role::Admin, Duration::from_secs(4));
     let admin = Person {
         app: &app,
         token: token.await.unwrap(),
