@@ -32,6 +32,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// What happens beside turns.
     pub hub: Arc<Hub>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
     /// What is done once.
     pub jobs: Arc<Jobs>,
     /// Device ids.
@@ -130,6 +132,7 @@ impl App {
                 Arc::clone(&clock),
             )?,
             devices: Devices::new(server.device_ids, secret),
+            clock,
             limits: Limits::new(&settings),
             engine,
             hub,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     auth::{Role, User},
-    clock::{Clock, Timestamp},
+    clock::Clock,
     config::Settings,
     error::{Code, Error, Result},
     realtime::Hub,
@@ -46,6 +46,19 @@ pub struct Person {
 }
 
 impl Person {
+    /// What is known of them.
+    pub fn into_expert(self) -> Expert {
+        self.expert
+    }
+
+    /// Whether a conversation is theirs to see, which this expert has, or which waits for one.
+    pub fn sees(&self, expert: Option<ExpertId>, is_waiting: bool) -> bool {
+        match self.sight() {
+            Sight::All => true,
+            Sight::Own(id) => is_waiting || expert == Some(id),
+        }
+    }
+
     fn sight(&self) -> Sight {
         match self.role {
             Role::Admin => Sight::All,
@@ -80,11 +93,6 @@ impl Experts {
         }
     }
 
-    /// The server's time.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
     /// Who is signed in, as somebody at the desk; with what they say of themselves.
     ///
     /// # Errors
@@ -100,7 +108,7 @@ impl Experts {
         })
     }
 
-    /// All that waits or is held, for a feed that goes on; who sees what of it, [`Experts::sees`] says.
+    /// All that waits or is held, for a feed that goes on; who sees what of it, [`Person::sees`] says.
     ///
     /// # Errors
     /// When the database fails.
@@ -115,11 +123,6 @@ impl Experts {
         if let Err(error) = seen.await {
             tracing::debug!(error.cause = %error, "it is not noted that somebody is at the desk");
         }
-    }
-
-    /// What is known of somebody at the desk.
-    pub fn show(person: Person) -> Expert {
-        person.expert
     }
 
     /// What waits for somebody, the longest first, and what this person holds; all that is held, for an
@@ -173,14 +176,6 @@ impl Experts {
         let actor = person.actor("read_stream");
         let found = self.store.turn_of_case(person.sight(), turn, actor).await?;
         found.ok_or_else(|| Error::new(Code::NotFound))
-    }
-
-    /// Whether a conversation is theirs to see.
-    pub fn sees(person: &Person, expert: Option<ExpertId>, is_waiting: bool) -> bool {
-        match person.sight() {
-            Sight::All => true,
-            Sight::Own(id) => is_waiting || expert == Some(id),
-        }
     }
 
     /// Takes a conversation that nobody else has. An answer that is on its way ends where it is stored.

@@ -22,7 +22,7 @@ use crate::{
         ExpertId, MessageId, UserId,
         experts::Presence,
         messages::{Message, MessageType, Role},
-        sessions::Within,
+        sessions::{Mode, Within},
     },
     text,
     turn::{ASKS_FOR, TurnRequest},
@@ -47,6 +47,9 @@ struct SaidOut {
     session_id: String,
     content: String,
     role: &'static str,
+    /// Said where a person has the conversation: then nobody else answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     timestamp: Timestamp,
     metadata: Option<Map<String, Value>>,
 }
@@ -58,27 +61,17 @@ pub(super) async fn say(
     request: HttpRequest,
     body: Json<SayIn>,
 ) -> Result<HttpResponse> {
-    let SayIn {
-        session_id,
-        message,
-        metadata,
-    } = body.0;
-    let turn = turn_of(
-        &app,
-        &user,
-        &request,
-        &session_id,
-        message,
-        metadata.clone(),
-    )?;
+    let said = body.0;
+    let turn = turn_of(&app, &user, &request, &said, said.metadata.clone())?;
     let answer = answered(app.engine.start(turn).await?).await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: answer.last.message_id,
-        session_id,
+        session_id: said.session_id,
         content: answer.content,
         role: "ai",
+        mode: answer.last.mode,
         timestamp: answer.last.timestamp,
-        metadata,
+        metadata: said.metadata,
     }))
 }
 
@@ -89,32 +82,29 @@ pub(super) async fn ask(
     request: HttpRequest,
     body: Json<SayIn>,
 ) -> Result<HttpResponse> {
-    let SayIn {
-        session_id,
-        message,
-        metadata,
-    } = body.0;
-    let mut asks = metadata.clone().unwrap_or_default();
+    let said = body.0;
+    let mut asks = said.metadata.clone().unwrap_or_default();
     asks.insert(ASKS_FOR.to_owned(), "person".into());
-    let turn = turn_of(&app, &user, &request, &session_id, message, Some(asks))?;
+    let turn = turn_of(&app, &user, &request, &said, Some(asks))?;
     let reply = app.engine.start(turn).await?;
     let conversation = reply.conversation_id;
     let answer = answered(reply).await?;
-    let said = match conversation {
+    let newest = match conversation {
         Some(id) => app.store.messages(id, None, LAST).await?,
         None => None,
     };
-    let mut said = said.unwrap_or_default().messages.into_iter();
-    let line = said.rfind(|message| message.message_type == MessageType::SystemMessage);
+    let mut newest = newest.unwrap_or_default().messages.into_iter();
+    let line = newest.rfind(|message| message.message_type == MessageType::SystemMessage);
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: line.as_ref().map(|line| line.id),
-        session_id,
+        session_id: said.session_id,
         timestamp: line
             .as_ref()
             .map_or(answer.last.timestamp, |line| line.created_at),
         content: line.map(|line| line.body).unwrap_or_default(),
         role: "system",
-        metadata,
+        mode: answer.last.mode,
+        metadata: said.metadata,
     }))
 }
 
@@ -152,6 +142,7 @@ pub(super) async fn pass(app: Data<App>, user: User, body: Json<PassIn>) -> Resu
         session_id,
         content: said.body,
         role: "expert",
+        mode: None,
         timestamp: said.created_at,
         metadata,
     }))
@@ -162,18 +153,17 @@ fn turn_of(
     app: &App,
     user: &User,
     request: &HttpRequest,
-    session_id: &str,
-    message: String,
+    said: &SayIn,
     metadata: Option<Map<String, Value>>,
 ) -> Result<TurnRequest> {
     count(app, request)?;
-    check(session_id)?;
+    check(&said.session_id)?;
     let writer = Writer {
         device: user.id.clone(),
-        within: Within::Named(session_id.to_owned()),
+        within: Within::Named(said.session_id.clone()),
         claims: &user.claims,
     };
-    let said = ChatIn::of(message, metadata);
+    let said = ChatIn::of(said.message.clone(), metadata);
     turn_request(app, request, writer, said).map_err(|mut error| {
         // What the other calls name `content` is `message` here.
         let param = error.param.filter(|param| param != "content");

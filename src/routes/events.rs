@@ -28,7 +28,7 @@ use crate::{
     clock::Timestamp,
     devices::Device,
     error::{Code, Error, Result},
-    experts::{Experts, Person},
+    experts::Person,
     store::{
         ConversationId, TurnId,
         conversations::Stand,
@@ -133,7 +133,7 @@ impl Reader {
         match self {
             // It became a user's who signed in.
             Self::Owner(_) => first.user_id == now.user_id,
-            Self::Desk(person, _) => Experts::sees(person, now.expert_id, now.is_waiting),
+            Self::Desk(person, _) => person.sees(now.expert_id, now.is_waiting),
         }
     }
 }
@@ -297,7 +297,7 @@ impl Standing {
         }
         if self.told != Some(now) {
             let (mode, turn) = self.told.unzip();
-            let time = self.app.experts.now();
+            let time = self.app.clock.now();
             if mode != Some(stand.mode) {
                 let mut event = EventOut::new("mode", time);
                 event.mode = Some(stand.mode);

@@ -17,7 +17,6 @@ use crate::{
     auth::User,
     clock::Timestamp,
     error::{Error, Result},
-    experts::Experts,
     store::{
         AuditId, ConversationId, ExpertId,
         audit::Entry,
@@ -91,7 +90,7 @@ pub(super) struct PresenceIn {
 /// `GET /experts/me`.
 pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
-    Ok(HttpResponse::Ok().json(ExpertOut::from(Experts::show(person))))
+    Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
 /// `PUT /experts/me`: whether they are there, what they know, how they want to be called.
@@ -124,7 +123,7 @@ pub(super) async fn change(
         name,
     };
     let person = app.experts.person(&user, presence).await?;
-    Ok(HttpResponse::Ok().json(ExpertOut::from(Experts::show(person))))
+    Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
 #[derive(Serialize)]

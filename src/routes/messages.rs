@@ -139,7 +139,7 @@ pub(super) async fn send(
         ai_message: answer_message.map(Into::into),
         conversation_id,
         turn_id,
-        mode: (answer.last.finish_reason == Some(FinishReason::Handoff)).then_some(Mode::Expert),
+        mode: answer.last.mode,
     }))
 }
 

@@ -68,7 +68,6 @@ pub(super) async fn connect(
     let (follow, to_follow) = mpsc::unbounded_channel();
     let link = Link {
         closing: closing(&app, Some(user.until)),
-        counted: Box::new(app.metrics.open_stream()),
         client: Client {
             app,
             user,
@@ -115,8 +114,6 @@ fn check_origin(app: &App, request: &HttpRequest) -> Result<()> {
 struct Link {
     client: Client,
     closing: Closing,
-    /// Counted as long as it is open.
-    counted: Box<dyn std::any::Any>,
     /// The turns that are followed, and what else is being done.
     work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     /// The conversations that are stood by.
@@ -134,7 +131,8 @@ type End = Option<CloseReason>;
 
 impl Link {
     async fn run(mut self, mut stream: actix_ws::AggregatedMessageStream) {
-        let _counted = std::mem::replace(&mut self.counted, Box::new(()));
+        let app = self.client.app.clone();
+        let _counted = app.metrics.open_stream();
         let session = self.client.session.clone();
         if self
             .client

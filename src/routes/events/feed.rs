@@ -17,7 +17,7 @@ use crate::{
     app::App,
     auth::User,
     error::Result,
-    experts::{Experts, Person},
+    experts::Person,
     realtime::Cases,
     routes::sse::{COMMENT, RETRY},
     store::{ConversationId, conversations::Conversation, experts::Presence},
@@ -62,7 +62,8 @@ impl Feed {
             }
             let cases = self.changes.borrow_and_update().clone();
             let own = cases.iter().filter(|case| {
-                Experts::sees(&self.person, case.expert_id, case.waiting_since.is_some())
+                self.person
+                    .sees(case.expert_id, case.waiting_since.is_some())
             });
             let own: Vec<Conversation> = own.cloned().collect();
             let mut buffer = Vec::new();
@@ -77,7 +78,7 @@ impl Feed {
     }
 
     fn tell(&mut self, cases: Vec<Conversation>, buffer: &mut Vec<u8>) {
-        let time = self.app.experts.now();
+        let time = self.app.clock.now();
         let known = cases.iter().map(|case| (case.id, case.clone())).collect();
         let Some(told) = self.told.replace(known) else {
             buffer.extend_from_slice(RETRY);

@@ -62,7 +62,7 @@ impl Client {
     /// Says something to the client that is no frame of a turn.
     pub(super) async fn tell(&mut self, event: &Value) -> std::result::Result<(), Closed> {
         let mut frame = json!({
-            "content": "", "timestamp": self.app.experts.now(), "is_final": false,
+            "content": "", "timestamp": self.app.clock.now(), "is_final": false,
         });
         if let (Some(frame), Some(event)) = (frame.as_object_mut(), event.as_object()) {
             frame.extend(event.clone());
