@@ -62,6 +62,8 @@ pub(crate) struct NewAgent {
     pub agent: Arc<dyn Respond>,
     /// What its context looks like.
     pub context: Option<Value>,
+    /// What a person has to know who goes on where it leaves.
+    pub skill: Option<String>,
 }
 
 /// The agents of a desk.
@@ -89,6 +91,10 @@ struct Member {
     tool_rounds: Option<u32>,
     /// Whether it does nothing but speak, as long as it may call no tool.
     only_speaks: bool,
+    /// The judge that passes each of its sentences.
+    guard: Option<String>,
+    /// What a person has to know who goes on where it leaves.
+    skill: Option<String>,
     /// Whether what it says after its tools goes on where it was, and is no paragraph of its own.
     goes_on: bool,
 }
@@ -127,6 +133,16 @@ impl Agents {
         let moved = may_move.then(|| self.router.reconsider(present, turn));
         let agent = moved.flatten().unwrap_or_else(|| present.to_owned());
         (agent, Usage::default())
+    }
+
+    /// The judge that passes each of an agent's sentences before it is shown.
+    pub fn guard(&self, path: &str) -> Option<&str> {
+        self.agents.get(path)?.guard.as_deref()
+    }
+
+    /// What a person has to know who goes on from an agent.
+    pub fn skill(&self, path: &str) -> Option<&str> {
+        self.agents.get(path)?.skill.as_deref()
     }
 
     /// Whether an agent can be asked what it would say.

@@ -8,9 +8,11 @@ use crate::{
     clock::Clock,
     config::Settings,
     devices::Devices,
+    evaluations::Evaluations,
     experts::Experts,
     http::Clients,
     jobs::Jobs,
+    judges::Judges,
     limits::Limits,
     llm::Models,
     metrics::Metrics,
@@ -20,6 +22,7 @@ use crate::{
     store::Store,
     tools::{NewTool, Tools},
     turn::Engine,
+    typing::Typing,
 };
 
 /// Everything that handlers and commands share.
@@ -42,6 +45,10 @@ pub struct App {
     pub auth: Auth,
     /// The people at the desk.
     pub experts: Experts,
+    /// What judges say of answers.
+    pub evaluations: Arc<Evaluations>,
+    /// Who is writing.
+    pub typing: Typing,
     /// What operators watch.
     pub metrics: Arc<Metrics>,
     /// Rate limits.
@@ -60,6 +67,9 @@ pub enum StartError {
     /// A tool cannot be made.
     #[error(transparent)]
     Tool(#[from] crate::tools::ToolError),
+    /// A judge cannot be made.
+    #[error(transparent)]
+    Judge(#[from] crate::judges::JudgeError),
     /// An agent's pattern is not valid.
     #[error("agents: {0}")]
     Agents(#[from] regex::Error),
@@ -106,16 +116,25 @@ impl App {
             Arc::clone(&metrics),
         ));
         let agents = Arc::new(Agents::new(&settings, &models, tools, coded, &clients)?);
+        let judges = Arc::new(Judges::new(&settings, &models, &clients)?);
         let server = &settings.server;
         let secret = Arc::new(SiteSecret::new(server.secret.clone(), store.clone()));
         let engine = Engine::new(
             store.clone(),
             agents,
+            Arc::clone(&judges),
             Arc::clone(&clock),
             Arc::clone(&settings),
             Arc::clone(&metrics),
         );
         let hub = Hub::new(store.clone());
+        let evaluations = Arc::new(Evaluations::new(
+            store.clone(),
+            judges,
+            Arc::clone(&hub),
+            Arc::clone(&settings),
+            Arc::clone(&metrics),
+        ));
         let notifier = Notifier::new(&settings.notify, &clients)?;
         Ok(Arc::new(Self {
             experts: Experts::new(
@@ -134,9 +153,11 @@ impl App {
             devices: Devices::new(server.device_ids, secret),
             clock,
             limits: Limits::new(&settings),
+            typing: Typing::new(store.clone(), Arc::clone(&hub)),
             engine,
             hub,
-            jobs: Jobs::new(store.clone(), notifier),
+            jobs: Jobs::new(store.clone(), notifier, Arc::clone(&evaluations)),
+            evaluations,
             metrics,
             store,
             settings,

@@ -41,6 +41,7 @@ impl Builder {
             path: path.to_owned(),
             description: agent.description().to_owned(),
             context: Coded::<A>::context_schema(),
+            skill: agent.skill().map(str::to_owned),
             agent: Arc::new(Coded::new(path, agent)),
         });
         self

@@ -20,10 +20,7 @@ use crate::{
     http::{self, HttpError},
     server::Server,
     sessions::Sessions,
-    store::{
-        ConversationId, DeviceId, Store, TurnId,
-        budgets::{Spent, SpentBy},
-    },
+    store::{ConversationId, DeviceId, Store, budgets::SpentBy},
     telemetry,
     upkeep::Upkeep,
 };
@@ -264,23 +261,22 @@ fn device(id: &str) -> Result<DeviceId, &'static str> {
 async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
     let store = Store::open(&settings.database, Arc::new(SystemClock))?;
     let today = SystemClock.now().0.div_euclid(DAY_MICROS);
-    println!("day         turns       input      output");
+    println!("day         turns       input      output  judged       input      output");
     for day in (today + 1 - i64::from(of.days))..=today {
         let at = |day: i64| Timestamp(day * DAY_MICROS);
         let spent = store.spent(SpentBy {
-            from: Some(TurnId::first_at(at(day))),
-            before: Some(TurnId::first_at(at(day + 1))),
+            from: Some(at(day)),
+            before: Some(at(day + 1)),
             device: of.device.clone(),
             conversation: of.conversation,
         });
-        let Spent {
-            turns,
-            input,
-            output,
-        } = spent.await?;
+        let (turns, judges) = spent.await?;
         let date = String::from_utf8_lossy(&at(day).digits()).into_owned();
         let date = date.get(..10).unwrap_or_default();
-        println!("{date}  {turns:>5}  {input:>10}  {output:>10}");
+        println!(
+            "{date}  {:>5}  {:>10}  {:>10}  {:>6}  {:>10}  {:>10}",
+            turns.count, turns.input, turns.output, judges.count, judges.input, judges.output
+        );
     }
     Ok(())
 }

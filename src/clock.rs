@@ -97,7 +97,8 @@ impl Timer {
 }
 
 /// A moment, in microseconds since 1970 UTC; the precision that PostgreSQL keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, utoipa::ToSchema)]
+#[schema(value_type = String, format = "date-time", example = "2026-11-20T14:24:19.941641Z")]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

@@ -7,6 +7,7 @@
 mod agents;
 mod check;
 mod environment;
+mod judges;
 mod llm;
 mod load;
 mod people;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
 pub use environment::environment_names;
+pub use judges::{Criterion, JudgeSettings};
 pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
 pub use load::{Loaded, Problem, Sources, defaults_document};
 pub use people::{Auth, Experts, Notify};
@@ -46,6 +48,8 @@ pub struct Settings {
     pub experts: Experts,
     /// Who is told outside.
     pub notify: Notify,
+    /// Who judges answers, by their names.
+    pub judges: BTreeMap<String, JudgeSettings>,
     /// How long conversations are kept.
     pub retention: Retention,
     /// Rate limits.
@@ -73,7 +77,9 @@ pub struct Settings {
 impl Settings {
     /// Whether visitors may talk to people: then no agent answers them without a database.
     pub fn has_people(&self) -> bool {
-        let hands_over = |agent: &AgentSettings| agent.handoff_to.iter().any(|to| to == HUMAN);
+        let hands_over = |agent: &AgentSettings| {
+            agent.guard.is_some() || agent.handoff_to.iter().any(|to| to == HUMAN)
+        };
         self.agents.values().any(hands_over)
             || !self.experts.phrases.is_empty()
             || !self.notify.kinds().is_empty()
@@ -95,6 +101,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins that a form may be sent to.
     pub widget_callback_origins: Vec<String>,
+    /// Whether there is a WebSocket for protocol test suites.
+    pub ws_echo: bool,
     /// Which device ids are taken.
     pub device_ids: DeviceIds,
     /// From which all keys are derived; empty: kept in the database.

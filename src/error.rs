@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a request, or a turn, failed. The name in snake case is part of the wire contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The body is not the JSON that the call takes.
@@ -45,6 +45,8 @@ pub enum Code {
     AlreadyAnswered,
     /// Somebody else has the conversation.
     AlreadyClaimed,
+    /// Somebody else has looked at the answer.
+    AlreadyReviewed,
     /// The frames of this turn are no longer kept; the history has the text.
     Gone,
     /// The body is larger than the call takes.
@@ -80,7 +82,7 @@ struct Meaning {
 
 impl Code {
     /// Every code, for the table in the documentation and its test.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidBody,
         Self::InvalidField,
         Self::InvalidContext,
@@ -95,6 +97,7 @@ impl Code {
         Self::TurnInProgress,
         Self::AlreadyAnswered,
         Self::AlreadyClaimed,
+        Self::AlreadyReviewed,
         Self::Gone,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -126,6 +129,7 @@ impl Code {
             Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
             Self::AlreadyAnswered => (409, "The widget was answered before", None),
             Self::AlreadyClaimed => (409, "Somebody else has the conversation", None),
+            Self::AlreadyReviewed => (409, "Somebody has looked at this answer already", None),
             Self::Gone => (410, "No longer kept", None),
             Self::PayloadTooLarge => (413, "The body is too large", None),
             Self::UnsupportedMediaType => (415, "The body must be application/json", None),

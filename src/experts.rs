@@ -2,9 +2,13 @@
 //!
 //! Whoever has a token of the role expert sees what waits for somebody and what they hold; an admin sees
 //! all. What is not theirs to see is not there. Everything that they read or write of a conversation is
-//! kept in the audit, in the same transaction.
+//! kept in the audit, in the same transaction; what a queue shows of it, before it is shown.
+
+mod person;
 
 use std::{sync::Arc, time::Duration};
+
+pub use person::Person;
 
 use crate::{
     auth::{Role, User},
@@ -13,21 +17,19 @@ use crate::{
     error::{Code, Error, Result},
     realtime::Hub,
     store::{
-        AuditId, ConversationId, DeviceId, ExpertId, MessageId, Store, TurnId, UserId,
-        audit::{Actor, Entry},
+        AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
+        audit::Entry,
         conversations::Conversation,
-        experts::{Expert, Presence, Sight},
-        holds::{Give, Held, Line, Take, To, Write, Written},
+        experts::{Cases, Presence},
+        holds::{Give, Held, Take, To, Write, Written},
         messages::{Message, Page},
+        queue::Told,
     },
-    text,
     turn::{Engine, cut::cut},
 };
 
 /// How many conversations a queue shows.
 const MOST: u32 = 200;
-/// What visitors read of somebody without a name.
-const SOMEBODY: &str = "Somebody from our team";
 
 /// The people at the desk.
 pub struct Experts {
@@ -36,43 +38,6 @@ pub struct Experts {
     hub: Arc<Hub>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
-}
-
-/// Who does something at the desk.
-#[derive(Debug, Clone)]
-pub struct Person {
-    expert: Expert,
-    role: Role,
-}
-
-impl Person {
-    /// What is known of them.
-    pub fn into_expert(self) -> Expert {
-        self.expert
-    }
-
-    /// Whether a conversation is theirs to see, which this expert has, or which waits for one.
-    pub fn sees(&self, expert: Option<ExpertId>, is_waiting: bool) -> bool {
-        match self.sight() {
-            Sight::All => true,
-            Sight::Own(id) => is_waiting || expert == Some(id),
-        }
-    }
-
-    fn sight(&self) -> Sight {
-        match self.role {
-            Role::Admin => Sight::All,
-            Role::Expert | Role::User => Sight::Own(self.expert.id),
-        }
-    }
-
-    fn actor(&self, action: &'static str) -> Actor {
-        Actor {
-            sub: self.expert.sub.clone(),
-            role: self.role.as_str(),
-            action,
-        }
-    }
 }
 
 impl Experts {
@@ -101,20 +66,36 @@ impl Experts {
         if !user.is_of_desk() {
             return Err(Error::new(Code::Forbidden).detail("This is for the people at the desk."));
         }
+        let comes_or_leaves = presence.available.is_some();
         let expert = self.store.expert(&user.sub, presence).await?;
+        if comes_or_leaves {
+            match self.store.hand_out().await {
+                Ok(_) => self.hub.hint(),
+                // Housekeeping does it.
+                Err(error) => tracing::debug!(error.cause = %error, "nothing was handed out"),
+            }
+        }
         Ok(Person {
             expert,
             role: user.role,
         })
     }
 
-    /// All that waits or is held, for a feed that goes on; who sees what of it, [`Person::sees`] says.
+    /// All that waits, is held or is being answered, for a feed that goes on; who sees what of it,
+    /// [`Person::sees`] says.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases(&self, person: &Person) -> Result<Vec<Conversation>> {
-        self.store.note(person.actor("read_queue")).await?;
+    pub async fn cases(&self) -> Result<Cases> {
         Ok(self.store.cases().await?)
+    }
+
+    /// Somebody is shown these for the first time: what a queue says of a conversation, the visitor said.
+    ///
+    /// # Errors
+    /// When the database fails; then they must not be shown.
+    pub async fn shown(&self, person: &Person, cases: Vec<ConversationId>) -> Result<()> {
+        Ok(self.store.note(person.actor("read_queue"), cases).await?)
     }
 
     /// Somebody is still there.
@@ -131,8 +112,10 @@ impl Experts {
     /// # Errors
     /// When the database fails.
     pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
-        self.store.note(person.actor("read_queue")).await?;
-        Ok(self.store.queue(person.sight(), MOST).await?)
+        let queue = self.store.queue(person.sight(), MOST).await?;
+        let shown = queue.iter().map(|case| case.id).collect();
+        self.shown(person, shown).await?;
+        Ok(queue)
     }
 
     /// A conversation.
@@ -187,7 +170,7 @@ impl Experts {
             conversation: id,
             expert: person.expert.id,
             actor: person.actor("claim"),
-            line: self.line(person, &self.settings.experts.taken, None),
+            line: person.line(&self.settings.experts.taken, None),
             log_kept: Duration::from_secs(self.settings.turn.log_kept_seconds),
             now: self.clock.now(),
             cut,
@@ -210,8 +193,8 @@ impl Experts {
         id: ConversationId,
         note: Option<String>,
     ) -> Result<Conversation> {
-        let line = self.line(person, &self.settings.experts.returned, note);
-        self.give(person, id, "release", To::Agents, line).await
+        let line = person.line(&self.settings.experts.returned, note);
+        self.give(person, id, "release", To::Agents(line)).await
     }
 
     /// Closes a conversation's matter.
@@ -219,14 +202,15 @@ impl Experts {
     /// # Errors
     /// `not_found` for one that is not theirs.
     pub async fn resolve(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
-        let line = self.line(person, &self.settings.experts.settled, None);
-        self.give(person, id, "resolve", To::Settled, line).await
+        let line = person.line(&self.settings.experts.settled, None);
+        self.give(person, id, "resolve", To::Settled(line)).await
     }
 
     /// Passes a conversation on: to a colleague, or to whoever knows something.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs; `invalid_field` for a colleague whom nobody knows.
+    /// `not_found` for one that is not theirs; `invalid_field` for a colleague whom nobody knows, or who
+    /// passes it on.
     pub async fn transfer(
         &self,
         person: &Person,
@@ -239,13 +223,22 @@ impl Experts {
             Some(sub) => {
                 let all = self.store.experts().await?;
                 let known = all.into_iter().find(|expert| expert.sub == sub);
-                let known = known.ok_or_else(|| Error::field("expert", "Nobody at the desk."))?;
-                Some(known.id)
+                let other = known.filter(|expert| expert.id != person.expert.id);
+                let other = other.ok_or_else(|| Error::field("expert", "No colleague."))?;
+                Some(other.id)
             }
         };
-        let line = self.line(person, &self.settings.experts.passed_on, None);
-        let to = To::Queue { colleague, skill };
-        self.give(person, id, "transfer", to, line).await
+        let told = Told {
+            asked: self.settings.experts.passed_on.clone(),
+            nobody: self.settings.experts.nobody.clone(),
+            name: Some(person.name().to_owned()),
+        };
+        let to = To::Queue {
+            colleague,
+            skill,
+            told,
+        };
+        self.give(person, id, "transfer", to).await
     }
 
     async fn give(
@@ -254,7 +247,6 @@ impl Experts {
         id: ConversationId,
         action: &'static str,
         to: To,
-        line: Line,
     ) -> Result<Conversation> {
         let give = Give {
             conversation: id,
@@ -264,7 +256,6 @@ impl Experts {
             },
             actor: person.actor(action),
             to,
-            line,
             notify: self.settings.notify.kinds(),
         };
         let (given, _) = done(self.store.give(give).await?)?;
@@ -276,20 +267,21 @@ impl Experts {
     ///
     /// # Errors
     /// `not_found` where there is no such conversation of theirs, `already_claimed` where somebody else
-    /// has it.
+    /// has it, `idempotency_key_reused` where something else was said with the key.
     pub async fn write(
         &self,
         person: &Person,
         id: ConversationId,
         user: UserId,
         body: String,
+        key: Option<&str>,
     ) -> Result<Message> {
         let write = Write {
             conversation: id,
             user,
             expert: person.expert.id,
             actor: person.actor("write"),
-            id: MessageId::new(),
+            id: key.map_or_else(MessageId::new, |key| person.message(id, key)),
             body,
         };
         match self.store.write_as_expert(write).await? {
@@ -297,6 +289,7 @@ impl Experts {
                 self.hub.hint();
                 Ok(*message)
             }
+            Written::Reused => Err(Error::new(Code::IdempotencyKeyReused)),
             Written::Another => Err(Error::new(Code::AlreadyClaimed)),
             Written::None => Err(Error::new(Code::NotFound)),
         }
@@ -325,16 +318,6 @@ impl Experts {
         match user.role {
             Role::Admin => Ok(self.store.audit(of, before, limit).await?),
             Role::Expert | Role::User => Err(Error::new(Code::Forbidden)),
-        }
-    }
-
-    /// What the visitor reads.
-    fn line(&self, person: &Person, template: &str, note: Option<String>) -> Line {
-        let name = person.expert.name.as_deref().unwrap_or(SOMEBODY);
-        Line {
-            id: MessageId::new(),
-            text: text::fill(template, |key| (key == "name").then(|| name.to_owned())),
-            note,
         }
     }
 }

@@ -6,50 +6,93 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    config::Notify,
+    evaluations::Evaluations,
     notify::Notifier,
-    store::{Store, StoreError, jobs::Job},
+    store::{
+        Store, StoreError,
+        jobs::{Job, Judging},
+    },
 };
 
 /// How often jobs are looked for.
 const POLL: Duration = Duration::from_secs(2);
-/// How many are done at once.
-const BATCH: u32 = 10;
-/// How long a try may last, and after how long somebody else tries.
-const PATIENCE: Duration = Duration::from_secs(30);
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a try may last, and after how long somebody else tries: as long as it may have to wait for its
+/// place, and some more.
+const PATIENCE: Duration = Duration::from_secs(40);
+const LEASE: Duration = Duration::from_secs(120);
 /// How often a job is tried, how soon again, and how late at the most.
 const ATTEMPTS: i32 = 10;
 const AGAIN: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(3600);
 
+/// Jobs that do not wait for others: telling people does not wait for judging.
+struct Lane {
+    kinds: &'static [&'static str],
+    /// How many are done at once.
+    places: usize,
+}
+
+const LANES: [Lane; 2] = [
+    Lane {
+        kinds: &[Notify::WEBHOOK, Notify::EMAIL],
+        places: 10,
+    },
+    Lane {
+        kinds: &[Judging::KIND],
+        places: 20,
+    },
+];
+
 /// Does the jobs of a desk.
 pub struct Jobs {
     store: Store,
     notifier: Notifier,
+    evaluations: Arc<Evaluations>,
 }
 
 impl Jobs {
     /// Whoever does them. Nothing is done yet.
-    pub fn new(store: Store, notifier: Notifier) -> Arc<Self> {
-        Arc::new(Self { store, notifier })
+    pub fn new(store: Store, notifier: Notifier, evaluations: Arc<Evaluations>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            notifier,
+            evaluations,
+        })
     }
 
     /// Does what is due, for ever.
     pub async fn run(&self) {
-        loop {
-            match self.work().await {
-                Ok(0) => sleep(POLL).await,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(error.cause = %error, "no jobs could be taken");
-                    sleep(POLL).await;
+        join_all(LANES.iter().map(|lane| self.run_lane(lane))).await;
+    }
+
+    /// All that is taken is done in turn: those who wait for the database must not wait for each other.
+    async fn run_lane(&self, lane: &Lane) {
+        let due = stream::unfold(Vec::new(), |mut taken| async {
+            loop {
+                if let Some(job) = taken.pop() {
+                    return Some((job, taken));
+                }
+                match self.store.take_jobs(lane.kinds, lane.places, LEASE).await {
+                    Ok(jobs) if jobs.is_empty() => sleep(POLL).await,
+                    Ok(jobs) => taken = jobs.into_iter().rev().collect(),
+                    Err(error) => {
+                        tracing::debug!(error.cause = %error, "no jobs could be taken");
+                        sleep(POLL).await;
+                    }
                 }
             }
-        }
+        });
+        let doing = due.for_each_concurrent(lane.places, |job| async {
+            if let Err(error) = self.attempt(job).await {
+                tracing::debug!(error.cause = %error, "what came of a job was not kept: it is done once more");
+            }
+        });
+        doing.await;
     }
 
     /// Does some of what is due; how many there were.
@@ -57,30 +100,39 @@ impl Jobs {
     /// # Errors
     /// When the database fails; what was taken is done later.
     pub async fn work(&self) -> Result<usize, StoreError> {
-        let jobs = self.store.take_jobs(BATCH, LEASE).await?;
-        let count = jobs.len();
-        let done = join_all(jobs.into_iter().map(|job| self.attempt(job))).await;
-        done.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let mut count = 0;
+        for lane in &LANES {
+            let jobs = self.store.take_jobs(lane.kinds, lane.places, LEASE).await?;
+            count += jobs.len();
+            let done = join_all(jobs.into_iter().map(|job| self.attempt(job))).await;
+            done.into_iter().collect::<Result<Vec<()>, _>>()?;
+        }
         Ok(count)
     }
 
     async fn attempt(&self, job: Job) -> Result<(), StoreError> {
-        let tried = timeout(PATIENCE, self.notifier.deliver(&job)).await;
-        let error = match tried {
+        let is_judging = job.kind == Judging::KIND;
+        let tried = async {
+            match is_judging {
+                true => self.evaluations.judge(&job).await,
+                false => self.notifier.deliver(&job).await,
+            }
+        };
+        let error = match timeout(PATIENCE, tried).await {
             Ok(Ok(())) => return self.store.job_done(job.id).await,
             Ok(Err(error)) => error,
             Err(_) => "no answer in time".to_owned(),
         };
-        let again = (job.attempts < ATTEMPTS).then(|| pause(job.attempts));
-        match again {
-            Some(_) => {
-                tracing::warn!(job.id = %job.id, job.kind, error.cause = error, "a job is tried again later")
-            }
-            None => {
-                tracing::error!(job.id = %job.id, job.kind, error.cause = error, "a job is given up")
-            }
+        if job.attempts < ATTEMPTS {
+            tracing::warn!(job.id = %job.id, job.kind, error.cause = error, "a job is tried again later");
+            let again = Some(pause(job.attempts));
+            return self.store.job_failed(job, error, again).await;
         }
-        self.store.job_failed(job.id, error, again).await
+        tracing::error!(job.id = %job.id, job.kind, error.cause = error, "a job is given up");
+        match is_judging {
+            true => self.evaluations.give_up(job, error).await,
+            false => self.store.job_failed(job, error, None).await,
+        }
     }
 }
 

@@ -58,7 +58,8 @@
 //! | what is kept, and the queries for both databases | [`store`] |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
-//! | what whoever stands by is told | [`realtime`] |
+//! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |
+//! | what whoever stands by is told | [`realtime`]; who is writing: [`typing`] |
 //! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
@@ -82,9 +83,11 @@ pub mod context;
 pub mod conversations;
 pub mod devices;
 pub mod error;
+pub mod evaluations;
 pub mod experts;
 pub mod http;
 pub mod jobs;
+pub mod judges;
 pub mod limits;
 pub mod llm;
 pub mod metrics;
@@ -101,5 +104,6 @@ pub mod telemetry;
 pub mod text;
 pub mod tools;
 pub mod turn;
+pub mod typing;
 pub mod upkeep;
 pub mod widgets;

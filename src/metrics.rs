@@ -19,6 +19,7 @@ use prometheus_client::{
 pub struct Metrics {
     registry: Registry,
     turns: Family<FinishReason, Counter>,
+    evaluations: Family<Status, Counter>,
     upstream_errors: Family<Kind, Counter>,
     chunks: Counter,
     tokens: Family<Direction, Counter>,
@@ -31,6 +32,11 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FinishReason {
     finish_reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +59,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("frontdesk"),
             turns: Family::default(),
+            evaluations: Family::default(),
             upstream_errors: Family::default(),
             chunks: Counter::default(),
             tokens: Family::default(),
@@ -63,6 +70,8 @@ impl Default for Metrics {
         };
         let registry = &mut metrics.registry;
         registry.register("turns", "Turns that ended, by why", metrics.turns.clone());
+        let about = "Answers that were judged, by what came of it";
+        registry.register("evaluations", about, metrics.evaluations.clone());
         registry.register(
             "upstream_errors",
             "Calls to models that failed, by how",
@@ -106,6 +115,11 @@ impl Metrics {
         self.turns
             .get_or_create(&FinishReason { finish_reason })
             .inc();
+    }
+
+    /// An answer was judged.
+    pub fn evaluation(&self, status: &'static str) {
+        self.evaluations.get_or_create(&Status { status }).inc();
     }
 
     /// A turn's models have cost this.

@@ -56,10 +56,12 @@ impl Notifier {
         let call = self.client.post(&self.settings.webhook_url);
         let call = self.key.sign(call, job.id.0, event.to_string());
         let answer = call.send().await;
-        let answer = answer.and_then(reqwest::Response::error_for_status);
-        answer
-            .map(drop)
-            .map_err(|error| error.without_url().to_string())
+        let answer = answer.map_err(|error| error.without_url().to_string())?;
+        // A redirect is not followed: whoever is there was not told.
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(format!("status {status}")),
+        }
     }
 
     async fn write(&self, job: &Job) -> Result<(), String> {
@@ -96,12 +98,14 @@ fn letter(event: &Value) -> (String, String) {
     };
     let subject = match of(event, "type").as_str() {
         Some("expert.asked") => "Somebody waits at the desk",
+        Some("eval.failed") => "An answer did not pass",
         Some("expert.transferred") => "A conversation was passed on",
         _ => "News from the desk",
     };
     let lines = [
         line("skill", "For whoever knows"),
         line("assigned_to", "Asked first"),
+        line("judge", "Judge"),
         line("conversation_id", "Conversation"),
     ];
     (subject.to_owned(), lines.concat())

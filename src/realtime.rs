@@ -16,16 +16,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::store::{
-    ConversationId, Store,
-    conversations::{Conversation, Stand},
-};
+use crate::store::{ConversationId, Store, conversations::Stand, experts::Cases};
 
 /// How often other instances' changes are looked for.
 const POLL: Duration = Duration::from_millis(500);
-
-/// What the desk has to do: the conversations that wait for a person or are held by one.
-pub type Cases = Arc<Vec<Conversation>>;
 
 /// Fans out what one poll finds. Must be made on the main runtime.
 pub struct Hub {
@@ -38,7 +32,7 @@ pub struct Hub {
 #[derive(Default)]
 struct State {
     conversations: HashMap<ConversationId, watch::Sender<Option<Stand>>>,
-    cases: Option<watch::Sender<Cases>>,
+    cases: Option<watch::Sender<Arc<Cases>>>,
     is_polled: bool,
 }
 
@@ -68,7 +62,7 @@ impl Hub {
     }
 
     /// What the desk has to do, whenever that changes.
-    pub fn cases(self: &Arc<Self>, now: Vec<Conversation>) -> watch::Receiver<Cases> {
+    pub fn cases(self: &Arc<Self>, now: Cases) -> watch::Receiver<Arc<Cases>> {
         let mut state = self.lock();
         let watched = state
             .cases

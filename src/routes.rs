@@ -7,15 +7,19 @@ mod conversations;
 mod data;
 mod device;
 mod end_user;
+mod evaluations;
 mod events;
 mod experts;
 mod extract;
 mod history;
 mod messages;
+mod openapi;
 mod ops;
+pub(crate) mod refused;
 mod sessions;
 mod sse;
 mod turns;
+mod typing;
 mod widgets;
 mod ws;
 
@@ -54,6 +58,11 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                     .default_service(only("GET")),
             )
             .service(
+                resource("/typing")
+                    .post(typing::of_device)
+                    .default_service(only("POST")),
+            )
+            .service(
                 resource("/widgets/{message_id}")
                     .post(widgets::answer)
                     .default_service(only("POST")),
@@ -90,6 +99,22 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
         scope("/v1/chat")
             .wrap(from_fn(auth::authenticate))
             .configure(users),
+    )
+    .service(
+        resource("/ws/echo")
+            .get(ws::echo)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/openapi.json")
+            .get(openapi::document)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/docs")
+            .route(get().to(assets::docs))
+            .route(head().to(assets::docs))
+            .default_service(only("GET, HEAD")),
     )
     .service(
         resource("/healthz")
@@ -186,8 +211,13 @@ fn users(urls: &mut ServiceConfig) {
             .default_service(only("GET")),
     )
     .service(
+        resource("/conversations/{id}/typing")
+            .post(typing::of_user)
+            .default_service(only("POST")),
+    )
+    .service(
         resource("/experts/events")
-            .get(events::of_desk)
+            .get(events::feed::of_desk)
             .default_service(only("GET")),
     )
     .service(
@@ -221,10 +251,25 @@ fn users(urls: &mut ServiceConfig) {
             .default_service(only("GET")),
     )
     .service(
+        resource("/experts")
+            .get(experts::list)
+            .default_service(only("GET")),
+    )
+    .service(
         resource("/experts/me")
             .route(get().to(experts::show))
             .route(put().to(experts::change))
             .default_service(only("GET, PUT")),
+    )
+    .service(
+        resource("/evaluations")
+            .get(evaluations::list)
+            .default_service(only("GET")),
+    )
+    .service(
+        resource("/evaluations/{id}/review")
+            .post(evaluations::review)
+            .default_service(only("POST")),
     )
     .service(
         resource("/audit")

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, web};
+use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -128,14 +128,17 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
         ActixApp::new()
             .app_data(data.clone())
             .wrap(routes::cors(&settings.server.allowed_origins))
+            .wrap(from_fn(routes::refused::read_on))
             .configure(routes::urls)
     });
     // Without `tcp_nodelay` a first chunk waits for the client's delayed ACK; half-closed
-    // connections would hide a client that hung up on a silent stream.
+    // connections would hide a client that hung up on a silent stream. A WebSocket's client waits for the
+    // server to hang up (RFC 6455 §7.1.1): it must not read on first, so whoever is refused is read before.
     let server = server
         .tcp_nodelay(true)
         .h1_allow_half_closed(false)
         .client_request_timeout(Duration::from_secs(10))
+        .client_disconnect_timeout(Duration::ZERO)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(1)
         .disable_signals();
@@ -151,7 +154,9 @@ async fn migrate_later(app: &App) {
         tokio::time::sleep(AGAIN).await;
         match app.store.migrate().await {
             Ok(applied) => return report(&applied),
-            Err(error) if error.is_away() => {}
+            Err(error) if error.is_away() => {
+                tracing::warn!(error.cause = %error, "the database is still away: not ready");
+            }
             Err(error) => {
                 tracing::error!(error.cause = %error, "the schema could not be brought up to date")
             }

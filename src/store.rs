@@ -17,6 +17,7 @@ mod connect;
 pub mod conversations;
 pub mod data;
 mod error;
+pub mod evaluations;
 pub mod experts;
 pub mod holds;
 pub mod jobs;
@@ -26,12 +27,14 @@ pub mod logs;
 pub mod messages;
 mod migrate;
 mod pooler;
+pub mod queue;
 mod schema;
 pub mod sessions;
 mod settings;
 pub mod steps;
 pub mod turns;
 mod types;
+pub mod typing;
 mod words;
 
 use std::{
@@ -47,7 +50,8 @@ use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
 pub use types::{
-    AuditId, ConversationId, DeviceId, ExpertId, InstanceId, JobId, MessageId, TurnId, UserId,
+    AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, InstanceId, JobId, MessageId,
+    TurnId, UserId,
 };
 
 use crate::{clock::Clock, config};
@@ -108,6 +112,8 @@ mod postgres {
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
+    #[path = "../queries/evaluations.rs"]
+    pub mod evaluations;
     #[path = "../queries/experts.rs"]
     pub mod experts;
     pub mod functions;
@@ -119,6 +125,8 @@ mod postgres {
     pub mod logs;
     #[path = "../queries/messages.rs"]
     pub mod messages;
+    #[path = "../queries/queue.rs"]
+    pub mod queue;
     #[path = "../queries/sessions.rs"]
     pub mod sessions;
     #[path = "../queries/settings.rs"]
@@ -127,6 +135,8 @@ mod postgres {
     pub mod steps;
     #[path = "../queries/turns.rs"]
     pub mod turns;
+    #[path = "../queries/typing.rs"]
+    pub mod typing;
 }
 
 #[expect(
@@ -148,6 +158,8 @@ mod sqlite {
     #[path = "../queries/data.rs"]
     pub mod data;
     pub mod dialect;
+    #[path = "../queries/evaluations.rs"]
+    pub mod evaluations;
     #[path = "../queries/experts.rs"]
     pub mod experts;
     #[path = "../queries/holds.rs"]
@@ -158,6 +170,8 @@ mod sqlite {
     pub mod logs;
     #[path = "../queries/messages.rs"]
     pub mod messages;
+    #[path = "../queries/queue.rs"]
+    pub mod queue;
     #[path = "../queries/sessions.rs"]
     pub mod sessions;
     #[path = "../queries/settings.rs"]
@@ -166,6 +180,8 @@ mod sqlite {
     pub mod steps;
     #[path = "../queries/turns.rs"]
     pub mod turns;
+    #[path = "../queries/typing.rs"]
+    pub mod typing;
 }
 
 /// How many batches of a kind may be under way: one is written while another is flushed.

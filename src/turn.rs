@@ -20,6 +20,7 @@ pub mod event;
 mod finish;
 mod flush;
 pub mod fold;
+mod guard;
 mod lease;
 pub mod log;
 mod mirror;
@@ -51,12 +52,10 @@ use crate::{
     clock::Clock,
     config::Settings,
     error::{Code, Error, Result},
+    judges::Judges,
     metrics::Metrics,
     sessions::Sessions,
-    store::{
-        ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, begin::Started,
-        holds::Ask,
-    },
+    store::{ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started},
     upkeep::Upkeep,
 };
 pub use attach::Place;
@@ -64,7 +63,7 @@ use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
 pub use request::TurnRequest;
-pub(crate) use run::ASKS_FOR;
+pub(crate) use run::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
 use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
@@ -87,6 +86,7 @@ pub struct Reply {
 pub struct Engine {
     store: Store,
     agents: Arc<Agents>,
+    judges: Arc<Judges>,
     sessions: Sessions,
     upkeep: Upkeep,
     clock: Arc<dyn Clock>,
@@ -157,6 +157,7 @@ impl Engine {
     pub fn new(
         store: Store,
         agents: Arc<Agents>,
+        judges: Arc<Judges>,
         clock: Arc<dyn Clock>,
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
@@ -174,6 +175,7 @@ impl Engine {
             ),
             store,
             agents,
+            judges,
             sessions,
             clock,
             settings,
@@ -204,19 +206,6 @@ impl Engine {
     /// The session locks.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
-    }
-
-    /// Asks for a person.
-    fn ask(&self, reason: String, skill: Option<String>) -> Ask {
-        let experts = &self.settings.experts;
-        Ask {
-            reason,
-            skill,
-            line: MessageId::new(),
-            waiting: experts.waiting.clone(),
-            nobody: experts.nobody.clone(),
-            notify: self.settings.notify.kinds(),
-        }
     }
 
     /// Lets a turn run that has begun, or was adopted.

@@ -47,6 +47,8 @@ pub struct Swept {
     pub conversations: usize,
     /// Reservations of tokens of turns that have ended.
     pub reservations: usize,
+    /// Conversations that waited for nobody in particular, and were given to somebody who is there.
+    pub handed_out: usize,
 }
 
 /// The housekeeping of one instance.
@@ -124,6 +126,7 @@ impl Upkeep {
                 break;
             }
         }
+        swept.handed_out = self.store.hand_out().await?;
         if swept == Swept::default() {
             tracing::debug!("housekeeping found nothing");
         } else {
@@ -133,6 +136,7 @@ impl Upkeep {
                 cleaned.logs = swept.logs,
                 cleaned.conversations = swept.conversations,
                 cleaned.reservations = swept.reservations,
+                handed_out = swept.handed_out,
                 "housekeeping cleaned up"
             );
         }

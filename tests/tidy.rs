@@ -18,7 +18,7 @@ const FENCES: [(&str, &[&str]); 6] = [
 ];
 
 /// A module, and those above it, which it may not know.
-const UPWARDS: [(&str, &[&str]); 10] = [
+const UPWARDS: [(&str, &[&str]); 12] = [
     (
         "store",
         &[
@@ -42,8 +42,16 @@ const UPWARDS: [(&str, &[&str]); 10] = [
     ),
     ("agents", &["turn", "sessions", "upkeep", "app", "devices"]),
     ("sessions", &["turn", "upkeep", "app", "devices"]),
-    ("turn", &["app", "server", "devices", "experts"]),
-    ("experts", &["app", "server", "devices"]),
+    (
+        "judges",
+        &["turn", "agents", "experts", "evaluations", "app"],
+    ),
+    (
+        "turn",
+        &["app", "server", "devices", "experts", "evaluations", "jobs"],
+    ),
+    ("experts", &["app", "server", "devices", "evaluations"]),
+    ("evaluations", &["app", "server", "devices", "jobs"]),
     ("auth", &["turn", "sessions", "agents", "experts", "app"]),
 ];
 

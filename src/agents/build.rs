@@ -82,6 +82,8 @@ impl Parts<'_> {
             when_busy: agent.when_busy,
             tool_rounds: agent.tool_rounds,
             goes_on: false,
+            guard: agent.guard.clone(),
+            skill: agent.skill.clone(),
             only_speaks: agent.webhook.is_none(),
         })
     }
@@ -155,6 +157,8 @@ fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> Member {
         when_busy: WhenBusy::Queue,
         tool_rounds: None,
         only_speaks: false,
+        guard: None,
+        skill: new.skill,
         goes_on: true,
     }
 }

@@ -42,6 +42,11 @@ pub trait Agent: Send + Sync + 'static {
         ""
     }
 
+    /// What a person has to know whom it hands a conversation to: those who know it are asked first.
+    fn skill(&self) -> Option<&str> {
+        None
+    }
+
     /// Makes the context, once a session, unless whoever opened it has given one.
     fn create_context(
         &self,

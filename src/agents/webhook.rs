@@ -75,7 +75,13 @@ impl WebhookAgent {
             .iter()
             .filter(|message| message.role != Role::Tool);
         let said = said.map(|message| {
-            json!({"role": message.role, "content": message.body, "timestamp": message.created_at})
+            json!({
+                "role": message.role,
+                "content": message.body,
+                "timestamp": message.created_at,
+                "mode": message.mode(),
+                "note": message.note(),
+            })
         });
         let answer = turn.answer();
         let handed = turn.handed_over.as_ref().map(|handed| {

@@ -42,6 +42,10 @@ pub struct AgentSettings {
     /// The agents that it may hand the conversation to.
     #[serde(default)]
     pub handoff_to: Vec<String>,
+    /// What a person has to know who goes on where it leaves: those who say that they do are asked first.
+    pub skill: Option<String>,
+    /// The judge that passes each sentence of its answers before the visitor reads it.
+    pub guard: Option<String>,
     /// What may be known of its visitors and not told to its model: a JSON Schema of an object.
     pub context: Option<Value>,
     /// What of that a visitor's browser may say.

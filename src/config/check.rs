@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, people, tools,
+    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, judges,
+    people, tools,
 };
 
 const DAY: u64 = 86_400;
@@ -108,6 +109,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     }
     check_secret("FRONTDESK_SECRET", &settings.server.secret, problems);
     people::check(settings, problems);
+    judges::check(settings, problems);
     if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
         problems.push(Problem::new(
             "RUST_LOG",
@@ -339,7 +341,7 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
     unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
 }
 
-fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
+pub(super) fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
     let is_web = url::Url::parse(&webhook.url)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
     if !is_web {

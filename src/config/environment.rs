@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 24] = [
+const SHORT_NAMES: [(&str, &str); 25] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
     ("FRONTDESK_TRUSTED_PROXIES", "server.trusted_proxies"),
     ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
     ("FRONTDESK_SECRET", "server.secret"),
+    ("FRONTDESK_WS_ECHO", "server.ws_echo"),
     ("FRONTDESK_JWT_SECRET", "auth.jwt_secret"),
     ("FRONTDESK_JWKS_URL", "auth.jwks_url"),
     ("FRONTDESK_SHUTDOWN_SECONDS", "server.shutdown_seconds"),

@@ -12,7 +12,7 @@ const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
 /// Tables whose keys are names that the operator chose.
-const FREE_TABLES: [&str; 5] = ["agents", "mcp", "tools", "widgets", "llm.models"];
+const FREE_TABLES: [&str; 6] = ["agents", "judges", "mcp", "tools", "widgets", "llm.models"];
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -254,7 +254,9 @@ impl Layers {
         let widgets = self.named("widgets");
         let mut mcp = self.named("mcp");
         let mut tools = self.named("tools");
-        tools::fill_secrets(&mut tools, &mut agents, env, &mut self.problems);
+        let mut judges = self.named("judges");
+        tools::fill_secrets(&mut tools, env, &mut self.problems);
+        tools::fill_webhooks(&mut agents, &mut judges, env, &mut self.problems);
         tools::fill_mcp(&mut mcp, env, &mut self.problems);
         Some(Settings {
             server: self.section("server", defaults)?,
@@ -264,6 +266,7 @@ impl Layers {
             auth: self.section("auth", defaults)?,
             experts: self.section("experts", defaults)?,
             notify: self.section("notify", defaults)?,
+            judges,
             retention: self.section("retention", defaults)?,
             limits: self.section("limits", defaults)?,
             budgets: self.section("budgets", defaults)?,

@@ -40,6 +40,10 @@ pub struct Experts {
     pub settled: String,
     /// When a colleague is asked.
     pub passed_on: String,
+    /// When an answer is withdrawn.
+    pub retracted: String,
+    /// When somebody writes another one instead.
+    pub corrected: String,
 }
 
 impl Experts {

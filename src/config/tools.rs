@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AgentSettings, Problem, Secret, Settings, check::check_headers};
+use super::{AgentSettings, JudgeSettings, Problem, Secret, Settings, check::check_headers};
 use crate::{
     context::Shape,
     text,
@@ -131,7 +131,6 @@ pub enum ToolMethod {
 /// Puts the environment's values into secrets: `Bearer ${ORDERS_TOKEN}`.
 pub(super) fn fill_secrets(
     tools: &mut BTreeMap<String, ToolSettings>,
-    agents: &mut BTreeMap<String, AgentSettings>,
     env: &BTreeMap<String, String>,
     problems: &mut Vec<Problem>,
 ) {
@@ -145,9 +144,24 @@ pub(super) fn fill_secrets(
             );
         }
     }
-    for (path, agent) in agents {
-        if let Some(webhook) = &mut agent.webhook {
-            let at = || format!("agents.{path}.webhook.secret");
+}
+
+/// The same for services that answer, and that judge.
+pub(super) fn fill_webhooks(
+    agents: &mut BTreeMap<String, AgentSettings>,
+    judges: &mut BTreeMap<String, JudgeSettings>,
+    env: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) {
+    let agents = agents
+        .iter_mut()
+        .map(|(path, agent)| (format!("agents.{path}"), &mut agent.webhook));
+    let judges = judges
+        .iter_mut()
+        .map(|(name, judge)| (format!("judges.{name}"), &mut judge.webhook));
+    for (owner, webhook) in agents.chain(judges) {
+        if let Some(webhook) = webhook {
+            let at = || format!("{owner}.webhook.secret");
             fill(&mut webhook.secret, at, env, problems);
         }
     }

@@ -29,6 +29,11 @@ pub(super) async fn console() -> Result<HttpResponse> {
     respond("console.html")
 }
 
+/// The page that explains the API.
+pub(super) async fn docs() -> Result<HttpResponse> {
+    respond("docs.html")
+}
+
 /// The script that puts the chat on a website.
 pub(super) async fn widget() -> Result<HttpResponse> {
     respond("widget.js")

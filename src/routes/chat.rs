@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::openapi::{DeviceParams, Frames, Turning};
 use super::{
     extract::{self, Json},
     sse,
@@ -25,9 +26,17 @@ use crate::{
     turn::{Reply, fold},
     widgets::Widget,
 };
-pub(super) use request::{CONTENT_CHARACTERS, ChatIn, Writer, digest, idempotency, turn_request};
+pub(super) use request::{ChatIn, Writer, digest, idempotency, spoken, turn_request};
 
-/// `POST /chat`: the folded stream.
+/// `POST /chat`: a message, and its answer in one piece.
+#[utoipa::path(
+    post, path = "/chat",
+    operation_id = "chat_json",
+    tag = "chat",
+    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = ChatIn,
+    responses((status = 200, description = "The answer in one piece", body = ChatOut), Turning)
+)]
 pub(super) async fn json(
     app: Data<App>,
     device: Device,
@@ -108,7 +117,15 @@ fn handed_over(turn: Option<TurnId>) -> Error {
         .with("turn_id", json!(turn))
 }
 
-/// `POST /chat/stream`: the answer as it comes.
+/// `POST /chat/stream`: a message, and its answer as it comes.
+#[utoipa::path(
+    post, path = "/chat/stream",
+    operation_id = "chat_stream",
+    tag = "chat",
+    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = ChatIn,
+    responses(Frames, Turning)
+)]
 pub(super) async fn stream(
     app: Data<App>,
     device: Device,
@@ -126,7 +143,8 @@ pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
 }
 
 /// An answer in one piece. What is not stored has no ids.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ChatAnswer, example = json!({"content": "Hello! I'm Anna.", "message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e9f", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "agent": "scheduling", "timestamp": "2026-11-20T14:24:19.941641Z", "widgets": [], "finish_reason": "stop"}))]
 struct ChatOut {
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +168,8 @@ struct ChatOut {
 }
 
 /// A widget, and what it is answered by.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ShownWidget)]
 struct WidgetOut {
     #[serde(flatten)]
     widget: Widget,

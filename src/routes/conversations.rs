@@ -7,12 +7,17 @@ use actix_web::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
 
+use super::openapi::{Deleted, NotSignedIn, Refused, Turning};
 use super::{
     chat::count,
     device,
     experts::CaseOut,
-    extract::{Json, Query},
+    extract::{Json, PAGES, Query, number},
     messages::{MessageOut, no_message, page_of},
 };
 use crate::{
@@ -38,7 +43,8 @@ const TITLE_CHARACTERS: usize = 255;
 const TITLE_WORDS: usize = 60;
 
 /// A conversation as its user sees it.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Conversation, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "ai", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z"}))]
 pub(super) struct ConversationOut {
     id: ConversationId,
     conversation_id: ConversationId,
@@ -76,7 +82,8 @@ impl From<Conversation> for ConversationOut {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ConversationList)]
 struct ListOut {
     conversations: Vec<ConversationOut>,
     total: i64,
@@ -85,8 +92,16 @@ struct ListOut {
 }
 
 /// `GET /conversations`: a page of them, the newest first.
+#[utoipa::path(
+    get, path = "/conversations",
+    operation_id = "conversations_list",
+    tag = "conversations",
+    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<Status>, Query, description = "Only those")),
+    responses((status = 200, description = "A page of them", body = ListOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
-    let page = number(&asked, "page", 1, u32::MAX)?;
+    let page = number(&asked, "page", 1, PAGES)?;
     let per_page = number(&asked, "per_page", 20, PER_PAGE)?;
     let status = asked.get("status").map(|status| {
         serde_json::from_value(json!(status))
@@ -103,15 +118,9 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     }))
 }
 
-fn number(asked: &Query, name: &'static str, default: u32, most: u32) -> Result<u32> {
-    match asked.get(name).map(str::parse).unwrap_or(Ok(default)) {
-        Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(Error::field(name, format!("A number from 1 to {most}."))),
-    }
-}
-
 /// A conversation to open.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = OpenConversation, example = json!({"agent_path": "support"}))]
 pub(super) struct OpenIn {
     agent_path: Option<String>,
     context: Option<Map<String, Value>>,
@@ -120,6 +129,15 @@ pub(super) struct OpenIn {
 }
 
 /// `POST /conversations`: opens one, or keeps the one that the visitor had before they signed in.
+#[utoipa::path(
+    post, path = "/conversations",
+    operation_id = "conversations_open",
+    tag = "conversations",
+    params(("X-Device-ID" = Option<String>, Header, nullable = false, description = "The proof of anonymous_id")),
+    request_body = OpenIn,
+    responses((status = 201, description = "It is open", body = ConversationOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn open(
     app: Data<App>,
     user: User,
@@ -174,7 +192,15 @@ async fn keep(
     }
 }
 
-/// `GET /conversations/{id}`.
+/// `GET /conversations/{id}`: a conversation; for the desk, one that it may see.
+#[utoipa::path(
+    get, path = "/conversations/{id}",
+    operation_id = "conversations_show",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 200, description = "The conversation; for the desk, with what it knows of it", body = Shown), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
     let id = id(&path)?;
     match found(&app, &user, id).await {
@@ -183,12 +209,33 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
             ..
         }) if user.is_of_desk() => {
             let person = app.experts.person(&user, Presence::default()).await?;
-            let case = CaseOut::from(app.experts.look(&person, id).await?);
-            Ok(HttpResponse::Ok().json(case))
+            let case = app.experts.look(&person, id).await?;
+            Ok(HttpResponse::Ok().json(Shown::Case(case.into())))
         }
-        own => Ok(HttpResponse::Ok().json(own?)),
+        own => Ok(HttpResponse::Ok().json(Shown::Own(own?))),
     }
 }
+
+/// A conversation, as whoever asks may see it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown {
+    Own(ConversationOut),
+    Case(CaseOut),
+}
+
+impl PartialSchema for Shown {
+    /// Whoever sees a case sees all that a conversation has.
+    fn schema() -> RefOr<Schema> {
+        let kinds = ["Conversation", "Case"].map(Ref::from_schema_name);
+        let any = kinds
+            .into_iter()
+            .fold(AnyOfBuilder::new(), AnyOfBuilder::item);
+        any.into()
+    }
+}
+
+impl ToSchema for Shown {}
 
 async fn found(app: &App, user: &User, id: ConversationId) -> Result<ConversationOut> {
     let found = app.store.conversation(&user.id, id).await?;
@@ -198,13 +245,25 @@ async fn found(app: &App, user: &User, id: ConversationId) -> Result<Conversatio
 }
 
 /// What to change.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = ConversationChanges, example = json!({"title": "My order", "status": "archived"}))]
 pub(super) struct ChangesIn {
+    /// An empty one takes it away.
+    #[schema(max_length = 255)]
     title: Option<String>,
     status: Option<Status>,
 }
 
 /// `PATCH /conversations/{id}`: another title, another status.
+#[utoipa::path(
+    patch, path = "/conversations/{id}",
+    operation_id = "conversations_change",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    request_body = ChangesIn,
+    responses((status = 200, description = "As it is now", body = ConversationOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn change(
     app: Data<App>,
     user: User,
@@ -235,6 +294,14 @@ pub(super) async fn change(
 }
 
 /// `DELETE /conversations/{id}`: with all that belongs to it.
+#[utoipa::path(
+    delete, path = "/conversations/{id}",
+    operation_id = "conversations_delete",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 200, description = "It is deleted", body = Deleted), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn delete(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
     match app.engine.delete(&user.id, id(&path)?).await? {
         true => Ok(HttpResponse::Ok().json(json!({"message": "The conversation was deleted."}))),
@@ -243,6 +310,14 @@ pub(super) async fn delete(app: Data<App>, user: User, path: Path<String>) -> Re
 }
 
 /// `GET /conversations/{id}/messages`: a page of what was said, oldest first in it.
+#[utoipa::path(
+    get, path = "/conversations/{id}/messages",
+    operation_id = "conversations_messages",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
+    responses((status = 200, description = "A page of what was said", body = Vec<MessageOut>), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn messages(
     app: Data<App>,
     user: User,
@@ -251,7 +326,9 @@ pub(super) async fn messages(
 ) -> Result<HttpResponse> {
     let (before, limit) = page_of(&asked)?;
     let id = id(&path)?;
-    let page = match app.store.messages_of(&user.id, id, before, limit).await? {
+    let own = app.store.messages_of(&user.id, id, before, limit).await?;
+    let is_own = own.is_some();
+    let page = match own {
         Some(page) => page,
         None if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
         None => {
@@ -260,7 +337,12 @@ pub(super) async fn messages(
         }
     };
     let page = page.ok_or_else(no_message)?;
-    let messages = page.messages.into_iter().map(MessageOut::from);
+    let shown = if is_own {
+        MessageOut::from
+    } else {
+        MessageOut::for_desk
+    };
+    let messages = page.messages.into_iter().map(shown);
     Ok(HttpResponse::Ok().json(messages.collect::<Vec<_>>()))
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::messages::MessageOut;
+use super::openapi::{DeviceParams, Refused};
 use crate::{
     app::App,
     clock::Timestamp,
@@ -13,13 +14,15 @@ use crate::{
     store::{ConversationId, UserId},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Export)]
 struct ExportOut {
     user: Option<UserOut>,
     conversations: Vec<ConversationOut>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ExportedUser)]
 struct UserOut {
     id: UserId,
     name: Option<String>,
@@ -27,7 +30,8 @@ struct UserOut {
     last_seen_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ExportedConversation)]
 struct ConversationOut {
     conversation_id: ConversationId,
     title: Option<String>,
@@ -39,6 +43,13 @@ struct ConversationOut {
 }
 
 /// All that is kept of this device's visitor.
+#[utoipa::path(
+    get, path = "/chat/export",
+    operation_id = "data_export",
+    tag = "chat",
+    params(DeviceParams),
+    responses((status = 200, description = "All that is kept", body = ExportOut), Refused)
+)]
 pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpResponse> {
     let mut out = ExportOut {
         user: None,
@@ -70,6 +81,13 @@ pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpRespons
 }
 
 /// Erases all that is kept of this device's visitor. Doing it again changes nothing.
+#[utoipa::path(
+    delete, path = "/chat/data",
+    operation_id = "data_erase",
+    tag = "chat",
+    params(DeviceParams),
+    responses((status = 204, description = "It is erased"), Refused)
+)]
 pub(super) async fn erase(app: Data<App>, device: Device) -> Result<HttpResponse> {
     app.engine.erase(&device.id).await?;
     Ok(HttpResponse::NoContent().finish())

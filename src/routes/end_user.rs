@@ -8,8 +8,9 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::openapi::{NotSignedIn, Refused, Turning};
 use super::{
-    chat::{CONTENT_CHARACTERS, ChatIn, Writer, answered, count, turn_request},
+    chat::{ChatIn, Writer, answered, count, idempotency, spoken, turn_request},
     extract::{Json, Query},
     messages::page_of,
 };
@@ -25,7 +26,7 @@ use crate::{
         sessions::{Mode, Within},
     },
     text,
-    turn::{ASKS_FOR, TurnRequest},
+    turn::{SKILL_CHARACTERS, TurnRequest},
 };
 
 const SESSION_CHARACTERS: usize = 255;
@@ -33,15 +34,34 @@ const SESSION_CHARACTERS: usize = 255;
 const LAST: u32 = 50;
 
 /// A message to a session.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = SessionMessage, example = json!({"session_id": "my-session", "message": "Where is my order?"}))]
 pub(super) struct SayIn {
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$"
+    )]
     session_id: String,
+    #[schema(min_length = 1, max_length = 10000, pattern = "\\S")]
     message: String,
     metadata: Option<Map<String, Value>>,
 }
 
+/// A message to a session that asks for a person.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = SessionAsk, example = json!({"session_id": "my-session", "message": "I want to talk to somebody", "skill": "billing"}))]
+pub(super) struct AskIn {
+    #[serde(flatten)]
+    said: SayIn,
+    /// What the person has to know.
+    #[schema(min_length = 1, max_length = 100)]
+    skill: Option<String>,
+}
+
 /// What comes back.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SessionAnswer, example = json!({"message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "session_id": "my-session", "content": "It is on its way.", "role": "ai", "timestamp": "2026-11-20T14:24:19.941641Z", "metadata": null}))]
 struct SaidOut {
     message_id: Option<MessageId>,
     session_id: String,
@@ -55,6 +75,15 @@ struct SaidOut {
 }
 
 /// `POST /end-user`: the AI answers. The session begins with its first message.
+#[utoipa::path(
+    post, path = "/end-user",
+    operation_id = "end_user_say",
+    tag = "sessions",
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = SayIn,
+    responses((status = 200, description = "The answer", body = SaidOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn say(
     app: Data<App>,
     user: User,
@@ -62,7 +91,8 @@ pub(super) async fn say(
     body: Json<SayIn>,
 ) -> Result<HttpResponse> {
     let said = body.0;
-    let turn = turn_of(&app, &user, &request, &said, said.metadata.clone())?;
+    let chat = ChatIn::of(said.message.clone(), said.metadata.clone());
+    let turn = turn_of(&app, &user, &request, &said, chat)?;
     let answer = answered(app.engine.start(turn).await?).await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: answer.last.message_id,
@@ -75,33 +105,49 @@ pub(super) async fn say(
     }))
 }
 
-/// `POST /expert`: asks for a person. What happens now comes back.
+/// `POST /expert`: asks for a person. What happens now comes back: where the visitor stands in the queue at
+/// this moment, however often they ask.
+#[utoipa::path(
+    post, path = "/expert",
+    operation_id = "end_user_ask",
+    tag = "sessions",
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = AskIn,
+    responses((status = 200, description = "What happens now", body = SaidOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn ask(
     app: Data<App>,
     user: User,
     request: HttpRequest,
-    body: Json<SayIn>,
+    body: Json<AskIn>,
 ) -> Result<HttpResponse> {
-    let said = body.0;
-    let mut asks = said.metadata.clone().unwrap_or_default();
-    asks.insert(ASKS_FOR.to_owned(), "person".into());
-    let turn = turn_of(&app, &user, &request, &said, Some(asks))?;
+    let AskIn { said, skill } = body.0;
+    let skill = skill.map(checked_skill).transpose()?;
+    let chat = ChatIn::of(said.message.clone(), said.metadata.clone()).asking(skill);
+    let turn = turn_of(&app, &user, &request, &said, chat)?;
     let reply = app.engine.start(turn).await?;
     let conversation = reply.conversation_id;
     let answer = answered(reply).await?;
-    let newest = match conversation {
-        Some(id) => app.store.messages(id, None, LAST).await?,
-        None => None,
+    let (newest, place) = match conversation {
+        Some(id) => (
+            app.store.messages(id, None, LAST).await?,
+            app.store.place(id).await?,
+        ),
+        None => (None, None),
     };
     let mut newest = newest.unwrap_or_default().messages.into_iter();
     let line = newest.rfind(|message| message.message_type == MessageType::SystemMessage);
+    // Where they stand may have changed since that was said.
+    let now = place.map(|(position, is_asked)| app.engine.told().text(position, is_asked));
+    let line = line.filter(|line| now.as_ref().is_none_or(|now| *now == line.body));
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: line.as_ref().map(|line| line.id),
         session_id: said.session_id,
         timestamp: line
             .as_ref()
             .map_or(answer.last.timestamp, |line| line.created_at),
-        content: line.map(|line| line.body).unwrap_or_default(),
+        content: line.map(|line| line.body).or(now).unwrap_or_default(),
         role: "system",
         mode: answer.last.mode,
         metadata: said.metadata,
@@ -109,34 +155,51 @@ pub(super) async fn ask(
 }
 
 /// A message of somebody at the desk.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = ExpertMessage, example = json!({"session_id": "my-session", "message": "Hello, this is Eva.", "target_user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e9f"}))]
 pub(super) struct PassIn {
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$"
+    )]
     session_id: String,
+    #[schema(min_length = 1, max_length = 10000, pattern = "\\S")]
     message: String,
     target_user_id: UserId,
-    metadata: Option<Map<String, Value>>,
 }
 
 /// `POST /passthrough`: straight to the visitor, without an agent between.
-pub(super) async fn pass(app: Data<App>, user: User, body: Json<PassIn>) -> Result<HttpResponse> {
+#[utoipa::path(
+    post, path = "/passthrough",
+    operation_id = "end_user_pass",
+    tag = "sessions",
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is said once")),
+    request_body = PassIn,
+    responses((status = 200, description = "What was said", body = SaidOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
+pub(super) async fn pass(
+    app: Data<App>,
+    user: User,
+    request: HttpRequest,
+    body: Json<PassIn>,
+) -> Result<HttpResponse> {
     let PassIn {
         session_id,
         message,
         target_user_id,
-        metadata,
     } = body.0;
     let person = app.experts.person(&user, Presence::default()).await?;
     check(&session_id)?;
-    let message = text::cleaned(message);
-    let characters = message.chars().count();
-    if message.trim().is_empty() || characters > CONTENT_CHARACTERS {
-        let detail = format!("1 to {CONTENT_CHARACTERS} characters.");
-        return Err(Error::field("message", detail));
-    }
+    let message = spoken("message", message)?;
     let found = app.store.session_of_user(target_user_id, &session_id);
     let id = found.await?.ok_or_else(|| Error::new(Code::NotFound))?;
-    let said = app.experts.write(&person, id, target_user_id, message);
-    let said = said.await?;
+    let key = idempotency(&request, &Value::Null)?.map(|said| said.key);
+    let said = app
+        .experts
+        .write(&person, id, target_user_id, message, key.as_deref())
+        .await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: Some(said.id),
         session_id,
@@ -144,7 +207,7 @@ pub(super) async fn pass(app: Data<App>, user: User, body: Json<PassIn>) -> Resu
         role: "expert",
         mode: None,
         timestamp: said.created_at,
-        metadata,
+        metadata: None,
     }))
 }
 
@@ -154,7 +217,7 @@ fn turn_of(
     user: &User,
     request: &HttpRequest,
     said: &SayIn,
-    metadata: Option<Map<String, Value>>,
+    chat: ChatIn,
 ) -> Result<TurnRequest> {
     count(app, request)?;
     check(&said.session_id)?;
@@ -163,13 +226,24 @@ fn turn_of(
         within: Within::Named(said.session_id.clone()),
         claims: &user.claims,
     };
-    let said = ChatIn::of(said.message.clone(), metadata);
-    turn_request(app, request, writer, said).map_err(|mut error| {
+    turn_request(app, request, writer, chat).map_err(|mut error| {
         // What the other calls name `content` is `message` here.
         let param = error.param.filter(|param| param != "content");
         error.param = param.or(Some("message".to_owned()));
         error
     })
+}
+
+/// What somebody has to know, checked.
+pub(super) fn checked_skill(skill: String) -> Result<String> {
+    let skill = text::cleaned(skill);
+    match (1..=SKILL_CHARACTERS).contains(&skill.chars().count()) {
+        true => Ok(skill),
+        false => {
+            let detail = format!("1 to {SKILL_CHARACTERS} characters.");
+            Err(Error::field("skill", detail))
+        }
+    }
 }
 
 /// What a client calls a session, checked.
@@ -188,14 +262,16 @@ fn check(session: &str) -> Result<()> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SessionHistory)]
 struct HistoryOut {
     session_id: String,
     messages: Vec<SaidBefore>,
 }
 
 /// A message of a session.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SessionHistoryMessage)]
 struct SaidBefore {
     id: MessageId,
     session_id: String,
@@ -207,13 +283,21 @@ struct SaidBefore {
 }
 
 /// `GET /history/{session_id}`: what was said, the newest, oldest first.
+#[utoipa::path(
+    get, path = "/history/{session_id}",
+    operation_id = "end_user_history",
+    tag = "sessions",
+    params(("session_id" = String, Path, min_length = 1, max_length = 255, description = "The session"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
+    responses((status = 200, description = "The newest messages, oldest first", body = HistoryOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn history(
     app: Data<App>,
     user: User,
     path: Path<String>,
     asked: Query,
 ) -> Result<HttpResponse> {
-    let session_id = path.into_inner();
+    let session_id = session_name(path.into_inner())?;
     let (before, limit) = page_of(&asked)?;
     let no_such = || Error::new(Code::NotFound);
     let found = app.store.conversation_of_session(&user.id, &session_id);

@@ -2,7 +2,8 @@
 //! client leaves, and end when the server shuts down: clients come back, to whichever instance, with the
 //! last event's id, and miss nothing.
 
-mod feed;
+pub(super) mod event;
+pub(super) mod feed;
 
 use std::pin::Pin;
 
@@ -12,12 +13,13 @@ use actix_web::{
     web::{Bytes, Data, Path},
 };
 use futures_util::{Stream, stream};
-use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
+use event::{EventOut, Kind};
+
+use super::openapi::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
     conversations::id,
-    experts::CaseOut,
     extract::Query,
     messages::MessageOut,
     sse::{COMMENT, RETRY, SILENCE},
@@ -30,66 +32,22 @@ use crate::{
     error::{Code, Error, Result},
     experts::Person,
     store::{
-        ConversationId, TurnId,
+        ConversationId, DeviceId, TurnId,
         conversations::Stand,
         experts::Presence,
-        messages::{Message, MessageType},
+        messages::{Message, MessageType, Role},
         sessions::Mode,
     },
 };
 
-pub(super) use feed::of_desk;
-
-/// An event as the `data:` line has it: a frame that is more than text.
-#[derive(Serialize)]
-struct EventOut {
-    content: &'static str,
-    timestamp: Timestamp,
-    is_final: bool,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<MessageOut>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<Mode>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    turn_id: Option<TurnId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation: Option<CaseOut>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversations: Option<Vec<CaseOut>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversation_id: Option<ConversationId>,
-}
-
-impl EventOut {
-    fn new(kind: &'static str, timestamp: Timestamp) -> Self {
-        Self {
-            content: "",
-            timestamp,
-            is_final: false,
-            kind,
-            message: None,
-            mode: None,
-            turn_id: None,
-            conversation: None,
-            conversations: None,
-            conversation_id: None,
-        }
-    }
-
-    /// Appends it as a frame.
-    fn write(&self, id: Option<(ConversationId, i64)>, buffer: &mut Vec<u8>) {
-        if let Some((conversation, seq)) = id {
-            buffer.extend_from_slice(format!("id: {conversation}.{seq}\n").as_bytes());
-        }
-        buffer.extend_from_slice(b"data: ");
-        crate::turn::event::write_json(self, buffer);
-        buffer.extend_from_slice(b"\n\n");
-    }
-}
-
 /// `GET /chat/events`: what is said to the visitor outside of a turn. 204 without a conversation.
+#[utoipa::path(
+    get, path = "/chat/events",
+    operation_id = "events_of_device",
+    tag = "chat",
+    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
+    responses(Events, (status = 204, description = "There is no conversation"), Refused)
+)]
 pub(super) async fn of_device(
     app: Data<App>,
     device: Device,
@@ -98,10 +56,19 @@ pub(super) async fn of_device(
     let Some((lock, _)) = app.engine.sessions().get(&device.id).await? else {
         return Ok(HttpResponse::NoContent().finish());
     };
-    standing(&app, &request, lock.conversation_id, Reader::Owner(None)).await
+    let reader = Reader::Device(device.id);
+    standing(&app, &request, lock.conversation_id, reader).await
 }
 
 /// `GET /conversations/{id}/events`: the same of a user's conversation; for the desk all that is said.
+#[utoipa::path(
+    get, path = "/conversations/{id}/events",
+    operation_id = "events_of_conversation",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
+    responses(Events, Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn of_conversation(
     app: Data<App>,
     user: User,
@@ -110,7 +77,7 @@ pub(super) async fn of_conversation(
 ) -> Result<HttpResponse> {
     let id = id(&path)?;
     if app.store.conversation(&user.id, id).await?.is_some() {
-        return standing(&app, &request, id, Reader::Owner(Some(user.until))).await;
+        return standing(&app, &request, id, Reader::Owner(user.until)).await;
     }
     if !user.is_of_desk() {
         return Err(Error::new(Code::NotFound));
@@ -122,7 +89,9 @@ pub(super) async fn of_conversation(
 
 /// Who stands by, and until when they are signed in.
 pub(super) enum Reader {
-    Owner(Option<Timestamp>),
+    /// Whose session may move on to another conversation.
+    Device(DeviceId),
+    Owner(Timestamp),
     /// Is told what turns say, too.
     Desk(Person, Timestamp),
 }
@@ -132,7 +101,7 @@ impl Reader {
     fn may_read(&self, first: Stand, now: Stand) -> bool {
         match self {
             // It became a user's who signed in.
-            Self::Owner(_) => first.user_id == now.user_id,
+            Self::Device(_) | Self::Owner(_) => first.user_id == now.user_id,
             Self::Desk(person, _) => person.sees(now.expert_id, now.is_waiting),
         }
     }
@@ -156,10 +125,15 @@ async fn standing(
     id: ConversationId,
     reader: Reader,
 ) -> Result<HttpResponse> {
-    let after = cursor(request, id)?;
+    let after = cursor(request)?;
     let now = app.store.stands(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
-    let seen = after.unwrap_or(now.last_seq);
+    let seen = match (after, &reader) {
+        (Some((of, seq)), _) if of == id => seq,
+        // Their session has moved on meanwhile: all of this conversation is new to them.
+        (Some(_), Reader::Device(_)) => 0,
+        _ => now.last_seq,
+    };
     Ok(respond(stand_by(app, id, *now, seen, reader)))
 }
 
@@ -172,8 +146,8 @@ pub(super) fn stand_by(
     reader: Reader,
 ) -> impl Stream<Item = Result<Bytes>> + use<> {
     let until = match &reader {
-        Reader::Owner(until) => *until,
-        Reader::Desk(_, until) => Some(*until),
+        Reader::Device(_) => None,
+        Reader::Owner(until) | Reader::Desk(_, until) => Some(*until),
     };
     let state = Standing {
         app: app.clone(),
@@ -181,6 +155,8 @@ pub(super) fn stand_by(
         first: now,
         seen,
         told: None,
+        types: false,
+        position: 0,
         changes: app.hub.conversation(id, now),
         closing: closing(app, until),
         reader,
@@ -188,8 +164,8 @@ pub(super) fn stand_by(
     stream::unfold(state, Standing::next)
 }
 
-/// Where a client stands: `{conversation_id}.{number}`. One of another conversation counts for nothing.
-fn cursor(request: &HttpRequest, of: ConversationId) -> Result<Option<i64>> {
+/// Where a client stands: `{conversation_id}.{number}`.
+fn cursor(request: &HttpRequest) -> Result<Option<(ConversationId, i64)>> {
     let query = Query::of(request);
     let header = request.headers().get("last-event-id");
     let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
@@ -202,7 +178,7 @@ fn cursor(request: &HttpRequest, of: ConversationId) -> Result<Option<i64>> {
     let (conversation, seq) = given.split_once('.').ok_or_else(no_cursor)?;
     let conversation: ConversationId = conversation.parse().map_err(|_| no_cursor())?;
     let seq: i64 = seq.parse().map_err(|_| no_cursor())?;
-    Ok((conversation == of).then_some(seq))
+    Ok(Some((conversation, seq)))
 }
 
 fn respond(events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse {
@@ -245,6 +221,10 @@ struct Standing {
     seen: i64,
     /// What was told last of who answers, and what.
     told: Option<(Mode, Option<TurnId>)>,
+    /// Whether the other side was writing then.
+    types: bool,
+    /// Where the visitor stood in the queue then.
+    position: i64,
     changes: watch::Receiver<Option<Stand>>,
     closing: Closing,
 }
@@ -253,7 +233,7 @@ impl Standing {
     async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
         loop {
             let stand = (*self.changes.borrow_and_update())?;
-            if !self.reader.may_read(self.first, stand) {
+            if !self.reader.may_read(self.first, stand) || self.has_moved_on(stand).await {
                 return None;
             }
             let mut buffer = Vec::new();
@@ -271,6 +251,18 @@ impl Standing {
         }
     }
 
+    /// Whether the device's session is another conversation's by now: its client comes back for that one.
+    async fn has_moved_on(&self, stand: Stand) -> bool {
+        let Reader::Device(device) = &self.reader else {
+            return false;
+        };
+        if stand.has_session {
+            return false;
+        }
+        let session = self.app.engine.sessions().get(device).await;
+        matches!(session, Ok(Some((lock, _))) if lock.conversation_id != self.id)
+    }
+
     /// Writes what is new.
     async fn tell(&mut self, stand: Stand, buffer: &mut Vec<u8>) -> Result<()> {
         let all = matches!(self.reader, Reader::Desk(..));
@@ -283,9 +275,19 @@ impl Standing {
             self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
             for message in new {
                 let at = Some((self.id, message.seq));
-                let mut event = EventOut::new("message", message.created_at);
+                for retracted in message.retracts() {
+                    let mut event = EventOut::new(Kind::Retract, message.created_at);
+                    event.message_id = Some(retracted);
+                    event.write(None, buffer);
+                }
+                let mut event = EventOut::new(Kind::Message, message.created_at);
+                // Whoever has said something does not write it any more.
+                self.types = false;
                 if all || is_of_desk(&message) {
-                    event.message = Some(message.into());
+                    event.message = Some(match all {
+                        true => MessageOut::for_desk(message),
+                        false => message.into(),
+                    });
                     event.write(at, buffer);
                 }
             }
@@ -299,18 +301,47 @@ impl Standing {
             let (mode, turn) = self.told.unzip();
             let time = self.app.clock.now();
             if mode != Some(stand.mode) {
-                let mut event = EventOut::new("mode", time);
+                let mut event = EventOut::new(Kind::Mode, time);
                 event.mode = Some(stand.mode);
                 event.write(Some((self.id, self.seen)), buffer);
             }
             if running.is_some() && turn != Some(running) {
-                let mut event = EventOut::new("turn", time);
+                let mut event = EventOut::new(Kind::Turn, time);
                 event.turn_id = running;
                 event.write(Some((self.id, self.seen)), buffer);
             }
             self.told = Some(now);
         }
+        self.tell_place(stand, buffer);
+        self.tell_who_types(stand, buffer);
         Ok(())
+    }
+}
+
+impl Standing {
+    /// Writes where the visitor stands in the queue, where that has changed.
+    fn tell_place(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
+        let before = std::mem::replace(&mut self.position, stand.position);
+        let is_theirs = !matches!(self.reader, Reader::Desk(..));
+        if is_theirs && stand.position > 0 && stand.position != before {
+            let mut event = EventOut::new(Kind::Queue, self.app.clock.now());
+            event.position = Some(stand.position);
+            event.write(Some((self.id, self.seen)), buffer);
+        }
+    }
+
+    /// Writes whether the other side is writing, where that has changed.
+    fn tell_who_types(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
+        let (role, types) = match self.reader {
+            Reader::Device(_) | Reader::Owner(_) => (Role::Expert, stand.expert_types),
+            Reader::Desk(..) => (Role::User, stand.visitor_types),
+        };
+        let types = types == Some(true);
+        if std::mem::replace(&mut self.types, types) != types {
+            let mut event = EventOut::new(Kind::Typing, self.app.clock.now());
+            (event.role, event.is_typing) = (Some(role), Some(types));
+            event.write(Some((self.id, self.seen)), buffer);
+        }
     }
 }
 

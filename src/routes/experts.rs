@@ -7,9 +7,11 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::openapi::{NotSignedIn, Refused, Turning};
 use super::{
     chat::count,
     conversations::{ConversationOut, id},
+    end_user::checked_skill,
     extract::{Json, Maybe, Query},
 };
 use crate::{
@@ -33,7 +35,8 @@ const NOTE_CHARACTERS: usize = 2_000;
 const ENTRIES: u32 = 200;
 
 /// A conversation as the desk sees it.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Case, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "expert", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z", "expert_id": null, "assigned_to": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "waiting_since": "2026-11-20T14:24:19.941641Z", "reason": "The visitor asked for a person.", "skill": "orders"}))]
 pub(super) struct CaseOut {
     #[serde(flatten)]
     conversation: ConversationOut,
@@ -58,12 +61,14 @@ impl From<Conversation> for CaseOut {
 }
 
 /// Somebody at the desk, as they see themselves.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Expert, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "sub": "eva", "name": "Eva", "available": true, "skills": ["orders"]}))]
 struct ExpertOut {
     id: ExpertId,
     sub: String,
     name: Option<String>,
     available: bool,
+    #[schema(value_type = Vec<String>)]
     skills: Value,
 }
 
@@ -79,21 +84,66 @@ impl From<Expert> for ExpertOut {
     }
 }
 
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Team, example = json!({"experts": [{"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "sub": "eva", "name": "Eva", "available": true, "skills": ["orders"]}]}))]
+struct TeamOut {
+    /// `available` says who is there at this moment.
+    experts: Vec<ExpertOut>,
+}
+
 /// What somebody says of themselves.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = Presence, example = json!({"available": true, "skills": ["orders"], "name": "Eva"}))]
 pub(super) struct PresenceIn {
     available: Option<bool>,
+    #[schema(max_items = 50, min_length = 1, max_length = 100)]
     skills: Option<Vec<String>>,
+    #[schema(min_length = 1, max_length = 100, pattern = "\\S")]
     name: Option<String>,
 }
 
-/// `GET /experts/me`.
+/// `GET /experts/me`: what is known of whoever is at the desk.
+#[utoipa::path(
+    get, path = "/experts/me",
+    operation_id = "experts_show",
+    tag = "experts",
+    responses((status = 200, description = "What is known of them", body = ExpertOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
     Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
+/// `GET /experts`: the people at the desk, for whoever passes a conversation on.
+#[utoipa::path(
+    get, path = "/experts",
+    operation_id = "experts_list",
+    tag = "experts",
+    responses((status = 200, description = "The people at the desk", body = TeamOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
+pub(super) async fn list(app: Data<App>, user: User) -> Result<HttpResponse> {
+    app.experts.person(&user, Presence::default()).await?;
+    let team = app.store.team().await?.into_iter();
+    let team = team.map(|(expert, is_there)| ExpertOut {
+        available: is_there,
+        ..expert.into()
+    });
+    Ok(HttpResponse::Ok().json(TeamOut {
+        experts: team.collect(),
+    }))
+}
+
 /// `PUT /experts/me`: whether they are there, what they know, how they want to be called.
+#[utoipa::path(
+    put, path = "/experts/me",
+    operation_id = "experts_change",
+    tag = "experts",
+    request_body = PresenceIn,
+    responses((status = 200, description = "What is known of them now", body = ExpertOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn change(
     app: Data<App>,
     user: User,
@@ -126,12 +176,21 @@ pub(super) async fn change(
     Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Queue)]
 struct QueueOut {
     conversations: Vec<CaseOut>,
 }
 
-/// `GET /experts/queue`: what waits, the longest first, and what they hold.
+/// `GET /experts/queue`: what waits, the longest first, and what they hold; of each the beginning of its first
+/// message.
+#[utoipa::path(
+    get, path = "/experts/queue",
+    operation_id = "experts_queue",
+    tag = "experts",
+    responses((status = 200, description = "What waits, the longest first, and what they hold", body = QueueOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
     let queue = app.experts.queue(&person).await?.into_iter();
@@ -140,7 +199,15 @@ pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
     }))
 }
 
-/// `POST /conversations/{id}/claim`.
+/// `POST /conversations/{id}/claim`: takes a conversation that nobody else has. An answer on its way ends.
+#[utoipa::path(
+    post, path = "/conversations/{id}/claim",
+    operation_id = "experts_claim",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 200, description = "It is theirs", body = CaseOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
     let claimed = app.experts.claim(&person, id(&path)?).await?;
@@ -148,12 +215,23 @@ pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Res
 }
 
 /// What the agents are told when they have a conversation back.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = Release, example = json!({"note": "Order 7 was sent again."}))]
 pub(super) struct ReleaseIn {
+    #[schema(max_length = 2000)]
     note: Option<String>,
 }
 
 /// `POST /conversations/{id}/release`: back to the agents.
+#[utoipa::path(
+    post, path = "/conversations/{id}/release",
+    operation_id = "experts_release",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    request_body = Option<ReleaseIn>,
+    responses((status = 200, description = "The agents answer again", body = CaseOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn release(
     app: Data<App>,
     user: User,
@@ -174,6 +252,14 @@ pub(super) async fn release(
 }
 
 /// `POST /conversations/{id}/resolve`: the matter is closed.
+#[utoipa::path(
+    post, path = "/conversations/{id}/resolve",
+    operation_id = "experts_resolve",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 200, description = "It is settled", body = CaseOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn resolve(
     app: Data<App>,
     user: User,
@@ -185,7 +271,8 @@ pub(super) async fn resolve(
 }
 
 /// To whom a conversation is passed on.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = Transfer, example = json!({"skill": "orders"}))]
 pub(super) struct TransferIn {
     /// A colleague, as their tokens call them.
     expert: Option<String>,
@@ -194,6 +281,15 @@ pub(super) struct TransferIn {
 }
 
 /// `POST /conversations/{id}/transfer`: to a colleague, or to whoever knows something.
+#[utoipa::path(
+    post, path = "/conversations/{id}/transfer",
+    operation_id = "experts_transfer",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    request_body = Option<TransferIn>,
+    responses((status = 200, description = "It waits for somebody else", body = CaseOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn transfer(
     app: Data<App>,
     user: User,
@@ -202,7 +298,7 @@ pub(super) async fn transfer(
 ) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
     let TransferIn { expert, skill } = body.0.unwrap_or_default();
-    let skill = skill.map(text::cleaned);
+    let skill = skill.map(checked_skill).transpose()?;
     let passed = app
         .experts
         .transfer(&person, id(&path)?, expert.as_deref(), skill)
@@ -210,12 +306,21 @@ pub(super) async fn transfer(
     Ok(HttpResponse::Ok().json(CaseOut::from(passed)))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Draft, example = json!({"content": "It is on its way."}))]
 struct DraftOut {
     content: String,
 }
 
 /// `POST /conversations/{id}/draft`: what the agent would answer. Nothing of it is kept.
+#[utoipa::path(
+    post, path = "/conversations/{id}/draft",
+    operation_id = "experts_draft",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 200, description = "What the agent would answer; empty where there is nothing to answer", body = DraftOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn draft(
     app: Data<App>,
     user: User,
@@ -228,12 +333,14 @@ pub(super) async fn draft(
     Ok(HttpResponse::Ok().json(DraftOut { content }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Audit)]
 struct AuditOut {
     entries: Vec<EntryOut>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = AuditEntry, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e05", "timestamp": "2026-11-20T14:24:19.941641Z", "actor": "eva", "role": "expert", "action": "claim", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00"}))]
 struct EntryOut {
     id: AuditId,
     timestamp: Timestamp,
@@ -257,6 +364,14 @@ impl From<Entry> for EntryOut {
 }
 
 /// `GET /audit`: who read or wrote what, the newest first.
+#[utoipa::path(
+    get, path = "/audit",
+    operation_id = "experts_audit",
+    tag = "experts",
+    params(("conversation_id" = Option<String>, Query, format = "uuid", description = "Only of this conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The entry before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
+    responses((status = 200, description = "The newest entries", body = AuditOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn audit(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
     let limit = match asked.get("limit").map(str::parse).unwrap_or(Ok(50)) {
         Ok(limit) if (1..=ENTRIES).contains(&limit) => limit,

@@ -4,9 +4,9 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
     http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    web::{Bytes, Payload as Body},
+    web::{BytesMut, Payload as Body},
 };
-use futures_util::future::LocalBoxFuture;
+use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use std::{
     future::{Ready, ready},
@@ -41,21 +41,12 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             .eq_ignore_ascii_case("application/json");
         let body = Body::from_request(request, payload);
         Box::pin(async move {
+            let body = body.await.map_err(|_| Error::new(Code::InvalidBody))?;
             if !is_json {
                 return Err(Error::new(Code::UnsupportedMediaType));
             }
-            let body = body.await.map_err(|_| Error::new(Code::InvalidBody))?;
-            let read = timeout(BODY_PATIENCE, body.to_bytes_limited(BODY_BYTES)).await;
-            let bytes: Bytes = match read.map_err(|_| Error::new(Code::RequestTimeout))? {
-                Ok(Ok(bytes)) => bytes,
-                Ok(Err(_)) => {
-                    return Err(Error::new(Code::InvalidBody).detail("The body broke off."));
-                }
-                Err(_) => {
-                    let detail = format!("At most {BODY_BYTES} bytes.");
-                    return Err(Error::new(Code::PayloadTooLarge).detail(detail));
-                }
-            };
+            let read = timeout(BODY_PATIENCE, whole(body)).await;
+            let bytes = read.map_err(|_| Error::new(Code::RequestTimeout))??;
             // serde would take an array for a struct, too.
             if bytes.trim_ascii_start().first() != Some(&b'{') {
                 return Err(Error::new(Code::InvalidBody).detail("The body must be a JSON object."));
@@ -66,6 +57,21 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 .map_err(|error| refusal::<T>(&bytes, &error))
         })
     }
+}
+
+/// A body that is not too large.
+async fn whole(mut body: Body) -> Result<BytesMut> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let broken = |_| Error::new(Code::InvalidBody).detail("The body broke off.");
+        let piece = piece.map_err(broken)?;
+        if bytes.len() + piece.len() > BODY_BYTES {
+            let detail = format!("At most {BODY_BYTES} bytes.");
+            return Err(Error::new(Code::PayloadTooLarge).detail(detail));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
 }
 
 /// A JSON body that need not be there; one that is there has to be right.
@@ -144,6 +150,17 @@ impl FromRequest for Query {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self::of(request)))
+    }
+}
+
+/// The last page that is asked for.
+pub(super) const PAGES: u32 = 1_000_000;
+
+/// A number from 1 on that the query string may have.
+pub(super) fn number(asked: &Query, name: &'static str, default: u32, most: u32) -> Result<u32> {
+    match asked.get(name).map(str::parse).unwrap_or(Ok(default)) {
+        Ok(number) if (1..=most).contains(&number) => Ok(number),
+        _ => Err(Error::field(name, format!("A number from 1 to {most}."))),
     }
 }
 

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 
+use super::openapi::{DeviceParams, Refused};
 use super::{
     extract::Query,
     messages::{MessageOut, no_message, page_of},
@@ -14,7 +15,8 @@ use crate::{
     store::{ConversationId, messages::Page},
 };
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = History)]
 struct HistoryOut {
     conversation_id: Option<ConversationId>,
     messages: Vec<MessageOut>,
@@ -22,6 +24,13 @@ struct HistoryOut {
 }
 
 /// A page of the device's current conversation.
+#[utoipa::path(
+    get, path = "/chat/history",
+    operation_id = "history_show",
+    tag = "chat",
+    params(DeviceParams, ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
+    responses((status = 200, description = "A page of what was said", body = HistoryOut), Refused)
+)]
 pub(super) async fn show(app: Data<App>, device: Device, asked: Query) -> Result<HttpResponse> {
     let (before, limit) = page_of(&asked)?;
     let session = app.engine.sessions().get(&device.id).await?;

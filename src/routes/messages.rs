@@ -6,8 +6,9 @@ use actix_web::{
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::openapi::{Frames, NotSignedIn, Refused, Turning};
 use super::{
     chat::{ChatIn, Writer, answered, count, turn_request},
     extract::{Json, Query},
@@ -31,7 +32,8 @@ use crate::{
 const LIMIT: u32 = 200;
 
 /// A message of a user's.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = MessageRequest, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 pub(super) struct MessageIn {
     /// Where it goes; none: to a new conversation.
     conversation_id: Option<ConversationId>,
@@ -40,7 +42,8 @@ pub(super) struct MessageIn {
 }
 
 /// A message and its answer, as they are stored.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SentMessage)]
 struct SentOut {
     user_message: Option<MessageOut>,
     /// None where a person answers, or a later message was answered as well.
@@ -52,7 +55,8 @@ struct SentOut {
 }
 
 /// A message as a client sees it.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Message, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "seq": 2, "role": "assistant", "direction": "outgoing", "content": "It is on its way.", "message_type": "assistant_response", "tool_name": null, "tool_success": null, "media_urls": [], "audio_urls": [], "component_type": null, "component_data": null, "finish_reason": "stop", "timestamp": "2026-11-20T14:24:19.941641Z", "additional_data": null}))]
 pub(super) struct MessageOut {
     id: MessageId,
     conversation_id: ConversationId,
@@ -64,16 +68,23 @@ pub(super) struct MessageOut {
     message_type: MessageType,
     tool_name: Option<String>,
     tool_success: Option<bool>,
+    #[schema(value_type = Vec<String>)]
     media_urls: Value,
+    #[schema(value_type = Vec<String>)]
     audio_urls: Value,
     component_type: Option<String>,
+    #[schema(value_type = Option<Object>)]
     component_data: Option<Value>,
     /// The widget that it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<MessageId>,
     finish_reason: Option<FinishReason>,
     timestamp: Timestamp,
+    #[schema(value_type = Option<Object>)]
     additional_data: Option<Value>,
+    /// Whether it was withdrawn: it says nothing any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retracted: bool,
 }
 
 impl From<Message> for MessageOut {
@@ -107,6 +118,7 @@ impl From<Message> for MessageOut {
             component_type: message.component_type,
             component_data: message.component_data.map(Into::into),
             answers: message.answers,
+            retracted: message.retracted.is_some(),
             finish_reason: message.finish_reason,
             timestamp: message.created_at,
             additional_data: message.metadata.map(Into::into),
@@ -114,7 +126,26 @@ impl From<Message> for MessageOut {
     }
 }
 
+impl MessageOut {
+    /// The same for the desk, with what a colleague has noted.
+    pub(super) fn for_desk(message: Message) -> Self {
+        let note = message.note().map(|note| json!({"note": note}));
+        let mut shown = Self::from(message);
+        shown.additional_data = shown.additional_data.or(note);
+        shown
+    }
+}
+
 /// `POST /messages`: a message, and its answer in one piece.
+#[utoipa::path(
+    post, path = "/messages",
+    operation_id = "messages_send",
+    tag = "messages",
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = MessageIn,
+    responses((status = 200, description = "The message and its answer", body = SentOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn send(
     app: Data<App>,
     user: User,
@@ -144,6 +175,15 @@ pub(super) async fn send(
 }
 
 /// `POST /messages/stream`: the answer as it comes.
+#[utoipa::path(
+    post, path = "/messages/stream",
+    operation_id = "messages_stream",
+    tag = "messages",
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = MessageIn,
+    responses(Frames, Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn stream(
     app: Data<App>,
     user: User,
@@ -155,6 +195,14 @@ pub(super) async fn stream(
 }
 
 /// `GET /messages/stream/{turn_id}`: the rest of a turn; for the desk, of one that it may see.
+#[utoipa::path(
+    get, path = "/messages/stream/{turn_id}",
+    operation_id = "messages_resume",
+    tag = "messages",
+    params(("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    responses(Frames, (status = 204, description = "All of it was read"), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn resume(
     app: Data<App>,
     user: User,
@@ -175,6 +223,14 @@ pub(super) async fn resume(
 }
 
 /// `DELETE /messages/stream/{turn_id}`: stops a turn.
+#[utoipa::path(
+    delete, path = "/messages/stream/{turn_id}",
+    operation_id = "messages_stop",
+    tag = "messages",
+    params(("turn_id" = String, Path, format = "uuid", description = "The turn")),
+    responses((status = 204, description = "It is stopped"), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn stop(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
     turns::end(&app, &user.id, &path).await
 }

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 
+use super::openapi::{DeviceParams, Refused};
 use crate::{
     app::App,
     clock::Timestamp,
@@ -12,7 +13,8 @@ use crate::{
 };
 
 /// A session as a client sees it. Without a live lock all but the device is null.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Session, example = json!({"device_id": "my-browser", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "active_agent": "support", "mode": "ai", "locked_at": "2026-11-20T14:24:19.941641Z", "session_ttl": 86400, "expires_at": "2026-11-21T14:24:19.941641Z"}))]
 struct SessionOut {
     device_id: String,
     conversation_id: Option<ConversationId>,
@@ -24,6 +26,13 @@ struct SessionOut {
 }
 
 /// The device's session.
+#[utoipa::path(
+    get, path = "/chat/session",
+    operation_id = "sessions_show",
+    tag = "chat",
+    params(DeviceParams),
+    responses((status = 200, description = "The session", body = SessionOut), Refused)
+)]
 pub(super) async fn show(app: Data<App>, device: Device) -> Result<HttpResponse> {
     let (lock, mode) = app.engine.sessions().get(&device.id).await?.unzip();
     Ok(HttpResponse::Ok().json(SessionOut {
@@ -38,6 +47,13 @@ pub(super) async fn show(app: Data<App>, device: Device) -> Result<HttpResponse>
 }
 
 /// Forgets it: the next message starts a new conversation.
+#[utoipa::path(
+    delete, path = "/chat/session",
+    operation_id = "sessions_clear",
+    tag = "chat",
+    params(DeviceParams),
+    responses((status = 204, description = "It is forgotten"), Refused)
+)]
 pub(super) async fn clear(app: Data<App>, device: Device) -> Result<HttpResponse> {
     app.engine.sessions().clear(&device.id).await?;
     Ok(HttpResponse::NoContent().finish())

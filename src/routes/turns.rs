@@ -6,6 +6,7 @@ use actix_web::{
     web::{Data, Path},
 };
 
+use super::openapi::{DeviceParams, Frames, Refused};
 use super::sse;
 use crate::{
     app::App,
@@ -16,6 +17,13 @@ use crate::{
 };
 
 /// The rest of a turn.
+#[utoipa::path(
+    get, path = "/chat/stream/{turn_id}",
+    operation_id = "turns_resume",
+    tag = "chat",
+    params(DeviceParams, ("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    responses(Frames, (status = 204, description = "All of it was read"), Refused)
+)]
 pub(super) async fn resume(
     app: Data<App>,
     device: Device,
@@ -40,6 +48,13 @@ pub(super) async fn rest(
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.
+#[utoipa::path(
+    get, path = "/chat/stream",
+    operation_id = "turns_newest",
+    tag = "chat",
+    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    responses(Frames, (status = 204, description = "There is nothing to read"), Refused)
+)]
 pub(super) async fn newest(app: Data<App>, device: Device, place: Place) -> Result<HttpResponse> {
     Ok(respond(
         &app,
@@ -48,6 +63,13 @@ pub(super) async fn newest(app: Data<App>, device: Device, place: Place) -> Resu
 }
 
 /// Stops a turn; what it has said so far is kept.
+#[utoipa::path(
+    delete, path = "/chat/stream/{turn_id}",
+    operation_id = "turns_stop",
+    tag = "chat",
+    params(DeviceParams, ("turn_id" = String, Path, format = "uuid", description = "The turn")),
+    responses((status = 204, description = "It is stopped"), Refused)
+)]
 pub(super) async fn stop(
     app: Data<App>,
     device: Device,

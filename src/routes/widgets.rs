@@ -7,6 +7,7 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::openapi::{DeviceParams, Frames, NotSignedIn, Turning};
 use super::{
     chat::{count, idempotency},
     extract::{Json, caller},
@@ -22,12 +23,21 @@ use crate::{
 };
 
 /// An answer as a client sends it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = WidgetAnswer, example = json!({"answer": {"choice": "My order"}}))]
 pub(super) struct AnswerIn {
     answer: Map<String, Value>,
 }
 
 /// Answers; the turn streams like `POST /chat/stream`.
+#[utoipa::path(
+    post, path = "/chat/widgets/{message_id}",
+    operation_id = "widgets_answer",
+    tag = "chat",
+    params(DeviceParams, ("message_id" = String, Path, format = "uuid", description = "The widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = AnswerIn,
+    responses(Frames, Turning)
+)]
 pub(super) async fn answer(
     app: Data<App>,
     device: Device,
@@ -40,6 +50,15 @@ pub(super) async fn answer(
 }
 
 /// The same of a user who is signed in.
+#[utoipa::path(
+    post, path = "/widgets/{message_id}",
+    operation_id = "widgets_answer_signed_in",
+    tag = "messages",
+    params(("message_id" = String, Path, format = "uuid", description = "The widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    request_body = AnswerIn,
+    responses(Frames, Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn answer_signed_in(
     app: Data<App>,
     user: User,

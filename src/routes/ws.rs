@@ -6,39 +6,31 @@
 //! reads the turn's log as every other face does, and waits where the client does not read.
 
 mod client;
+mod desk;
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{HOST, ORIGIN},
     rt,
-    web::{Data, Payload},
+    web::{Bytes, Data, Payload},
 };
-use actix_ws::{AggregatedMessage, CloseCode, CloseReason, ProtocolError};
-use futures_util::{
-    FutureExt, StreamExt,
-    future::{AbortHandle, LocalBoxFuture, abortable},
-    stream::FuturesUnordered,
+use actix_ws::{
+    AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, MessageStream,
+    ProtocolError, Session,
 };
-use serde_json::json;
-use tokio::{
-    sync::mpsc,
-    time::{interval, timeout},
-};
+use tokio::time::{interval_at, timeout};
 
 use super::events::{Closing, closing};
+use super::openapi::{NotSignedIn, Refused};
 use crate::{
     app::App,
     auth::User,
     error::{Code, Error, Result},
-    store::ConversationId,
-    text,
 };
-use client::{Client, Follow, MessageIn};
+use client::Client;
+use desk::Desk;
 
 /// The largest frame, and the largest message of several.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -46,11 +38,15 @@ const FRAME_BYTES: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 /// How long a client may not read before it is given up, where it has to be told something at once.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many messages that cannot be read close the connection.
-const FAULTS: usize = 5;
-/// How many turns and conversations are followed at once on one connection.
-const MOST: usize = 32;
 /// Answers the handshake; what follows goes on by itself.
+#[utoipa::path(
+    get, path = "/ws",
+    operation_id = "ws_connect",
+    tag = "messages",
+    params(("token" = Option<String>, Query, description = "For whoever cannot send the header")),
+    responses((status = 101, description = "A WebSocket"), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(super) async fn connect(
     app: Data<App>,
     user: User,
@@ -58,36 +54,67 @@ pub(super) async fn connect(
     body: Payload,
 ) -> Result<HttpResponse> {
     check_origin(&app, &request)?;
-    let no_handshake =
-        |_| Error::new(Code::InvalidBody).detail("A WebSocket handshake (RFC 6455) is needed.");
     let (response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    let closing = closing(&app, Some(user.until));
+    let own = session.clone();
+    let desk = Desk::new(|follow| Client {
+        app: app.clone(),
+        user,
+        session: own,
+        request,
+        follow,
+    });
+    begin(&app, session, stream, closing, desk);
+    Ok(response)
+}
+
+/// `GET /ws/echo`: says everything once more, on the same loop; for protocol test suites, where
+/// `server.ws_echo` has it.
+pub(super) async fn echo(
+    app: Data<App>,
+    request: HttpRequest,
+    body: Payload,
+) -> Result<HttpResponse> {
+    if !app.settings.server.ws_echo {
+        return Err(Error::new(Code::NotFound));
+    }
+    let (response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    let closing = closing(&app, None);
+    begin(&app, session.clone(), stream, closing, Echo(session));
+    Ok(response)
+}
+
+fn no_handshake(_: actix_web::Error) -> Error {
+    Error::new(Code::InvalidBody).detail("A WebSocket handshake (RFC 6455) is needed.")
+}
+
+/// Lets a connection go on by itself.
+fn begin(
+    app: &App,
+    session: Session,
+    stream: MessageStream,
+    closing: Closing,
+    listener: impl Listener + 'static,
+) {
     let stream = stream
         .max_frame_size(FRAME_BYTES)
         .aggregate_continuations()
         .max_continuation_size(FRAME_BYTES);
-    let (follow, to_follow) = mpsc::unbounded_channel();
+    let counted = app.metrics.open_stream();
     let link = Link {
-        closing: closing(&app, Some(user.until)),
-        client: Client {
-            app,
-            user,
-            session,
-            request,
-            follow,
-        },
-        work: FuturesUnordered::new(),
-        standing: FuturesUnordered::new(),
-        followed: VecDeque::new(),
-        to_follow,
-        faults: 0,
+        session,
+        closing,
+        listener,
         heard: Instant::now(),
     };
     #[expect(
         clippy::disallowed_methods,
         reason = "a connection belongs to the worker that has its socket"
     )]
-    rt::spawn(link.run(stream));
-    Ok(response)
+    rt::spawn(async move {
+        let _counted = counted;
+        link.run(stream).await;
+    });
 }
 
 /// A page may connect from this server's own origin and from those that are configured; whatever is no page
@@ -110,36 +137,60 @@ fn check_origin(app: &App, request: &HttpRequest) -> Result<()> {
     }
 }
 
+/// What a client says.
+enum Said<'a> {
+    Text(&'a str),
+    Binary(Bytes),
+}
+
+/// Whoever a client talks to.
+trait Listener {
+    /// The first that is said to the client.
+    async fn welcome(&mut self) -> std::result::Result<(), End>;
+
+    /// Answers, or says why the connection ends.
+    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End>;
+
+    /// Goes on with what it has to do; may be dropped at any time, and is called again.
+    async fn work(&mut self);
+}
+
+/// Says everything once more.
+struct Echo(Session);
+
+impl Listener for Echo {
+    async fn welcome(&mut self) -> std::result::Result<(), End> {
+        Ok(())
+    }
+
+    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End> {
+        let said = match said {
+            Said::Text(said) => self.0.text(said).await,
+            Said::Binary(said) => self.0.binary(said).await,
+        };
+        said.map_err(|_| None)
+    }
+
+    async fn work(&mut self) {
+        std::future::pending().await
+    }
+}
+
 /// A connection.
-struct Link {
-    client: Client,
+struct Link<L> {
+    session: Session,
     closing: Closing,
-    /// The turns that are followed, and what else is being done.
-    work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// The conversations that are stood by.
-    standing: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// What ends standing by each, the oldest first.
-    followed: VecDeque<(ConversationId, AbortHandle)>,
-    /// What else is to be stood by.
-    to_follow: mpsc::UnboundedReceiver<Follow>,
-    faults: usize,
+    listener: L,
     heard: Instant,
 }
 
 /// Why a connection ends.
 type End = Option<CloseReason>;
 
-impl Link {
-    async fn run(mut self, mut stream: actix_ws::AggregatedMessageStream) {
-        let app = self.client.app.clone();
-        let _counted = app.metrics.open_stream();
-        let session = self.client.session.clone();
-        if self
-            .client
-            .tell(&json!({"type": "connection"}))
-            .await
-            .is_err()
-        {
+impl<L: Listener> Link<L> {
+    async fn run(mut self, mut stream: AggregatedMessageStream) {
+        let session = self.session.clone();
+        if self.listener.welcome().await.is_err() {
             return;
         }
         let end = self.listen(&mut stream).await;
@@ -148,8 +199,8 @@ impl Link {
         drop(timeout(PATIENCE, session.close(end)).await);
     }
 
-    async fn listen(&mut self, stream: &mut actix_ws::AggregatedMessageStream) -> End {
-        let mut pings = interval(PING);
+    async fn listen(&mut self, stream: &mut AggregatedMessageStream) -> End {
+        let mut pings = interval_at((Instant::now() + PING).into(), PING);
         loop {
             tokio::select! {
                 said = stream.recv() => {
@@ -162,11 +213,9 @@ impl Link {
                         return end;
                     }
                 }
-                Some(()) = self.work.next() => {}
-                Some(()) = self.standing.next() => {}
-                Some((id, after)) = self.to_follow.recv() => self.follow(id, after),
+                () = self.listener.work() => {}
                 _ = pings.tick() => {
-                    let mut session = self.client.session.clone();
+                    let mut session = self.session.clone();
                     let is_silent = self.heard.elapsed() > 2 * PING;
                     if is_silent || timeout(PATIENCE, session.ping(b"")).await.is_err() {
                         return Some(CloseCode::Away.into());
@@ -178,10 +227,10 @@ impl Link {
     }
 
     async fn hear(&mut self, said: AggregatedMessage) -> std::result::Result<(), End> {
-        let mut session = self.client.session.clone();
+        let mut session = self.session.clone();
         match said {
-            AggregatedMessage::Text(said) => self.do_as_told(&said).await,
-            AggregatedMessage::Binary(_) => self.refuse(&Error::new(Code::InvalidBody), None).await,
+            AggregatedMessage::Text(said) => self.listener.hear(Said::Text(&said)).await,
+            AggregatedMessage::Binary(said) => self.listener.hear(Said::Binary(said)).await,
             AggregatedMessage::Ping(said) => {
                 let answered = timeout(PATIENCE, session.pong(&said)).await;
                 answered.map(drop).map_err(|_| Some(CloseCode::Away.into()))
@@ -191,100 +240,16 @@ impl Link {
             AggregatedMessage::Close(reason) => Err(reason),
         }
     }
-
-    async fn do_as_told(&mut self, said: &str) -> std::result::Result<(), End> {
-        let read = text::parse_json::<MessageIn>(said.as_bytes());
-        let Ok(said) = read else {
-            let error = Error::new(Code::InvalidBody).detail("A JSON object is needed.");
-            return self.refuse(&error, None).await;
-        };
-        let own = said.client_message_id.clone();
-        match self.begin(said) {
-            Ok(()) => Ok(()),
-            Err(error) => self.refuse(&error, own).await,
-        }
-    }
-
-    /// Begins what a client asks for.
-    fn begin(&mut self, said: MessageIn) -> Result<()> {
-        if self.work.len() >= MOST {
-            return Err(Error::new(Code::RateLimited));
-        }
-        let client = self.client.clone();
-        match said.kind.as_deref() {
-            Some("message") | None => {
-                self.work.push(Box::pin(client.say(said)));
-            }
-            Some("stop") => {
-                let turn = said
-                    .turn_id
-                    .ok_or_else(|| Error::field("turn_id", "Which turn?"))?;
-                self.work.push(Box::pin(client.stop(turn)));
-            }
-            Some("resume") => {
-                let id = said
-                    .id
-                    .ok_or_else(|| Error::field("id", "The id of a frame."))?;
-                match (id.parse(), place_in(&id)) {
-                    (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
-                    (_, Some((conversation, seq))) => self.follow(conversation, Some(seq)),
-                    _ => return Err(Error::new(Code::InvalidCursor)),
-                }
-            }
-            // Nobody reads it yet.
-            Some("typing") => {}
-            Some(_) => return Err(Error::field("type", "message, stop, resume or typing.")),
-        }
-        Ok(())
-    }
-
-    /// Tells what people at the desk write in a conversation, too; from a message on, where the client says
-    /// from which.
-    fn follow(&mut self, id: ConversationId, after: Option<i64>) {
-        let known = self.followed.iter().position(|(known, _)| *known == id);
-        match known {
-            Some(_) if after.is_none() => return,
-            Some(at) => drop(self.followed.remove(at).map(|(_, older)| older.abort())),
-            None => {}
-        }
-        if self.followed.len() >= MOST
-            && let Some((_, oldest)) = self.followed.pop_front()
-        {
-            oldest.abort();
-        }
-        let (standing, handle) = abortable(self.client.clone().stand_by(id, after));
-        self.followed.push_back((id, handle));
-        self.standing.push(Box::pin(standing.map(drop)));
-    }
-
-    /// Answers what cannot be done; the fifth of them ends the connection.
-    async fn refuse(&mut self, error: &Error, own: Option<String>) -> std::result::Result<(), End> {
-        if error.code != Code::RateLimited {
-            self.faults += 1;
-        }
-        if !matches!(
-            timeout(PATIENCE, self.client.fail(error, own)).await,
-            Ok(Ok(()))
-        ) {
-            return Err(Some(CloseCode::Away.into()));
-        }
-        match self.faults < FAULTS {
-            true => Ok(()),
-            false => Err(Some(CloseCode::Policy.into())),
-        }
-    }
-}
-
-/// Where a client stands in a conversation: `{conversation_id}.{number}`.
-fn place_in(id: &str) -> Option<(ConversationId, i64)> {
-    let (conversation, seq) = id.split_once('.')?;
-    Some((conversation.parse().ok()?, seq.parse().ok()?))
 }
 
 /// What a client's fault closes a connection with.
 fn fault(error: &ProtocolError) -> CloseReason {
     match error {
         ProtocolError::Overflow => CloseCode::Size.into(),
+        // Reserved bits have no error of their own yet.
+        ProtocolError::Io(error) if error.to_string().contains("reserved bits") => {
+            CloseCode::Protocol.into()
+        }
         ProtocolError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             CloseCode::Invalid.into()
         }

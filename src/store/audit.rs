@@ -36,14 +36,16 @@ pub struct Entry {
 }
 
 impl Store {
-    /// Keeps that somebody does something that is of no one conversation.
+    /// Keeps that somebody does something with each of these conversations; of none, where there are none.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn note(&self, actor: Actor) -> Result<(), StoreError> {
-        on_db!(self, write, |conn, db| db::audit::write(conn, &actor, None)
-            .map(drop)
-            .map_err(Into::into))
+    /// When the database fails; then nothing is kept.
+    pub async fn note(&self, actor: Actor, of: Vec<ConversationId>) -> Result<(), StoreError> {
+        on_db!(self, write, |conn, db| db::audit::write_all(
+            conn, &actor, &of
+        )
+        .map(drop)
+        .map_err(Into::into))
     }
 
     /// The newest entries, of one conversation or of all, before one of them.

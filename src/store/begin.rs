@@ -181,6 +181,7 @@ impl Said {
             answers: answers.map(|answers| answers.widget),
             expert_id: None,
             created_at,
+            retracted: None,
         }
     }
 

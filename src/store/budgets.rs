@@ -2,6 +2,7 @@
 //! and settled when the turn has ended, by whoever comes first: its own server, or a sweeper.
 
 use super::{ConversationId, DeviceId, Store, StoreError, TurnId, on_db};
+use crate::clock::Timestamp;
 
 /// What is to be reserved for a turn.
 #[derive(Debug, Clone)]
@@ -16,24 +17,24 @@ pub struct Reserve {
     pub scopes: Vec<(String, i64)>,
 }
 
-/// What turns have spent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What models were asked for, and what that took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, diesel::Queryable)]
 pub struct Spent {
-    /// How many turns.
-    pub turns: i64,
-    /// What their models read, in tokens.
+    /// How often.
+    pub count: i64,
+    /// What they read, in tokens.
     pub input: i64,
-    /// What their models wrote.
+    /// What they wrote.
     pub output: i64,
 }
 
-/// Which turns.
+/// Which turns, and evaluations of their answers.
 #[derive(Debug, Clone, Default)]
 pub struct SpentBy {
-    /// From this one on; ids are in the order of time.
-    pub from: Option<TurnId>,
-    /// Before this one.
-    pub before: Option<TurnId>,
+    /// From this time on.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub before: Option<Timestamp>,
     /// Of this device.
     pub device: Option<DeviceId>,
     /// In this conversation.
@@ -72,11 +73,11 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What turns have spent.
+    /// What turns have spent, and what judging their answers has, after they had ended.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn spent(&self, by: SpentBy) -> Result<Spent, StoreError> {
+    pub async fn spent(&self, by: SpentBy) -> Result<(Spent, Spent), StoreError> {
         on_db!(self, read, |conn, db| db::budgets::spent(conn, &by)
             .map_err(Into::into))
     }

@@ -30,6 +30,14 @@ pub struct Stand {
     pub expert_id: Option<ExpertId>,
     /// Whether it waits for one.
     pub is_waiting: bool,
+    /// Its place in the queue then, from 1; 0 where it does not wait.
+    pub position: i64,
+    /// Whether it is the one that a device's session is on.
+    pub has_session: bool,
+    /// Whether the visitor is writing.
+    pub visitor_types: Option<bool>,
+    /// Whether the person is.
+    pub expert_types: Option<bool>,
 }
 
 /// What an agent would be told of a conversation.
@@ -234,6 +242,15 @@ impl Store {
         ids: Vec<ConversationId>,
     ) -> Result<Vec<(ConversationId, Stand)>, StoreError> {
         on_db!(self, read, |conn, db| db::conversations::stands(conn, &ids)
+            .map_err(Into::into))
+    }
+
+    /// The number of a turn's first message.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begins_at(&self, turn: TurnId) -> Result<Option<i64>, StoreError> {
+        on_db!(self, read, |conn, db| db::messages::begins_at(conn, turn)
             .map_err(Into::into))
     }
 

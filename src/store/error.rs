@@ -50,6 +50,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Lost(_))
     }
 
+    /// Whether it is the database that says so because it cannot serve.
+    pub(super) fn is_outage(text: &str) -> bool {
+        UNAVAILABLE.iter().any(|sign| text.contains(sign))
+    }
+
     /// Whether a row was locked for longer than a statement may wait.
     pub fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Unavailable(text) if text.contains("lock timeout"))
@@ -79,11 +84,7 @@ impl From<DieselError> for StoreError {
             DieselError::DatabaseError(..) if text.contains("deadlock detected") => {
                 Self::Conflict(text)
             }
-            DieselError::DatabaseError(..)
-                if UNAVAILABLE.iter().any(|sign| text.contains(sign)) =>
-            {
-                Self::Unavailable(text)
-            }
+            DieselError::DatabaseError(..) if Self::is_outage(&text) => Self::Unavailable(text),
             _ => Self::Refused(text),
         }
     }

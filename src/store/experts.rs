@@ -45,8 +45,20 @@ pub enum Sight {
     All,
 }
 
+/// What the desk has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cases {
+    /// The conversations that wait for somebody or are held, the oldest first; and those that agents are
+    /// answering.
+    pub conversations: Vec<Conversation>,
+    /// How many answers wait for somebody to look at what judges say of them.
+    pub to_review: i64,
+}
+
 /// How many conversations a desk shows at the most.
 const CASES: u32 = 500;
+/// How many that agents are answering.
+const ANSWERED: u32 = 100;
 
 impl Store {
     /// Somebody at the desk, known from now on; with what they say of themselves.
@@ -57,8 +69,7 @@ impl Store {
         let (sub, new) = (sub.to_owned(), ExpertId::new());
         on_db!(self, write, |conn, db| db::experts::known(
             conn, new, &sub, &presence
-        )
-        .map_err(Into::into))
+        ))
     }
 
     /// The people at the desk.
@@ -67,6 +78,15 @@ impl Store {
     /// When the database fails.
     pub async fn experts(&self) -> Result<Vec<Expert>, StoreError> {
         on_db!(self, read, |conn, db| db::experts::all(conn)
+            .map_err(Into::into))
+    }
+
+    /// The people at the desk, each with whether they are there at this moment.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn team(&self) -> Result<Vec<(Expert, bool)>, StoreError> {
+        on_db!(self, read, |conn, db| db::experts::team(conn)
             .map_err(Into::into))
     }
 
@@ -83,12 +103,19 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// All that waits for somebody or is held, the oldest first.
+    /// All that waits for somebody, is held, or is being answered.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases(&self) -> Result<Vec<Conversation>, StoreError> {
-        self.queue(Sight::All, CASES).await
+    pub async fn cases(&self) -> Result<Cases, StoreError> {
+        on_db!(self, read, |conn, db| {
+            let mut conversations = db::experts::queue(conn, Sight::All, CASES.into())?;
+            conversations.extend(db::experts::answering(conn, ANSWERED.into())?);
+            Ok(Cases {
+                conversations,
+                to_review: db::evaluations::to_review(conn)?,
+            })
+        })
     }
 
     /// A turn of a conversation that the desk may see: whose it is, to read it.

@@ -12,6 +12,7 @@ use super::{
     logs::Piece,
     messages::Message,
     on_db,
+    queue::Told,
     turns::{Answer, ShownWidget},
 };
 use crate::clock::Timestamp;
@@ -25,23 +26,8 @@ pub struct Line {
     pub text: String,
     /// What agents are told beside it.
     pub note: Option<String>,
-}
-
-/// A person who is asked for. The lines are templates: `{position}` is the visitor's place in the queue.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    /// Why.
-    pub reason: String,
-    /// What the person has to know.
-    pub skill: Option<String>,
-    /// The id of the line's message.
-    pub line: MessageId,
-    /// What the visitor reads while they wait.
-    pub waiting: String,
-    /// The same where nobody is there.
-    pub nobody: String,
-    /// By which jobs people outside are told.
-    pub notify: Vec<&'static str>,
+    /// What is withdrawn with it.
+    pub retracts: Vec<MessageId>,
 }
 
 /// A conversation that somebody takes.
@@ -115,8 +101,6 @@ pub struct Give {
     pub actor: Actor,
     /// To whom.
     pub to: To,
-    /// What the visitor reads.
-    pub line: Line,
     /// By which jobs people outside are told, where it goes into the queue.
     pub notify: Vec<&'static str>,
 }
@@ -124,16 +108,18 @@ pub struct Give {
 /// To whom a conversation is given.
 #[derive(Debug, Clone)]
 pub enum To {
-    /// Back to the agents.
-    Agents,
+    /// Back to the agents; with what the visitor reads.
+    Agents(Line),
     /// To nobody: it is settled. Whoever writes again is answered by the agents.
-    Settled,
+    Settled(Line),
     /// Into the queue, for this colleague first, for whoever knows this.
     Queue {
         /// The colleague.
         colleague: Option<ExpertId>,
         /// What they have to know.
         skill: Option<String>,
+        /// What the visitor reads.
+        told: Told,
     },
 }
 
@@ -148,7 +134,7 @@ pub struct Write {
     pub expert: ExpertId,
     /// The same for the audit.
     pub actor: Actor,
-    /// Its id.
+    /// Its id. One that is there already is not said again.
     pub id: MessageId,
     /// The text.
     pub body: String,
@@ -157,8 +143,10 @@ pub struct Write {
 /// What became of a [`Write`].
 #[derive(Debug)]
 pub enum Written {
-    /// It is said.
+    /// It is said, now or before.
     Done(Box<Message>),
+    /// Something else was said under this id.
+    Reused,
     /// Somebody else has the conversation.
     Another,
     /// There is no such conversation, or it is of somebody else.

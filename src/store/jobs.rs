@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{JobId, Store, StoreError, on_db, schema, types::Json};
+use super::{JobId, MessageId, Store, StoreError, on_db, schema, types::Json};
 
 /// Something to do.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -22,17 +23,43 @@ pub struct Job {
     pub attempts: i32,
 }
 
+/// An answer that is to be judged: the payload of a job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Judging {
+    /// The answer.
+    pub message_id: MessageId,
+    /// Whose it is.
+    pub agent: String,
+    /// By these judges.
+    pub judges: Vec<String>,
+}
+
+impl Judging {
+    /// The kind of such a job.
+    pub const KIND: &str = "evaluate";
+}
+
+impl From<&Judging> for Value {
+    fn from(judging: &Judging) -> Self {
+        json!(judging)
+    }
+}
+
 impl Store {
-    /// Takes up to so many jobs that are due. Who has them for longer than the lease has lost them: somebody
-    /// else tries.
+    /// Takes up to so many jobs of these kinds that are due. Who has them for longer than the lease has lost
+    /// them: somebody else tries.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn take_jobs(&self, limit: u32, lease: Duration) -> Result<Vec<Job>, StoreError> {
+    pub async fn take_jobs(
+        &self,
+        kinds: &'static [&'static str],
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Job>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         on_db!(self, write, |conn, db| db::jobs::take(
-            conn,
-            limit.into(),
-            lease
+            conn, kinds, limit, lease
         ))
     }
 
@@ -46,18 +73,19 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// A job failed: it is tried again after so long; none: never.
+    /// An attempt at a job failed: it is tried again after so long; none: never. Whose lease is over, and
+    /// whose job somebody else has taken up, changes nothing.
     ///
     /// # Errors
     /// When the database fails; then it is tried again when its lease is over.
     pub async fn job_failed(
         &self,
-        id: JobId,
+        job: Job,
         error: String,
         again: Option<Duration>,
     ) -> Result<(), StoreError> {
         on_db!(self, write, |conn, db| db::jobs::failed(
-            conn, id, &error, again
+            conn, &job, &error, again
         )
         .map(drop)
         .map_err(Into::into))

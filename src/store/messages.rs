@@ -59,9 +59,39 @@ pub struct Message {
     /// When it was stored.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
+    /// What it said before it was withdrawn; since then it says nothing.
+    pub retracted: Option<String>,
 }
 
+/// The member of a line's metadata that names what is withdrawn with it.
+pub const RETRACTS: &str = "retracts";
+
 impl Message {
+    /// Who answers from this line of the desk's on.
+    pub fn mode(&self) -> Option<&str> {
+        self.of_line("mode")?.as_str()
+    }
+
+    /// What the person who says this line leaves to whoever goes on.
+    pub fn note(&self) -> Option<&str> {
+        self.of_line("note")?.as_str()
+    }
+
+    /// A member of what a line of the desk's says beside its words. A visitor's metadata may have members of
+    /// any name.
+    fn of_line(&self, name: &str) -> Option<&Value> {
+        let is_line = self.message_type == MessageType::SystemMessage;
+        let metadata = self.metadata.as_ref().filter(|_| is_line)?;
+        metadata.0.get(name)
+    }
+
+    /// What is withdrawn with this line: an answer, and the widgets that it showed.
+    pub fn retracts(&self) -> Vec<MessageId> {
+        let ids = self.of_line(RETRACTS).and_then(Value::as_array);
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
+    }
+
     /// The URLs of `media_urls`.
     pub fn media(&self) -> impl Iterator<Item = &str> {
         urls(&self.media_urls)

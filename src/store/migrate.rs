@@ -52,7 +52,10 @@ where
 {
     let done = conn
         .run_pending_migrations(migrations)
-        .map_err(|error| Failure::Migration(error.to_string()))?;
+        .map_err(|error| match error.downcast() {
+            Ok(error) => Failure::Database(*error),
+            Err(error) => Failure::Migration(error.to_string()),
+        })?;
     Ok(done.iter().map(ToString::to_string).collect())
 }
 
@@ -71,6 +74,8 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Database(error) => error.into(),
+            // What broke in the middle of one has no type any more.
+            Failure::Migration(text) if Self::is_outage(&text) => Self::Unavailable(text),
             Failure::Migration(text) => Self::Refused(format!("migration: {text}")),
         }
     }

@@ -50,6 +50,8 @@ table! {
         watched_until -> Nullable<Ts>,
         created_at -> Ts,
         updated_at -> Ts,
+        visitor_types_until -> Nullable<Ts>,
+        expert_types_until -> Nullable<Ts>,
     }
 }
 
@@ -134,6 +136,7 @@ table! {
         answers -> Nullable<Uid>,
         expert_id -> Nullable<Uid>,
         created_at -> Ts,
+        retracted -> Nullable<Text>,
     }
 }
 
@@ -204,6 +207,27 @@ table! {
     }
 }
 
+table! {
+    use diesel::sql_types::*;
+    use super::super::types::{Ts, Uid};
+    evaluations (id) {
+        id -> Uid,
+        conversation_id -> Uid,
+        message_id -> Uid,
+        judge -> Text,
+        criterion -> Text,
+        status -> Text,
+        score -> Nullable<Double>,
+        reason -> Text,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        created_at -> Ts,
+        verdict -> Nullable<Text>,
+        reviewed_by -> Nullable<Text>,
+        reviewed_at -> Nullable<Ts>,
+    }
+}
+
 allow_tables_to_appear_in_same_query!(
     session_locks,
     users,
@@ -212,8 +236,19 @@ allow_tables_to_appear_in_same_query!(
     turns,
     turn_events,
     reservations,
-    experts
+    experts,
+    evaluations
 );
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// So many characters of a text from one of them on, of which the first is 1.
+    fn substr(
+        text: diesel::sql_types::Text,
+        from: diesel::sql_types::Integer,
+        count: diesel::sql_types::Integer,
+    ) -> diesel::sql_types::Text;
+}
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.
 #[diesel::declare_sql_function]

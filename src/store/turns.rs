@@ -13,9 +13,11 @@ use serde_json::Value;
 use super::{
     ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
     batches::Step,
-    holds::Ask,
+    jobs::Judging,
     messages::{FinishReason, Message},
-    on_db, on_db_blocking, schema,
+    on_db, on_db_blocking,
+    queue::Ask,
+    schema,
 };
 
 /// Everything that finishes a turn.
@@ -39,6 +41,8 @@ pub struct FinishTurn {
     pub error_code: Option<String>,
     /// The answer, or as much of it as there is.
     pub answer: Option<Answer>,
+    /// Who judges the answer.
+    pub judging: Option<Judging>,
     /// The widgets that it showed.
     pub widgets: Vec<ShownWidget>,
     /// The person who is asked for with it.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, text};
 
 /// An id.
 #[derive(Debug, Clone, Copy, Default, QueryId, SqlType)]
@@ -46,9 +46,10 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[derive(AsExpression, FromSqlRow)]
+        #[derive(AsExpression, FromSqlRow, utoipa::ToSchema)]
         #[diesel(sql_type = Uid)]
         #[serde(transparent)]
+        #[schema(value_type = String, format = "uuid", example = "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e9f")]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -125,6 +126,8 @@ ids! {
     ExpertId;
     /// An entry of the audit.
     AuditId;
+    /// What a judge said.
+    EvaluationId;
     /// Something to do.
     JobId;
     /// A running server, anew at each start; the owner of its turns.
@@ -210,6 +213,18 @@ impl From<Json> for Value {
     }
 }
 
+impl Json {
+    /// As it is stored. jsonb refuses NUL, and a model, a tool or a service may say it: nothing that it says
+    /// may keep a turn from being stored.
+    fn text(&self) -> serde_json::Result<String> {
+        let text = serde_json::to_string(&self.0)?;
+        match text.contains("\\u0000") {
+            true => serde_json::to_string(&text::clean_json(self.0.clone())),
+            false => Ok(text),
+        }
+    }
+}
+
 impl FromSql<Doc, Pg> for Json {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
         // jsonb travels as a version byte and the text.
@@ -223,7 +238,7 @@ impl FromSql<Doc, Pg> for Json {
 impl ToSql<Doc, Pg> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         out.write_all(&[1])?;
-        serde_json::to_writer(out, &self.0)?;
+        out.write_all(self.text()?.as_bytes())?;
         Ok(IsNull::No)
     }
 }
@@ -237,7 +252,7 @@ impl FromSql<Doc, Sqlite> for Json {
 
 impl ToSql<Doc, Sqlite> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(serde_json::to_string(&self.0)?);
+        out.set_value(self.text()?);
         Ok(IsNull::No)
     }
 }

@@ -13,9 +13,11 @@ macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal,)* })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, AsExpression, FromSqlRow)]
+        #[derive(utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
         #[diesel(sql_type = Text)]
         pub enum $name {
-            $($(#[$word_doc])* #[serde(rename = $text)] $word,)*
+            $($(#[$word_doc])* $word,)*
         }
 
         impl $name {
@@ -106,6 +108,26 @@ words! {
         /// Put away.
         Archived = "archived",
     }
+    /// What became of an answer at a judge's.
+    Judged {
+        /// It may stand.
+        Passed = "passed",
+        /// It may not, and nobody has looked at it yet.
+        Failed = "failed",
+        /// The judge could not be asked, and nobody has looked at it yet.
+        Undecided = "undecided",
+        /// Somebody has looked at it.
+        Reviewed = "reviewed",
+    }
+    /// What somebody makes of an answer that a judge did not let pass.
+    Review {
+        /// It stands.
+        Approve = "approve",
+        /// It is withdrawn, and another one is given instead.
+        Correct = "correct",
+        /// It is withdrawn.
+        Retract = "retract",
+    }
     /// Why a turn ended.
     FinishReason {
         /// The answer is complete.
@@ -122,5 +144,25 @@ words! {
         Interrupted = "interrupted",
         /// It failed.
         Error = "error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_word_is_the_same_in_the_database_and_on_the_wire() {
+        assert_eq!(
+            json!(MessageType::UserInput),
+            MessageType::UserInput.as_str()
+        );
+        assert_eq!(
+            json!(MessageType::WidgetAnswer),
+            MessageType::WidgetAnswer.as_str()
+        );
+        assert_eq!(json!(Mode::Ai), Mode::Ai.as_str());
     }
 }

@@ -29,7 +29,11 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
                 .as_ref()
                 .and_then(|metadata| metadata.0.get(name))
         };
-        let (Some(call_id), Some(round)) = (of("call_id"), of("round")) else {
+        let is_step = matches!(
+            message.message_type,
+            MessageType::ToolCall | MessageType::ToolResult
+        );
+        let (true, Some(call_id), Some(round)) = (is_step, of("call_id"), of("round")) else {
             continue;
         };
         let call_id = call_id.as_str().unwrap_or_default().to_owned();

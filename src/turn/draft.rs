@@ -33,12 +33,13 @@ impl Engine {
             .known(id, self.settings.turn.history_messages)
             .await?;
         let known = known.ok_or_else(|| Error::new(Code::NotFound))?;
-        let last = known.history.iter().rfind(|said| said.role != Role::System);
+        let mut history = known.history;
+        history.retain(|said| said.retracted.is_none());
+        let last = history.iter().rfind(|said| said.role != Role::System);
         if last.is_none_or(|last| last.role != Role::User) {
             return Ok(String::new());
         }
         let context = known.context.as_ref().and_then(Value::as_object).cloned();
-        let mut history = known.history;
         while history.last().is_some_and(|last| last.role == Role::System) {
             history.pop();
         }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// One event, as the `data:` line has it. Fields may be added, never renamed or removed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Frame<'a> {
     /// Text to append; may be empty.
     pub content: Cow<'a, str>,
@@ -63,8 +63,9 @@ pub struct Frame<'a> {
 }
 
 /// What a frame is that is more than text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = FrameKind)]
 pub enum Kind {
     /// The conversation moved to another agent.
     Agent,
@@ -81,7 +82,7 @@ pub enum Kind {
 }
 
 /// A tool that an agent calls.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameTool<'a> {
     /// Its name.
     pub name: Cow<'a, str>,
@@ -90,7 +91,7 @@ pub struct FrameTool<'a> {
 }
 
 /// How a call of a tool stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolStatus {
     /// It is being called.
@@ -104,7 +105,7 @@ pub enum ToolStatus {
 }
 
 /// What failed: a code of [`crate::error::Code`] and a sentence.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameError<'a> {
     /// The code.
     pub code: Cow<'a, str>,

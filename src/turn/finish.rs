@@ -19,6 +19,7 @@ use crate::{
     store::{
         MessageId, StoreError,
         begin::Started,
+        jobs::Judging,
         messages::FinishReason,
         sessions::Mode,
         turns::{Answer, Finish, FinishTurn, ShownWidget},
@@ -58,6 +59,12 @@ pub(super) async fn finish(
         body: progress.text,
         metadata: progress.effects.metadata.map(text::clean_json),
     });
+    let judging = answer.as_ref().zip(progress.agent.as_ref());
+    let judging = judging.map(|(answer, agent)| Judging {
+        message_id: answer.message_id,
+        agent: agent.clone(),
+        judges: engine.judges.of_answer(agent, answer.message_id),
+    });
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
@@ -95,13 +102,14 @@ pub(super) async fn finish(
         finish_reason: ending.reason,
         error_code: ending.error.as_ref().map(|error| error.code.as_str()),
         answer,
+        judging: judging.filter(|judging| !judging.judges.is_empty()),
         widgets,
         asks: progress.asks,
         with_person: started.mode == Mode::Expert,
         agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
         state: changed(&started.state, progress.effects.state),
         context: progress.effects.context.map(Value::Object),
-        user_name: progress.effects.user_name,
+        user_name: progress.effects.user_name.map(text::cleaned),
         usage: spent,
         frames,
         last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),

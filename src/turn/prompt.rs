@@ -22,10 +22,10 @@ const IMAGE: usize = 800;
 /// visitor's. The last one is there whatever it costs.
 pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
     let mut left = tokens;
-    // What tools did is the turn's in which they were called.
+    // What tools did is the turn's in which they were called; what was withdrawn was not said.
     let history: Vec<Message> = history
         .into_iter()
-        .filter(|message| message.role != Role::Tool)
+        .filter(|message| message.role != Role::Tool && message.retracted.is_none())
         .collect();
     let fits = |message: &&Message| {
         let cost = FRAMING + estimate_tokens(&message.body) + IMAGE * message.media().count();

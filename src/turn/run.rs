@@ -29,8 +29,8 @@ use crate::{
     store::{
         MessageId,
         begin::Started,
-        holds::Ask,
         messages::{FinishReason, Message},
+        queue::Ask,
         sessions::Mode,
     },
     text::of,
@@ -41,6 +41,9 @@ pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The member of a message's metadata that asks for a person.
 pub(crate) const ASKS_FOR: &str = "asks_for";
+/// And what that person has to know.
+pub(crate) const SKILL: &str = "asks_for_skill";
+pub(crate) const SKILL_CHARACTERS: usize = 100;
 
 /// What a turn has come to.
 #[derive(Default)]
@@ -190,10 +193,13 @@ pub(super) async fn run(
         agent: started.agent.as_deref(),
         stored: Some(&started),
     };
-    let end = if started.mode == Mode::Expert || asks_for_person(&engine, &input) {
+    let asked = asks_for_person(&engine, &input);
+    let end = if started.mode == Mode::Expert || asked.is_some() {
         if started.mode == Mode::Ai {
             let reason = "The visitor asked for a person.".to_owned();
-            progress.asks = Some(engine.ask(reason, None));
+            let mut asks = engine.ask(reason, place.agent);
+            asks.skill = asked.flatten().or(asks.skill);
+            progress.asks = Some(asks);
         }
         leave_to_person(&engine, &mut output).await.into()
     } else if engine.may_spend(&started, address).await {
@@ -227,14 +233,20 @@ pub(super) async fn run(
     );
 }
 
-/// Whether a message asks for a person plainly, or by the call that it came with.
-fn asks_for_person(engine: &Engine, input: &TurnInput) -> bool {
+/// Whether a message asks for a person plainly, or by the call that it came with; and what that wants them to
+/// know.
+fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<Option<String>> {
     // Of those that are answered together, too.
     let turn = input.history.last().and_then(|last| last.turn_id);
     let asked = input.history.iter().filter(|said| said.turn_id == turn);
     let mut asked = asked.filter_map(|said| said.metadata.as_ref());
-    let by_call = asked.any(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
-    by_call || engine.settings.experts.is_asked_for(&input.text())
+    let by_call = asked.find(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
+    if let Some(metadata) = by_call {
+        let skill = of(&metadata.0, SKILL).as_str().map(str::to_owned);
+        return Some(skill.filter(|skill| (1..=SKILL_CHARACTERS).contains(&skill.chars().count())));
+    }
+    let is_asked_for = engine.settings.experts.is_asked_for(&input.text());
+    is_asked_for.then_some(None)
 }
 
 /// A person answers: what was said is stored, and that is all.

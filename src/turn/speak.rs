@@ -1,12 +1,12 @@
 //! What is said in a turn: an agent is asked, and asked again with what came of its tools; or another
 //! one is, to whom the conversation was handed.
 
-use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::{
     Engine,
     event::Frame,
+    guard::{Guarded, Passed},
     run::{Output, Progress},
     steps::{Known, Wanted, carry_out},
 };
@@ -15,7 +15,12 @@ use crate::{
     config::HUMAN,
     error::{Code, Error},
     llm::{Calls, ToolCall},
-    store::{begin::Started, holds::Ask, messages::FinishReason, sessions::Mode},
+    store::{
+        begin::Started,
+        messages::FinishReason,
+        queue::{Ask, Told},
+        sessions::Mode,
+    },
     text,
 };
 
@@ -52,7 +57,7 @@ pub(super) async fn speak(
     // What an earlier attempt did counts, its handoffs too; what it said is said again.
     for round in std::mem::take(&mut input.rounds) {
         repeat(engine, &agent, input, &round, progress, output).await?;
-        if let Some(asks) = asks_for_person(engine, &round) {
+        if let Some(asks) = asks_for_person(engine, &agent, &round) {
             progress.agent = Some(agent);
             return hand_to_person(engine, asks, progress, output).await;
         }
@@ -78,6 +83,10 @@ pub(super) async fn speak(
         let before = output.shown.len();
         let calls = match say(engine, &agent, input, progress, output).await? {
             Said::All(reason) => return Ok(reason),
+            Said::Refused(why) => {
+                let asks = engine.ask(why, Some(&agent));
+                return hand_to_person(engine, asks, progress, output).await;
+            }
             Said::Calls(calls) => calls,
         };
         let turn = place.stored.ok_or_else(nothing_said)?;
@@ -105,7 +114,7 @@ pub(super) async fn speak(
             unsaved: &mut progress.effects.context,
         };
         let round = carry_out(engine, turn, wanted, known, output).await?;
-        if let Some(asks) = asks_for_person(engine, &round) {
+        if let Some(asks) = asks_for_person(engine, &agent, &round) {
             return hand_to_person(engine, asks, progress, output).await;
         }
         if add(engine, input, round, &mut agent) {
@@ -118,14 +127,38 @@ pub(super) async fn speak(
     }
 }
 
+impl Engine {
+    /// Asks for a person who can go on from this agent.
+    pub(super) fn ask(&self, reason: String, agent: Option<&str>) -> Ask {
+        let skill = agent.and_then(|agent| self.agents.skill(agent));
+        Ask {
+            // A model's word.
+            reason: text::cleaned(reason),
+            skill: skill.map(str::to_owned),
+            told: self.told(),
+            notify: self.settings.notify.kinds(),
+        }
+    }
+
+    /// What a visitor reads who waits for a person.
+    pub(crate) fn told(&self) -> Told {
+        let experts = &self.settings.experts;
+        Told {
+            asked: experts.waiting.clone(),
+            nobody: experts.nobody.clone(),
+            name: None,
+        }
+    }
+}
+
 /// What an agent says to whoever it hands the conversation to, where that is a person.
-fn asks_for_person(engine: &Engine, round: &Round) -> Option<Ask> {
+fn asks_for_person(engine: &Engine, agent: &str, round: &Round) -> Option<Ask> {
     let handoff = round.handoff().filter(|handoff| handoff.to == HUMAN)?;
     let reason = match handoff.summary.is_empty() {
         true => handoff.reason,
         false => format!("{} {}", handoff.reason, handoff.summary),
     };
-    Some(engine.ask(reason, None))
+    Some(engine.ask(reason, Some(agent)))
 }
 
 async fn hand_to_person(
@@ -255,6 +288,8 @@ fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String)
 enum Said {
     /// It has answered.
     All(FinishReason),
+    /// What it has said may not be shown, and why.
+    Refused(String),
     /// It wants these tools called first.
     Calls(Vec<ToolCall>),
 }
@@ -272,7 +307,8 @@ async fn say(
     output: &mut Output<'_>,
 ) -> Result<Said, Error> {
     let began = Instant::now();
-    let mut reply = engine.agents.respond(agent, input).await?;
+    let reply = engine.agents.respond(agent, input).await?;
+    let mut reply = Guarded::new(engine, agent, input, &progress.text, reply);
     let mut calls = Calls::default();
     // What it says after its tools is another paragraph.
     progress.from = progress.text.len();
@@ -280,7 +316,15 @@ async fn say(
     let mut gap = has_gap(engine, agent, input, progress);
     while let Some(piece) = reply.next().await {
         let came = Instant::now();
-        let chunk = match piece? {
+        let piece = match piece? {
+            Passed::Piece(piece) => piece,
+            Passed::Refused(why, cost) => {
+                progress.asking = cost;
+                engine.metrics.evaluation("refused");
+                return Ok(Said::Refused(why));
+            }
+        };
+        let chunk = match piece {
             Piece::Chunk(chunk) => chunk,
             Piece::Effects(effects) => {
                 progress.effects.add(effects);

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Db, Step, TestApp};
-use frontdesk::{
-    config::Settings,
-    store::budgets::{Spent, SpentBy},
-};
+use frontdesk::{config::Settings, store::budgets::SpentBy};
 
 both! {
     what_a_turn_costs_is_kept
@@ -31,12 +28,8 @@ fn costs(app: &TestApp, read: u64, written: u64) {
 }
 
 async fn spent(app: &TestApp) -> (i64, i64, i64) {
-    let Spent {
-        turns,
-        input,
-        output,
-    } = app.app.store.spent(SpentBy::default()).await.unwrap();
-    (turns, input, output)
+    let (turns, _) = app.app.store.spent(SpentBy::default()).await.unwrap();
+    (turns.count, turns.input, turns.output)
 }
 
 async fn what_a_turn_costs_is_kept(db: Db) {

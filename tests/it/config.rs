@@ -213,6 +213,49 @@ fn tools_are_checked_and_their_secrets_come_from_the_environment() {
 }
 
 #[test]
+fn judges_are_checked_and_guard_agents_that_are_there() {
+    let file = r#"
+        [judges.empty]
+        criterion = "safety"
+        [judges.both]
+        criterion = "quality"
+        rubric = "Be kind."
+        forbids = ["("]
+        pass_at = 2.0
+        percent = 101
+        agents = ["nobody"]
+        [judges.ours]
+        criterion = "relevance"
+        webhook = { url = "ftp://x", secret = "${JUDGE_SECRET}" }
+        [judges.odd]
+        criterion = "taste"
+        [judges.whole]
+        criterion = "quality"
+        requires = ["we"]
+        [agents.support]
+        description = "x"
+        guard = "nobody"
+        [agents.whole]
+        description = "y"
+        guard = "whole"
+    "#;
+    assert_snapshot!("judges_problems", problems(file, &[]));
+    let file = r#"
+        [judges.ours]
+        criterion = "relevance"
+        webhook = { url = "http://x", secret = "${JUDGE_SECRET}" }
+        [agents.support]
+        description = "x"
+        webhook = { url = "http://y", secret = "${JUDGE_SECRET}" }
+        guard = "ours"
+    "#;
+    let settings = settings(file, &[("JUDGE_SECRET", "0123456789abcdef0123456789")]);
+    let webhook = settings.judges["ours"].webhook.as_ref().unwrap();
+    assert_eq!(webhook.secret.reveal(), "0123456789abcdef0123456789");
+    assert!(settings.has_people(), "what is held back goes to somebody");
+}
+
+#[test]
 fn a_platform_of_many_instances_needs_a_shared_database() {
     for (variable, platform) in [
         ("K_SERVICE", "Cloud Run"),

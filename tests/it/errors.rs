@@ -1,6 +1,9 @@
 //! Refusals: each has a status, a code, and keeps nothing.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+};
 
 use frontdesk::error::Code;
 use insta::assert_snapshot;
@@ -13,6 +16,7 @@ both! {
     bad_input_is_refused_and_not_kept
     odd_text_is_stored_and_returned_equal
     unknown_urls_and_methods_are_problems
+    whoever_still_sends_learns_why_it_is_refused
 }
 
 #[test]
@@ -183,5 +187,36 @@ async fn unknown_urls_and_methods_are_problems(db: Db) {
         if status != 200 {
             assert_eq!(said.json()["status"], status, "{method} {path}");
         }
+    }
+}
+
+async fn whoever_still_sends_learns_why_it_is_refused(db: Db) {
+    let app = TestApp::offline(db).await;
+    let address = app.url.trim_start_matches("http://").to_owned();
+    for (path, content_type, status) in [
+        ("/chat", "application/json", "413"),
+        ("/chat", "text/plain", "415"),
+        ("/api/v1/chat/messages", "application/json", "401"),
+        ("/nowhere", "application/json", "404"),
+        ("/chat/history", "application/json", "405"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: 2000000\r\n\r\n"
+        );
+        let address = address.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            socket.write_all(head.as_bytes()).unwrap();
+            // All of it is sent before anything is read.
+            socket.write_all(&[b'a'; 2_000_000]).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let answer = answer.await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
     }
 }

@@ -1,9 +1,13 @@
 //! People at the desk: who waits for them, who has whom, and what everybody reads of it.
 
 mod later;
+mod passing;
+mod queue;
 mod rights;
 mod standing;
 mod takeover;
+mod together;
+mod typing;
 
 use insta::assert_snapshot;
 use reqwest::Method;
@@ -15,7 +19,6 @@ both! {
     a_visitor_asks_for_a_person_and_comes_back_to_the_agents
     a_message_to_a_person_is_stored_and_not_answered
     one_of_two_who_claim_at_once_has_it
-    the_least_busy_who_knows_it_is_asked_first
     an_agent_hands_the_conversation_to_a_person
     words_ask_for_a_person
     who_has_it_passes_it_on_or_closes_it
@@ -52,6 +55,7 @@ async fn write(expert: &Person<'_>, conversation: &str, message: &str) -> Said {
     expert.post("/passthrough", body).await
 }
 
+/// What waits for somebody, and what they have.
 async fn queue(expert: &Person<'_>) -> Vec<String> {
     let queue = expert.get("/experts/queue").await.json();
     let queue = queue["conversations"].as_array().unwrap().iter();
@@ -160,43 +164,6 @@ async fn one_of_two_who_claim_at_once_has_it(db: Db) {
         assert_eq!(loser.get(&format!("/conversations/{id}")).await.status, 404);
         assert_eq!(winner.does("resolve", &id).await.status, 200);
     }
-}
-
-async fn the_least_busy_who_knows_it_is_asked_first(db: Db) {
-    let app = TestApp::start(db).await;
-    let (eva, max) = (
-        at_desk(&app, "eva", &["billing"]).await,
-        at_desk(&app, "max", &[]).await,
-    );
-    let (_, first) = waiting(&app, "ann").await;
-    let assigned = async |id: &str| {
-        eva.get(&format!("/conversations/{id}")).await.json()["assigned_to"].clone()
-    };
-    let own = async |who: &Person<'_>| who.get("/experts/me").await.json()["id"].clone();
-    let (eva_id, max_id) = (own(&eva).await, own(&max).await);
-    assert_eq!(assigned(&first).await, eva_id);
-    eva.does("claim", &first).await;
-    let (_, second) = waiting(&app, "bob").await;
-    assert_eq!(assigned(&second).await, max_id);
-    // By what they know, and only where they are there.
-    let passed = eva
-        .post(
-            &format!("/conversations/{first}/transfer"),
-            json!({"skill": "billing"}),
-        )
-        .await;
-    assert_eq!(
-        (&passed.json()["skill"], &passed.json()["expert_id"]),
-        (&json!("billing"), &json!(null))
-    );
-    for who in [&eva, &max] {
-        who.call(Method::PUT, "/experts/me", json!({"available": false}))
-            .await;
-    }
-    let (user, third) = waiting(&app, "cid").await;
-    assert_eq!(assigned(&third).await, json!(null));
-    let told = user.said_in(&third).await;
-    assert!(told[1].starts_with("Nobody is at the desk"), "{told:?}");
 }
 
 async fn an_agent_hands_the_conversation_to_a_person(db: Db) {

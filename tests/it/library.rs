@@ -26,6 +26,7 @@ both! {
     an_agent_in_rust_calls_tools_once_and_says_nothing_twice
     a_context_of_a_rust_type_is_made_checked_and_changed
     conversations_are_had_without_http
+    an_agent_in_rust_says_what_a_person_has_to_know
 }
 
 /// A server with a database of its own.
@@ -189,6 +190,37 @@ async fn conversations_are_had_without_http(db: Db) {
     assert_eq!(conversations.list("other").await.unwrap().len(), 0);
     let unknown = conversations.open("x", "d", Map::new()).await.unwrap_err();
     assert_eq!(unknown.code, Code::UnknownAgent);
+}
+
+/// An agent that leaves everything to people.
+struct Shy;
+
+impl Agent for Shy {
+    type Context = ();
+
+    fn skill(&self) -> Option<&str> {
+        Some("billing")
+    }
+
+    async fn create_context(&self, _: &Session) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn respond(&self, _: &mut Turn<()>, response: &mut Response) -> Result<(), BoxError> {
+        Ok(response.hand_over("human", "A bill.", "").await?)
+    }
+}
+
+async fn an_agent_in_rust_says_what_a_person_has_to_know(db: Db) {
+    let (server, database) = serve(db, Server::builder().agent("shy", Shy)).await;
+    let conversations = server.conversations();
+    let opened = conversations.open("shy", "d", Map::new()).await.unwrap();
+    conversations
+        .send(&opened, "My bill is wrong")
+        .await
+        .unwrap();
+    let waits = "conversations where mode = 'expert' and skill = 'billing'";
+    assert_eq!(database.count(waits.to_owned()).await, 1);
 }
 
 /// What an example answers to a message.

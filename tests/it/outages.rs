@@ -6,7 +6,7 @@ use frontdesk::config::{OnOutage, Secret};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Stream, TestApp};
+use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Stream, TestApp, until};
 
 /// How soon a request has to be answered, whatever the database does; and room for a slow machine.
 const ANSWERED: Duration = Duration::from_secs(8);
@@ -107,6 +107,33 @@ async fn a_server_that_began_without_its_database_is_ready_when_that_is_there() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_connection_dies_in_a_migration_starts_and_tries_again() {
+    let database = Arc::new(Database::empty(Db::Postgres).await);
+    let (creates, waits) = ("query like 'begin; create%'", "wait_event_type = 'Lock'");
+    let elsewhere = Arc::clone(&database);
+    let creating = tokio::spawn(async move {
+        let unfinished = "begin; create table conversations (); select pg_sleep(600)";
+        elsewhere.execute(unfinished).await;
+    });
+    let is_there = async |which| {
+        let here = "pg_stat_activity where datname = current_database()";
+        until(async || database.count(format!("{here} and {which}")).await == 1).await;
+    };
+    is_there(creates).await;
+    let starting = TestApp::on(Arc::clone(&database), FakeLlm::start().await, |_| {});
+    let dying = async {
+        is_there(waits).await;
+        database.terminate(waits).await;
+    };
+    let (app, ()) = tokio::join!(starting, dying);
+    assert_eq!(app.get("d", "/readyz").await.status, 503);
+    database.terminate(creates).await;
+    assert!(creating.await.is_err());
+    ready(&app).await;
+    assert_eq!(app.say("d", "Hi").await.content(), "Very well.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_database_keeps_nobody_waiting() {
     let (app, proxy) = proxied().await;
     assert_eq!(app.say("d", "before").await.content(), "Very well.");
@@ -204,7 +231,8 @@ async fn a_database_without_a_free_connection_counts_as_away() {
     proxy.set(Mode::Full);
     assert_eq!(app.say("d", "1").await.json()["degraded"], true);
     proxy.set(Mode::Pass);
-    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+    // The next who connects finds out.
+    until(async || app.say("d", "2").await.json()["degraded"] != true).await;
     assert_eq!(app.history("d").await, ["user: 2", "assistant: Very well."]);
 }
 
@@ -234,9 +262,9 @@ async fn connections_to_a_server_that_became_a_standby_are_dropped() {
     let stream = speaking(&app).await;
     // What a failover looks like to those who are still connected, or come too early.
     let demoted = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', \
-        current_database()); end $$; select pg_terminate_backend(pid) from pg_stat_activity \
-        where datname = current_database() and pid <> pg_backend_pid()";
+        current_database()); end $$";
     app.database.execute(demoted).await;
+    app.database.terminate("true").await;
     app.llm.go_on();
     assert_eq!(app.say("other", "1").await.json()["degraded"], true);
     sleep(Duration::from_secs(1)).await;
@@ -288,9 +316,7 @@ async fn an_answer_whose_commit_was_not_confirmed_is_stored_once() {
 async fn a_connection_that_was_cut_off_is_not_used_again() {
     let app = TestApp::start(Db::Postgres).await;
     ready(&app).await;
-    let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
-        where datname = current_database() and pid <> pg_backend_pid()";
-    app.database.execute(cut).await;
+    app.database.terminate("true").await;
     // Without a pause after which connections are tested, and with a statement that is new to them.
     for _ in 0..50 {
         if app.get("d", "/chat/history").await.status == 200 {

@@ -65,7 +65,7 @@ async fn the_schema_is_the_one_that_the_queries_know(db: Db) {
             .unwrap();
     }
     let tables = declared();
-    assert_eq!(tables.len(), 13);
+    assert_eq!(tables.len(), 14);
     for (table, columns) in tables {
         let mut expected: Vec<_> = columns
             .iter()
@@ -90,6 +90,8 @@ fn sql_type(db: Db, kind: &str) -> String {
         (Db::Sqlite, "Uid" | "Binary") => "blob",
         (Db::Sqlite, "Ts") => "bigint",
         (Db::Sqlite, "Doc") => "text",
+        (Db::Postgres, "Double") => "double precision",
+        (Db::Sqlite, "Double") => "real",
         (_, "Text") => "text",
         (_, "BigInt") => "bigint",
         (_, "Integer") => "integer",

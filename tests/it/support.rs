@@ -65,3 +65,14 @@ pub fn tidy(text: &str) -> String {
     });
     times.replace_all(&named, "[time]").into_owned()
 }
+
+/// Waits until something is so.
+pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it never is");
+}

@@ -9,10 +9,11 @@ use std::{
 use frontdesk::config::{Secret, Settings};
 use serde_json::{Value, json};
 
-use crate::support::{Db, Endpoint, TestApp};
+use crate::support::{Db, Endpoint, Person, TestApp, id_of};
 
 both! {
     a_service_is_told_the_turn_and_answers
+    a_service_is_told_what_a_person_noted
     a_service_that_fails_is_an_error_frame
     a_service_hands_over_where_it_may
     what_a_service_says_is_checked
@@ -59,6 +60,39 @@ async fn a_service_is_told_the_turn_and_answers(db: Db) {
     assert_eq!(told.header("webhook-id"), told.body["turn_id"].as_str());
     assert!(told.header("webhook-signature").unwrap().starts_with("v1,"));
     assert!(app.llm.asked().is_empty());
+}
+
+async fn a_service_is_told_what_a_person_noted(db: Db) {
+    let (app, endpoint) = desk(db, r#"{"content": "Hello."}"#).await;
+    ask(&app, "Hi").await;
+    let id = id_of(&app.get("d", "/chat/session").await.json());
+    let eva = Person::expert(&app, "eva").await;
+    eva.does("claim", &id).await;
+    let path = format!("/conversations/{id}/release");
+    eva.post(&path, json!({"note": "Order 7 was sent again."}))
+        .await;
+    ask(&app, "And now?").await;
+    let told = endpoint.asked().pop().unwrap().body["history"].clone();
+    assert_eq!(
+        (&told[2]["mode"], &told[3]["mode"], &told[3]["note"]),
+        (
+            &json!("expert"),
+            &json!("ai"),
+            &json!("Order 7 was sent again.")
+        )
+    );
+    // Nor does the next person have to guess.
+    let admin = Person::with_role(&app, "root", "admin").await;
+    let noted = admin
+        .get(&format!("/conversations/{id}/messages"))
+        .await
+        .json();
+    assert_eq!(
+        noted[3]["additional_data"]["note"],
+        "Order 7 was sent again."
+    );
+    let history = app.get("d", "/chat/history").await.text;
+    assert!(!history.contains("Order 7"), "{history}");
 }
 
 async fn a_service_that_fails_is_an_error_frame(db: Db) {

@@ -1,5 +1,9 @@
 //! The chat over a WebSocket.
 
+mod echo;
+mod people;
+mod typing;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -16,7 +20,6 @@ use crate::support::{Db, Person, TestApp, text};
 both! {
     a_message_is_answered_word_by_word
     a_client_that_was_cut_off_goes_on_where_it_was
-    what_a_person_writes_arrives
     a_turn_is_stopped
     a_message_that_is_sent_again_is_the_same_message
     only_those_who_are_signed_in_connect
@@ -184,50 +187,6 @@ async fn a_client_that_was_cut_off_goes_on_where_it_was(db: Db) {
     let mut other = Socket::of(&bob).await;
     other.say(json!({"type": "resume", "id": seen["id"]})).await;
     assert_eq!(other.next().await["error"]["code"], "not_found");
-}
-
-async fn what_a_person_writes_arrives(db: Db) {
-    let app = TestApp::start(db).await;
-    let ann = Person::of(&app, "ann").await;
-    let mut socket = Socket::of(&ann).await;
-    // In a conversation that began here.
-    socket.say(message("Hi")).await;
-    let frames = socket.until(|frame| frame["mode"] == "ai").await;
-    let id = text(&frames.last().unwrap()["conversation_id"]);
-    let eva = Person::expert(&app, "eva").await;
-    assert_eq!(eva.does("claim", &id).await.status, 200);
-    socket.until(|frame| frame["mode"] == "expert").await;
-    let user = ann.get(&format!("/conversations/{id}")).await.json()["user_id"].clone();
-    let body = json!({"session_id": id, "message": "Hello!", "target_user_id": user});
-    assert_eq!(eva.post("/passthrough", body).await.status, 200);
-    let written = socket
-        .until(|frame| frame["type"] == "expert_message")
-        .await
-        .pop()
-        .unwrap();
-    assert_eq!(
-        (&written["content"], &written["conversation_id"]),
-        (&json!("Hello!"), &json!(id))
-    );
-    socket
-        .say(json!({"type": "message", "content": "Thanks", "conversation_id": id}))
-        .await;
-    socket
-        .until(|frame| frame["finish_reason"] == "handoff")
-        .await;
-    // What is written while nobody is connected is not missed.
-    drop(socket);
-    let user = ann.get(&format!("/conversations/{id}")).await.json()["user_id"].clone();
-    let body = json!({"session_id": id, "message": "Bye!", "target_user_id": user});
-    assert_eq!(eva.post("/passthrough", body).await.status, 200);
-    let mut socket = Socket::of(&ann).await;
-    socket
-        .say(json!({"type": "resume", "id": written["id"]}))
-        .await;
-    let missed = socket
-        .until(|frame| frame["type"] == "expert_message")
-        .await;
-    assert_eq!(missed.last().unwrap()["content"], "Bye!");
 }
 
 async fn a_turn_is_stopped(db: Db) {

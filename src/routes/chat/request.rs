@@ -12,7 +12,7 @@ use crate::{
     routes::extract,
     store::{DeviceId, begin::Idempotency, sessions::Within},
     text,
-    turn::TurnRequest,
+    turn::{ASKS_FOR, SKILL, TurnRequest},
 };
 
 pub(in crate::routes) const CONTENT_CHARACTERS: usize = 10_000;
@@ -22,18 +22,38 @@ const METADATA_BYTES: usize = 16 * 1024;
 const KEY_BYTES: usize = 255;
 
 /// A message as a client sends it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = ChatRequest, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 pub(in crate::routes) struct ChatIn {
+    /// What the visitor says. It may be blank only where media or audio is there.
+    #[schema(
+        required = true,
+        nullable = false,
+        min_length = 1,
+        max_length = 10000,
+        pattern = "\\S"
+    )]
     content: Option<String>,
+    /// http and https URLs of images.
+    #[schema(max_items = 8, max_length = 2048, pattern = "^https?://")]
     media_urls: Option<Vec<String>>,
+    /// http and https URLs of recordings.
+    #[schema(max_items = 8, max_length = 2048, pattern = "^https?://")]
     audio_urls: Option<Vec<String>>,
+    #[schema(ignore)]
     file_ids: Option<Vec<String>>,
+    /// The agent that the session opens on, or moves to.
     agent: Option<String>,
+    /// Stored with the message; at most 16 KiB.
     metadata: Option<Map<String, Value>>,
     /// What the website's page says of the visitor, for the agent that the session opens on.
     context: Option<Map<String, Value>>,
-    /// The deep-chat component's: the last item of the user's is the message.
+    /// The deep-chat component's, instead of `content`: the last item of the user's is the message.
+    #[schema(ignore)]
     messages: Option<Vec<DeepChatItem>>,
+    /// What the call itself adds to the metadata, under names that are not for clients.
+    #[serde(skip)]
+    asks: Map<String, Value>,
 }
 
 impl ChatIn {
@@ -45,9 +65,17 @@ impl ChatIn {
             ..Self::default()
         }
     }
+
+    /// A message that asks for a person, who knows something.
+    pub(in crate::routes) fn asking(mut self, skill: Option<String>) -> Self {
+        self.asks.insert(ASKS_FOR.to_owned(), "person".into());
+        self.asks
+            .extend(skill.map(|skill| (SKILL.to_owned(), skill.into())));
+        self
+    }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 struct DeepChatItem {
     #[serde(default)]
     role: String,
@@ -105,9 +133,14 @@ pub(in crate::routes) fn turn_request(
             "May be empty only when media or audio is there.",
         ));
     }
-    let metadata = body
-        .metadata
-        .map(|map| text::clean_json(Value::Object(map)));
+    let mut metadata = body.metadata;
+    if let Some(map) = &mut metadata {
+        map.retain(|name, _| name != ASKS_FOR && name != SKILL);
+    }
+    if !body.asks.is_empty() {
+        metadata.get_or_insert_default().extend(body.asks);
+    }
+    let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
     if metadata
         .as_ref()
         .is_some_and(|metadata| metadata.to_string().len() > METADATA_BYTES)
@@ -214,6 +247,16 @@ pub(in crate::routes) fn idempotency(
         key: key.to_owned(),
         request_hash,
     }))
+}
+
+/// What somebody at the desk says to a visitor, checked.
+pub(in crate::routes) fn spoken(param: &str, said: String) -> Result<String> {
+    let said = text::cleaned(said);
+    if said.trim().is_empty() || said.chars().count() > CONTENT_CHARACTERS {
+        let detail = format!("1 to {CONTENT_CHARACTERS} characters.");
+        return Err(Error::field(param, detail));
+    }
+    Ok(said)
 }
 
 /// A digest of everything that makes a message what it is.

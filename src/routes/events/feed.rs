@@ -1,7 +1,8 @@
 //! What the desk has to do: all of it, and then what changes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,30 +13,47 @@ use actix_web::{
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::{Closing, EventOut, Heard, closing, respond, wait};
+use super::{
+    Closing, Heard, closing,
+    event::{EventOut, Kind},
+    respond, wait,
+};
+use crate::routes::openapi::{Events, NotSignedIn, Refused};
 use crate::{
     app::App,
     auth::User,
-    error::Result,
+    error::{Error, Result},
     experts::Person,
-    realtime::Cases,
     routes::sse::{COMMENT, RETRY},
-    store::{ConversationId, conversations::Conversation, experts::Presence},
+    store::{
+        ConversationId,
+        conversations::Conversation,
+        experts::{Cases, Presence},
+    },
 };
 
 /// How often it is noted that somebody is at the desk.
 const NOTED: Duration = Duration::from_secs(60);
 
 /// `GET /experts/events`: what the desk has to do, all of it and then what changes.
+#[utoipa::path(
+    get, path = "/experts/events",
+    operation_id = "feed_of_desk",
+    tag = "experts",
+    responses(Events, Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
 pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user, Presence::default()).await?;
-    let cases = app.experts.cases(&person).await?;
+    let cases = app.experts.cases().await?;
     let state = Feed {
         changes: app.hub.cases(cases),
         closing: closing(&app, Some(user.until)),
         app,
         person,
         told: None,
+        shown: HashSet::new(),
+        to_review: 0,
         noted: Instant::now(),
     };
     Ok(respond(stream::unfold(state, Feed::next)))
@@ -47,7 +65,10 @@ struct Feed {
     person: Person,
     /// What they see, as it was told last.
     told: Option<HashMap<ConversationId, Conversation>>,
-    changes: watch::Receiver<Cases>,
+    /// What they have been shown, ever.
+    shown: HashSet<ConversationId>,
+    to_review: i64,
+    changes: watch::Receiver<Arc<Cases>>,
     closing: Closing,
     /// When it was noted last that they are there.
     noted: Instant,
@@ -61,13 +82,20 @@ impl Feed {
                 self.app.experts.is_still_there(&self.person).await;
             }
             let cases = self.changes.borrow_and_update().clone();
-            let own = cases.iter().filter(|case| {
+            let own = cases.conversations.iter().filter(|case| {
                 self.person
                     .sees(case.expert_id, case.waiting_since.is_some())
             });
             let own: Vec<Conversation> = own.cloned().collect();
+            let ids = own.iter().map(|case| case.id);
+            let new: Vec<ConversationId> = ids.filter(|id| self.shown.insert(*id)).collect();
+            if self.told.is_none() || !new.is_empty() {
+                let kept = self.app.experts.shown(&self.person, new).await;
+                // The client comes back.
+                kept.inspect_err(Error::log).ok()?;
+            }
             let mut buffer = Vec::new();
-            self.tell(own, &mut buffer);
+            self.tell(own, cases.to_review, &mut buffer);
             if !buffer.is_empty() {
                 return Some((Ok(buffer.into()), self));
             }
@@ -77,26 +105,33 @@ impl Feed {
         }
     }
 
-    fn tell(&mut self, cases: Vec<Conversation>, buffer: &mut Vec<u8>) {
+    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64, buffer: &mut Vec<u8>) {
         let time = self.app.clock.now();
+        let had_to_review = std::mem::replace(&mut self.to_review, to_review);
         let known = cases.iter().map(|case| (case.id, case.clone())).collect();
         let Some(told) = self.told.replace(known) else {
             buffer.extend_from_slice(RETRY);
-            let mut event = EventOut::new("snapshot", time);
+            let mut event = EventOut::new(Kind::Snapshot, time);
             event.conversations = Some(cases.into_iter().map(Into::into).collect());
+            event.to_review = Some(to_review);
             return event.write(None, buffer);
         };
+        if to_review != had_to_review {
+            let mut event = EventOut::new(Kind::Evaluations, time);
+            event.to_review = Some(to_review);
+            event.write(None, buffer);
+        }
         let gone = told
             .keys()
             .filter(|id| cases.iter().all(|case| case.id != **id));
         for id in gone {
-            let mut event = EventOut::new("gone", time);
+            let mut event = EventOut::new(Kind::Gone, time);
             event.conversation_id = Some(*id);
             event.write(None, buffer);
         }
         for case in cases {
             if told.get(&case.id) != Some(&case) {
-                let mut event = EventOut::new("conversation", time);
+                let mut event = EventOut::new(Kind::Conversation, time);
                 event.conversation = Some(case.into());
                 event.write(None, buffer);
             }

@@ -19,7 +19,7 @@ use crate::{
         events::{Reader, stand_by},
         extract::caller,
     },
-    store::{ConversationId, TurnId, begin::Idempotency, sessions::Within},
+    store::{ConversationId, TurnId, begin::Idempotency, sessions::Within, typing::Typist},
     text,
     turn::{Place, Reply, TurnRequest, event::Cursor},
 };
@@ -44,8 +44,19 @@ pub(super) struct MessageIn {
     pub id: Option<String>,
 }
 
-/// A conversation to stand by, and the last message that the client has of it; none: from now on.
-pub(super) type Follow = (ConversationId, Option<i64>);
+/// A conversation to stand by, and from where on.
+pub(super) type Follow = (ConversationId, After);
+
+/// What a client has of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum After {
+    /// This message.
+    Message(i64),
+    /// At least what this turn answers.
+    Turn(TurnId),
+    /// The same, where the conversation is not stood by already.
+    New(TurnId),
+}
 
 /// What all that goes on for a client shares.
 #[derive(Clone)]
@@ -112,11 +123,14 @@ impl Client {
         let mut turn = turn_request(&self.app, &self.request, writer, chat)?;
         turn.idempotency = match said.client_message_id {
             None => None,
-            Some(id) if (1..=200).contains(&id.len()) => Some(Idempotency {
+            Some(id) if is_name(&id) => Some(Idempotency {
                 request_hash: digest(&turn),
                 key: format!("ws:{id}"),
             }),
-            Some(_) => return Err(Error::field("client_message_id", "1 to 200 bytes.")),
+            Some(_) => {
+                let detail = "1 to 200 bytes, without control characters.";
+                return Err(Error::field("client_message_id", detail));
+            }
         };
         Ok(turn)
     }
@@ -127,11 +141,30 @@ impl Client {
         }
     }
 
+    /// The user is writing. Whose conversation it is, is decided where it is stored.
+    pub(super) async fn types(mut self, id: ConversationId) {
+        let owner = Typist::Owner(self.user.id.clone());
+        if let Err(error) = self.app.typing.types(id, owner).await {
+            drop(self.fail(&error, None).await);
+        }
+    }
+
     pub(super) async fn resume(mut self, after: Cursor) {
         let place = Place {
             after: Some(after),
             restart: true,
         };
+        // What people wrote meanwhile is told, whatever became of the turn's own frames.
+        match self.app.store.turn(&self.user.id, after.turn_id).await {
+            Ok(Some(row)) => {
+                let follow = (row.conversation_id, After::Turn(row.id));
+                if self.follow.send(follow).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return drop(self.fail(&error.into(), None).await),
+        }
         match self
             .app
             .engine
@@ -157,8 +190,8 @@ impl Client {
         if let Some(own) = own {
             more.insert("client_message_id".to_owned(), own.into());
         }
-        if let Some(conversation) = reply.conversation_id
-            && self.follow.send((conversation, None)).is_err()
+        if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id)
+            && self.follow.send((conversation, After::New(turn))).is_err()
         {
             return;
         }
@@ -190,7 +223,11 @@ impl Client {
     }
 
     /// Passes on what people at the desk write, for as long as the conversation is the user's.
-    pub(super) async fn stand_by(mut self, id: ConversationId, mut seen: Option<i64>) {
+    pub(super) async fn stand_by(mut self, id: ConversationId, after: After) {
+        let mut seen = match after {
+            After::Message(seq) => Some(seq),
+            After::Turn(_) | After::New(_) => None,
+        };
         let more = Map::from_iter([("conversation_id".to_owned(), Value::from(id))]);
         loop {
             let whose = self.app.store.conversation(&self.user.id, id).await;
@@ -204,9 +241,18 @@ impl Client {
                     continue;
                 }
             };
-            let reader = Reader::Owner(Some(self.user.until));
-            let after = *seen.get_or_insert(now.last_seq);
-            let mut standing = Box::pin(stand_by(&self.app, id, now, after, reader));
+            let reader = Reader::Owner(self.user.until);
+            if let (None, After::Turn(turn) | After::New(turn)) = (seen, after) {
+                match self.app.store.begins_at(turn).await {
+                    Ok(seq) => seen = seq,
+                    Err(_) => {
+                        sleep(AGAIN).await;
+                        continue;
+                    }
+                }
+            }
+            let from = *seen.get_or_insert(now.last_seq);
+            let mut standing = Box::pin(stand_by(&self.app, id, now, from, reader));
             while let Some(Ok(bytes)) = standing.next().await {
                 for (at, data) in events(&bytes) {
                     let data = of_expert(data).unwrap_or_else(|| data.to_owned());
@@ -221,6 +267,11 @@ impl Client {
             sleep(AGAIN).await;
         }
     }
+}
+
+/// Whether a client may call a message so.
+fn is_name(id: &str) -> bool {
+    (1..=200).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
 /// The events of a piece of an event stream: ids and data.

@@ -14,7 +14,7 @@ use super::{
     functions::{BEGIN_TURNS, FINISH_TURNS, RENEW_LEASES, WRITE_LOGS},
 };
 use crate::store::{
-    ConversationId, InstanceId, MessageId, StoreError, TurnId, UserId,
+    ConversationId, InstanceId, JobId, MessageId, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
@@ -230,7 +230,11 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)))
         .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt))
         .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.0)))
-        .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.1)));
+        .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.1)))
+        .bind::<Array<Uid>, _>(column(turns, |_| JobId::new()))
+        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| {
+            turn.judging.as_ref().map(|judging| Json(judging.into()))
+        }));
     let finished: Vec<Finished> = cached(statement).load(conn)?;
     Ok(finished.into_iter().map(|row| row.finished_turn).collect())
 }

@@ -101,6 +101,7 @@ begin
                 status = 'active',
                 fence = c.fence + 1,
                 last_seq = c.last_seq + 1,
+                visitor_types_until = null,
                 updated_at = now
             where c.id = lock.conversation_id and c.running_turn is null
             returning * into held;

@@ -5,7 +5,8 @@
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
     finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
     ttls bigint[], new_states jsonb[], new_contexts jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
-    logs_kept bigint[], attempts integer[], all_input_tokens bigint[], all_output_tokens bigint[]
+    logs_kept bigint[], attempts integer[], all_input_tokens bigint[], all_output_tokens bigint[],
+    job_ids uuid[], judgings jsonb[]
 )
 returns table (finished_turn uuid)
 language plpgsql
@@ -52,6 +53,10 @@ begin
                 message_ids[n], conversation_ids[n], turn_ids[n], released.last_seq, 'assistant',
                 'outgoing', 'assistant_response', bodies[n], '[]', '[]', finish_reasons[n], now
             );
+        end if;
+        if judgings[n] is not null then
+            insert into jobs (id, kind, payload, run_at, attempts, dead, created_at)
+            values (job_ids[n], 'evaluate', judgings[n], now, 0, false, now);
         end if;
         if new_agents[n] is not null then
             update session_locks set

@@ -59,7 +59,7 @@ functions! {
     /// Begins turns.
     BEGIN_TURNS = "begin_turns", 18;
     /// Finishes turns.
-    FINISH_TURNS = "finish_turns", 20;
+    FINISH_TURNS = "finish_turns", 22;
     /// Appends to the logs of running turns.
     WRITE_LOGS = "write_logs", 7;
     /// Renews leases.

@@ -15,15 +15,34 @@ pub fn write(
     actor: &Actor,
     of: impl Into<Option<ConversationId>>,
 ) -> QueryResult<usize> {
-    diesel::insert_into(audit_log::table)
-        .values((
+    write_each(conn, actor, [of.into()])
+}
+
+/// The same of each of these conversations; of none, where there are none.
+pub fn write_all(conn: &mut Conn, actor: &Actor, of: &[ConversationId]) -> QueryResult<usize> {
+    match of.is_empty() {
+        true => write(conn, actor, None),
+        false => write_each(conn, actor, of.iter().copied().map(Some)),
+    }
+}
+
+fn write_each(
+    conn: &mut Conn,
+    actor: &Actor,
+    of: impl IntoIterator<Item = Option<ConversationId>>,
+) -> QueryResult<usize> {
+    let entries = of.into_iter().map(|of| {
+        (
             audit_log::id.eq(AuditId::new()),
             audit_log::at.eq(db_now()),
             audit_log::actor.eq(&actor.sub),
             audit_log::role.eq(actor.role),
             audit_log::action.eq(actor.action),
-            audit_log::conversation_id.eq(of.into()),
-        ))
+            audit_log::conversation_id.eq(of),
+        )
+    });
+    diesel::insert_into(audit_log::table)
+        .values(entries.collect::<Vec<_>>())
         .execute(conn)
 }
 

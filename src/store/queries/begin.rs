@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     dialect::{Conn, write_tx},
-    messages, sessions,
+    holds, messages, sessions,
     turns::Abort,
 };
 use crate::store::{
@@ -17,11 +17,11 @@ use crate::store::{
     begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
     conversations::Status,
-    messages::{Direction, FinishReason, MessageType, Role},
+    messages::{Direction, FinishReason, Role},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
     sessions::{LockRequest, Mode},
-    types::Json,
+    types::{Json, SqlTime},
 };
 
 /// For how long an idempotency key is kept.
@@ -125,11 +125,9 @@ fn check_answer(
     conversation: ConversationId,
     widget: MessageId,
 ) -> Result<(), Abort<Begin>> {
-    let shown = message_rows::table
-        .filter(message_rows::id.eq(widget))
-        .filter(message_rows::conversation_id.eq(conversation))
-        .filter(message_rows::message_type.eq(MessageType::Widget));
-    if !select(exists(shown)).get_result(conn)? {
+    // Nobody withdraws it from here on.
+    holds::lock(conn, conversation)?;
+    if !messages::holds_widget(conn, conversation, widget)? {
         return Err(Abort::With(Begin::NoWidget));
     }
     let answered = message_rows::table.filter(message_rows::answers.eq(widget));
@@ -305,6 +303,7 @@ fn take_lease(
             conversations::status.eq(Status::Active),
             conversations::fence.eq(conversations::fence + 1),
             conversations::last_seq.eq(conversations::last_seq + count(turn)),
+            conversations::visitor_types_until.eq(None::<SqlTime>),
             conversations::updated_at.eq(db_now()),
         ))
         .returning(Held::as_returning());

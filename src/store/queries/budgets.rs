@@ -1,10 +1,11 @@
 //! Tokens that are reserved and spent. Compiled once for each database.
 
 use diesel::{
-    dsl::{count_star, exists, min, sql},
+    dsl::{exists, min, sql},
+    expression::SqlLiteral,
     prelude::*,
     select,
-    sql_types::{BigInt, Nullable},
+    sql_types::BigInt,
 };
 
 use super::{
@@ -12,9 +13,9 @@ use super::{
     turns::Abort,
 };
 use crate::store::{
-    StoreError, TurnId,
+    EvaluationId, StoreError, TurnId,
     budgets::{Reserve, Spent, SpentBy},
-    schema::{budgets, reservations, turns},
+    schema::{budgets, evaluations, messages, reservations, turns},
 };
 
 pub fn reserve(conn: &mut Conn, reserve: &Reserve) -> Result<bool, StoreError> {
@@ -132,32 +133,40 @@ pub fn forget(conn: &mut Conn, before: i64) -> QueryResult<usize> {
     }
 }
 
-pub fn spent(conn: &mut Conn, by: &SpentBy) -> QueryResult<Spent> {
-    let mut found = turns::table.into_boxed();
+pub fn spent(conn: &mut Conn, by: &SpentBy) -> QueryResult<(Spent, Spent)> {
+    let mut of_turns = turns::table.into_boxed();
+    let mut of_judges = evaluations::table.into_boxed();
     if let Some(from) = by.from {
-        found = found.filter(turns::id.ge(from));
+        of_turns = of_turns.filter(turns::id.ge(TurnId::first_at(from)));
+        of_judges = of_judges.filter(evaluations::id.ge(EvaluationId::first_at(from)));
     }
     if let Some(before) = by.before {
-        found = found.filter(turns::id.lt(before));
+        of_turns = of_turns.filter(turns::id.lt(TurnId::first_at(before)));
+        of_judges = of_judges.filter(evaluations::id.lt(EvaluationId::first_at(before)));
     }
     if let Some(device) = &by.device {
-        found = found.filter(turns::device_id.eq(device.as_str()));
+        let is_its = turns::device_id.eq(device.as_str());
+        of_turns = of_turns.filter(is_its);
+        let its = turns::table.filter(is_its).select(turns::id.nullable());
+        let its = messages::table.filter(messages::turn_id.eq_any(its));
+        of_judges = of_judges.filter(evaluations::message_id.eq_any(its.select(messages::id)));
     }
     if let Some(conversation) = by.conversation {
-        found = found.filter(turns::conversation_id.eq(conversation));
+        of_turns = of_turns.filter(turns::conversation_id.eq(conversation));
+        of_judges = of_judges.filter(evaluations::conversation_id.eq(conversation));
     }
-    let found = found.filter(turns::input_tokens.is_not_null());
-    let (turns, input, output): (i64, Option<i64>, Option<i64>) = found
-        .select((
-            count_star(),
-            // PostgreSQL's sum of a bigint is a numeric.
-            sql::<Nullable<BigInt>>("cast(sum(input_tokens) as bigint)"),
-            sql::<Nullable<BigInt>>("cast(sum(output_tokens) as bigint)"),
-        ))
-        .first(conn)?;
-    Ok(Spent {
-        turns,
-        input: input.unwrap_or_default(),
-        output: output.unwrap_or_default(),
-    })
+    let of_turns = of_turns.filter(turns::input_tokens.is_not_null());
+    Ok((
+        of_turns.select(sums()).first(conn)?,
+        of_judges.select(sums()).first(conn)?,
+    ))
+}
+
+/// A [`Spent`], of rows with tokens; PostgreSQL's sum of a bigint is a numeric.
+fn sums() -> (SqlLiteral<BigInt>, SqlLiteral<BigInt>, SqlLiteral<BigInt>) {
+    (
+        sql("count(*)"),
+        sql("coalesce(cast(sum(input_tokens) as bigint), 0)"),
+        sql("coalesce(cast(sum(output_tokens) as bigint), 0)"),
+    )
 }

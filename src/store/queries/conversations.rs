@@ -1,11 +1,11 @@
 //! The conversations of a user who is signed in. Compiled once for each database.
 
-use diesel::prelude::*;
+use diesel::{dsl::exists, prelude::*, sql_types::BigInt};
 
 use super::{
     begin,
     dialect::{Conn, lock_rows, scrub, write_tx},
-    messages,
+    messages, queue,
     turns::Abort,
 };
 use crate::store::{
@@ -25,14 +25,24 @@ macro_rules! owned {
     };
 }
 
-/// The columns of a [`Conversation`].
+/// The columns of a [`Conversation`]; with no more of its first message than a list needs.
 macro_rules! columns {
     () => {
+        columns!(conversations::user_input)
+    };
+    (brief) => {
+        columns!($crate::store::schema::substr(
+            conversations::user_input,
+            1,
+            500
+        ))
+    };
+    ($user_input:expr) => {
         (
             conversations::id,
             conversations::user_id,
             conversations::title,
-            conversations::user_input,
+            $user_input,
             conversations::agent_path,
             conversations::mode,
             conversations::status,
@@ -171,7 +181,7 @@ pub fn stands(
     conn: &mut Conn,
     ids: &[ConversationId],
 ) -> QueryResult<Vec<(ConversationId, Stand)>> {
-    conversations::table
+    let mut stands: Vec<(ConversationId, Stand)> = conversations::table
         .filter(conversations::id.eq_any(ids))
         .select((
             conversations::id,
@@ -182,9 +192,23 @@ pub fn stands(
                 conversations::user_id,
                 conversations::expert_id,
                 conversations::waiting_since.is_not_null(),
+                0_i64.into_sql::<BigInt>(),
+                exists(
+                    session_locks::table
+                        .filter(session_locks::conversation_id.eq(conversations::id)),
+                ),
+                conversations::visitor_types_until.gt(db_now().nullable()),
+                conversations::expert_types_until.gt(db_now().nullable()),
             ),
         ))
-        .load(conn)
+        .load(conn)?;
+    if stands.iter().any(|(_, stand)| stand.is_waiting) {
+        let places = queue::places(conn)?;
+        for (id, stand) in stands.iter_mut().filter(|(_, stand)| stand.is_waiting) {
+            stand.position = queue::position(&places, *id);
+        }
+    }
+    Ok(stands)
 }
 
 pub fn change(

@@ -17,13 +17,36 @@ use crate::store::{
     experts::{Expert, Presence, Sight},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, experts, turns},
+    sessions::Mode,
     types::Json,
 };
 
 /// Whoever was not seen for so long is not there: the console shows itself every minute.
-const AWAY: Duration = Duration::from_secs(300);
+pub const AWAY: Duration = Duration::from_secs(300);
 
+/// What was asked of who leaves is asked of nobody from then on.
 pub fn known(
+    conn: &mut Conn,
+    new: ExpertId,
+    sub: &str,
+    presence: &Presence,
+) -> Result<Expert, StoreError> {
+    if presence.available != Some(false) {
+        return Ok(seen_at_desk(conn, new, sub, presence)?);
+    }
+    write_tx(conn, |conn| {
+        let expert = seen_at_desk(conn, new, sub, presence)?;
+        let asked = conversations::table
+            .filter(conversations::waiting_since.is_not_null())
+            .filter(conversations::assigned_to.eq(expert.id));
+        diesel::update(asked)
+            .set(conversations::assigned_to.eq(None::<ExpertId>))
+            .execute(conn)?;
+        Ok(expert)
+    })
+}
+
+fn seen_at_desk(
     conn: &mut Conn,
     new: ExpertId,
     sub: &str,
@@ -53,6 +76,15 @@ pub fn known(
         .get_result(conn)
 }
 
+/// Each with whether they are there.
+pub fn team(conn: &mut Conn) -> QueryResult<Vec<(Expert, bool)>> {
+    let is_seen = experts::seen_at.gt(db_now_plus(-milliseconds(AWAY)));
+    experts::table
+        .order(experts::sub)
+        .select((Expert::as_select(), experts::available.and(is_seen)))
+        .load(conn)
+}
+
 pub fn all(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
     experts::table
         .order(experts::sub)
@@ -75,7 +107,7 @@ pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conve
         .filter(conversations::expert_id.is_not_null())
         .order(conversations::updated_at.desc())
         .limit(limit)
-        .select(columns!())
+        .select(columns!(brief))
         .into_boxed();
     let held = match sight {
         Sight::Own(expert) => held.filter(conversations::expert_id.eq(expert)),
@@ -85,10 +117,21 @@ pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conve
         .filter(conversations::waiting_since.is_not_null())
         .order((conversations::waiting_since, conversations::id))
         .limit(limit)
-        .select(columns!());
+        .select(columns!(brief));
     let mut all = waiting.load(conn)?;
     all.extend(held.load(conn)?);
     Ok(all)
+}
+
+/// Those that agents are answering at this moment.
+pub fn answering(conn: &mut Conn, limit: i64) -> QueryResult<Vec<Conversation>> {
+    conversations::table
+        .filter(conversations::running_turn.is_not_null())
+        .filter(conversations::mode.eq(Mode::Ai))
+        .order(conversations::id.desc())
+        .limit(limit)
+        .select(columns!(brief))
+        .load(conn)
 }
 
 /// A conversation that the desk may see.

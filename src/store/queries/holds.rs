@@ -1,47 +1,46 @@
 //! Who has a conversation. Compiled once for each database.
 
-use diesel::{dsl::count_star, prelude::*};
-use serde_json::{Value, json};
+use diesel::prelude::*;
+use serde_json::{Map, Value, json};
 
 use super::{
     audit,
     conversations::columns,
     dialect::{Conn, lock_rows, write_tx},
-    experts as people, jobs, logs, messages as message_rows, sessions,
+    logs, messages as message_rows,
+    queue::{self, Passed},
+    sessions,
     turns::{self as turn_rows, Abort},
 };
-use crate::{
-    store::{
-        ConversationId, DeviceId, ExpertId, InstanceId, MessageId, StoreError, TurnId, UserId,
-        cached::cached,
-        conversations::{Conversation, Status},
-        experts::Expert,
-        holds::{Ask, Broken, Give, Held, Line, Take, To, Write, Written},
-        messages::{Direction, FinishReason, Message, MessageType, Role},
-        schema::{conversations, db_now, messages, turns},
-        sessions::Mode,
-        turns::FinishTurn,
-        types::{Json, SqlTime},
-    },
-    text,
+use crate::store::{
+    ConversationId, DeviceId, ExpertId, InstanceId, MessageId, StoreError, TurnId, UserId,
+    conversations::{Conversation, Status},
+    holds::{Broken, Give, Held, Line, Take, To, Write, Written},
+    messages::{Direction, FinishReason, Message, MessageType, RETRACTS, Role},
+    schema::{conversations, db_now, messages, turns},
+    sessions::Mode,
+    turns::FinishTurn,
+    types::{Json, SqlTime},
 };
 
 /// What is read of a conversation under its lock.
 #[derive(Queryable)]
-struct Locked {
-    user_id: UserId,
-    expert_id: Option<ExpertId>,
-    running_turn: Option<TurnId>,
-    last_seq: i64,
+pub struct Locked {
+    pub user_id: UserId,
+    pub expert_id: Option<ExpertId>,
+    pub running_turn: Option<TurnId>,
+    pub mode: Mode,
+    pub last_seq: i64,
 }
 
-fn lock(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<Locked>> {
+pub fn lock(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<Locked>> {
     let row = conversations::table
         .filter(conversations::id.eq(id))
         .select((
             conversations::user_id,
             conversations::expert_id,
             conversations::running_turn,
+            conversations::mode,
             conversations::last_seq,
         ));
     lock_rows!(row).first(conn).optional()
@@ -55,6 +54,7 @@ pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
         };
         match row.expert_id {
             Some(holder) if holder == take.expert => {
+                audit::write(conn, &take.actor, take.conversation)?;
                 let held = get(conn, take.conversation)?;
                 return Ok(Held::Done(Box::new(held), None));
             }
@@ -113,6 +113,7 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
         finish_reason: FinishReason::Handoff,
         error_code: None,
         answer: cut.answer,
+        judging: None,
         widgets: cut.widgets,
         asks: None,
         with_person: false,
@@ -144,7 +145,7 @@ pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
 
 fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>> {
     match give.to {
-        To::Agents | To::Settled => sessions::let_go(conn, give.conversation)?,
+        To::Agents(_) | To::Settled(_) => sessions::let_go(conn, give.conversation)?,
         To::Queue { .. } => sessions::keep(conn, give.conversation, false)?,
     };
     let held = lock(conn, give.conversation)?;
@@ -158,8 +159,8 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
     let this = conversations::table.filter(conversations::id.eq(give.conversation));
     let seq = row.last_seq + 1;
     let (mode, status) = match give.to {
-        To::Agents => (Mode::Ai, Status::Active),
-        To::Settled => (Mode::Ai, Status::Completed),
+        To::Agents(_) => (Mode::Ai, Status::Active),
+        To::Settled(_) => (Mode::Ai, Status::Completed),
         To::Queue { .. } => (Mode::Expert, Status::Active),
     };
     diesel::update(this)
@@ -171,26 +172,34 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
             conversations::updated_at.eq(db_now()),
         ))
         .execute(conn)?;
-    if let To::Queue { colleague, skill } = &give.to {
-        for kind in &give.notify {
-            let all = people::all(conn)?;
-            let asked = all.iter().find(|expert| Some(expert.id) == *colleague);
-            let event = json!({"type": "expert.transferred", "data": {
-                "conversation_id": give.conversation,
-                "skill": skill,
-                "assigned_to": asked.map(|expert| &expert.sub),
-            }});
-            jobs::add(conn, kind, event)?;
+    match &give.to {
+        To::Agents(line) | To::Settled(line) => {
+            // Whoever takes it another day does so for another reason.
+            diesel::update(this)
+                .set((
+                    conversations::reason.eq(None::<String>),
+                    conversations::skill.eq(None::<String>),
+                ))
+                .execute(conn)?;
+            say(conn, give.conversation, seq, mode, line)?;
         }
-        diesel::update(this)
-            .set((
-                conversations::assigned_to.eq(colleague),
-                conversations::skill.eq(skill),
-                conversations::waiting_since.eq(db_now().nullable()),
-            ))
-            .execute(conn)?;
+        To::Queue {
+            colleague,
+            skill,
+            told,
+        } => {
+            let passed = Passed {
+                conversation: give.conversation,
+                seq,
+                from: row.expert_id,
+                colleague: *colleague,
+                skill: skill.as_deref(),
+                told,
+                notify: &give.notify,
+            };
+            queue::pass_on(conn, &passed)?;
+        }
     }
-    say(conn, give.conversation, seq, mode, &give.line)?;
     audit::write(conn, &give.actor, give.conversation)?;
     Ok(get(conn, give.conversation)?)
 }
@@ -201,6 +210,12 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
         let Some(row) = lock(conn, write.conversation)?.filter(of_user) else {
             return Ok(Written::None);
         };
+        if let Some(said) = message_rows::get(conn, write.conversation, write.id)? {
+            return Ok(match said.body == write.body {
+                true => Written::Done(Box::new(said)),
+                false => Written::Reused,
+            });
+        }
         if row.expert_id.is_some_and(|holder| holder != write.expert) {
             return Ok(Written::Another);
         }
@@ -208,103 +223,40 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
         diesel::update(conversations::table.filter(conversations::id.eq(write.conversation)))
             .set((
                 conversations::last_seq.eq(seq),
+                conversations::expert_types_until.eq(None::<SqlTime>),
                 conversations::updated_at.eq(db_now()),
             ))
             .execute(conn)?;
-        let message = diesel::insert_into(messages::table)
-            .values((
-                messages::id.eq(write.id),
-                messages::conversation_id.eq(write.conversation),
-                messages::seq.eq(seq),
-                messages::role.eq(Role::Expert),
-                messages::direction.eq(Direction::Outgoing),
-                messages::message_type.eq(MessageType::ExpertMessage),
-                messages::body.eq(&write.body),
-                messages::media_urls.eq(Json(json!([]))),
-                messages::audio_urls.eq(Json(json!([]))),
-                messages::expert_id.eq(write.expert),
-                messages::created_at.eq(db_now()),
-            ))
-            .returning(Message::as_returning())
-            .get_result(conn)?;
+        let said = (write.id, write.expert, &*write.body);
+        let message = written(conn, write.conversation, seq, said)?;
         audit::write(conn, &write.actor, write.conversation)?;
         Ok(Written::Done(Box::new(message)))
     })
 }
 
-/// Puts a conversation into the queue, under the lock of its row: who is asked first, and what the
-/// visitor reads.
-pub fn queue_up(
+/// What somebody at the desk says, and which message of theirs it is.
+pub fn written(
     conn: &mut Conn,
     conversation: ConversationId,
     seq: i64,
-    ask: &Ask,
-) -> QueryResult<()> {
-    let free = best(conn, ask.skill.as_deref())?;
-    let before: i64 = conversations::table
-        .filter(conversations::waiting_since.is_not_null())
-        .filter(conversations::id.ne(conversation))
-        .select(count_star())
-        .get_result(conn)?;
-    let queued = diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
-        .set((
-            conversations::mode.eq(Mode::Expert),
-            conversations::expert_id.eq(None::<ExpertId>),
-            conversations::assigned_to.eq(free.as_ref().map(|expert| expert.id)),
-            conversations::waiting_since.eq(db_now().nullable()),
-            conversations::reason.eq(&ask.reason),
-            conversations::skill.eq(&ask.skill),
+    (id, expert, body): (MessageId, ExpertId, &str),
+) -> QueryResult<Message> {
+    diesel::insert_into(messages::table)
+        .values((
+            messages::id.eq(id),
+            messages::conversation_id.eq(conversation),
+            messages::seq.eq(seq),
+            messages::role.eq(Role::Expert),
+            messages::direction.eq(Direction::Outgoing),
+            messages::message_type.eq(MessageType::ExpertMessage),
+            messages::body.eq(body),
+            messages::media_urls.eq(Json(json!([]))),
+            messages::audio_urls.eq(Json(json!([]))),
+            messages::expert_id.eq(expert),
+            messages::created_at.eq(db_now()),
         ))
-        .returning(conversations::id);
-    let _: ConversationId = cached(queued).get_result(conn)?;
-    let template = match &free {
-        Some(_) => &ask.waiting,
-        None => &ask.nobody,
-    };
-    let position = (before + 1).to_string();
-    let line = Line {
-        id: ask.line,
-        text: text::fill(template, |name| {
-            (name == "position").then(|| position.clone())
-        }),
-        note: None,
-    };
-    for kind in &ask.notify {
-        let event = json!({"type": "expert.asked", "data": {
-            "conversation_id": conversation,
-            "skill": ask.skill,
-            "assigned_to": free.as_ref().map(|expert| &expert.sub),
-            "position": before + 1,
-        }});
-        jobs::add(conn, kind, event)?;
-    }
-    say(conn, conversation, seq, Mode::Expert, &line)
-}
-
-/// Of those who are there and know what is needed, whoever has the least to do: what they hold, and what
-/// waits for them.
-fn best(conn: &mut Conn, skill: Option<&str>) -> QueryResult<Option<Expert>> {
-    let open = conversations::table
-        .filter(
-            conversations::expert_id
-                .is_not_null()
-                .or(conversations::waiting_since.is_not_null()),
-        )
-        .select((conversations::expert_id, conversations::assigned_to));
-    let open: Vec<(Option<ExpertId>, Option<ExpertId>)> = open.load(conn)?;
-    let load = |expert: &Expert| {
-        let theirs = open
-            .iter()
-            .filter(|(holder, asked)| holder.or(*asked) == Some(expert.id));
-        theirs.count()
-    };
-    let knows = |expert: &Expert| match (skill, expert.skills.as_array()) {
-        (None, _) => true,
-        (Some(skill), Some(skills)) => skills.iter().any(|known| known == skill),
-        (Some(_), None) => false,
-    };
-    let fit = people::there(conn)?.into_iter().filter(knows);
-    Ok(fit.min_by_key(load))
+        .returning(Message::as_returning())
+        .get_result(conn)
 }
 
 fn get(conn: &mut Conn, id: ConversationId) -> QueryResult<Conversation> {
@@ -314,18 +266,22 @@ fn get(conn: &mut Conn, id: ConversationId) -> QueryResult<Conversation> {
         .first(conn)
 }
 
-/// The desk says who answers now.
-fn say(
+/// The desk says who answers now, and what it takes back.
+pub fn say(
     conn: &mut Conn,
     conversation: ConversationId,
     seq: i64,
     mode: Mode,
     line: &Line,
 ) -> QueryResult<()> {
-    let mut metadata = json!({"mode": mode});
-    if let (Some(metadata), Some(note)) = (metadata.as_object_mut(), &line.note) {
-        metadata.insert("note".to_owned(), Value::String(note.clone()));
+    let mut metadata = Map::from_iter([("mode".to_owned(), json!(mode))]);
+    if let Some(note) = &line.note {
+        metadata.insert("note".to_owned(), json!(note));
     }
+    if !line.retracts.is_empty() {
+        metadata.insert(RETRACTS.to_owned(), json!(line.retracts));
+    }
+    let metadata = Value::Object(metadata);
     diesel::insert_into(messages::table)
         .values((
             messages::id.eq(line.id),

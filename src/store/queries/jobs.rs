@@ -29,9 +29,15 @@ pub fn add(conn: &mut Conn, kind: &str, payload: Value) -> QueryResult<usize> {
         .execute(conn)
 }
 
-pub fn take(conn: &mut Conn, limit: i64, lease: Duration) -> Result<Vec<Job>, StoreError> {
+pub fn take(
+    conn: &mut Conn,
+    kinds: &[&str],
+    limit: i64,
+    lease: Duration,
+) -> Result<Vec<Job>, StoreError> {
     write_tx(conn, |conn| {
         let due = jobs::table
+            .filter(jobs::kind.eq_any(kinds.iter().copied()))
             .filter(jobs::run_at.le(db_now()))
             .filter(jobs::dead.eq(false))
             .order(jobs::run_at)
@@ -57,13 +63,15 @@ pub fn done(conn: &mut Conn, id: JobId) -> QueryResult<usize> {
     diesel::delete(jobs::table.filter(jobs::id.eq(id))).execute(conn)
 }
 
+/// Whoever has lost the job to another try says nothing.
 pub fn failed(
     conn: &mut Conn,
-    id: JobId,
+    job: &Job,
     error: &str,
     again: Option<Duration>,
 ) -> QueryResult<usize> {
-    diesel::update(jobs::table.filter(jobs::id.eq(id)))
+    let tried = jobs::table.filter(jobs::id.eq(job.id).and(jobs::attempts.eq(job.attempts)));
+    diesel::update(tried)
         .set((
             jobs::run_at.eq(db_now_plus(milliseconds(again.unwrap_or_default()))),
             jobs::last_error.eq(error),

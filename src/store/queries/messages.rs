@@ -1,6 +1,10 @@
 //! Reading a conversation. Compiled once for each database.
 
-use diesel::{dsl::exists, prelude::*, select};
+use diesel::{
+    dsl::{exists, min},
+    prelude::*,
+    select,
+};
 
 use super::dialect::Conn;
 use crate::store::{
@@ -28,6 +32,20 @@ pub fn window(
         .load(conn)
 }
 
+/// A message of a conversation.
+pub fn get(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    id: MessageId,
+) -> QueryResult<Option<Message>> {
+    messages::table
+        .filter(messages::id.eq(id))
+        .filter(messages::conversation_id.eq(conversation))
+        .select(Message::as_select())
+        .first(conn)
+        .optional()
+}
+
 /// The messages of a turn, oldest first.
 pub fn of_turn(conn: &mut Conn, turn: TurnId) -> QueryResult<Vec<Message>> {
     messages::table
@@ -35,6 +53,20 @@ pub fn of_turn(conn: &mut Conn, turn: TurnId) -> QueryResult<Vec<Message>> {
         .order(messages::seq)
         .select(Message::as_select())
         .load(conn)
+}
+
+/// Whether a widget of a conversation is there, and not withdrawn.
+pub fn holds_widget(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    widget: MessageId,
+) -> QueryResult<bool> {
+    let shown = messages::table
+        .filter(messages::id.eq(widget))
+        .filter(messages::conversation_id.eq(conversation))
+        .filter(messages::message_type.eq(MessageType::Widget))
+        .filter(messages::retracted.is_null());
+    select(exists(shown)).get_result(conn)
 }
 
 /// A widget of the conversation that a device is in, and whether it was answered.
@@ -54,6 +86,7 @@ pub fn widget(
     let widget = messages::table
         .filter(messages::id.eq(id))
         .filter(messages::message_type.eq(MessageType::Widget))
+        .filter(messages::retracted.is_null())
         .select(Message::as_select())
         .into_boxed();
     // Whoever is signed in has many conversations, a device one.
@@ -122,6 +155,13 @@ pub fn after(
         found = found.filter(messages::turn_id.is_null());
     }
     found.load(conn)
+}
+
+pub fn begins_at(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<i64>> {
+    messages::table
+        .filter(messages::turn_id.eq(turn))
+        .select(min(messages::seq))
+        .first(conn)
 }
 
 /// What a turn answered, if it stored an answer.

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::{
     dialect::{Conn, lock_rows, write_tx},
-    holds, messages, sessions,
+    jobs, messages, queue, sessions,
 };
 use crate::store::{
     ConversationId, DeviceId, InstanceId, StoreError, TurnId,
     cached::cached,
+    jobs::Judging,
     messages::{Direction, FinishReason, MessageType, Role},
     milliseconds,
     schema::{
@@ -64,7 +65,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     }
     end(conn, turn, seq)?;
     if let Some(ask) = &turn.asks {
-        holds::queue_up(conn, turn.conversation_id, seq + 1, ask)?;
+        queue::ask(conn, turn.conversation_id, seq + 1, ask)?;
     }
     Ok(())
 }
@@ -89,6 +90,9 @@ pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: i64) -> QueryResult<()> {
                 message_rows::created_at.eq(db_now()),
             ))
             .execute(conn)?;
+    }
+    if let Some(judging) = &turn.judging {
+        jobs::add(conn, Judging::KIND, judging.into())?;
     }
     let first = seq + 1 - turn.messages() + i64::from(turn.answer.is_some());
     for (seq, shown) in (first..).zip(&turn.widgets) {

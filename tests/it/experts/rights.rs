@@ -1,5 +1,7 @@
 //! What whoever is at the desk may see and do, and what nobody else may.
 
+use std::sync::Arc;
+
 use super::*;
 
 both! {
@@ -123,6 +125,10 @@ async fn the_audit_says_who_and_never_what(db: Db) {
     let app = TestApp::start(db).await;
     let eva = at_desk(&app, "eva", &[]).await;
     let (ann, id) = waiting(&app, "ann").await;
+    // What a queue says of a conversation, the visitor said.
+    queue(&eva).await;
+    let mut feed = standing::standing(&eva, "/experts/events").await;
+    standing::until(&mut feed, "snapshot").await;
     eva.get(&format!("/conversations/{id}/messages")).await;
     eva.does("claim", &id).await;
     write(&eva, &id, "Swordfish").await;
@@ -140,6 +146,8 @@ async fn the_audit_says_who_and_never_what(db: Db) {
     assert_eq!(
         did,
         [
+            "eva read_queue",
+            "eva read_queue",
             "eva read_messages",
             "eva claim",
             "eva read",
@@ -148,6 +156,15 @@ async fn the_audit_says_who_and_never_what(db: Db) {
         ]
     );
     assert!(!audit.text.contains("Swordfish"));
+    // Nobody takes anything back, nor whoever has the database.
+    for change in [
+        "delete from audit_log",
+        "update audit_log set actor = 'max'",
+    ] {
+        let database = Arc::clone(&app.database);
+        let changed = tokio::spawn(async move { database.execute(change).await });
+        assert!(changed.await.is_err(), "{change}");
+    }
     assert_eq!(
         admin.get("/audit?limit=2").await.json()["entries"]
             .as_array()

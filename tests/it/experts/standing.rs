@@ -16,6 +16,7 @@ both! {
     a_standing_stream_ends_with_the_server
     whoever_loses_a_conversation_reads_no_further
     a_device_that_signs_in_elsewhere_reads_no_further
+    a_device_that_begins_anew_comes_back_for_that
 }
 
 /// With room for the leeway of a token.
@@ -29,7 +30,7 @@ async fn next(stream: &mut Stream) -> Event {
 }
 
 /// Events up to the first of a kind.
-async fn until(stream: &mut Stream, kind: &str) -> Event {
+pub async fn until(stream: &mut Stream, kind: &str) -> Event {
     loop {
         let event = next(stream).await;
         if event.data["type"] == kind {
@@ -38,14 +39,14 @@ async fn until(stream: &mut Stream, kind: &str) -> Event {
     }
 }
 
-async fn events_of(app: &TestApp, device: &str, after: &str) -> Stream {
+pub async fn events_of(app: &TestApp, device: &str, after: &str) -> Stream {
     let call = app
         .request(Method::GET, device, "/chat/events")
         .header("Last-Event-ID", after);
     Stream::of(call.send().await.unwrap())
 }
 
-async fn standing(person: &Person<'_>, path: &str) -> Stream {
+pub async fn standing(person: &Person<'_>, path: &str) -> Stream {
     Stream::of(person.request(Method::GET, path).send().await.unwrap())
 }
 
@@ -277,4 +278,21 @@ async fn a_device_that_signs_in_elsewhere_reads_no_further(db: Db) {
             .expect("an end in time")
             .is_none()
     );
+}
+
+async fn a_device_that_begins_anew_comes_back_for_that(db: Db) {
+    let app = TestApp::with(db, |settings| settings.session.ttl_seconds = 60).await;
+    let first = held(&app).await;
+    let mut stream = events_of(&app, "d", "").await;
+    let last = next(&mut stream).await.id;
+    app.advance(Duration::from_secs(61)).await;
+    let second = held(&app).await;
+    assert_ne!(first, second);
+    let eva = at_desk(&app, "eva", &[]).await;
+    eva.does("claim", &second).await;
+    // The stream of the old one ends, and with its cursor the new one is read from its beginning.
+    while timeout(PATIENCE, stream.next()).await.unwrap().is_some() {}
+    let mut stream = events_of(&app, "d", &last).await;
+    let line = until(&mut stream, "message").await;
+    assert_eq!(line.data["message"]["content"], "EVA is with you now.");
 }

@@ -146,11 +146,7 @@ impl World {
                 mode(Mode::Pass);
             }
             Fault::LoseAnswer => mode(Mode::LoseAnswer),
-            Fault::Disconnect => {
-                let all = "select pg_terminate_backend(pid) from pg_stat_activity \
-                    where datname = current_database() and pid <> pg_backend_pid()";
-                self.database.execute(all).await;
-            }
+            Fault::Disconnect => self.database.terminate("true").await,
         }
     }
 

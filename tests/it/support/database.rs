@@ -73,6 +73,15 @@ impl Database {
         execute(self.url.clone(), sql.into()).await;
     }
 
+    /// Ends the connections of which this is so, from without: whoever does it at the same time lives.
+    pub async fn terminate(&self, which: &str) {
+        let name = self.name.as_deref().unwrap();
+        admin(format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and {which}"
+        ))
+        .await;
+    }
+
     /// How many rows a table has; a condition may follow its name.
     pub async fn count(&self, table: String) -> i64 {
         let (url, sql) = (

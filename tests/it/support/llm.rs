@@ -34,6 +34,8 @@ struct State {
     manager_fails: bool,
     manager_babbles: bool,
     manager_talks: bool,
+    /// The word that no answer may have which the model judges.
+    forbidden: Option<String>,
     connections: usize,
     journal: Vec<Request>,
     /// What it says without a script: so many words, so long apart.
@@ -174,6 +176,18 @@ impl FakeLlm {
             .body
     }
 
+    /// What it judges passes, but for answers with this word.
+    pub fn forbids(&self, word: &str) {
+        self.state.lock().unwrap().forbidden = Some(word.to_owned());
+    }
+
+    /// What it was asked to judge so far.
+    pub fn judged(&self) -> Vec<Value> {
+        let journal = self.state.lock().unwrap().journal.clone();
+        let judged = journal.iter().filter_map(|request| case(&request.body));
+        judged.collect()
+    }
+
     /// Drops the scripts that were not played.
     pub fn forget_scripts(&self) {
         self.state.lock().unwrap().scripts.clear();
@@ -198,19 +212,20 @@ impl FakeLlm {
             .unwrap();
     }
 
-    /// What was asked so far, but for the manager's questions.
+    /// What was asked so far, but for the manager's questions and what it had to judge.
     pub fn asked(&self) -> Vec<Request> {
         let journal = self.state.lock().unwrap().journal.clone();
         journal
             .into_iter()
-            .filter(|request| !is_manager(&request.body))
+            .filter(|request| !is_manager(&request.body) && case(&request.body).is_none())
             .collect()
     }
 
     /// How often the manager asked.
     pub fn routed(&self) -> usize {
-        let all = self.state.lock().unwrap().journal.len();
-        all - self.asked().len()
+        let journal = self.state.lock().unwrap().journal.clone();
+        let asked = journal.iter().filter(|request| is_manager(&request.body));
+        asked.count()
     }
 
     async fn serve(&self, socket: TcpStream) {
@@ -245,6 +260,9 @@ impl FakeLlm {
                 false => vec![Step::Calls(calls), Step::Finish("tool_calls")],
             };
         }
+        if let Some(case) = case(&request.body) {
+            return self.verdict(&case);
+        }
         let mut state = self.state.lock().unwrap();
         if let Some(script) = state.scripts.pop_front() {
             return script;
@@ -260,6 +278,21 @@ impl FakeLlm {
             [Step::Text(text), Step::Sleep(apart)]
         });
         words.chain([Step::Finish("stop")]).collect()
+    }
+
+    fn verdict(&self, case: &Value) -> Vec<Step> {
+        let forbidden = self.state.lock().unwrap().forbidden.clone();
+        let answer = case["answer"].as_str().unwrap();
+        let verdict = match forbidden.filter(|word| answer.contains(word)) {
+            Some(word) => format!(r#"{{"reason": "It says {word}.", "score": 0}}"#),
+            None => r#"{"reason": "Fine.", "score": 1}"#.to_owned(),
+        };
+        let call = ["1", "give_verdict", &verdict].map(str::to_owned);
+        vec![
+            Step::Calls(vec![call]),
+            Step::Usage(50, 5),
+            Step::Finish("tool_calls"),
+        ]
     }
 
     /// Plays a script; `None` when the connection is over.
@@ -319,6 +352,15 @@ impl FakeLlm {
             }
         }
     }
+}
+
+/// What is to be judged, if something is.
+fn case(body: &Value) -> Option<Value> {
+    if !body.to_string().contains("You judge answers") {
+        return None;
+    }
+    let last = &body["messages"].as_array()?.last()?["content"];
+    serde_json::from_str(last.as_str().or(last[0]["text"].as_str())?).ok()
 }
 
 fn is_manager(body: &Value) -> bool {

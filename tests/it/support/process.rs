@@ -51,8 +51,10 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = String::new();
         let url = lines.find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).ok()?;
+            before.push_str(&(line.unwrap() + "\n"));
+            let line: serde_json::Value = serde_json::from_str(before.lines().last()?).ok()?;
             line["address"].as_str().map(str::to_owned)
         });
         let log = Arc::new(Mutex::new(String::new()));
@@ -65,7 +67,7 @@ impl Process {
         });
         Self {
             child,
-            url: url.expect("the server says where it listens"),
+            url: url.unwrap_or_else(|| panic!("the server does not listen: {before}")),
             log,
         }
     }

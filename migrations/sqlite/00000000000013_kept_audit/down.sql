@@ -1,0 +1,2 @@
+drop trigger audit_log_is_not_changed;
+drop trigger audit_log_is_not_deleted;

@@ -1,0 +1,221 @@
+//! What judges say of answers that were given, and what people make of it.
+//!
+//! A turn that ends leaves a job for the judges of its answer ([`crate::store::jobs::Judging`]), in the same
+//! transaction. What does not pass is told outside and waits for somebody at the desk: the answer stands
+//! after all, or it is withdrawn, and another one may be given instead.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::{
+    config::{Criterion, Settings},
+    error::{Code, Error, Result},
+    experts::Person,
+    judges::{Case, Judgement, Judges, said},
+    metrics::Metrics,
+    realtime::Hub,
+    store::{
+        EvaluationId, MessageId, Store, StoreError,
+        evaluations::{
+            Evaluation, Evaluations as Page, Judged, NewEvaluation, Review, Reviewed, Reviewing,
+            ToJudge,
+        },
+        jobs::{Job, Judging},
+    },
+};
+
+/// Why a judge has said nothing.
+const UNDECIDED: &str = "The judge could not be asked.";
+/// How many messages before the answer judges read.
+const HISTORY: u32 = 30;
+
+/// What is judged, and reviewed.
+pub struct Evaluations {
+    store: Store,
+    judges: Arc<Judges>,
+    hub: Arc<Hub>,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+}
+
+impl Evaluations {
+    /// The evaluations of a desk.
+    pub fn new(
+        store: Store,
+        judges: Arc<Judges>,
+        hub: Arc<Hub>,
+        settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            store,
+            judges,
+            hub,
+            settings,
+            metrics,
+        }
+    }
+
+    /// Asks the judges of an answer who have not judged it yet, all at once, and keeps what they say.
+    ///
+    /// # Errors
+    /// In words for the log, where one of them could not be asked; what the others said is kept.
+    pub async fn judge(&self, job: &Job) -> std::result::Result<(), String> {
+        let judging = parsed(job)?;
+        let left = self.left(judging).await;
+        let Some((judging, to_judge)) = left.map_err(|error| error.to_string())? else {
+            return Ok(());
+        };
+        let case = Case {
+            conversation_id: Some(to_judge.answer.conversation_id),
+            message_id: Some(judging.message_id),
+            agent: Some(judging.agent),
+            history: said(&to_judge.history),
+            passed: String::new(),
+            answer: to_judge.answer.body.clone(),
+        };
+        let asked = judging.judges.iter();
+        let asked = asked.map(|judge| self.ask(judge, &case, &to_judge));
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// What is left to do: an answer with those judges who have not judged it yet; none where there is nothing.
+    async fn left(
+        &self,
+        mut judging: Judging,
+    ) -> std::result::Result<Option<(Judging, ToJudge)>, StoreError> {
+        let to_judge = self.store.to_judge(judging.message_id, HISTORY).await?;
+        let Some(to_judge) = to_judge else {
+            return Ok(None);
+        };
+        let is_left = |judge: &String| !to_judge.judged_by.contains(judge);
+        judging.judges.retain(is_left);
+        Ok(Some((judging, to_judge)))
+    }
+
+    async fn ask(
+        &self,
+        judge: &str,
+        case: &Case,
+        to_judge: &ToJudge,
+    ) -> std::result::Result<(), String> {
+        let judgement = self.judges.judge(judge, case).await;
+        let judgement = judgement.map_err(|error| format!("{judge}: {error}"))?;
+        // Another instance may know it: settings change on one after the other.
+        let judgement = judgement.ok_or_else(|| format!("{judge} is none of the judges"))?;
+        let usage = judgement.usage;
+        self.metrics.tokens(usage.input, usage.output);
+        let new = self.evaluation(judge, to_judge, judgement.criterion, Some(judgement));
+        self.metrics.evaluation(new.status.as_str());
+        let kept = self.store.evaluated(new).await;
+        kept.map_err(|error| error.to_string())
+    }
+
+    /// A job that was tried often enough: its answer's other judges are undecided, and somebody at the desk
+    /// looks at it.
+    ///
+    /// # Errors
+    /// When the database fails; then it is tried once more.
+    pub async fn give_up(&self, job: Job, error: String) -> std::result::Result<(), StoreError> {
+        let left = match parsed(&job) {
+            Ok(judging) => self.left(judging).await?,
+            Err(_) => None,
+        };
+        let undecided = left.map(|(judging, to_judge)| {
+            let judges = judging.judges.iter();
+            let undecided = judges.filter_map(|judge| {
+                let criterion = self.judges.criterion(judge)?;
+                Some(self.evaluation(judge, &to_judge, criterion, None))
+            });
+            undecided.collect::<Vec<_>>()
+        });
+        let undecided = undecided.unwrap_or_default();
+        for new in &undecided {
+            self.metrics.evaluation(new.status.as_str());
+        }
+        self.store.judging_failed(job, error, undecided).await
+    }
+
+    /// What is kept of a judge's; without what came of it the judge could not be asked.
+    fn evaluation(
+        &self,
+        judge: &str,
+        to_judge: &ToJudge,
+        criterion: Criterion,
+        said: Option<Judgement>,
+    ) -> NewEvaluation {
+        let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
+        let status = match &said {
+            Some(said) if said.passed => Judged::Passed,
+            Some(_) => Judged::Failed,
+            None => Judged::Undecided,
+        };
+        let usage = said.as_ref().map(|said| said.usage).unwrap_or_default();
+        NewEvaluation {
+            conversation_id: to_judge.answer.conversation_id,
+            message_id: to_judge.answer.id,
+            judge: judge.to_owned(),
+            criterion: criterion.as_str(),
+            status,
+            score: said.as_ref().map(|said| said.score),
+            reason: said.map_or_else(|| UNDECIDED.to_owned(), |said| said.reason),
+            usage: (count(usage.input), count(usage.output)),
+            notify: self.settings.notify.kinds(),
+        }
+    }
+
+    /// A page of what judges said, the newest first, each with what was asked. What needs nobody's look is an
+    /// admin's alone to see.
+    ///
+    /// # Errors
+    /// `forbidden`; when the database fails.
+    pub async fn list(&self, person: &Person, status: Judged, page: (u32, u32)) -> Result<Page> {
+        let is_work = matches!(status, Judged::Failed | Judged::Undecided);
+        if !is_work && !person.sees_all() {
+            return Err(Error::new(Code::Forbidden));
+        }
+        let actor = person.actor("read_evaluations");
+        Ok(self.store.evaluations(status, page, actor).await?)
+    }
+
+    /// Somebody has looked at an answer. What is said instead of it, is said by them.
+    ///
+    /// # Errors
+    /// `already_reviewed`, where somebody was faster or the answer had passed; `already_claimed`, where it is
+    /// corrected in a conversation that somebody else has; `not_found`.
+    pub async fn review(
+        &self,
+        person: &Person,
+        evaluation: EvaluationId,
+        verdict: Review,
+        instead: Option<String>,
+    ) -> Result<Evaluation> {
+        let experts = &self.settings.experts;
+        let line = match verdict {
+            Review::Correct => &experts.corrected,
+            Review::Approve | Review::Retract => &experts.retracted,
+        };
+        let reviewing = Reviewing {
+            evaluation,
+            verdict,
+            expert: person.expert_id(),
+            actor: person.actor(verdict.as_str()),
+            line: person.line(line, None),
+            instead: instead.map(|instead| (MessageId::new(), instead)),
+        };
+        match self.store.review(reviewing).await? {
+            Reviewed::Done(evaluation) => {
+                self.hub.hint();
+                Ok(*evaluation)
+            }
+            Reviewed::Before => Err(Error::new(Code::AlreadyReviewed)),
+            Reviewed::Another => Err(Error::new(Code::AlreadyClaimed)),
+            Reviewed::None => Err(Error::new(Code::NotFound)),
+        }
+    }
+}
+
+fn parsed(job: &Job) -> std::result::Result<Judging, String> {
+    serde_json::from_value(job.payload.clone()).map_err(|error| error.to_string())
+}

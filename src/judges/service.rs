@@ -1,0 +1,94 @@
+//! A service that judges: called as webhooks are, signed. It answers `{"score": 0.9, "reason": "…"}`, or
+//! `{"passed": true}`.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Case, Opinion};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Criterion, WebhookSettings},
+    http::{Clients, HttpError},
+    llm::Usage,
+    signature::SigningKey,
+};
+
+/// How much of an answer is read.
+const BYTES: usize = 64 * 1024;
+
+/// A service that judges.
+pub(super) struct Service {
+    client: Client,
+    url: String,
+    key: SigningKey,
+    patience: Duration,
+}
+
+/// What it says.
+#[derive(Deserialize)]
+struct Said {
+    score: Option<f64>,
+    passed: Option<bool>,
+    #[serde(default)]
+    reason: String,
+}
+
+impl Service {
+    pub(super) fn new(settings: &WebhookSettings, clients: &Clients) -> Result<Self, HttpError> {
+        Ok(Self {
+            client: clients.for_tools(None)?,
+            url: settings.url.clone(),
+            key: SigningKey::new(&settings.secret),
+            patience: Duration::from_secs(settings.timeout_seconds),
+        })
+    }
+
+    pub(super) async fn ask(
+        &self,
+        judge: &str,
+        criterion: Criterion,
+        case: &Case,
+    ) -> Result<Opinion, String> {
+        let event = json!({
+            "type": "eval.asked",
+            "timestamp": SystemClock.now(),
+            "data": {"judge": judge, "criterion": criterion.as_str(), "case": case},
+        });
+        let call = self.client.post(&self.url);
+        let call = self.key.sign(call, Uuid::now_v7(), event.to_string());
+        let answer = timeout(self.patience, read(call)).await;
+        let answer = answer.map_err(|_| "the service took too long")??;
+        let said: Said =
+            serde_json::from_slice(&answer).map_err(|_| "the service gave no verdict")?;
+        // A word is plainer than a number.
+        let by_word = said.passed.map(|passed| if passed { 1.0 } else { 0.0 });
+        let score = by_word.or(said.score);
+        Ok(Opinion {
+            score: score.ok_or("the service gave no verdict")?,
+            reason: said.reason,
+            usage: Usage::default(),
+        })
+    }
+}
+
+async fn read(call: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
+    let words = |error: reqwest::Error| error.without_url().to_string();
+    let answer = call
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status);
+    let mut answer = answer.map_err(words)?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(words)? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > BYTES {
+            return Err("the service says too much".to_owned());
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,157 @@
+//! What judges said of answers, for people at the desk to look at.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::openapi::{NotSignedIn, Refused, Turning};
+use super::{
+    chat::spoken,
+    extract::{Json, PAGES, Query, number},
+};
+use crate::{
+    app::App,
+    auth::User,
+    clock::Timestamp,
+    error::{Code, Error, Result},
+    store::{
+        ConversationId, EvaluationId, MessageId, TurnId,
+        evaluations::{Evaluation, Judged, Review},
+        experts::Presence,
+    },
+};
+
+/// The most of a page.
+const PER_PAGE: u32 = 100;
+
+/// What a judge said of an answer.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Evaluation, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e06", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "judge": "safety", "criterion": "safety", "status": "failed", "score": 0.2, "reason": "It promises a price.", "question": "How much is it?", "answer": "It costs 12 euros.", "verdict": null, "reviewed_by": null, "reviewed_at": null, "timestamp": "2026-11-20T14:24:19.941641Z"}))]
+struct EvaluationOut {
+    id: EvaluationId,
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    turn_id: Option<TurnId>,
+    judge: String,
+    criterion: String,
+    status: Judged,
+    score: Option<f64>,
+    reason: String,
+    /// What the visitor had said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question: Option<String>,
+    /// What was answered, whether it is withdrawn or not.
+    answer: String,
+    verdict: Option<Review>,
+    reviewed_by: Option<String>,
+    reviewed_at: Option<Timestamp>,
+    timestamp: Timestamp,
+}
+
+impl EvaluationOut {
+    fn of(evaluation: Evaluation, question: Option<String>) -> Self {
+        Self {
+            id: evaluation.id,
+            conversation_id: evaluation.conversation_id,
+            message_id: evaluation.message_id,
+            turn_id: evaluation.turn_id,
+            judge: evaluation.judge,
+            criterion: evaluation.criterion,
+            status: evaluation.status,
+            score: evaluation.score,
+            reason: evaluation.reason,
+            question,
+            answer: evaluation.retracted.unwrap_or(evaluation.answer),
+            verdict: evaluation.verdict,
+            reviewed_by: evaluation.reviewed_by,
+            reviewed_at: evaluation.reviewed_at,
+            timestamp: evaluation.created_at,
+        }
+    }
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = EvaluationList)]
+struct ListOut {
+    evaluations: Vec<EvaluationOut>,
+    total: i64,
+    page: u32,
+    per_page: u32,
+}
+
+/// `GET /evaluations?status=failed`: those that wait for somebody to look at them, the newest first.
+#[utoipa::path(
+    get, path = "/evaluations",
+    operation_id = "evaluations_list",
+    tag = "experts",
+    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<Judged>, Query, description = "Which, failed unless told")),
+    responses((status = 200, description = "A page of what judges said, the newest first", body = ListOut), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
+pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
+    let person = app.experts.person(&user, Presence::default()).await?;
+    let page = number(&asked, "page", 1, PAGES)?;
+    let per_page = number(&asked, "per_page", 20, PER_PAGE)?;
+    let status = serde_json::from_value(json!(asked.get("status").unwrap_or("failed")));
+    let status: Judged = status.map_err(|_| {
+        let detail = "Must be failed, undecided, passed or reviewed.";
+        Error::field("status", detail)
+    })?;
+    let found = app.evaluations.list(&person, status, (page, per_page));
+    let found = found.await?;
+    let evaluations = found.page.into_iter();
+    Ok(HttpResponse::Ok().json(ListOut {
+        evaluations: evaluations
+            .map(|(evaluation, question)| EvaluationOut::of(evaluation, Some(question)))
+            .collect(),
+        total: found.total,
+        page,
+        per_page,
+    }))
+}
+
+/// What somebody makes of an answer.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReviewRequest, example = json!({"verdict": "correct", "content": "It costs 15 euros."}))]
+pub(super) struct ReviewIn {
+    verdict: Review,
+    /// What is said instead, to `correct` it.
+    #[schema(nullable = false, min_length = 1, max_length = 10000)]
+    content: Option<String>,
+}
+
+/// `POST /evaluations/{id}/review`: the answer stands, or it is withdrawn.
+#[utoipa::path(
+    post, path = "/evaluations/{id}/review",
+    operation_id = "evaluations_review",
+    tag = "experts",
+    params(("id" = String, Path, format = "uuid", description = "The evaluation")),
+    request_body = ReviewIn,
+    responses((status = 200, description = "What became of it", body = EvaluationOut), Turning, NotSignedIn),
+    security(("bearer" = []))
+)]
+pub(super) async fn review(
+    app: Data<App>,
+    user: User,
+    path: Path<String>,
+    body: Json<ReviewIn>,
+) -> Result<HttpResponse> {
+    let person = app.experts.person(&user, Presence::default()).await?;
+    let id: EvaluationId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
+    let ReviewIn { verdict, content } = body.0;
+    let content = match (content, verdict) {
+        (Some(content), Review::Correct) => Some(spoken("content", content)?),
+        (None, Review::Correct) => {
+            return Err(Error::field("content", "What is right instead?"));
+        }
+        (Some(_), Review::Approve | Review::Retract) => {
+            return Err(Error::field("content", "Only to correct an answer."));
+        }
+        (None, Review::Approve | Review::Retract) => None,
+    };
+    let reviewed = app.evaluations.review(&person, id, verdict, content);
+    Ok(HttpResponse::Ok().json(EvaluationOut::of(reviewed.await?, None)))
+}

@@ -1,0 +1,105 @@
+//! What a standing stream says.
+
+use serde::Serialize;
+
+use crate::{
+    clock::Timestamp,
+    routes::{experts::CaseOut, messages::MessageOut},
+    store::{ConversationId, MessageId, TurnId, messages::Role, sessions::Mode},
+};
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = EventType)]
+pub(in crate::routes) enum Kind {
+    /// `message` was said.
+    Message,
+    /// `message_id` is withdrawn.
+    Retract,
+    /// Who answers from now on: `mode`.
+    Mode,
+    /// The visitor's place in the queue: `position`.
+    Queue,
+    /// Whether the other side, `role`, is writing: `is_typing`.
+    Typing,
+    /// For the desk: `turn_id` is being answered.
+    Turn,
+    /// For the desk, first: all `conversations`, and how many answers there are `to_review`.
+    Snapshot,
+    /// For the desk: a `conversation` that is new, or has changed.
+    Conversation,
+    /// For the desk: `conversation_id` is not theirs to see any more.
+    Gone,
+    /// For the desk: how many answers there are `to_review`.
+    Evaluations,
+}
+
+/// An event as the `data:` line has it: a frame that is more than text.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Event, example = json!({"content": "", "timestamp": "2026-11-20T14:24:19.941641Z", "is_final": false, "type": "queue", "position": 2}))]
+pub(in crate::routes) struct EventOut {
+    content: &'static str,
+    timestamp: Timestamp,
+    is_final: bool,
+    #[serde(rename = "type")]
+    kind: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<MessageOut>,
+    /// What is withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message_id: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<Role>,
+    /// The visitor's place in the queue, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<i64>,
+    /// Whether somebody of this role is writing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_typing: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) turn_id: Option<TurnId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) conversation: Option<CaseOut>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) conversations: Option<Vec<CaseOut>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) conversation_id: Option<ConversationId>,
+    /// How many answers somebody has to look at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to_review: Option<i64>,
+}
+
+impl EventOut {
+    pub(super) fn new(kind: Kind, timestamp: Timestamp) -> Self {
+        Self {
+            content: "",
+            timestamp,
+            is_final: false,
+            kind,
+            message: None,
+            message_id: None,
+            mode: None,
+            role: None,
+            position: None,
+            is_typing: None,
+            turn_id: None,
+            conversation: None,
+            conversations: None,
+            conversation_id: None,
+            to_review: None,
+        }
+    }
+
+    /// Appends it as a frame.
+    pub(super) fn write(&self, id: Option<(ConversationId, i64)>, buffer: &mut Vec<u8>) {
+        if let Some((conversation, seq)) = id {
+            buffer.extend_from_slice(format!("id: {conversation}.{seq}\n").as_bytes());
+        }
+        buffer.extend_from_slice(b"data: ");
+        crate::turn::event::write_json(self, buffer);
+        buffer.extend_from_slice(b"\n\n");
+    }
+}

@@ -1,0 +1,64 @@
+//! `POST /chat/typing` and `POST /conversations/{id}/typing`: somebody is writing.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+
+use super::{
+    conversations::id,
+    openapi::{DeviceParams, NotSignedIn, Refused},
+};
+use crate::{
+    app::App,
+    auth::User,
+    devices::Device,
+    error::{Code, Error, Result},
+    store::{experts::Presence, sessions::Mode, typing::Typist},
+};
+
+/// `POST /chat/typing`: the visitor is writing; whoever has the conversation is told for five seconds.
+#[utoipa::path(
+    post,
+    path = "/chat/typing",
+    operation_id = "typing_of_device",
+    tag = "chat",
+    params(DeviceParams),
+    responses((status = 204, description = "It is told, where a person has the conversation"), Refused)
+)]
+pub(super) async fn of_device(app: Data<App>, device: Device) -> Result<HttpResponse> {
+    let session = app.engine.sessions().get(&device.id).await?;
+    if let Some((lock, Mode::Expert)) = session {
+        let owner = Typist::Owner(device.id);
+        app.typing.types(lock.conversation_id, owner).await?;
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /conversations/{id}/typing`: the user is writing, or whoever at the desk has the conversation.
+#[utoipa::path(
+    post,
+    path = "/conversations/{id}/typing",
+    operation_id = "typing_of_user",
+    tag = "conversations",
+    params(("id" = String, Path, format = "uuid", description = "The conversation")),
+    responses((status = 204, description = "It is told, where a person has the conversation"), Refused, NotSignedIn),
+    security(("bearer" = []))
+)]
+pub(super) async fn of_user(
+    app: Data<App>,
+    user: User,
+    path: Path<String>,
+) -> Result<HttpResponse> {
+    let id = id(&path)?;
+    let typist = match app.store.conversation(&user.id, id).await? {
+        Some(_) => Typist::Owner(user.id),
+        None if user.is_of_desk() => {
+            let person = app.experts.person(&user, Presence::default()).await?;
+            Typist::Expert(person.expert_id())
+        }
+        None => return Err(Error::new(Code::NotFound)),
+    };
+    app.typing.types(id, typist).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,175 @@
+//! What a client at the chat's WebSocket says, and what is done.
+
+use std::collections::VecDeque;
+
+use actix_ws::CloseCode;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, LocalBoxFuture, abortable},
+    stream::FuturesUnordered,
+};
+use serde_json::json;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::timeout,
+};
+
+use super::{
+    End, Listener, PATIENCE, Said,
+    client::{After, Client, Follow, MessageIn},
+};
+use crate::{
+    error::{Code, Error, Result},
+    store::ConversationId,
+    text,
+};
+
+/// How many messages that cannot be read close the connection.
+const FAULTS: usize = 5;
+/// How many turns and conversations are followed at once on one connection.
+const MOST: usize = 32;
+
+/// A client of the chat, and all that goes on for it.
+pub(super) struct Desk {
+    client: Client,
+    /// The turns that are followed, and what else is being done.
+    work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// The conversations that are stood by.
+    standing: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// What ends standing by each, the oldest first.
+    followed: VecDeque<(ConversationId, AbortHandle)>,
+    /// What else is to be stood by.
+    to_follow: UnboundedReceiver<Follow>,
+    faults: usize,
+}
+
+impl Desk {
+    /// Listens to a client that is made with what it says by what to stand by.
+    pub(super) fn new(client: impl FnOnce(UnboundedSender<Follow>) -> Client) -> Self {
+        let (follow, to_follow) = unbounded_channel();
+        Self {
+            client: client(follow),
+            work: FuturesUnordered::new(),
+            standing: FuturesUnordered::new(),
+            followed: VecDeque::new(),
+            to_follow,
+            faults: 0,
+        }
+    }
+
+    async fn do_as_told(&mut self, said: &str) -> std::result::Result<(), End> {
+        let read = text::parse_json::<MessageIn>(said.as_bytes());
+        let Ok(said) = read else {
+            let error = Error::new(Code::InvalidBody).detail("A JSON object is needed.");
+            return self.refuse(&error, None).await;
+        };
+        let own = said.client_message_id.clone();
+        match self.begin(said) {
+            Ok(()) => Ok(()),
+            Err(error) => self.refuse(&error, own).await,
+        }
+    }
+
+    /// Begins what a client asks for.
+    fn begin(&mut self, said: MessageIn) -> Result<()> {
+        if self.work.len() >= MOST {
+            return Err(Error::new(Code::RateLimited));
+        }
+        let client = self.client.clone();
+        match said.kind.as_deref() {
+            Some("message") | None => {
+                self.work.push(Box::pin(client.say(said)));
+            }
+            Some("stop") => {
+                let turn = said
+                    .turn_id
+                    .ok_or_else(|| Error::field("turn_id", "Which turn?"))?;
+                self.work.push(Box::pin(client.stop(turn)));
+            }
+            Some("resume") => {
+                let id = said
+                    .id
+                    .ok_or_else(|| Error::field("id", "The id of a frame."))?;
+                match (id.parse(), place_in(&id)) {
+                    (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
+                    (_, Some((conversation, seq))) => {
+                        self.follow(conversation, After::Message(seq))
+                    }
+                    _ => return Err(Error::new(Code::InvalidCursor)),
+                }
+            }
+            Some("typing") => {
+                let last = self.followed.back().map(|(id, _)| *id);
+                if let Some(id) = said.conversation_id.or(last) {
+                    self.work.push(Box::pin(client.types(id)));
+                }
+            }
+            Some(_) => return Err(Error::field("type", "message, stop, resume or typing.")),
+        }
+        Ok(())
+    }
+
+    /// Tells what people at the desk write in a conversation, too; anew where the client says from which
+    /// message on.
+    fn follow(&mut self, id: ConversationId, after: After) {
+        let known = self.followed.iter().position(|(known, _)| *known == id);
+        match known {
+            Some(_) if matches!(after, After::New(_)) => return,
+            Some(at) => drop(self.followed.remove(at).map(|(_, older)| older.abort())),
+            None => {}
+        }
+        if self.followed.len() >= MOST
+            && let Some((_, oldest)) = self.followed.pop_front()
+        {
+            oldest.abort();
+        }
+        let (standing, handle) = abortable(self.client.clone().stand_by(id, after));
+        self.followed.push_back((id, handle));
+        self.standing.push(Box::pin(standing.map(drop)));
+    }
+
+    /// Answers what cannot be done; the fifth of them ends the connection.
+    async fn refuse(&mut self, error: &Error, own: Option<String>) -> std::result::Result<(), End> {
+        if error.code != Code::RateLimited {
+            self.faults += 1;
+        }
+        if !matches!(
+            timeout(PATIENCE, self.client.fail(error, own)).await,
+            Ok(Ok(()))
+        ) {
+            return Err(Some(CloseCode::Away.into()));
+        }
+        match self.faults < FAULTS {
+            true => Ok(()),
+            false => Err(Some(CloseCode::Policy.into())),
+        }
+    }
+}
+
+impl Listener for Desk {
+    async fn welcome(&mut self) -> std::result::Result<(), End> {
+        let connected = json!({"type": "connection"});
+        self.client.tell(&connected).await.map_err(|_| None)
+    }
+
+    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End> {
+        match said {
+            Said::Text(said) => self.do_as_told(said).await,
+            Said::Binary(_) => self.refuse(&Error::new(Code::InvalidBody), None).await,
+        }
+    }
+
+    async fn work(&mut self) {
+        tokio::select! {
+            Some(()) = self.work.next() => {}
+            Some(()) = self.standing.next() => {}
+            Some((id, after)) = self.to_follow.recv() => self.follow(id, after),
+        }
+    }
+}
+
+/// Where a client stands in a conversation: `{conversation_id}.{number}`.
+fn place_in(id: &str) -> Option<(ConversationId, i64)> {
+    let (conversation, seq) = id.split_once('.')?;
+    Some((conversation.parse().ok()?, seq.parse().ok()?))
+}

@@ -1,0 +1,311 @@
+//! What judges said of answers. Compiled once for each database.
+
+use std::collections::{BTreeSet, HashMap};
+
+use diesel::{dsl::exists, prelude::*, select};
+use serde_json::json;
+
+use super::{
+    audit,
+    dialect::{Conn, write_tx},
+    holds, jobs, messages as message_rows,
+};
+use crate::store::{
+    EvaluationId, MessageId, StoreError, TurnId,
+    audit::Actor,
+    evaluations::{
+        Evaluation, Evaluations, Judged, NewEvaluation, Review, Reviewed, Reviewing, ToJudge,
+    },
+    holds::Line,
+    jobs::Job,
+    messages::{Message, Role},
+    schema::{conversations, db_now, evaluations, messages, turn_events},
+    types::Json,
+};
+
+/// What waits for somebody to look at it.
+const OPEN: [Judged; 2] = [Judged::Failed, Judged::Undecided];
+/// So many of them are counted.
+const MOST: i64 = 100;
+
+/// The columns of an [`Evaluation`].
+macro_rules! columns {
+    () => {
+        (
+            evaluations::id,
+            evaluations::conversation_id,
+            evaluations::message_id,
+            messages::turn_id,
+            evaluations::judge,
+            evaluations::criterion,
+            evaluations::status,
+            evaluations::score,
+            evaluations::reason,
+            evaluations::created_at,
+            evaluations::verdict,
+            evaluations::reviewed_by,
+            evaluations::reviewed_at,
+            messages::body,
+            messages::retracted,
+        )
+    };
+}
+
+/// Evaluations with the answers that they are of.
+macro_rules! rows {
+    () => {
+        evaluations::table.inner_join(messages::table.on(messages::id.eq(evaluations::message_id)))
+    };
+}
+
+pub fn to_judge(conn: &mut Conn, answer: MessageId, history: i64) -> QueryResult<Option<ToJudge>> {
+    let answer: Option<Message> = messages::table
+        .filter(messages::id.eq(answer))
+        .filter(messages::retracted.is_null())
+        .select(Message::as_select())
+        .first(conn)
+        .optional()?;
+    let Some(answer) = answer else {
+        return Ok(None);
+    };
+    let judged_by = evaluations::table
+        .filter(evaluations::message_id.eq(answer.id))
+        .select(evaluations::judge)
+        .load(conn)?;
+    let before = message_rows::window(conn, answer.conversation_id, answer.seq - 1, history)?;
+    Ok(Some(ToJudge {
+        answer,
+        history: before,
+        judged_by,
+    }))
+}
+
+pub fn add(conn: &mut Conn, new: &NewEvaluation) -> Result<(), StoreError> {
+    write_tx(conn, |conn| insert(conn, new).map_err(Into::into))
+}
+
+fn insert(conn: &mut Conn, new: &NewEvaluation) -> QueryResult<()> {
+    // Whoever deletes the conversation, or withdraws the answer, comes before this, or after.
+    let held = holds::lock(conn, new.conversation_id)?;
+    let answer = messages::table
+        .filter(messages::id.eq(new.message_id))
+        .filter(messages::retracted.is_null());
+    if held.is_none() || !select(exists(answer)).get_result::<bool>(conn)? {
+        return Ok(());
+    }
+    let id = EvaluationId::new();
+    let added = diesel::insert_into(evaluations::table)
+        .values((
+            evaluations::id.eq(id),
+            evaluations::conversation_id.eq(new.conversation_id),
+            evaluations::message_id.eq(new.message_id),
+            evaluations::judge.eq(&new.judge),
+            evaluations::criterion.eq(new.criterion),
+            evaluations::status.eq(new.status),
+            evaluations::score.eq(new.score),
+            evaluations::reason.eq(&new.reason),
+            evaluations::input_tokens.eq(new.usage.0),
+            evaluations::output_tokens.eq(new.usage.1),
+            evaluations::created_at.eq(db_now()),
+        ))
+        .on_conflict((evaluations::message_id, evaluations::judge))
+        .do_nothing()
+        .execute(conn)?;
+    if added == 0 || new.status == Judged::Passed {
+        return Ok(());
+    }
+    for kind in &new.notify {
+        let event = json!({"type": "eval.failed", "data": {
+            "evaluation_id": id,
+            "conversation_id": new.conversation_id,
+            "message_id": new.message_id,
+            "judge": new.judge,
+            "criterion": new.criterion,
+            "status": new.status,
+            "score": new.score,
+        }});
+        jobs::add(conn, kind, event)?;
+    }
+    Ok(())
+}
+
+pub fn give_up(
+    conn: &mut Conn,
+    job: &Job,
+    error: &str,
+    undecided: &[NewEvaluation],
+) -> Result<(), StoreError> {
+    write_tx(conn, |conn| {
+        if jobs::failed(conn, job, error, None)? == 0 {
+            return Ok(());
+        }
+        for new in undecided {
+            insert(conn, new)?;
+        }
+        Ok(())
+    })
+}
+
+pub fn page(
+    conn: &mut Conn,
+    status: Judged,
+    (limit, skipped): (i64, i64),
+    actor: &Actor,
+) -> Result<Evaluations, StoreError> {
+    write_tx(conn, |conn| {
+        let total = evaluations::table
+            .filter(evaluations::status.eq(status))
+            .count()
+            .get_result(conn)?;
+        let page: Vec<Evaluation> = rows!()
+            .filter(evaluations::status.eq(status))
+            .order(evaluations::id.desc())
+            .limit(limit)
+            .offset(skipped)
+            .select(columns!())
+            .load(conn)?;
+        let seen: BTreeSet<_> = page.iter().map(|one| one.conversation_id).collect();
+        for conversation in seen {
+            audit::write(conn, actor, conversation)?;
+        }
+        let asked = asked(conn, &page)?;
+        let page = page.into_iter().map(|evaluation| {
+            let asked = evaluation
+                .turn_id
+                .and_then(|turn| asked.get(&turn).cloned());
+            (evaluation, asked.unwrap_or_default())
+        });
+        Ok(Evaluations {
+            page: page.collect(),
+            total,
+        })
+    })
+}
+
+/// What the visitor said in the turns of these answers.
+fn asked(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<TurnId, String>> {
+    let turns = page.iter().filter_map(|evaluation| evaluation.turn_id);
+    let said: Vec<(Option<TurnId>, String)> = messages::table
+        .filter(messages::turn_id.eq_any(turns.map(Some)))
+        .filter(messages::role.eq(Role::User))
+        .order(messages::seq)
+        .select((messages::turn_id, messages::body))
+        .load(conn)?;
+    let mut asked: HashMap<TurnId, String> = HashMap::new();
+    for (turn, body) in said {
+        let Some(turn) = turn else { continue };
+        let all = asked.entry(turn).or_default();
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        all.push_str(&body);
+    }
+    Ok(asked)
+}
+
+/// How many answers wait for somebody to look at them; a lot is not counted to its end.
+pub fn to_review(conn: &mut Conn) -> QueryResult<i64> {
+    let open = evaluations::table
+        .filter(evaluations::status.eq_any(OPEN))
+        .limit(MOST)
+        .select(evaluations::id);
+    let open: Vec<EvaluationId> = open.load(conn)?;
+    Ok(i64::try_from(open.len()).unwrap_or(i64::MAX))
+}
+
+pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreError> {
+    write_tx(conn, |conn| {
+        let of = evaluations::table.filter(evaluations::id.eq(reviewing.evaluation));
+        let conversation = of
+            .select(evaluations::conversation_id)
+            .first(conn)
+            .optional()?;
+        let Some(conversation) = conversation else {
+            return Ok(Reviewed::None);
+        };
+        let Some(row) = holds::lock(conn, conversation)? else {
+            return Ok(Reviewed::None);
+        };
+        let get = |conn: &mut Conn| -> QueryResult<Option<Evaluation>> {
+            let found = rows!().filter(evaluations::id.eq(reviewing.evaluation));
+            found.select(columns!()).first(conn).optional()
+        };
+        let Some(evaluation) = get(conn)? else {
+            return Ok(Reviewed::None);
+        };
+        if !OPEN.contains(&evaluation.status) {
+            return Ok(Reviewed::Before);
+        }
+        let holder = row.expert_id.filter(|holder| *holder != reviewing.expert);
+        if reviewing.verdict == Review::Correct && holder.is_some() {
+            return Ok(Reviewed::Another);
+        }
+        // Who has looked at the answer has looked at what all judges say of it.
+        let open = evaluations::table
+            .filter(evaluations::message_id.eq(evaluation.message_id))
+            .filter(evaluations::status.eq_any(OPEN));
+        diesel::update(open)
+            .set((
+                evaluations::status.eq(Judged::Reviewed),
+                evaluations::verdict.eq(reviewing.verdict),
+                evaluations::reviewed_by.eq(&reviewing.actor.sub),
+                evaluations::reviewed_at.eq(db_now().nullable()),
+            ))
+            .execute(conn)?;
+        if reviewing.verdict != Review::Approve {
+            withdraw(conn, &row, &evaluation, reviewing)?;
+        }
+        audit::write(conn, &reviewing.actor, conversation)?;
+        Ok(get(conn)?.map_or(Reviewed::None, |done| Reviewed::Done(Box::new(done))))
+    })
+}
+
+/// Takes an answer back with all that it showed, and says so, under the lock of its conversation's row.
+fn withdraw(
+    conn: &mut Conn,
+    row: &holds::Locked,
+    evaluation: &Evaluation,
+    reviewing: &Reviewing,
+) -> QueryResult<()> {
+    let of_turn = messages::turn_id.eq(evaluation.turn_id);
+    let is_answer = messages::id.eq(evaluation.message_id).nullable();
+    let answer = messages::table
+        .filter(of_turn.or(is_answer))
+        .filter(messages::role.eq(Role::Assistant))
+        .filter(messages::retracted.is_null());
+    let retracts: Vec<MessageId> = diesel::update(answer)
+        .set((
+            messages::retracted.eq(messages::body.nullable()),
+            messages::body.eq(""),
+            messages::component_data.eq(None::<Json>),
+            messages::metadata.eq(None::<Json>),
+        ))
+        .returning(messages::id)
+        .get_results(conn)?;
+    if retracts.is_empty() {
+        return Ok(());
+    }
+    // Its frames say it, too.
+    if let Some(turn) = evaluation.turn_id {
+        let log = turn_events::table.filter(turn_events::turn_id.eq(turn));
+        diesel::delete(log).execute(conn)?;
+    }
+    let said = 1 + i64::from(reviewing.instead.is_some());
+    let conversation = evaluation.conversation_id;
+    diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
+        .set((
+            conversations::last_seq.eq(row.last_seq + said),
+            conversations::updated_at.eq(db_now()),
+        ))
+        .execute(conn)?;
+    let line = Line {
+        retracts,
+        ..reviewing.line.clone()
+    };
+    holds::say(conn, conversation, row.last_seq + 1, row.mode, &line)?;
+    if let Some((id, body)) = &reviewing.instead {
+        let seq = row.last_seq + 2;
+        holds::written(conn, conversation, seq, (*id, reviewing.expert, body))?;
+    }
+    Ok(())
+}

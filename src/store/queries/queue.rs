@@ -1,0 +1,245 @@
+//! The conversations that wait for a person. Compiled once for each database.
+
+use std::collections::HashMap;
+
+use diesel::{
+    dsl::{count_star, exists},
+    prelude::*,
+};
+use serde_json::json;
+
+use super::{dialect::Conn, experts as people, holds::say, jobs};
+use crate::store::{
+    ConversationId, ExpertId,
+    cached::cached,
+    experts::Expert,
+    milliseconds,
+    queue::{Ask, Told},
+    schema::{conversations, db_now, db_now_plus, experts},
+    sessions::Mode,
+};
+
+/// How many places of the queue are counted.
+const PLACES: i64 = 1_000;
+/// How many conversations are given out at once.
+const AT_ONCE: i64 = 100;
+
+/// What waits for nobody in particular, or for somebody who was there and has left without a word.
+macro_rules! nobodys {
+    () => {{
+        let left = experts::table
+            .filter(experts::id.nullable().eq(conversations::assigned_to))
+            .filter(experts::available.eq(true))
+            .filter(experts::seen_at.le(db_now_plus(-milliseconds(people::AWAY))))
+            .filter(experts::seen_at.nullable().gt(conversations::waiting_since));
+        conversations::table
+            .filter(conversations::waiting_since.is_not_null())
+            .filter(conversations::assigned_to.is_null().or(exists(left)))
+    }};
+}
+
+/// Those that wait, the longest first.
+pub fn places(conn: &mut Conn) -> QueryResult<Vec<ConversationId>> {
+    conversations::table
+        .filter(conversations::waiting_since.is_not_null())
+        .order((conversations::waiting_since, conversations::id))
+        .limit(PLACES)
+        .select(conversations::id)
+        .load(conn)
+}
+
+/// Where one is among them, from 1; behind them all where it is not.
+pub fn position(places: &[ConversationId], id: ConversationId) -> i64 {
+    let before = places.iter().take_while(|waiting| **waiting != id).count();
+    i64::try_from(before).map_or(i64::MAX, |before| before + 1)
+}
+
+pub fn place(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<(i64, bool)>> {
+    let asked: Option<Option<ExpertId>> = conversations::table
+        .filter(conversations::id.eq(id))
+        .filter(conversations::waiting_since.is_not_null())
+        .select(conversations::assigned_to)
+        .first(conn)
+        .optional()?;
+    let Some(asked) = asked else {
+        return Ok(None);
+    };
+    let mut there = people::there(conn)?.into_iter();
+    let is_asked = there.any(|expert| Some(expert.id) == asked);
+    Ok(Some((position(&places(conn)?, id), is_asked)))
+}
+
+/// Puts a conversation into the queue, under the lock of its row: who is asked first, and what the
+/// visitor reads.
+pub fn ask(conn: &mut Conn, conversation: ConversationId, seq: i64, ask: &Ask) -> QueryResult<()> {
+    let mut team = Team::there(conn)?;
+    let free = team.ask(ask.skill.as_deref(), None);
+    let queued = diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
+        .set((
+            conversations::mode.eq(Mode::Expert),
+            conversations::expert_id.eq(None::<ExpertId>),
+            conversations::assigned_to.eq(free.map(|expert| expert.id)),
+            conversations::waiting_since.eq(db_now().nullable()),
+            conversations::reason.eq(&ask.reason),
+            conversations::skill.eq(&ask.skill),
+        ))
+        .returning(conversations::id);
+    let _: ConversationId = cached(queued).get_result(conn)?;
+    let queued = Queued {
+        conversation,
+        seq,
+        skill: ask.skill.as_deref(),
+        asked: free.map(|expert| (expert, true)),
+    };
+    queued.tell(conn, "expert.asked", &ask.told, &ask.notify)
+}
+
+/// A conversation that its holder passes on: to this colleague, or to whoever knows this.
+pub struct Passed<'a> {
+    pub conversation: ConversationId,
+    /// The number of the line that says so.
+    pub seq: i64,
+    pub from: Option<ExpertId>,
+    pub colleague: Option<ExpertId>,
+    pub skill: Option<&'a str>,
+    pub told: &'a Told,
+    pub notify: &'a [&'static str],
+}
+
+/// Puts it into the queue, under the lock of its row.
+pub fn pass_on(conn: &mut Conn, passed: &Passed<'_>) -> QueryResult<()> {
+    let asked = match passed.colleague {
+        Some(colleague) => {
+            let mut team = people::team(conn)?.into_iter();
+            team.find(|(expert, _)| expert.id == colleague)
+        }
+        None => {
+            let free = Team::there(conn)?.ask(passed.skill, passed.from).cloned();
+            free.map(|free| (free, true))
+        }
+    };
+    diesel::update(conversations::table.filter(conversations::id.eq(passed.conversation)))
+        .set((
+            conversations::assigned_to.eq(asked.as_ref().map(|(expert, _)| expert.id)),
+            conversations::skill.eq(passed.skill),
+            conversations::waiting_since.eq(db_now().nullable()),
+        ))
+        .execute(conn)?;
+    let queued = Queued {
+        conversation: passed.conversation,
+        seq: passed.seq,
+        skill: passed.skill,
+        asked: asked.as_ref().map(|(expert, is_there)| (expert, *is_there)),
+    };
+    queued.tell(conn, "expert.transferred", passed.told, passed.notify)
+}
+
+/// A conversation that waits from now on.
+struct Queued<'a> {
+    conversation: ConversationId,
+    seq: i64,
+    skill: Option<&'a str>,
+    /// Who is asked, and whether they are there.
+    asked: Option<(&'a Expert, bool)>,
+}
+
+impl Queued<'_> {
+    /// Tells the visitor, and whoever is told outside.
+    fn tell(
+        &self,
+        conn: &mut Conn,
+        event: &str,
+        told: &Told,
+        notify: &[&'static str],
+    ) -> QueryResult<()> {
+        let position = position(&places(conn)?, self.conversation);
+        for kind in notify {
+            let event = json!({"type": event, "data": {
+                "conversation_id": self.conversation,
+                "skill": self.skill,
+                "assigned_to": self.asked.map(|(expert, _)| &expert.sub),
+                "position": position,
+            }});
+            jobs::add(conn, kind, event)?;
+        }
+        let is_there = self.asked.is_some_and(|(_, is_there)| is_there);
+        let line = told.line(position, is_there);
+        say(conn, self.conversation, self.seq, Mode::Expert, &line)
+    }
+}
+
+/// Who is there, and how much each has to do: what they hold, and what waits for them.
+struct Team(Vec<(Expert, i64)>);
+
+impl Team {
+    fn there(conn: &mut Conn) -> QueryResult<Self> {
+        let held = conversations::table
+            .filter(conversations::expert_id.is_not_null())
+            .group_by(conversations::expert_id)
+            .select((conversations::expert_id, count_star()));
+        let held: Vec<(Option<ExpertId>, i64)> = held.load(conn)?;
+        let asked = conversations::table
+            .filter(conversations::waiting_since.is_not_null())
+            .group_by(conversations::assigned_to)
+            .select((conversations::assigned_to, count_star()));
+        let asked: Vec<(Option<ExpertId>, i64)> = asked.load(conn)?;
+        let mut loads: HashMap<ExpertId, i64> = HashMap::new();
+        for (expert, count) in held.into_iter().chain(asked) {
+            if let Some(expert) = expert {
+                *loads.entry(expert).or_default() += count;
+            }
+        }
+        let load = |expert: Expert| {
+            let load = loads.get(&expert.id).copied().unwrap_or_default();
+            (expert, load)
+        };
+        Ok(Self(people::there(conn)?.into_iter().map(load).collect()))
+    }
+
+    /// But for one, whoever has the least to do, who has one more to do from now on. Those who know what is
+    /// needed come first.
+    fn ask(&mut self, skill: Option<&str>, but: Option<ExpertId>) -> Option<&Expert> {
+        let knows = |expert: &Expert| {
+            skill.is_none_or(|skill| {
+                let skills = expert.skills.as_array();
+                skills.is_some_and(|skills| skills.iter().any(|known| known == skill))
+            })
+        };
+        let others = self
+            .0
+            .iter_mut()
+            .filter(|(expert, _)| Some(expert.id) != but);
+        let (expert, load) = others.min_by_key(|(expert, load)| (!knows(expert), *load))?;
+        *load += 1;
+        Some(expert)
+    }
+}
+
+pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
+    // Mostly there is nothing to do.
+    let to_give: Vec<(ConversationId, Option<String>, Option<ExpertId>)> = nobodys!()
+        .order((conversations::waiting_since, conversations::id))
+        .limit(AT_ONCE)
+        .select((
+            conversations::id,
+            conversations::skill,
+            conversations::assigned_to,
+        ))
+        .load(conn)?;
+    if to_give.is_empty() {
+        return Ok(0);
+    }
+    let mut team = Team::there(conn)?;
+    let mut given = 0;
+    for (id, skill, before) in to_give {
+        let asked = team.ask(skill.as_deref(), before).map(|expert| expert.id);
+        if asked == before {
+            continue;
+        }
+        // It may have been taken, or given to another, by now.
+        given += diesel::update(nobodys!().filter(conversations::id.eq(id)))
+            .set(conversations::assigned_to.eq(asked))
+            .execute(conn)?;
+    }
+    Ok(given)
+}

@@ -1,0 +1,46 @@
+//! Who is writing at this moment, in conversations that a person has.
+
+use std::time::Duration;
+
+use super::{ConversationId, DeviceId, ExpertId, Store, StoreError, on_db};
+
+/// How long somebody is taken to be writing who has said so, and with how much of that left it is news again.
+const TYPES: Duration = Duration::from_secs(5);
+const LEFT: Duration = Duration::from_secs(3);
+
+/// Who writes.
+#[derive(Debug, Clone)]
+pub enum Typist {
+    /// Whose conversation it is.
+    Owner(DeviceId),
+    /// Who has it.
+    Expert(ExpertId),
+}
+
+impl Store {
+    /// Somebody is writing: whether that is news; none where they have no conversation there that a person
+    /// has. Nothing is written that is known: clients say it again and again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn types(
+        &self,
+        id: ConversationId,
+        typist: Typist,
+    ) -> Result<Option<bool>, StoreError> {
+        let known = {
+            let typist = typist.clone();
+            on_db!(self, read, |conn, db| db::typing::is_old(
+                conn, id, &typist, LEFT
+            )
+            .map_err(StoreError::from))?
+        };
+        if known == Some(true) {
+            on_db!(self, write, |conn, db| db::typing::types(
+                conn, id, &typist, TYPES
+            )
+            .map_err(StoreError::from))?;
+        }
+        Ok(known)
+    }
+}

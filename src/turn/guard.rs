@@ -1,0 +1,326 @@
+//! An answer that a judge passes before the visitor reads it, sentence by sentence.
+//!
+//! What comes while the judge thinks is judged together next, so a slow judge holds an answer back, but not
+//! sentence after sentence. What is refused, or cannot be judged, is not shown: a person goes on.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
+
+use futures_util::StreamExt;
+use serde_json::Value;
+
+use crate::{
+    agents::{Agents, Asked, Piece, Reply, TurnInput},
+    error::Result,
+    judges::{Case, Judgement, Judges, said},
+    llm::{Calls, Chunk, Usage},
+};
+
+use super::Engine;
+
+/// So much is judged though no sentence has ended.
+const LONGEST: usize = 8 * 1024;
+/// So much is held while the judge thinks; then nothing more is read.
+const MOST: usize = 256 * 1024;
+/// How much of what is refused the person reads, in characters.
+const SHOWN: usize = 2_000;
+
+/// An answer, as far as it may be shown.
+pub(super) struct Guarded {
+    reply: Reply,
+    guard: Option<Guard>,
+}
+
+/// What may be shown, or that nothing more may be.
+pub(super) enum Passed {
+    Piece(Piece),
+    /// Why, for the person who goes on, and what it has cost to know.
+    Refused(String, Usage),
+}
+
+impl Guarded {
+    /// What an agent answers, guarded where the agent is.
+    pub(super) fn new(
+        engine: &Engine,
+        agent: &str,
+        input: &TurnInput,
+        said: &str,
+        reply: Reply,
+    ) -> Self {
+        let guard = engine.agents.guard(agent).map(|judge| Guard {
+            agents: Arc::clone(&engine.agents),
+            path: agent.to_owned(),
+            judges: Arc::clone(&engine.judges),
+            judge: judge.to_owned(),
+            case: Case {
+                conversation_id: input.conversation_id,
+                message_id: None,
+                agent: Some(agent.to_owned()),
+                history: self::said(&input.history),
+                passed: said.to_owned(),
+                answer: String::new(),
+            },
+            held: String::new(),
+            calls: Calls::default(),
+            in_widget: String::new(),
+            ready: VecDeque::new(),
+            next: None,
+            judging: None,
+            model: Usage::default(),
+            spent: Usage::default(),
+        });
+        Self { reply, guard }
+    }
+
+    /// The next piece that may be shown.
+    pub(super) async fn next(&mut self) -> Option<Result<Passed>> {
+        match &mut self.guard {
+            None => Some(self.reply.next().await?.map(Passed::Piece)),
+            Some(guard) => guard.next(&mut self.reply).await,
+        }
+    }
+}
+
+type Judging =
+    Pin<Box<dyn Future<Output = (Held, std::result::Result<Option<Judgement>, String>)> + Send>>;
+
+/// What is being judged.
+struct Held {
+    /// What was said.
+    text: String,
+    /// What widgets and questions say that come after it.
+    shown: String,
+}
+
+struct Guard {
+    judges: Arc<Judges>,
+    judge: String,
+    case: Case,
+    agents: Arc<Agents>,
+    path: String,
+    /// What was said and not judged yet.
+    held: String,
+    /// What it calls.
+    calls: Calls,
+    /// What a widget says that comes next.
+    in_widget: String,
+    /// What may be shown.
+    ready: VecDeque<Piece>,
+    /// What comes after all that is held.
+    next: Option<Option<Result<Piece>>>,
+    judging: Option<Judging>,
+    /// What the model has cost, and the judge.
+    model: Usage,
+    spent: Usage,
+}
+
+impl Guard {
+    async fn next(&mut self, reply: &mut Reply) -> Option<Result<Passed>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Some(Ok(Passed::Piece(piece)));
+            }
+            if self.judging.is_none()
+                && !self.begin()
+                && let Some(next) = self.next.take()
+            {
+                return Some(next?.map(|piece| Passed::Piece(self.with_cost(piece))));
+            }
+            let judged = async {
+                match &mut self.judging {
+                    Some(judging) => judging.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                (held, judgement) = judged => {
+                    self.judging = None;
+                    if let Err(why) = self.judged(held, judgement) {
+                        return Some(Ok(Passed::Refused(why, self.cost())));
+                    }
+                }
+                piece = reply.next(), if self.next.is_none() && self.held.len() < MOST => self.hold(piece),
+            }
+        }
+    }
+
+    /// Begins to judge what is complete; whether there is something.
+    fn begin(&mut self) -> bool {
+        let end = match self.next {
+            Some(_) => self.held.len(),
+            None if self.held.len() > LONGEST => self.held.len(),
+            None => sentences(&self.held),
+        };
+        let rest = self.held.split_off(end);
+        let text = std::mem::replace(&mut self.held, rest);
+        // Calls come to their end with the answer.
+        let shown = match &self.next {
+            Some(Some(Ok(Piece::Widget(_)))) => std::mem::take(&mut self.in_widget),
+            Some(_) => self.shown_by_calls(),
+            None => String::new(),
+        };
+        if text.trim().is_empty() && shown.is_empty() {
+            self.pass(text);
+            return !self.ready.is_empty();
+        }
+        let case = Case {
+            answer: format!("{text}{shown}"),
+            ..self.case.clone()
+        };
+        let (judges, judge) = (Arc::clone(&self.judges), self.judge.clone());
+        self.judging = Some(Box::pin(async move {
+            let judgement = judges.judge(&judge, &case).await;
+            (Held { text, shown }, judgement)
+        }));
+        true
+    }
+
+    /// What is refused comes back as an error, in words for the person who goes on.
+    fn judged(
+        &mut self,
+        held: Held,
+        judgement: std::result::Result<Option<Judgement>, String>,
+    ) -> std::result::Result<(), String> {
+        let why = match judgement {
+            Ok(Some(judgement)) => {
+                self.spent = self.spent.plus(judgement.usage);
+                if judgement.passed {
+                    self.pass(held.text);
+                    return Ok(());
+                }
+                judgement.reason
+            }
+            Ok(None) => "there is no such judge".to_owned(),
+            Err(error) => {
+                tracing::warn!(
+                    judge = self.judge,
+                    error.cause = error,
+                    "what an agent says cannot be judged"
+                );
+                "the judge could not be asked".to_owned()
+            }
+        };
+        let all = format!("{}\n{}", held.text, held.shown);
+        let text: String = all.trim().chars().take(SHOWN).collect();
+        Err(format!("{} held this back ({why}): {}", self.judge, text))
+    }
+
+    fn pass(&mut self, text: String) {
+        if !text.is_empty() {
+            self.case.passed.push_str(&text);
+            self.ready.push_back(Piece::Chunk(Chunk {
+                usage: Some(self.cost()),
+                ..Chunk::said(text)
+            }));
+        }
+    }
+
+    /// Takes the next piece of the answer.
+    fn hold(&mut self, piece: Option<Result<Piece>>) {
+        let mut chunk = match piece {
+            Some(Ok(Piece::Effects(effects))) => {
+                return self.ready.push_back(Piece::Effects(effects));
+            }
+            Some(Ok(Piece::Chunk(chunk))) => chunk,
+            Some(Ok(Piece::Widget(raw))) => {
+                self.in_widget = strings(&raw.data);
+                self.next = Some(Some(Ok(Piece::Widget(raw))));
+                return;
+            }
+            last => {
+                self.next = Some(last);
+                return;
+            }
+        };
+        self.held.push_str(&std::mem::take(&mut chunk.text));
+        for call in &chunk.calls {
+            // Too much of it fails where it is carried out.
+            drop(self.calls.add(call.clone()));
+        }
+        self.model = chunk.usage.unwrap_or(self.model);
+        // Pieces of calls show nothing before their end.
+        if chunk.finish.is_some() {
+            self.next = Some(Some(Ok(Piece::Chunk(chunk))));
+        } else if !chunk.calls.is_empty() {
+            self.ready.push_back(Piece::Chunk(chunk));
+        }
+    }
+
+    /// What visitors would read of the calls: widgets that the model has made, and questions with its
+    /// arguments in them.
+    fn shown_by_calls(&mut self) -> String {
+        let calls = std::mem::take(&mut self.calls).done();
+        let shown = calls
+            .iter()
+            .map(|call| match self.agents.asked(&self.path, call) {
+                Asked::Widget(Ok(widget)) => strings(&widget.data),
+                Asked::Confirm(question) => question,
+                Asked::Widget(Err(_)) | Asked::Handoff(_) | Asked::Tool => String::new(),
+            });
+        shown.collect::<Vec<_>>().join("\n").trim().to_owned()
+    }
+
+    /// What the model and the judge have cost so far.
+    fn cost(&self) -> Usage {
+        self.model.plus(self.spent)
+    }
+
+    fn with_cost(&self, piece: Piece) -> Piece {
+        match piece {
+            Piece::Chunk(chunk) => Piece::Chunk(Chunk {
+                usage: Some(self.cost()),
+                ..chunk
+            }),
+            other => other,
+        }
+    }
+}
+
+/// The texts in a document.
+fn strings(document: &Value) -> String {
+    match document {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(strings).collect::<Vec<_>>().join("\n"),
+        Value::Object(members) => members.values().map(strings).collect::<Vec<_>>().join("\n"),
+        Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
+    }
+}
+
+/// How much of a text is complete sentences, or lines.
+fn sentences(text: &str) -> usize {
+    let mut end = 0;
+    let mut ended = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' | '。' | '！' | '？' => end = at + c.len_utf8(),
+            '.' | '!' | '?' | '…' => ended = true,
+            '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '*' => {}
+            _ if c.is_whitespace() && ended => {
+                end = at + c.len_utf8();
+                ended = false;
+            }
+            _ => ended = false,
+        }
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_ends_where_the_next_begins() {
+        for (text, complete) in [
+            ("", ""),
+            ("It costs 3.", ""),
+            ("It costs 3.50 at most", ""),
+            ("Yes. It", "Yes. "),
+            ("She said “no.” Then", "She said “no.” "),
+            ("- one\n- two", "- one\n"),
+            ("はい。では", "はい。"),
+        ] {
+            assert_eq!(text.split_at(sentences(text)).0, complete, "{text}");
+        }
+    }
+}
