@@ -3,6 +3,7 @@
  */
 import { make } from "./make.js";
 import { reason } from "./sign-in.js";
+import { tellTyping } from "./typing.js";
 
 /** @typedef {import("./people.js").Case} Case */
 /** @typedef {import("./people.js").Expert} Expert */
@@ -11,26 +12,46 @@ import { reason } from "./sign-in.js";
 /** Who says something. @type {Record<string, string>} */
 const SPEAKERS = { user: "Visitor", assistant: "Assistant", expert: "Desk", system: "", tool: "" };
 
+/** What is said once somebody has given it away. @type {Record<string, string>} */
+const GIVEN = {
+  release: "The assistant answers again.",
+  transfer: "A colleague is asked to go on.",
+  resolve: "The matter is closed.",
+};
+
 export class Conversation {
   #people;
   #me;
   #case;
   #changed;
+  #left;
   #aborted = new AbortController();
-  /** @type {Set<string>} The messages that are shown. */
-  #shown = new Set();
+  /** @type {Map<string, HTMLElement>} The messages that are shown. */
+  #shown = new Map();
   /** @type {HTMLElement | null} The answer that is on its way. */
   #live = null;
+  /** What was sent last, and not yet answered; and its key. */
+  #sent = { message: "", key: "" };
+  /** Whether it is being given away by whoever looks at it. */
+  isGiven = false;
+  /** Whether it is being taken. */
+  #isClaiming = false;
+  /** Resolves once it is known who has it. */
+  #claiming = Promise.resolve();
 
   #messages = make("ol", { role: "log", "aria-label": "Messages", tabindex: "0" });
   #about = make("p", {});
+  #typing = make("p", { class: "quiet typing", role: "status" });
   #status = make("p", { class: "status", role: "status" });
   #input = make("textarea", { rows: "2", maxlength: "10000", "aria-label": "Your message", placeholder: "Write to the visitor" });
   #take = make("button", { type: "button", class: "main" }, "Take over");
+  #note = make("input", { maxlength: "2000", "aria-label": "Note for the assistant", placeholder: "Note for the assistant" });
   #back = make("button", { type: "button" }, "Hand back");
   #done = make("button", { type: "button" }, "Close");
+  #to = make("select", { "aria-label": "To whom" });
   #pass = make("button", { type: "button" }, "Pass on");
   #propose = make("button", { type: "button" }, "Propose");
+  #giving = make("div", { class: "giving" }, this.#note, this.#back, this.#to, this.#pass, this.#done);
   #form;
 
   /**
@@ -38,21 +59,25 @@ export class Conversation {
    * @param {Expert} me
    * @param {Case} found
    * @param {(changed: Case) => void} changed
+   * @param {(why: string) => void} left Told when it is not theirs to see any more.
    */
-  constructor(people, me, found, changed) {
+  constructor(people, me, found, changed, left) {
     this.#people = people;
     this.#me = me;
     this.#case = found;
     this.#changed = changed;
+    this.#left = left;
     const title = make("div", {}, make("h2", {}, found.title ?? "Without a word"), this.#about);
-    const header = make("header", {}, title, this.#take, this.#back, this.#pass, this.#done);
+    const header = make("header", {}, title, this.#take, this.#giving);
     this.#form = make("form", {}, this.#input, this.#propose, make("button", { class: "main" }, "Send"));
     this.#propose.addEventListener("click", () => void this.#draft());
-    this.elements = [header, this.#messages, this.#status, this.#form];
-    this.#take.addEventListener("click", () => void this.#do("claim", {}));
-    this.#back.addEventListener("click", () => void this.#do("release", {}));
-    this.#pass.addEventListener("click", () => void this.#do("transfer", {}));
-    this.#done.addEventListener("click", () => void this.#do("resolve", {}));
+    this.elements = [header, this.#messages, this.#typing, this.#status, this.#form];
+    tellTyping(this.#input, () => people.send("POST", `conversations/${this.id}/typing`, {}));
+    this.#take.addEventListener("click", () => this.#claim());
+    const note = () => this.#note.value.trim();
+    this.#back.addEventListener("click", () => void this.#give("release", note() ? { note: note() } : {}));
+    this.#pass.addEventListener("click", () => void this.#give("transfer", JSON.parse(this.#to.value)));
+    this.#done.addEventListener("click", () => void this.#give("resolve", {}));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#say();
@@ -62,6 +87,8 @@ export class Conversation {
       event.preventDefault();
       void this.#say();
     });
+    this.#giving.hidden = true;
+    this.#offer([]);
     this.update(found);
     void this.#follow();
   }
@@ -70,18 +97,55 @@ export class Conversation {
     return this.#case.id;
   }
 
+  /** Whether whoever looks at it has it. */
+  get #isMine() {
+    return this.#case.expert_id === this.#me.id;
+  }
+
   /** @param {Case} found */
   update(found) {
+    // What is being taken is shown as taken until it is known.
+    if (this.#isClaiming) return;
+    const had = this.#isMine && !this.#giving.hidden;
     this.#case = found;
-    const isMine = found.expert_id === this.#me.id;
+    const isMine = this.#isMine;
     this.#take.hidden = found.expert_id !== null;
-    for (const element of [this.#back, this.#pass, this.#done, this.#form]) element.hidden = !isMine;
+    this.#giving.hidden = this.#form.hidden = !isMine;
+    if (isMine && !had) void this.#meet();
     const who = isMine ? "You have it" : found.expert_id ? "A colleague has it" : found.waiting_since ? "Waits for somebody" : "The assistant answers";
-    this.#about.textContent = [who, found.agent_path, found.reason].filter(Boolean).join(" · ");
+    const skill = found.skill && `needs ${found.skill}`;
+    this.#about.textContent = [who, found.agent_path, found.reason, skill].filter(Boolean).join(" · ");
+  }
+
+  /** Puts the keyboard where one goes on. */
+  focus() {
+    (this.#take.hidden ? (this.#form.hidden ? this.#messages : this.#input) : this.#take).focus();
   }
 
   close() {
     this.#aborted.abort();
+  }
+
+  /** Whom it may be passed on to. */
+  async #meet() {
+    try {
+      this.#offer((await this.#people.get("experts")).experts);
+    } catch (error) {
+      this.#tell(error);
+    }
+  }
+
+  /** @param {Expert[]} team */
+  #offer(team) {
+    const option = (/** @type {object} */ to, /** @type {string} */ name) => make("option", { value: JSON.stringify(to) }, name);
+    const others = team.filter((expert) => expert.id !== this.#me.id);
+    const skills = new Set(others.flatMap((expert) => expert.skills));
+    const named = (/** @type {Expert} */ expert) => `${expert.name ?? expert.sub}${expert.available ? "" : " (away)"}`;
+    this.#to.replaceChildren(
+      option({}, "Whoever is free"),
+      ...[...skills].map((skill) => option({ skill }, `Who knows ${skill}`)),
+      ...others.map((expert) => option({ expert: expert.sub }, named(expert))),
+    );
   }
 
   /** What was said, and what is said from now on. */
@@ -91,25 +155,31 @@ export class Conversation {
       const said = /** @type {Message[]} */ (await this.#people.get(`${path}/messages?limit=200`));
       for (const message of said) this.#show(message);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
-      for await (const { message, turn_id: turn } of this.#people.standBy(`${path}/events`, this.#aborted.signal, after)) {
+      for await (const change of this.#people.standBy(`${path}/events`, this.#aborted.signal, after)) {
+        const { type, message, message_id: id, turn_id: turn } = change;
+        if (type === "typing" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
+        if (type === "retract" && id) this.#shown.get(id)?.remove();
         if (message) this.#show(message);
         if (turn) void this.#answer(turn);
       }
     } catch (error) {
-      this.#tell(error);
+      if (!this.#aborted.signal.aborted) this.#tell(error);
     }
   }
 
   /** @param {Message} message */
   #show(message) {
     if (this.#shown.has(message.id) || message.role === "tool") return;
-    this.#shown.add(message.id);
     // The stored answer takes the place of what was shown as it came.
     if (message.role === "assistant") {
       this.#live?.remove();
       this.#live = null;
     }
-    this.#messages.append(make("li", { class: message.role }, make("small", {}, SPEAKERS[message.role] ?? ""), message.content));
+    const item = make("li", { class: message.role }, make("small", {}, SPEAKERS[message.role] ?? ""), message.content);
+    const note = message.additional_data?.note;
+    if (note && message.role === "system") item.append(make("small", {}, `Noted: ${note}`));
+    this.#shown.set(message.id, item);
+    if (!message.retracted) this.#messages.append(item);
     this.#messages.scrollTop = this.#messages.scrollHeight;
   }
 
@@ -119,16 +189,26 @@ export class Conversation {
     const item = make("li", { class: "assistant", "aria-busy": "true" }, make("small", {}, SPEAKERS.assistant ?? ""), words);
     this.#live?.remove();
     this.#live = item;
+    /** How long the text was after each frame. @type {number[]} */
+    const lengths = [];
     for await (const frame of this.#people.answer(turn, this.#aborted.signal)) {
-      if (frame.type === "reset") words.replaceChildren();
+      if (frame.type === "reset") {
+        words.replaceChildren();
+        lengths.length = 0;
+      }
       words.append(frame.content);
-      if (words.textContent && !item.isConnected && this.#live === item) this.#messages.append(item);
+      lengths.push(words.textContent.length);
+      // A person took over: what came after that does not count.
+      if (frame.keep !== undefined) words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
+      if (!words.textContent) item.remove();
+      else if (!item.isConnected && this.#live === item) this.#messages.append(item);
       this.#messages.scrollTop = this.#messages.scrollHeight;
     }
     item.removeAttribute("aria-busy");
   }
 
   /**
+   * Does something with it; whether it is done.
    * @param {string} action
    * @param {object} body
    */
@@ -136,12 +216,36 @@ export class Conversation {
     try {
       this.#tell(null);
       const changed = await this.#people.send("POST", `conversations/${this.id}/${action}`, body);
+      this.#isClaiming = false;
       this.update(changed);
       this.#changed(changed);
-      if (action === "claim") this.#input.focus();
+      return true;
     } catch (error) {
+      this.#isClaiming = false;
+      this.update(this.#case);
       this.#tell(error);
+      return false;
     }
+  }
+
+  /**
+   * Gives it away: what is said there from now on is for others.
+   * @param {string} action
+   * @param {object} body
+   */
+  async #give(action, body) {
+    this.isGiven = true;
+    if (await this.#do(action, body)) this.#left(GIVEN[action] ?? "");
+    else this.isGiven = false;
+  }
+
+  /** Takes it, and lets the person write at once. */
+  #claim() {
+    this.#take.hidden = true;
+    this.#form.hidden = false;
+    this.#input.focus();
+    this.#isClaiming = true;
+    this.#claiming = this.#do("claim", {}).then(() => {});
   }
 
   /** What the assistant would say, to be sent, changed or thrown away. */
@@ -161,13 +265,17 @@ export class Conversation {
   }
 
   async #say() {
+    await this.#claiming;
     const message = this.#input.value.trim();
-    if (!message) return;
+    if (!message || this.#form.hidden) return;
     this.#input.value = "";
     const body = { session_id: this.id, message, target_user_id: this.#case.user_id };
+    // What nobody answered may have been said: sent again, it is the same message.
+    if (this.#sent.message !== message) this.#sent = { message, key: crypto.randomUUID() };
     try {
       this.#tell(null);
-      await this.#people.send("POST", "passthrough", body);
+      await this.#people.send("POST", "passthrough", body, this.#sent.key);
+      this.#sent = { message: "", key: "" };
     } catch (error) {
       this.#input.value = message;
       this.#tell(error);

@@ -4,6 +4,7 @@
 import { Desk, Gone, Refused } from "./desk.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
+import { tellTyping } from "./typing.js";
 import { freeze, render, thaw } from "./widgets.js";
 
 /**
@@ -18,6 +19,9 @@ export function chat(base, title, close) {
 /** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
 const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
 
+/** What the status says while a person writes. */
+const TYPING = "Somebody is writing …";
+
 export class Panel {
   #desk;
   /** The turn that is being answered. */
@@ -25,13 +29,19 @@ export class Panel {
   #busy = false;
   /** What is being done, one after the other. */
   #doing;
-  /** The messages that are shown, as far as they have ids. */
-  #shown = new Set();
+  /** The messages that are shown, as far as they have ids. @type {Map<string, HTMLElement>} */
+  #shown = new Map();
   /** Ends the standing stream of the conversation that is shown. */
   #leave = new AbortController();
   #isClosed = false;
   /** The conversation that is stood by. */
   #conversation = "";
+  /** What the status says for a while: where the visitor stands in the queue, that somebody is writing. */
+  #passing = "";
+  /** Where the visitor stands in the queue. */
+  #place = "";
+  /** Whether a person answers. */
+  #hasPerson = false;
 
   #messages = make("ol", { role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
   #status = make("p", { class: "status", role: "status" });
@@ -73,6 +83,8 @@ export class Panel {
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") close();
     });
+    // Agents do not wait for anybody to write.
+    tellTyping(this.#input, () => (this.#hasPerson ? desk.types() : null));
     hide.addEventListener("click", close);
     anew.addEventListener("click", () => void this.#anew());
     this.#stop.addEventListener("click", () => void this.#desk.stop(this.#turn).catch(() => {}));
@@ -94,10 +106,10 @@ export class Panel {
       this.#messages.replaceChildren();
       // What tools did is not for reading.
       const answered = new Set(said.map((message) => message.answers));
-      for (const message of said.filter(({ role }) => role !== "tool")) {
+      for (const message of said.filter(({ role, retracted }) => role !== "tool" && !retracted)) {
         const { id, component_type: type, component_data: data } = message;
-        this.#shown.add(id);
-        if (message.message_type !== "widget" || !type || !data) this.#show(message.role, message.content);
+        const isWidget = message.message_type === "widget" && type && data;
+        if (!isWidget) this.#shown.set(id, this.#show(message.role, message.content).item);
         else if (answered.has(id)) freeze(this.#display(id, { type, data }).widget);
         else this.#display(id, { type, data });
       }
@@ -114,7 +126,7 @@ export class Panel {
     try {
       if (this.#turn) await this.#desk.stop(this.#turn);
       this.#leave.abort();
-      this.#conversation = "";
+      this.#conversation = this.#place = this.#passing = "";
       await this.#desk.forget();
       this.#messages.replaceChildren();
       this.#tell("");
@@ -134,12 +146,32 @@ export class Panel {
     this.#conversation = conversation;
     this.#leave.abort();
     this.#leave = new AbortController();
-    for await (const { message } of this.#desk.standBy(`${conversation}.${after}`, this.#leave.signal)) {
+    for await (const event of this.#desk.standBy(`${conversation}.${after}`, this.#leave.signal)) {
+      const { type, message, message_id: id } = event;
+      if (event.mode) this.#hasPerson = event.mode === "expert";
+      // Begun anew elsewhere, in another tab, say.
+      if (message && message.conversation_id !== conversation) {
+        this.#conversation = "";
+        this.#doing = this.#doing.then(() => this.#restore());
+        return;
+      }
+      if (event.position) this.#place = `You are number ${event.position} in the queue.`;
+      // Whoever is told something by the desk may wait no longer.
+      else if (message) this.#place = "";
+      if (type === "typing" || type === "queue" || message) this.#pass(event.is_typing ? TYPING : this.#place);
+      if (type === "retract" && id) this.#shown.get(id)?.remove();
       if (!message || this.#shown.has(message.id)) continue;
-      this.#shown.add(message.id);
-      const { words } = this.#show(message.role, message.content);
+      const { item, words } = this.#show(message.role, message.content);
+      this.#shown.set(message.id, item);
       this.#announcer.textContent = words.textContent;
     }
+  }
+
+  /** Says what holds for a while, unless something else is said that is worth more. @param {string} text */
+  #pass(text) {
+    const shows = ["", this.#passing].includes(this.#status.textContent);
+    this.#passing = text;
+    if (shows) this.#tell("");
   }
 
   #submit() {
@@ -209,6 +241,7 @@ export class Panel {
         if (frame.widget && frame.message_id) shown.push(this.#display(frame.message_id, frame.widget).item);
         widgets.push(shown.length);
         if (following) this.#follow();
+        if (frame.is_final && frame.message_id) this.#shown.set(frame.message_id, item);
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
         if (frame.error) {
           this.#tell(`${frame.error.message}.`);
@@ -286,6 +319,7 @@ export class Panel {
       this.#doing = this.#doing.then(() => this.#fill(id, answer, words, crypto.randomUUID(), widget));
     });
     const item = make("li", { class: "assistant" }, make("span", { class: "hidden" }, "Desk: "), widget);
+    this.#shown.set(id, item);
     this.#messages.append(item);
     this.#follow();
     return { item, widget };
@@ -335,7 +369,7 @@ export class Panel {
 
   /** @param {string} text */
   #tell(text) {
-    this.#status.textContent = text;
+    this.#status.textContent = text || this.#passing;
   }
 }
 

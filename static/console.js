@@ -1,9 +1,13 @@
 /**
- * The console of the people at the desk: who waits, whom they have, and what is said there as it is said.
+ * The console of the people at the desk: who waits, whom they have, what is said there as it is said, and which
+ * answers they have to look at.
  */
 import { Conversation } from "./case.js";
+import { Refused } from "./desk.js";
+import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { People, token } from "./people.js";
+import { Reviews } from "./review.js";
 import { reason, signIn } from "./sign-in.js";
 
 /** @typedef {import("./people.js").Case} Case */
@@ -11,6 +15,10 @@ import { reason, signIn } from "./sign-in.js";
 
 /** How often what is said of times is brought up to date, in ms. */
 const MINUTE = 60_000;
+/** How many conversations with the assistant are shown. */
+const MOST = 100;
+/** How long a conversation with the assistant is shown after its last answer, in ms. */
+const RECENT = 10 * MINUTE;
 
 class Console {
   #people;
@@ -19,11 +27,20 @@ class Console {
   #cases = new Map();
   /** @type {Conversation | null} */
   #open = null;
-  #waiting = make("ul", {});
-  #held = make("ul", {});
+  /** @type {Reviews | null} */
+  #reviews = null;
+  #review = make("button", { type: "button", hidden: "" });
+  #waiting = new Listing("Nobody");
+  #held = new Listing("Nobody");
+  #assisted = new Listing("Nobody");
+  /** What an admin sees of conversations with the assistant. */
+  #others = make("section", { hidden: "" }, make("h2", {}, "With the assistant"), this.#assisted.element);
   #there = make("input", { type: "checkbox" });
   #main = make("main", { "aria-label": "Conversation" });
   #status = make("p", { class: "hidden", role: "status" });
+  #problem = make("p", { class: "status", role: "alert" });
+  /** Whether the lists show what there is. */
+  #isListed = true;
 
   /**
    * @param {People} people
@@ -37,10 +54,17 @@ class Console {
     there.addEventListener("change", () => void this.#change({ available: there.checked }));
     const name = make("input", { "aria-label": "How visitors read you", placeholder: "Your name", maxlength: "100", value: me.name ?? "" });
     name.addEventListener("change", () => void this.#change(name.value.trim() ? { name: name.value.trim() } : {}));
-    const header = make("header", {}, make("h1", {}, "The desk"), name, make("label", {}, there, " I am there"));
+    const skills = make("input", { "aria-label": "What you know", placeholder: "What you know", value: me.skills.join(", ") });
+    skills.addEventListener("change", () => {
+      const words = skills.value.split(",").map((word) => word.trim());
+      void this.#change({ skills: words.filter(Boolean) });
+    });
+    const header = make("header", {}, make("h1", {}, "The desk"), name, skills, make("label", {}, there, " I am there"));
     const nav = make("nav", { "aria-label": "Conversations" });
-    nav.append(make("h2", {}, "Waiting"), this.#waiting, make("h2", {}, "Held"), this.#held, this.#status);
-    this.#main.append(make("p", { class: "quiet" }, "Choose a conversation."));
+    this.#review.addEventListener("click", () => this.#showReviews());
+    nav.append(this.#review, make("h2", {}, "Waiting"), this.#waiting.element, make("h2", {}, "Held"), this.#held.element);
+    nav.append(this.#others, this.#status, this.#problem);
+    this.#say("Choose a conversation.");
     this.element = make("div", { class: "desk" }, header, nav, this.#main);
     setInterval(() => this.#list(), MINUTE);
     // Nobody waits before a queue that stands still: whoever is signed out is asked to sign in.
@@ -51,22 +75,40 @@ class Console {
   async #change(presence) {
     try {
       this.#me = await this.#people.send("PUT", "experts/me", presence);
+      this.#problem.textContent = "";
     } catch (error) {
       this.#there.checked = this.#me.available;
-      this.#status.textContent = reason(error);
+      this.#problem.textContent = reason(error);
     }
   }
 
   /** What the desk has to do, for as long as the page is open. */
   async #follow() {
     for await (const change of this.#people.standBy("experts/events", new AbortController().signal)) {
+      if (change.to_review !== undefined) this.#count(change.to_review);
       if (change.conversations) this.#cases = new Map(change.conversations.map((found) => [found.id, found]));
       if (change.conversation) this.#set(change.conversation);
-      if (change.conversation_id && change.type === "gone") this.#cases.delete(change.conversation_id);
-      this.#list();
+      if (change.conversation_id && change.type === "gone") this.#gone(change.conversation_id);
+      this.#listSoon();
       const open = this.#open && this.#cases.get(this.#open.id);
-      if (open) this.#open?.update(open);
+      if (open && (change.conversations || change.conversation?.id === open.id)) this.#open?.update(open);
     }
+  }
+
+  /** @param {number} toReview */
+  #count(toReview) {
+    this.#review.replaceChildren(make("strong", {}, `To review (${toReview})`));
+    this.#review.hidden = !toReview && !this.#reviews;
+    void this.#reviews?.refresh();
+  }
+
+  #showReviews() {
+    this.#open?.close();
+    this.#open = null;
+    this.#reviews = new Reviews(this.#people, (taken) => this.#show(taken));
+    this.#main.replaceChildren(...this.#reviews.elements);
+    this.#review.setAttribute("aria-current", "true");
+    this.#list();
   }
 
   /** @param {Case} found */
@@ -77,44 +119,105 @@ class Console {
     this.#cases.set(found.id, found);
   }
 
+  /** There is nothing more to do there, or not for them. @param {string} id */
+  #gone(id) {
+    // An answer has ended; the conversation goes on.
+    if (isAssisted(this.#cases.get(id))) return;
+    this.#cases.delete(id);
+    const open = this.#open;
+    if (open?.id === id && !open.isGiven) void this.#look(open);
+  }
+
+  /** Looks whether the one that is open is still theirs to see. @param {Conversation} open */
+  async #look(open) {
+    try {
+      const found = await this.#people.get(`conversations/${open.id}`);
+      if (this.#open === open) open.update(found);
+    } catch (error) {
+      const isGone = error instanceof Refused && error.status === 404;
+      if (isGone && this.#open === open) this.#leave("Somebody else has it now, or it is over.");
+    }
+  }
+
+  /** Once, however much changes at a time. */
+  #listSoon() {
+    if (this.#isListed) requestAnimationFrame(() => this.#list());
+    this.#isListed = false;
+  }
+
   #list() {
+    this.#isListed = true;
+    for (const [id, found] of this.#cases) {
+      if (isAssisted(found) && Date.parse(found.updated_at) + RECENT < Date.now()) this.#cases.delete(id);
+    }
     const all = [...this.#cases.values()];
     const waiting = all.filter((found) => found.waiting_since);
     waiting.sort((one, other) => (one.waiting_since ?? "").localeCompare(other.waiting_since ?? ""));
-    this.#waiting.replaceChildren(...waiting.map((found) => this.#item(found)));
-    this.#held.replaceChildren(...all.filter((found) => found.expert_id).map((found) => this.#item(found)));
-    for (const list of [this.#waiting, this.#held]) {
-      if (!list.childElementCount) list.append(make("li", { class: "quiet" }, "Nobody"));
-    }
+    const assisted = all.filter(isAssisted).sort((one, other) => other.id.localeCompare(one.id));
+    for (const { id } of assisted.splice(MOST)) this.#cases.delete(id);
+    this.#waiting.show(waiting.map((found) => this.#entry(found)));
+    this.#held.show(all.filter((found) => found.expert_id).map((found) => this.#entry(found)));
+    this.#assisted.show(assisted.map((found) => this.#entry(found)));
+    this.#others.hidden = !assisted.length;
     document.title = waiting.length ? `(${waiting.length}) The desk` : "The desk";
   }
 
-  /** @param {Case} found */
-  #item(found) {
-    const button = make("button", { type: "button" }, make("strong", {}, found.title ?? "Without a word"));
+  /**
+   * @param {Case} found
+   * @returns {import("./listing.js").Entry}
+   */
+  #entry(found) {
+    const content = [make("strong", {}, found.title ?? "Without a word")];
     if (found.waiting_since) {
       const isAsked = found.assigned_to === this.#me.id;
       const since = Math.max(0, Math.round((Date.now() - Date.parse(found.waiting_since)) / MINUTE));
       const asked = isAsked ? "You are asked · " : "";
-      button.append(make("small", isAsked ? { class: "first" } : {}, `${asked}${since} min`));
+      content.push(make("small", isAsked ? { class: "first" } : {}, `${asked}${since} min`));
     }
-    if (found.reason) button.append(make("small", {}, found.reason));
-    if (this.#open?.id === found.id) button.setAttribute("aria-current", "true");
-    button.addEventListener("click", () => this.#show(found));
-    return make("li", {}, button);
+    if (found.reason) content.push(make("small", {}, found.reason));
+    return { id: found.id, content, isOpen: this.#open?.id === found.id, open: () => this.#show(found) };
   }
 
   /** @param {Case} found */
   #show(found) {
     this.#open?.close();
-    this.#open = new Conversation(this.#people, this.#me, found, (changed) => {
+    this.#reviews = null;
+    this.#review.removeAttribute("aria-current");
+    const changed = (/** @type {Case} */ changed) => {
       this.#cases.set(changed.id, changed);
       if (!changed.expert_id && !changed.waiting_since) this.#cases.delete(changed.id);
       this.#list();
+    };
+    const open = new Conversation(this.#people, this.#me, found, changed, (why) => {
+      if (this.#open === open) this.#leave(why);
     });
-    this.#main.replaceChildren(...this.#open.elements);
+    this.#open = open;
+    this.#main.replaceChildren(...open.elements);
     this.#list();
+    open.focus();
   }
+
+  /** Shows the conversation that is open no longer. @param {string} why */
+  #leave(why) {
+    const hadFocus = this.#main.contains(document.activeElement);
+    this.#open?.close();
+    this.#open = null;
+    const said = this.#say(why);
+    this.#list();
+    if (hadFocus) said.focus();
+  }
+
+  /** What is said where no conversation is open. @param {string} text */
+  #say(text) {
+    const said = make("p", { class: "quiet empty", tabindex: "-1", role: "status" }, text);
+    this.#main.replaceChildren(said);
+    return said;
+  }
+}
+
+/** Whether agents answer. @param {Case} [found] */
+function isAssisted(found) {
+  return Boolean(found) && !found?.expert_id && !found?.waiting_since;
 }
 
 /** Shows the desk to whoever is signed in, and asks everybody else. @param {string} [problem] */

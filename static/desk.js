@@ -55,6 +55,8 @@ export class Gone extends Error {}
  * @property {string | null} component_type
  * @property {import("./widgets.js").Data | null} component_data
  * @property {string} [answers] The widget that it answers.
+ * @property {{ note?: string } | null} [additional_data] The desk sees what a colleague has noted.
+ * @property {boolean} [retracted] It was withdrawn, and says nothing any more.
  */
 
 /** @typedef {(state: "" | "lost" | "offline") => void} Tell Says how the connection is. */
@@ -79,6 +81,16 @@ export class Desk {
     return "chat/stream";
   }
 
+  /** Where it is said that the visitor is writing. */
+  get typing() {
+    return "chat/typing";
+  }
+
+  /** Says that the visitor is writing. */
+  async types() {
+    await this.call(this.typing, { method: "POST" });
+  }
+
   /** Where people at the desk are read. */
   get events() {
     return "chat/events";
@@ -91,6 +103,22 @@ export class Desk {
   async history(tell) {
     const response = await this.persist("chat/history", {}, tell);
     return /** @type {Message[]} */ ((await response.json()).messages);
+  }
+
+  /**
+   * The visitor has signed in: what they said on this device is theirs from now on, wherever they sign in. The
+   * conversation that begins with it; none where nothing was said.
+   * @param {string} token
+   */
+  async signIn(token) {
+    if (!this.#device) return "";
+    const { messages } = await (await this.call("chat/history")).json();
+    if (!messages.length) return "";
+    const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+    const body = JSON.stringify({ anonymous_id: this.#device });
+    const opened = await this.call("api/v1/chat/conversations", { method: "POST", headers, body });
+    store("");
+    return /** @type {string} */ ((await opened.json()).id);
   }
 
   /** Forgets the session: the next message begins a new conversation. */
@@ -278,7 +306,8 @@ function stored() {
 /** @param {string} device */
 function store(device) {
   try {
-    localStorage.setItem(KEY, device);
+    if (device) localStorage.setItem(KEY, device);
+    else localStorage.removeItem(KEY);
   } catch {
     // See above.
   }

@@ -2,7 +2,8 @@
  * The chat of somebody who is signed in: their conversations, and the one that is open.
  */
 import { Panel } from "./chat.js";
-import { Refused } from "./desk.js";
+import { Desk, Refused } from "./desk.js";
+import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { OwnDesk } from "./own.js";
 import { token } from "./people.js";
@@ -21,7 +22,7 @@ class Chat {
   #panel = null;
   /** How many pages of the list are shown. */
   #pages = 1;
-  #list = make("ul", {});
+  #list = new Listing("Nothing yet");
   #more = make("button", { type: "button" }, "More");
   #main = make("main", { class: "own", "aria-label": "Conversation" });
   #status = make("p", { class: "status", role: "status" });
@@ -36,7 +37,7 @@ class Chat {
       void this.refresh();
     });
     const header = make("header", {}, make("h1", {}, "Your conversations"), anew);
-    const nav = make("nav", { "aria-label": "Conversations" }, this.#list, this.#more, this.#status);
+    const nav = make("nav", { "aria-label": "Conversations" }, this.#list.element, this.#more, this.#status);
     this.element = make("div", { class: "desk" }, header, nav, this.#main);
     this.#main.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
   }
@@ -61,7 +62,7 @@ class Chat {
         total = found.total;
       }
       this.#more.hidden = all.length >= total;
-      this.#list.replaceChildren(...all.map((listed) => this.#item(listed)));
+      this.#list.show(all.map((listed) => this.#entry(listed)));
       this.#status.textContent = "";
     } catch (error) {
       if (error instanceof Refused && error.status === 401) throw error;
@@ -69,16 +70,18 @@ class Chat {
     }
   }
 
-  /** @param {Listed} listed */
-  #item(listed) {
+  /**
+   * @param {Listed} listed
+   * @returns {import("./listing.js").Entry}
+   */
+  #entry(listed) {
     const title = listed.title ?? "Without a word";
-    const open = make("button", { type: "button" }, make("strong", {}, title));
-    if (listed.mode === "expert") open.append(make("small", {}, "With a person"));
-    if (listed.id === this.#open) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => this.show(listed.id));
+    const content = [make("strong", {}, title)];
+    if (listed.mode === "expert") content.push(make("small", {}, "With a person"));
     const remove = make("button", { type: "button", class: "remove", "aria-label": `Delete ${title}` }, "×");
     remove.addEventListener("click", () => void this.#remove(listed.id, title));
-    return make("li", { class: "own" }, open, remove);
+    const open = () => this.show(listed.id);
+    return { id: listed.id, content, isOpen: listed.id === this.#open, open, beside: [remove] };
   }
 
   /**
@@ -119,8 +122,10 @@ async function begin() {
   await signIn("Your conversations", async () => {
     const chat = new Chat(token());
     await chat.refresh();
+    // What was said before is theirs, too; where it is not, it stays the device's.
+    const kept = await new Desk(BASE).signIn(token()).catch(() => "");
     document.body.replaceChildren(chat.element);
-    chat.show("");
+    chat.show(kept);
   });
 }
 

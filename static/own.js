@@ -36,6 +36,10 @@ export class OwnDesk extends Desk {
     return `${API}/messages/stream`;
   }
 
+  get typing() {
+    return `${API}/conversations/${this.#conversation}/typing`;
+  }
+
   get events() {
     return `${API}/conversations/${this.#conversation}/events`;
   }

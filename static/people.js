@@ -23,6 +23,7 @@ const AGAIN = 1_000;
  * @property {string | null} waiting_since
  * @property {string | null} reason
  * @property {string | null} skill
+ * @property {string} updated_at
  *
  * @typedef {object} Expert
  * @property {string} id
@@ -34,11 +35,25 @@ const AGAIN = 1_000;
  * @typedef {object} Change What a standing stream says.
  * @property {string} type
  * @property {import("./desk.js").Message} [message]
+ * @property {string} [message_id] What is withdrawn.
  * @property {"ai" | "expert"} [mode]
  * @property {string} [turn_id]
+ * @property {boolean} [is_typing] Whether the visitor is writing.
  * @property {Case} [conversation]
  * @property {Case[]} [conversations]
  * @property {string} [conversation_id]
+ * @property {number} [to_review] How many answers somebody has to look at.
+ *
+ * @typedef {object} Evaluation What a judge said of an answer.
+ * @property {string} id
+ * @property {string} conversation_id
+ * @property {string} judge
+ * @property {string} criterion
+ * @property {"failed" | "undecided"} status
+ * @property {number | null} score
+ * @property {string} reason
+ * @property {string} question
+ * @property {string} answer
  */
 
 /** The token of this tab: given in the address once (`#token=…`), or typed in. */
@@ -91,10 +106,13 @@ export class People {
    * @param {"POST" | "PUT"} method
    * @param {string} path
    * @param {object} body
+   * @param {string} [key] Makes it the same call, however often it is sent.
    * @returns {Promise<any>}
    */
-  async send(method, path, body) {
-    return (await this.#fetch(path, { method, body: JSON.stringify(body) })).json();
+  async send(method, path, body, key) {
+    const headers = key ? { "Idempotency-Key": key } : undefined;
+    const response = await this.#fetch(path, { method, headers, body: JSON.stringify(body) });
+    return response.status === 204 ? null : response.json();
   }
 
   /**

@@ -9,8 +9,10 @@
  * @property {import("./widgets.js").Widget} [widget]
  * @property {string} [finish_reason]
  * @property {"ai" | "expert"} [mode]
+ * @property {number} [position] The visitor's place in the queue.
  * @property {number} [keep] In a final frame: what came after so many frames does not count.
  * @property {import("./desk.js").Message} [message]
+ * @property {boolean} [is_typing] Whether somebody is writing.
  * @property {{code: string, message: string}} [error]
  *
  * @typedef {{id: string, frame: Frame}} Event

@@ -2,11 +2,8 @@
  * A person takes over: the visitor's page and the console, side by side.
  */
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
 import { after, before, test } from "node:test";
-import { launch, said, say, serve, visit } from "./support.js";
-
-const SECRET = "0123456789abcdef0123456789abcdef";
+import { SECRET, console as consoleOf, launch, said, say, sees, serve, token, visit } from "./support.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -26,49 +23,38 @@ after(async () => {
   await server.kill();
 });
 
-/**
- * A token, as a company's own login makes it.
- * @param {string} sub
- * @param {string} role
- */
-function token(sub, role) {
-  const part = (/** @type {object} */ json) => Buffer.from(JSON.stringify(json)).toString("base64url");
-  const body = `${part({ alg: "HS256" })}.${part({ sub, role, exp: Math.round(Date.now() / 1000) + 600 })}`;
-  return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
-}
-
-/** The console of somebody at the desk. @param {string} sub */
-async function desk(sub) {
-  const page = await visit(browser, `${server.url}/console#token=${token(sub, "expert")}`);
-  await page.getByRole("heading", { name: "Waiting" }).waitFor();
-  assert.equal(new URL(page.url()).hash, "", "the token does not stay in the address");
-  return page;
-}
-
-/** @param {import("playwright-core").Page} page @param {string} text */
-async function sees(page, text) {
-  await page.locator("ol li").filter({ hasText: text }).waitFor();
-}
-
 test("a visitor asks for a person, talks to one, and to the assistant again", async () => {
-  const expert = await desk("eva");
+  const expert = await consoleOf(browser, server.url, "eva");
   await expert.getByRole("textbox", { name: "How visitors read you" }).fill("Eva");
+  await expert.getByRole("textbox", { name: "What you know" }).fill("billing, orders");
   await expert.getByRole("checkbox", { name: "I am there" }).check();
   const visitor = await visit(browser, server.url);
   await say(visitor, "I want a person");
-  await sees(visitor, "You are number 1 in the queue");
-  // By keyboard alone.
-  const waits = expert.getByRole("button", { name: "I want a person" });
-  await waits.focus();
+  await visitor.getByRole("status").getByText("You are number 1 in the queue.").waitFor();
+  // By keyboard alone: to whoever waits, whatever else changes; there one goes on where one is put.
+  const waits = expert.getByRole("button", { name: /^I want a person/ });
+  await waits.getByText("You are asked").waitFor();
+  await expert.getByRole("checkbox", { name: "I am there" }).focus();
+  await expert.keyboard.press("Tab");
+  const other = await visit(browser, server.url);
+  await say(other, "Hello, I want a person as well");
+  await expert.getByRole("button", { name: "I want a person as well" }).waitFor();
+  assert.equal(await waits.evaluate((button) => button === document.activeElement), true);
+  await other.context().close();
   await expert.keyboard.press("Enter");
   await sees(expert, "I want a person");
-  await expert.getByRole("button", { name: "Take over" }).focus();
   await expert.keyboard.press("Enter");
-  await sees(visitor, "Eva is with you now.");
-  await expert.locator("textarea:focus").waitFor();
+  // What is typed at once is not lost.
   await expert.keyboard.type("Hello! What is it?");
   await expert.keyboard.press("Enter");
+  await sees(visitor, "Eva is with you now.");
   await sees(visitor, "Hello! What is it?");
+  // Each sees that the other writes.
+  await visitor.getByRole("textbox", { name: "Your message" }).pressSequentially("My");
+  await expert.getByText("The visitor is writing …").waitFor();
+  await expert.getByRole("textbox", { name: "Your message" }).pressSequentially("I");
+  await visitor.getByText("Somebody is writing …").waitFor();
+  await expert.getByRole("textbox", { name: "Your message" }).fill("");
   await say(visitor, "My order is late");
   await sees(expert, "My order is late");
   await expert.getByRole("button", { name: "Propose" }).click();
@@ -79,9 +65,14 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
   await visitor.reload();
   await sees(visitor, "My order is late");
   await expert.reload();
-  await expert.getByRole("button", { name: "I want a person" }).click();
+  await expert.getByRole("button", { name: /^I want a person/ }).click();
   await sees(expert, "My order is late");
-  await expert.getByRole("button", { name: "Hand back" }).click();
+  await expert.getByRole("textbox", { name: "Note for the assistant" }).fill("The order is 7.");
+  await expert.getByRole("button", { name: "Hand back" }).focus();
+  await expert.keyboard.press("Enter");
+  const left = expert.getByText("The assistant answers again.");
+  await left.waitFor();
+  assert.equal(await left.evaluate((said) => said === document.activeElement), true);
   await sees(visitor, "You are talking to the assistant again.");
   await say(visitor, "Hello");
   await visitor.getByRole("button", { name: "Send" }).waitFor();
@@ -99,26 +90,29 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
 });
 
 test("who takes over in mid-sentence leaves the visitor with what is stored", async () => {
+  const admin = await consoleOf(browser, server.url, "root", "admin");
   const visitor = await visit(browser, server.url);
   const answer = visitor.waitForResponse((response) => response.request().method() === "POST");
   await say(visitor, "Hello, I want to schedule an appointment");
-  await visitor.locator("li.assistant").filter({ hasText: "Anna" }).waitFor();
-  const id = (await answer).headers()["x-conversation-id"];
-  const headers = { Authorization: `Bearer ${token("max", "expert")}` };
-  const claimed = await fetch(`${server.url}/api/v1/chat/conversations/${id}/claim`, { method: "POST", headers });
-  assert.equal(claimed.status, 200);
+  await admin.getByRole("button", { name: "Hello, I want to schedule" }).click();
+  await admin.locator("li.assistant[aria-busy]").filter({ hasText: "Anna" }).waitFor();
+  await admin.getByRole("button", { name: "Take over" }).click();
   await sees(visitor, "is with you now");
   await visitor.locator("li.assistant[aria-busy]").waitFor({ state: "detached" });
+  const id = (await answer).headers()["x-conversation-id"];
+  const headers = { Authorization: `Bearer ${token("root", "admin")}` };
   const read = await fetch(`${server.url}/api/v1/chat/conversations/${id}/messages`, { headers });
   const [, kept] = await read.json();
   const [, shown] = await said(visitor);
   assert.equal(shown, kept.content);
   assert.ok(kept.content.length < 100, "it was in the middle");
-  await visitor.context().close();
+  await sees(admin, "is with you now");
+  assert.equal(await admin.locator("li.assistant").textContent(), `Assistant${kept.content}`);
+  for (const page of [admin, visitor]) await page.context().close();
 });
 
 test("two at the desk: one has it, and the other does not see it any more", async () => {
-  const [eva, max] = [await desk("eva"), await desk("max")];
+  const [eva, max] = [await consoleOf(browser, server.url, "eva"), await consoleOf(browser, server.url, "max")];
   const visitor = await visit(browser, server.url);
   await say(visitor, "I want a person, now");
   for (const page of [eva, max]) await page.getByRole("button", { name: "I want a person, now" }).click();
@@ -164,4 +158,35 @@ test("a user who is signed in has conversations to come back to", async () => {
   await page.getByRole("button", { name: "Something else: where are you?", exact: true }).waitFor({ state: "detached" });
   assert.equal(await list.getByRole("listitem").count(), 1);
   for (const shown of [page, other]) await shown.context().close();
+});
+
+test("a visitor who signs in keeps what they said before", async () => {
+  const page = await visit(browser, server.url);
+  await say(page, "Before I signed in");
+  await page.locator("li.assistant").first().waitFor();
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  await page.goto(`${server.url}/me#token=${token("bea", "user")}`);
+  await page.getByRole("button", { name: "Before I signed in", exact: true }).click();
+  await sees(page, "Before I signed in");
+  // It is the user's now, and nobody's who uses this browser afterwards.
+  await page.goto(server.url);
+  await page.getByRole("button", { name: "Chat" }).first().waitFor();
+  assert.deepEqual(await said(page), []);
+  await page.context().close();
+});
+
+test("what begins in another tab is shown in both", async () => {
+  const first = await visit(browser, server.url);
+  await say(first, "Hello, I want to schedule an appointment");
+  await sees(first, "Anna");
+  await first.getByRole("button", { name: "Send" }).waitFor();
+  const second = await first.context().newPage();
+  await second.goto(server.url);
+  await sees(second, "Anna");
+  await second.getByRole("button", { name: "New conversation" }).click();
+  await say(second, "I want a person instead");
+  await second.getByRole("status").getByText("in the queue.").waitFor();
+  await sees(first, "I want a person instead");
+  assert.deepEqual(await said(first), await said(second));
+  await first.context().close();
 });

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { mkdtempSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
@@ -160,4 +161,37 @@ export async function answered(page) {
  */
 export async function said(page) {
   return (await page.locator("li").allTextContents()).map((text) => text.replace(/^(You|Desk): /, ""));
+}
+
+/** What tokens are signed with in these tests. */
+export const SECRET = "0123456789abcdef0123456789abcdef";
+
+/**
+ * A token, as a company's own login makes it.
+ * @param {string} sub
+ * @param {string} role
+ */
+export function token(sub, role) {
+  const part = (/** @type {object} */ json) => Buffer.from(JSON.stringify(json)).toString("base64url");
+  const body = `${part({ alg: "HS256" })}.${part({ sub, role, exp: Math.round(Date.now() / 1000) + 600 })}`;
+  return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
+}
+
+/**
+ * The console of somebody at the desk.
+ * @param {import("playwright-core").Browser} browser
+ * @param {string} url
+ * @param {string} sub
+ * @param {string} [role]
+ */
+export async function console(browser, url, sub, role = "expert") {
+  const page = await visit(browser, `${url}/console#token=${token(sub, role)}`);
+  await page.getByRole("heading", { name: "Waiting" }).waitFor();
+  assert.equal(new URL(page.url()).hash, "", "the token does not stay in the address");
+  return page;
+}
+
+/** @param {import("playwright-core").Page} page @param {string} text */
+export async function sees(page, text) {
+  await page.locator("ol li").filter({ hasText: text }).waitFor();
 }
