@@ -2,7 +2,7 @@
 //! the same upstream through, and a bare relay of actix and reqwest without a database.
 //!
 //! `cargo bench --bench desk -- [--runs 5] [--only unpaced,paced,thousand,memory,burst,chat,start,trips]
-//! [--servers nginx,relay,postgres,sqlite] [--growth 10000000]`. Machines differ and are noisy: read the ratios, which
+//! [--servers nginx,relay,postgres,sqlite] [--growth 10000000] [--sockets 2000]`. Machines differ and are noisy: read the ratios, which
 //! are of one run. `docs/performance.md` explains them.
 
 #![expect(
@@ -19,6 +19,7 @@ mod pgbench;
 mod relay;
 mod report;
 mod server;
+mod sockets;
 mod upstream;
 
 use std::time::Duration;
@@ -60,6 +61,9 @@ struct Arguments {
     /// Nothing else but what a turn costs where there are so many messages.
     #[arg(long)]
     growth: Option<i64>,
+    /// Nothing else but how soon messages are answered where so many WebSockets are open.
+    #[arg(long)]
+    sockets: Option<usize>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -82,6 +86,9 @@ async fn bench(arguments: &Arguments) {
     let upstream = Server::upstream();
     if let Some(rows) = arguments.growth {
         return growth::run(&upstream, rows).await;
+    }
+    if let Some(connections) = arguments.sockets {
+        return sockets::run(&upstream, connections).await;
     }
     let mut report = Report::default();
     let mut servers = Vec::new();

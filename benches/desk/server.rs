@@ -12,6 +12,9 @@ use std::{
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _, connection::SimpleConnection as _};
 use tempfile::TempDir;
 
+/// What tokens are signed with.
+pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
 /// A running server; killed when dropped.
 pub struct Server {
     pub url: String,
@@ -172,6 +175,7 @@ impl Server {
             .env("PORT", port.to_string())
             .env("DATABASE_URL", &database.url)
             .env("OPENAI_BASE_URL", format!("{}/v1", upstream.url))
+            .env("FRONTDESK_JWT_SECRET", SECRET)
             .env("RUST_LOG", "error")
             .stdout(Stdio::null())
             .spawn()
@@ -192,6 +196,11 @@ impl Server {
         }
         server.started_after = began.elapsed();
         server
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The desk's database.
