@@ -34,7 +34,7 @@ pub(super) use request::{ChatIn, Writer, digest, idempotency, spoken, turn_reque
     operation_id = "chat_json",
     tag = "chat",
     params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
-    request_body = ChatIn,
+    request_body = request::Body,
     responses((status = 200, description = "The answer in one piece", body = ChatOut), Turning)
 )]
 pub(super) async fn json(
@@ -123,7 +123,7 @@ fn handed_over(turn: Option<TurnId>) -> Error {
     operation_id = "chat_stream",
     tag = "chat",
     params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
-    request_body = ChatIn,
+    request_body = request::Body,
     responses(Frames, Turning)
 )]
 pub(super) async fn stream(

@@ -17,8 +17,8 @@ use utoipa::{
 };
 
 use super::{
-    chat, conversations, data, end_user, evaluations, events, experts, history, messages, sessions,
-    turns, typing, widgets, ws,
+    chat, conversations, data, end_user, evaluations, events, experts, history, messages, ops,
+    sessions, turns, typing, widgets, ws,
 };
 use crate::{error::Code, turn::event::Frame};
 
@@ -64,6 +64,9 @@ pub(super) async fn document() -> HttpResponse {
         sessions::clear,
         data::export,
         data::erase,
+        ops::health,
+        ops::ready,
+        ops::metrics,
     ),
     nest((path = "/api/v1/chat", api = Users)),
     components(schemas(Code, Frame, Problem, events::event::EventOut)),
@@ -207,6 +210,9 @@ pub(super) struct Turning;
 /// What a call may be refused with that somebody has to be signed in for.
 pub(super) struct NotSignedIn;
 
+/// What an instance answers that is not for visitors now.
+pub(super) struct Unready;
+
 /// What is deleted.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only documents")]
@@ -299,6 +305,12 @@ impl IntoResponses for Turning {
         problems(&[
             400, 404, 408, 409, 410, 413, 415, 422, 429, 500, 502, 503, 504,
         ])
+    }
+}
+
+impl IntoResponses for Unready {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[503])
     }
 }
 

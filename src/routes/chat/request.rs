@@ -48,7 +48,7 @@ pub(in crate::routes) struct ChatIn {
     metadata: Option<Map<String, Value>>,
     /// What the website's page says of the visitor, for the agent that the session opens on.
     context: Option<Map<String, Value>>,
-    /// The deep-chat component's, instead of `content`: the last item of the user's is the message.
+    /// Instead of `content`.
     #[schema(ignore)]
     messages: Option<Vec<DeepChatItem>>,
     /// What the call itself adds to the metadata, under names that are not for clients.
@@ -76,11 +76,28 @@ impl ChatIn {
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-struct DeepChatItem {
+pub(in crate::routes) struct DeepChatItem {
     #[serde(default)]
+    #[schema(required = true, example = "user")]
     role: String,
     #[serde(default)]
+    #[schema(required = true, example = "Hello, I want to schedule an appointment")]
     text: String,
+}
+
+/// What a body may be: it is always read as the first.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = ChatBody)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only documents")]
+pub(in crate::routes) enum Body {
+    Plain(ChatIn),
+    /// As the deep-chat component has it; frames and JSON then have `text` beside `content`.
+    DeepChat {
+        /// The last one of the user's is the message.
+        #[schema(min_items = 1)]
+        messages: Vec<DeepChatItem>,
+    },
 }
 
 /// Who writes.
