@@ -91,7 +91,7 @@ pub(in crate::routes) struct DeepChatItem {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only documents")]
 pub(in crate::routes) enum Body {
-    Plain(ChatIn),
+    Plain(Box<ChatIn>),
     /// As the deep-chat component has it; frames and JSON then have `text` beside `content`.
     DeepChat {
         /// The last one of the user's is the message.
@@ -173,10 +173,11 @@ pub(in crate::routes) fn turn_request(
     turn.audio_urls = audio_urls;
     turn.metadata = metadata;
     turn.agent = body.agent;
+    let given = body.context.clone();
     turn.context = context(app, turn.agent.as_deref(), body.context, writer.claims)?;
     turn.mirror_text = mirror_text;
     turn.address = extract::caller(app, request);
-    turn.idempotency = idempotency(request, &all_of(&turn))?;
+    turn.idempotency = idempotency(request, &all_of(&turn, given.as_ref()))?;
     Ok(turn)
 }
 
@@ -227,23 +228,25 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
     }
 }
 
-/// Everything that makes a message what it is.
-fn all_of(turn: &TurnRequest) -> Value {
-    let all = json!([
+/// Everything that makes a message what it is, as its client has said it: what a token adds to the context
+/// is not the message's.
+fn all_of(turn: &TurnRequest, context: Option<&Map<String, Value>>) -> Value {
+    let within = match &turn.within {
+        Within::Session => json!([]),
+        Within::New => json!(["new"]),
+        Within::Named(name) => json!(["named", name]),
+        Within::Conversation(id) => json!(["conversation", id]),
+    };
+    json!([
         turn.mirror_text,
         turn.body,
         turn.media_urls,
         turn.audio_urls,
         turn.agent,
-        turn.metadata
-    ]);
-    match (&turn.context, &turn.within) {
-        (None, Within::Session) => all,
-        (Some(context), Within::Session) => json!([all, context]),
-        (_, Within::New) => json!([all, "new"]),
-        (_, Within::Named(name)) => json!([all, "named", name]),
-        (_, Within::Conversation(id)) => json!([all, "conversation", id]),
-    }
+        turn.metadata,
+        context,
+        within
+    ])
 }
 
 /// The client's key, and a digest of everything that makes the request what it is.
@@ -276,9 +279,9 @@ pub(in crate::routes) fn spoken(param: &str, said: String) -> Result<String> {
     Ok(said)
 }
 
-/// A digest of everything that makes a message what it is.
+/// A digest of everything that makes a message without a context what it is.
 pub(in crate::routes) fn digest(turn: &TurnRequest) -> Vec<u8> {
-    hash(&all_of(turn))
+    hash(&all_of(turn, None))
 }
 
 fn hash(content: &Value) -> Vec<u8> {

@@ -123,9 +123,17 @@ async fn claims_are_known_to_agents(db: Db) {
     let key = jsonwebtoken::EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     let ann = Person { app: &app, token };
-    let body = json!({"content": "Hi", "agent": "support", "context": {"page": "/cart"}});
-    let said = ann.call(Method::POST, "/messages", body).await;
-    assert_eq!(said.status, 200, "{}", said.text);
+    let from = async |page: &str| {
+        let body = json!({"content": "Hi", "agent": "support", "context": {"page": page}});
+        let call = ann.request(Method::POST, "/messages");
+        let call = call.header("Idempotency-Key", "k").json(&body);
+        Said::of(call.send().await.unwrap()).await
+    };
+    for _ in 0..2 {
+        let said = from("/cart").await;
+        assert_eq!(said.status, 200, "{}", said.text);
+    }
+    assert_eq!(from("/").await.json()["code"], "idempotency_key_reused");
     let body = json!({"content": "Hi", "agent": "support", "context": {"customer_id": "C-8"}});
     assert_eq!(
         ann.call(Method::POST, "/messages", body).await.json()["code"],
