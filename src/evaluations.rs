@@ -12,14 +12,14 @@ use crate::{
     config::{Criterion, Settings},
     error::{Code, Error, Result},
     experts::Person,
-    judges::{Case, Judgement, Judges, said},
+    judges::{Judgement, Judges, Submission, said},
     metrics::Metrics,
     realtime::Hub,
     store::{
         EvaluationId, MessageId, Store, StoreError,
         evaluations::{
-            Evaluation, Evaluations as Page, Judged, NewEvaluation, Review, Reviewed, Reviewing,
-            ToJudge,
+            Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge,
+            Verdict,
         },
         jobs::{Job, Judging},
     },
@@ -67,16 +67,16 @@ impl Evaluations {
         let Some((judging, to_judge)) = left.map_err(|error| error.to_string())? else {
             return Ok(());
         };
-        let case = Case {
+        let submission = Submission {
             conversation_id: Some(to_judge.answer.conversation_id),
             message_id: Some(judging.message_id),
-            agent: Some(judging.agent),
+            agent: judging.agent,
             history: said(&to_judge.history),
             passed: String::new(),
             answer: to_judge.answer.body.clone(),
         };
         let asked = judging.judges.iter();
-        let asked = asked.map(|judge| self.ask(judge, &case, &to_judge));
+        let asked = asked.map(|judge| self.ask(judge, &submission, &to_judge));
         join_all(asked).await.into_iter().collect()
     }
 
@@ -97,19 +97,21 @@ impl Evaluations {
     async fn ask(
         &self,
         judge: &str,
-        case: &Case,
+        submission: &Submission,
         to_judge: &ToJudge,
     ) -> std::result::Result<(), String> {
-        let judgement = self.judges.judge(judge, case).await;
+        let judgement = self.judges.judge(judge, submission).await;
         let judgement = judgement.map_err(|error| format!("{judge}: {error}"))?;
         // Another instance may know it: settings change on one after the other.
         let judgement = judgement.ok_or_else(|| format!("{judge} is none of the judges"))?;
         let usage = judgement.usage;
         self.metrics.tokens(usage.input, usage.output);
         let new = self.evaluation(judge, to_judge, judgement.criterion, Some(judgement));
-        self.metrics.evaluation(new.status.as_str());
+        let status = new.status;
         let kept = self.store.evaluated(new).await;
-        kept.map_err(|error| error.to_string())
+        kept.map_err(|error| error.to_string())?;
+        self.metrics.evaluation(status.as_str());
+        Ok(())
     }
 
     /// A job that was tried often enough: its answer's other judges are undecided, and somebody at the desk
@@ -131,10 +133,12 @@ impl Evaluations {
             undecided.collect::<Vec<_>>()
         });
         let undecided = undecided.unwrap_or_default();
-        for new in &undecided {
-            self.metrics.evaluation(new.status.as_str());
+        let statuses: Vec<_> = undecided.iter().map(|new| new.status).collect();
+        self.store.judging_failed(job, error, undecided).await?;
+        for status in statuses {
+            self.metrics.evaluation(status.as_str());
         }
-        self.store.judging_failed(job, error, undecided).await
+        Ok(())
     }
 
     /// What is kept of a judge's; without what came of it the judge could not be asked.
@@ -147,9 +151,9 @@ impl Evaluations {
     ) -> NewEvaluation {
         let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
         let status = match &said {
-            Some(said) if said.passed => Judged::Passed,
-            Some(_) => Judged::Failed,
-            None => Judged::Undecided,
+            Some(said) if said.passed => EvaluationStatus::Passed,
+            Some(_) => EvaluationStatus::Failed,
+            None => EvaluationStatus::Undecided,
         };
         let usage = said.as_ref().map(|said| said.usage).unwrap_or_default();
         NewEvaluation {
@@ -170,8 +174,16 @@ impl Evaluations {
     ///
     /// # Errors
     /// `forbidden`; when the database fails.
-    pub async fn list(&self, person: &Person, status: Judged, page: (u32, u32)) -> Result<Page> {
-        let is_work = matches!(status, Judged::Failed | Judged::Undecided);
+    pub async fn list(
+        &self,
+        person: &Person,
+        status: EvaluationStatus,
+        page: (u32, u32),
+    ) -> Result<Page> {
+        let is_work = matches!(
+            status,
+            EvaluationStatus::Failed | EvaluationStatus::Undecided
+        );
         if !is_work && !person.sees_all() {
             return Err(Error::new(Code::Forbidden));
         }
@@ -188,13 +200,13 @@ impl Evaluations {
         &self,
         person: &Person,
         evaluation: EvaluationId,
-        verdict: Review,
+        verdict: Verdict,
         instead: Option<String>,
     ) -> Result<Evaluation> {
         let experts = &self.settings.experts;
         let line = match verdict {
-            Review::Correct => &experts.corrected,
-            Review::Approve | Review::Retract => &experts.retracted,
+            Verdict::Correct => &experts.corrected,
+            Verdict::Approve | Verdict::Retract => &experts.retracted,
         };
         let reviewing = Reviewing {
             evaluation,

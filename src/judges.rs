@@ -8,7 +8,7 @@ mod service;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use regex::RegexSet;
+use regex::Regex;
 use serde::Serialize;
 
 use self::{model::Rubric, service::Service};
@@ -45,22 +45,22 @@ struct Judge {
 /// What judges.
 enum By {
     Rules {
-        forbids: RegexSet,
-        requires: Vec<RegexSet>,
+        forbids: Vec<Regex>,
+        requires: Vec<Regex>,
     },
     Service(Service),
     Model(Rubric),
 }
 
-/// What is judged.
+/// What a judge reads, of which it judges the answer.
 #[derive(Debug, Clone, Serialize)]
-pub struct Case {
+pub struct Submission {
     /// Where it is said.
     pub conversation_id: Option<ConversationId>,
     /// The answer's message, where it is given.
     pub message_id: Option<MessageId>,
     /// The agent that answers.
-    pub agent: Option<String>,
+    pub agent: String,
     /// What was said before, oldest first.
     pub history: Vec<Said>,
     /// What of the answer has passed before.
@@ -152,7 +152,11 @@ impl Judges {
     ///
     /// # Errors
     /// In words for the log, where the judge cannot be asked or does not say anything of sense.
-    pub async fn judge(&self, name: &str, case: &Case) -> Result<Option<Judgement>, String> {
+    pub async fn judge(
+        &self,
+        name: &str,
+        submission: &Submission,
+    ) -> Result<Option<Judgement>, String> {
         let Some(judge) = self.judges.get(name) else {
             return Ok(None);
         };
@@ -162,11 +166,15 @@ impl Judges {
                 by_rules(
                     forbids,
                     requires,
-                    &format!("{}{}", case.passed, case.answer),
+                    &format!("{}{}", submission.passed, submission.answer),
                 )
             }
-            By::Service(service) => service.ask(name, judge.criterion, case).await?,
-            By::Model(rubric) => rubric.ask(&self.models, judge.criterion, case).await?,
+            By::Service(service) => service.ask(name, judge.criterion, submission).await?,
+            By::Model(rubric) => {
+                rubric
+                    .ask(&self.models, judge.criterion, submission)
+                    .await?
+            }
         };
         if !(0.0..=1.0).contains(&opinion.score) {
             return Err(format!("the score {} is not from 0 to 1", opinion.score));
@@ -192,30 +200,24 @@ fn by(judge: &JudgeSettings, models: &Models, clients: &Clients) -> Result<By, J
         return Ok(By::Service(Service::new(webhook, clients)?));
     }
     if judge.has_rules() {
-        let requires = judge
-            .requires
-            .iter()
-            .map(|pattern| RegexSet::new([pattern]));
         return Ok(By::Rules {
-            forbids: RegexSet::new(&judge.forbids)?,
-            requires: requires.collect::<Result<_, _>>()?,
+            forbids: patterns(&judge.forbids)?,
+            requires: patterns(&judge.requires)?,
         });
     }
     Ok(By::Model(Rubric::new(judge, models)))
 }
 
-fn by_rules(forbids: &RegexSet, requires: &[RegexSet], answer: &str) -> Opinion {
-    let forbidden = forbids.matches(answer).into_iter().next();
-    let forbidden = forbidden.and_then(|index| forbids.patterns().get(index));
-    let mut missing = requires
-        .iter()
-        .filter(|required| !required.is_match(answer));
-    let fault = match (forbidden, missing.next()) {
+fn patterns(patterns: &[String]) -> Result<Vec<Regex>, regex::Error> {
+    patterns.iter().map(|pattern| Regex::new(pattern)).collect()
+}
+
+fn by_rules(forbids: &[Regex], requires: &[Regex], answer: &str) -> Opinion {
+    let forbidden = forbids.iter().find(|pattern| pattern.is_match(answer));
+    let missing = requires.iter().find(|pattern| !pattern.is_match(answer));
+    let fault = match (forbidden, missing) {
         (Some(pattern), _) => Some(format!("It has what no answer may have: {pattern}")),
-        (None, Some(required)) => {
-            let pattern = required.patterns().join(" ");
-            Some(format!("It has not what every answer has: {pattern}"))
-        }
+        (None, Some(pattern)) => Some(format!("It has not what every answer has: {pattern}")),
         (None, None) => None,
     };
     Opinion {

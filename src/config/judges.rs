@@ -29,7 +29,7 @@ pub struct JudgeSettings {
     /// From which score on, from 0 to 1, an answer passes.
     #[serde(default = "half")]
     pub pass_at: f64,
-    /// How many of a hundred answers are judged; 0: only what the judge guards.
+    /// How many of a hundred answers are judged once they are given; 0: it only guards.
     #[serde(default = "all")]
     pub percent: u32,
     /// Whose answers are judged; none: everybody's.

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use reqwest::Client;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Case, Opinion};
+use super::{Opinion, Submission};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Criterion, WebhookSettings},
@@ -27,6 +27,15 @@ pub(super) struct Service {
     url: String,
     key: SigningKey,
     patience: Duration,
+}
+
+/// What it is asked.
+#[derive(Serialize)]
+struct Asked<'a> {
+    judge: &'a str,
+    criterion: &'a str,
+    #[serde(flatten)]
+    submission: &'a Submission,
 }
 
 /// What it says.
@@ -52,24 +61,24 @@ impl Service {
         &self,
         judge: &str,
         criterion: Criterion,
-        case: &Case,
+        submission: &Submission,
     ) -> Result<Opinion, String> {
         let event = json!({
             "type": "eval.asked",
             "timestamp": SystemClock.now(),
-            "data": {"judge": judge, "criterion": criterion.as_str(), "case": case},
+            "data": Asked { judge, criterion: criterion.as_str(), submission },
         });
         let call = self.client.post(&self.url);
         let call = self.key.sign(call, Uuid::now_v7(), event.to_string());
         let answer = timeout(self.patience, read(call)).await;
         let answer = answer.map_err(|_| "the service took too long")??;
         let said: Said =
-            serde_json::from_slice(&answer).map_err(|_| "the service gave no verdict")?;
+            serde_json::from_slice(&answer).map_err(|_| "the service gave no opinion")?;
         // A word is plainer than a number.
         let by_word = said.passed.map(|passed| if passed { 1.0 } else { 0.0 });
         let score = by_word.or(said.score);
         Ok(Opinion {
-            score: score.ok_or("the service gave no verdict")?,
+            score: score.ok_or("the service gave no opinion")?,
             reason: said.reason,
             usage: Usage::default(),
         })

@@ -19,8 +19,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, EvaluationId, MessageId, TurnId,
-        evaluations::{Evaluation, Judged, Review},
-        experts::Presence,
+        evaluations::{Evaluation, EvaluationStatus, Verdict},
     },
 };
 
@@ -37,7 +36,7 @@ struct EvaluationOut {
     turn_id: Option<TurnId>,
     judge: String,
     criterion: String,
-    status: Judged,
+    status: EvaluationStatus,
     score: Option<f64>,
     reason: String,
     /// What the visitor had said.
@@ -45,7 +44,7 @@ struct EvaluationOut {
     question: Option<String>,
     /// What was answered, whether it is withdrawn or not.
     answer: String,
-    verdict: Option<Review>,
+    verdict: Option<Verdict>,
     reviewed_by: Option<String>,
     reviewed_at: Option<Timestamp>,
     timestamp: Timestamp,
@@ -87,22 +86,22 @@ struct ListOut {
     get, path = "/evaluations",
     operation_id = "evaluations_list",
     tag = "experts",
-    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<Judged>, Query, description = "Which, failed unless told")),
+    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<EvaluationStatus>, Query, description = "Which, failed unless told; passed and reviewed ones are an admin's to see")),
     responses((status = 200, description = "A page of what judges said, the newest first", body = ListOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let page = number(&asked, "page", 1, PAGES)?;
     let per_page = number(&asked, "per_page", 20, PER_PAGE)?;
     let status = serde_json::from_value(json!(asked.get("status").unwrap_or("failed")));
-    let status: Judged = status.map_err(|_| {
+    let status: EvaluationStatus = status.map_err(|_| {
         let detail = "Must be failed, undecided, passed or reviewed.";
         Error::field("status", detail)
     })?;
     let found = app.evaluations.list(&person, status, (page, per_page));
     let found = found.await?;
-    let evaluations = found.page.into_iter();
+    let evaluations = found.evaluations.into_iter();
     Ok(HttpResponse::Ok().json(ListOut {
         evaluations: evaluations
             .map(|(evaluation, question)| EvaluationOut::of(evaluation, Some(question)))
@@ -117,7 +116,7 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = ReviewRequest, example = json!({"verdict": "correct", "content": "It costs 15 euros."}))]
 pub(super) struct ReviewIn {
-    verdict: Review,
+    verdict: Verdict,
     /// What is said instead, to `correct` it.
     #[schema(nullable = false, min_length = 1, max_length = 10000)]
     content: Option<String>,
@@ -139,18 +138,18 @@ pub(super) async fn review(
     path: Path<String>,
     body: Json<ReviewIn>,
 ) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let id: EvaluationId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
     let ReviewIn { verdict, content } = body.0;
     let content = match (content, verdict) {
-        (Some(content), Review::Correct) => Some(spoken("content", content)?),
-        (None, Review::Correct) => {
+        (Some(content), Verdict::Correct) => Some(spoken("content", content)?),
+        (None, Verdict::Correct) => {
             return Err(Error::field("content", "What is right instead?"));
         }
-        (Some(_), Review::Approve | Review::Retract) => {
+        (Some(_), Verdict::Approve | Verdict::Retract) => {
             return Err(Error::field("content", "Only to correct an answer."));
         }
-        (None, Review::Approve | Review::Retract) => None,
+        (None, Verdict::Approve | Verdict::Retract) => None,
     };
     let reviewed = app.evaluations.review(&person, id, verdict, content);
     Ok(HttpResponse::Ok().json(EvaluationOut::of(reviewed.await?, None)))

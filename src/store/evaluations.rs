@@ -13,7 +13,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-pub use super::words::{Judged, Review};
+pub use super::words::{EvaluationStatus, Verdict};
 
 /// An answer that is to be judged.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub struct NewEvaluation {
     /// What was judged.
     pub criterion: &'static str,
     /// What came of it.
-    pub status: Judged,
+    pub status: EvaluationStatus,
     /// How well it does, from 0 to 1.
     pub score: Option<f64>,
     /// Why.
@@ -65,7 +65,7 @@ pub struct Evaluation {
     /// What was judged.
     pub criterion: String,
     /// What came of it.
-    pub status: Judged,
+    pub status: EvaluationStatus,
     /// How well it does, from 0 to 1.
     pub score: Option<f64>,
     /// Why.
@@ -74,7 +74,7 @@ pub struct Evaluation {
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
     /// What somebody made of it.
-    pub verdict: Option<Review>,
+    pub verdict: Option<Verdict>,
     /// Who, as their tokens call them.
     pub reviewed_by: Option<String>,
     /// When.
@@ -88,9 +88,9 @@ pub struct Evaluation {
 
 /// A page of what judges said.
 #[derive(Debug, Clone)]
-pub struct Evaluations {
+pub struct Page {
     /// The newest first, each with what was asked.
-    pub page: Vec<(Evaluation, String)>,
+    pub evaluations: Vec<(Evaluation, String)>,
     /// How many there are in all.
     pub total: i64,
 }
@@ -101,7 +101,7 @@ pub struct Reviewing {
     /// What a judge said of it.
     pub evaluation: EvaluationId,
     /// What they make of it.
-    pub verdict: Review,
+    pub verdict: Verdict,
     /// Who.
     pub expert: ExpertId,
     /// The same, for the audit.
@@ -158,10 +158,10 @@ impl Store {
     /// When the database fails.
     pub async fn evaluations(
         &self,
-        status: Judged,
+        status: EvaluationStatus,
         (page, per_page): (u32, u32),
         actor: Actor,
-    ) -> Result<Evaluations, StoreError> {
+    ) -> Result<Page, StoreError> {
         let skipped = i64::from(page.saturating_sub(1)) * i64::from(per_page);
         on_db!(self, write, |conn, db| db::evaluations::page(
             conn,

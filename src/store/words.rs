@@ -27,6 +27,11 @@ macro_rules! words {
                     $(Self::$word => $text,)*
                 }
             }
+
+            #[cfg(test)]
+            fn all() -> Vec<(serde_json::Value, &'static str)> {
+                vec![$((serde_json::json!(Self::$word), $text),)*]
+            }
         }
 
         impl<DB: Backend> FromSql<Text, DB> for $name
@@ -108,8 +113,8 @@ words! {
         /// Put away.
         Archived = "archived",
     }
-    /// What became of an answer at a judge's.
-    Judged {
+    /// What became of an answer at a judge's, and after.
+    EvaluationStatus {
         /// It may stand.
         Passed = "passed",
         /// It may not, and nobody has looked at it yet.
@@ -120,7 +125,7 @@ words! {
         Reviewed = "reviewed",
     }
     /// What somebody makes of an answer that a judge did not let pass.
-    Review {
+    Verdict {
         /// It stands.
         Approve = "approve",
         /// It is withdrawn, and another one is given instead.
@@ -149,20 +154,22 @@ words! {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_word_is_the_same_in_the_database_and_on_the_wire() {
-        assert_eq!(
-            json!(MessageType::UserInput),
-            MessageType::UserInput.as_str()
-        );
-        assert_eq!(
-            json!(MessageType::WidgetAnswer),
-            MessageType::WidgetAnswer.as_str()
-        );
-        assert_eq!(json!(Mode::Ai), Mode::Ai.as_str());
+        let all = [
+            Role::all(),
+            Direction::all(),
+            MessageType::all(),
+            Mode::all(),
+            Status::all(),
+            EvaluationStatus::all(),
+            Verdict::all(),
+            FinishReason::all(),
+        ];
+        for (wire, word) in all.concat() {
+            assert_eq!(wire, word);
+        }
     }
 }

@@ -3,15 +3,15 @@
 //! What comes while the judge thinks is judged together next, so a slow judge holds an answer back, but not
 //! sentence after sentence. What is refused, or cannot be judged, is not shown: a person goes on.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::BoxFuture};
 use serde_json::Value;
 
 use crate::{
     agents::{Agents, Asked, Piece, Reply, TurnInput},
     error::Result,
-    judges::{Case, Judgement, Judges, said},
+    judges::{Judgement, Judges, Submission, said},
     llm::{Calls, Chunk, Usage},
 };
 
@@ -43,7 +43,7 @@ impl Guarded {
         engine: &Engine,
         agent: &str,
         input: &TurnInput,
-        said: &str,
+        passed: &str,
         reply: Reply,
     ) -> Self {
         let guard = engine.agents.guard(agent).map(|judge| Guard {
@@ -51,19 +51,19 @@ impl Guarded {
             path: agent.to_owned(),
             judges: Arc::clone(&engine.judges),
             judge: judge.to_owned(),
-            case: Case {
+            submission: Submission {
                 conversation_id: input.conversation_id,
                 message_id: None,
-                agent: Some(agent.to_owned()),
-                history: self::said(&input.history),
-                passed: said.to_owned(),
+                agent: agent.to_owned(),
+                history: said(&input.history),
+                passed: passed.to_owned(),
                 answer: String::new(),
             },
             held: String::new(),
             calls: Calls::default(),
             in_widget: String::new(),
             ready: VecDeque::new(),
-            next: None,
+            after: None,
             judging: None,
             model: Usage::default(),
             spent: Usage::default(),
@@ -80,8 +80,14 @@ impl Guarded {
     }
 }
 
-type Judging =
-    Pin<Box<dyn Future<Output = (Held, std::result::Result<Option<Judgement>, String>)> + Send>>;
+/// What a judge says of what is held.
+type Judged = (Held, std::result::Result<Option<Judgement>, String>);
+
+/// What comes after all that is held.
+enum After {
+    Piece(Result<Piece>),
+    End,
+}
 
 /// What is being judged.
 struct Held {
@@ -94,7 +100,7 @@ struct Held {
 struct Guard {
     judges: Arc<Judges>,
     judge: String,
-    case: Case,
+    submission: Submission,
     agents: Arc<Agents>,
     path: String,
     /// What was said and not judged yet.
@@ -106,8 +112,8 @@ struct Guard {
     /// What may be shown.
     ready: VecDeque<Piece>,
     /// What comes after all that is held.
-    next: Option<Option<Result<Piece>>>,
-    judging: Option<Judging>,
+    after: Option<After>,
+    judging: Option<BoxFuture<'static, Judged>>,
     /// What the model has cost, and the judge.
     model: Usage,
     spent: Usage,
@@ -121,9 +127,12 @@ impl Guard {
             }
             if self.judging.is_none()
                 && !self.begin()
-                && let Some(next) = self.next.take()
+                && let Some(after) = self.after.take()
             {
-                return Some(next?.map(|piece| Passed::Piece(self.with_cost(piece))));
+                let After::Piece(piece) = after else {
+                    return None;
+                };
+                return Some(piece.map(|piece| Passed::Piece(self.with_cost(piece))));
             }
             let judged = async {
                 match &mut self.judging {
@@ -139,14 +148,14 @@ impl Guard {
                         return Some(Ok(Passed::Refused(why, self.cost())));
                     }
                 }
-                piece = reply.next(), if self.next.is_none() && self.held.len() < MOST => self.hold(piece),
+                piece = reply.next(), if self.after.is_none() && self.held.len() < MOST => self.hold(piece),
             }
         }
     }
 
     /// Begins to judge what is complete; whether there is something.
     fn begin(&mut self) -> bool {
-        let end = match self.next {
+        let end = match self.after {
             Some(_) => self.held.len(),
             None if self.held.len() > LONGEST => self.held.len(),
             None => sentences(&self.held),
@@ -154,8 +163,8 @@ impl Guard {
         let rest = self.held.split_off(end);
         let text = std::mem::replace(&mut self.held, rest);
         // Calls come to their end with the answer.
-        let shown = match &self.next {
-            Some(Some(Ok(Piece::Widget(_)))) => std::mem::take(&mut self.in_widget),
+        let shown = match &self.after {
+            Some(After::Piece(Ok(Piece::Widget(_)))) => std::mem::take(&mut self.in_widget),
             Some(_) => self.shown_by_calls(),
             None => String::new(),
         };
@@ -163,13 +172,13 @@ impl Guard {
             self.pass(text);
             return !self.ready.is_empty();
         }
-        let case = Case {
+        let submission = Submission {
             answer: format!("{text}{shown}"),
-            ..self.case.clone()
+            ..self.submission.clone()
         };
         let (judges, judge) = (Arc::clone(&self.judges), self.judge.clone());
         self.judging = Some(Box::pin(async move {
-            let judgement = judges.judge(&judge, &case).await;
+            let judgement = judges.judge(&judge, &submission).await;
             (Held { text, shown }, judgement)
         }));
         true
@@ -207,7 +216,7 @@ impl Guard {
 
     fn pass(&mut self, text: String) {
         if !text.is_empty() {
-            self.case.passed.push_str(&text);
+            self.submission.passed.push_str(&text);
             self.ready.push_back(Piece::Chunk(Chunk {
                 usage: Some(self.cost()),
                 ..Chunk::said(text)
@@ -224,11 +233,15 @@ impl Guard {
             Some(Ok(Piece::Chunk(chunk))) => chunk,
             Some(Ok(Piece::Widget(raw))) => {
                 self.in_widget = strings(&raw.data);
-                self.next = Some(Some(Ok(Piece::Widget(raw))));
+                self.after = Some(After::Piece(Ok(Piece::Widget(raw))));
                 return;
             }
-            last => {
-                self.next = Some(last);
+            Some(failed) => {
+                self.after = Some(After::Piece(failed));
+                return;
+            }
+            None => {
+                self.after = Some(After::End);
                 return;
             }
         };
@@ -240,7 +253,7 @@ impl Guard {
         self.model = chunk.usage.unwrap_or(self.model);
         // Pieces of calls show nothing before their end.
         if chunk.finish.is_some() {
-            self.next = Some(Some(Ok(Piece::Chunk(chunk))));
+            self.after = Some(After::Piece(Ok(Piece::Chunk(chunk))));
         } else if !chunk.calls.is_empty() {
             self.ready.push_back(Piece::Chunk(chunk));
         }

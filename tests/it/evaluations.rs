@@ -150,10 +150,7 @@ async fn rules_and_services_judge(db: Db) {
     );
     let asked = endpoint.asked().remove(0);
     assert_eq!(asked.body["data"]["judge"], "ours");
-    assert_eq!(
-        asked.body["data"]["case"]["answer"],
-        "As an AI I cannot know."
-    );
+    assert_eq!(asked.body["data"]["answer"], "As an AI I cannot know.");
     assert!(
         asked
             .header("webhook-signature")
@@ -174,9 +171,9 @@ async fn a_judge_that_fails_is_asked_again_and_the_others_are_not(db: Db) {
     until(async || app.count("jobs where last_error is not null").await == 1).await;
     assert_eq!(app.count("evaluations").await, 1);
     for (status, said, error) in [
-        (200, "no", "no verdict"),
+        (200, "no", "no opinion"),
         (500, "", "500"),
-        (200, "{}", "no verdict"),
+        (200, "{}", "no opinion"),
     ] {
         endpoint.at("/judge", status, said);
         app.advance(Duration::from_secs(3600)).await;

@@ -14,7 +14,7 @@ use crate::store::{
     EvaluationId, MessageId, StoreError, TurnId,
     audit::Actor,
     evaluations::{
-        Evaluation, Evaluations, Judged, NewEvaluation, Review, Reviewed, Reviewing, ToJudge,
+        Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge, Verdict,
     },
     holds::Line,
     jobs::Job,
@@ -24,7 +24,7 @@ use crate::store::{
 };
 
 /// What waits for somebody to look at it.
-const OPEN: [Judged; 2] = [Judged::Failed, Judged::Undecided];
+const OPEN: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus::Undecided];
 /// So many of them are counted.
 const MOST: i64 = 100;
 
@@ -111,7 +111,7 @@ fn insert(conn: &mut Conn, new: &NewEvaluation) -> QueryResult<()> {
         .on_conflict((evaluations::message_id, evaluations::judge))
         .do_nothing()
         .execute(conn)?;
-    if added == 0 || new.status == Judged::Passed {
+    if added == 0 || new.status == EvaluationStatus::Passed {
         return Ok(());
     }
     for kind in &new.notify {
@@ -148,10 +148,10 @@ pub fn give_up(
 
 pub fn page(
     conn: &mut Conn,
-    status: Judged,
+    status: EvaluationStatus,
     (limit, skipped): (i64, i64),
     actor: &Actor,
-) -> Result<Evaluations, StoreError> {
+) -> Result<Page, StoreError> {
     write_tx(conn, |conn| {
         let total = evaluations::table
             .filter(evaluations::status.eq(status))
@@ -165,9 +165,7 @@ pub fn page(
             .select(columns!())
             .load(conn)?;
         let seen: BTreeSet<_> = page.iter().map(|one| one.conversation_id).collect();
-        for conversation in seen {
-            audit::write(conn, actor, conversation)?;
-        }
+        audit::write_all(conn, actor, &Vec::from_iter(seen))?;
         let asked = asked(conn, &page)?;
         let page = page.into_iter().map(|evaluation| {
             let asked = evaluation
@@ -175,8 +173,8 @@ pub fn page(
                 .and_then(|turn| asked.get(&turn).cloned());
             (evaluation, asked.unwrap_or_default())
         });
-        Ok(Evaluations {
-            page: page.collect(),
+        Ok(Page {
+            evaluations: page.collect(),
             total,
         })
     })
@@ -203,7 +201,7 @@ fn asked(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<TurnId, St
     Ok(asked)
 }
 
-/// How many answers wait for somebody to look at them; a lot is not counted to its end.
+/// How many wait for somebody to look at them; a lot is not counted to its end.
 pub fn to_review(conn: &mut Conn) -> QueryResult<i64> {
     let open = evaluations::table
         .filter(evaluations::status.eq_any(OPEN))
@@ -237,7 +235,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
             return Ok(Reviewed::Before);
         }
         let holder = row.expert_id.filter(|holder| *holder != reviewing.expert);
-        if reviewing.verdict == Review::Correct && holder.is_some() {
+        if reviewing.verdict == Verdict::Correct && holder.is_some() {
             return Ok(Reviewed::Another);
         }
         // Who has looked at the answer has looked at what all judges say of it.
@@ -246,13 +244,13 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
             .filter(evaluations::status.eq_any(OPEN));
         diesel::update(open)
             .set((
-                evaluations::status.eq(Judged::Reviewed),
+                evaluations::status.eq(EvaluationStatus::Reviewed),
                 evaluations::verdict.eq(reviewing.verdict),
                 evaluations::reviewed_by.eq(&reviewing.actor.sub),
                 evaluations::reviewed_at.eq(db_now().nullable()),
             ))
             .execute(conn)?;
-        if reviewing.verdict != Review::Approve {
+        if reviewing.verdict != Verdict::Approve {
             withdraw(conn, &row, &evaluation, reviewing)?;
         }
         audit::write(conn, &reviewing.actor, conversation)?;

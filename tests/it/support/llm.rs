@@ -261,7 +261,7 @@ impl FakeLlm {
             };
         }
         if let Some(case) = case(&request.body) {
-            return self.verdict(&case);
+            return self.opinion(&case);
         }
         let mut state = self.state.lock().unwrap();
         if let Some(script) = state.scripts.pop_front() {
@@ -280,14 +280,14 @@ impl FakeLlm {
         words.chain([Step::Finish("stop")]).collect()
     }
 
-    fn verdict(&self, case: &Value) -> Vec<Step> {
+    fn opinion(&self, case: &Value) -> Vec<Step> {
         let forbidden = self.state.lock().unwrap().forbidden.clone();
         let answer = case["answer"].as_str().unwrap();
-        let verdict = match forbidden.filter(|word| answer.contains(word)) {
+        let opinion = match forbidden.filter(|word| answer.contains(word)) {
             Some(word) => format!(r#"{{"reason": "It says {word}.", "score": 0}}"#),
             None => r#"{"reason": "Fine.", "score": 1}"#.to_owned(),
         };
-        let call = ["1", "give_verdict", &verdict].map(str::to_owned);
+        let call = ["1", "give_opinion", &opinion].map(str::to_owned);
         vec![
             Step::Calls(vec![call]),
             Step::Usage(50, 5),
