@@ -129,7 +129,7 @@ impl Code {
             Self::TurnInProgress => (409, "Another message is being answered", Some(2)),
             Self::AlreadyAnswered => (409, "The widget was answered before", None),
             Self::AlreadyClaimed => (409, "Somebody else has the conversation", None),
-            Self::AlreadyReviewed => (409, "Somebody has looked at this answer already", None),
+            Self::AlreadyReviewed => (409, "There is nothing to review", None),
             Self::Gone => (410, "No longer kept", None),
             Self::PayloadTooLarge => (413, "The body is too large", None),
             Self::UnsupportedMediaType => (415, "The body must be application/json", None),

@@ -1,8 +1,8 @@
 //! The people at the desk: what they may see, and what they do with a conversation.
 //!
-//! Whoever has a token of the role expert sees what waits for somebody and what they hold; an admin sees
-//! all. What is not theirs to see is not there. Everything that they read or write of a conversation is
-//! kept in the audit, in the same transaction; what a queue shows of it, before it is shown.
+//! Whoever has a token of the role expert sees what waits for somebody, what they hold, and the answers that
+//! judges did not let pass; an admin sees all. What is not theirs to see is not there. Everything that they
+//! write in a conversation is kept in the audit in the same transaction, and what they read before they do.
 
 mod person;
 
@@ -58,16 +58,22 @@ impl Experts {
         }
     }
 
-    /// Who is signed in, as somebody at the desk; with what they say of themselves.
+    /// Who is signed in, as somebody at the desk.
     ///
     /// # Errors
     /// `forbidden` for a user.
-    pub async fn person(&self, user: &User, presence: Presence) -> Result<Person> {
-        if !user.is_of_desk() {
-            return Err(Error::new(Code::Forbidden).detail("This is for the people at the desk."));
-        }
+    pub async fn person(&self, user: &User) -> Result<Person> {
+        self.known(user, Presence::default()).await
+    }
+
+    /// The same, with what they say of themselves. Who comes is given what waits for nobody; what was asked
+    /// of who leaves is given to others.
+    ///
+    /// # Errors
+    /// `forbidden` for a user.
+    pub async fn present(&self, user: &User, presence: Presence) -> Result<Person> {
         let comes_or_leaves = presence.available.is_some();
-        let expert = self.store.expert(&user.sub, presence).await?;
+        let person = self.known(user, presence).await?;
         if comes_or_leaves {
             match self.store.hand_out().await {
                 Ok(_) => self.hub.hint(),
@@ -75,8 +81,15 @@ impl Experts {
                 Err(error) => tracing::debug!(error.cause = %error, "nothing was handed out"),
             }
         }
+        Ok(person)
+    }
+
+    async fn known(&self, user: &User, presence: Presence) -> Result<Person> {
+        if !user.is_of_desk() {
+            return Err(Error::new(Code::Forbidden).detail("This is for the people at the desk."));
+        }
         Ok(Person {
-            expert,
+            expert: self.store.expert(&user.sub, presence).await?,
             role: user.role,
         })
     }
@@ -221,11 +234,14 @@ impl Experts {
         let colleague = match colleague {
             None => None,
             Some(sub) => {
-                let all = self.store.experts().await?;
-                let known = all.into_iter().find(|expert| expert.sub == sub);
-                let other = known.filter(|expert| expert.id != person.expert.id);
-                let other = other.ok_or_else(|| Error::field("expert", "No colleague."))?;
-                Some(other.id)
+                let team = self.store.team().await?;
+                let mut others = team.into_iter().map(|(expert, _)| expert);
+                let other = others.find(|other| other.sub == sub && other.id != person.expert.id);
+                Some(
+                    other
+                        .ok_or_else(|| Error::field("expert", "No colleague."))?
+                        .id,
+                )
             }
         };
         let told = Told {

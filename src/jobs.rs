@@ -1,7 +1,7 @@
 //! Work that is done once, however often it has to be tried and whoever dies meanwhile.
 //!
 //! A job is made in the transaction of what it is about ([`crate::store::jobs`]). An instance takes what is
-//! due for as long as a try may last; if it dies, another one takes it up. What fails is tried again later
+//! due for a while that is longer than any try; if it dies, another one takes it up. What fails is tried again later
 //! and later, and in the end stays in the table for an operator to look at.
 
 use std::{sync::Arc, time::Duration};
@@ -70,7 +70,7 @@ impl Jobs {
         join_all(LANES.iter().map(|lane| self.run_lane(lane))).await;
     }
 
-    /// All that is taken is done in turn: those who wait for the database must not wait for each other.
+    /// All that is taken is done at once: those who wait for the database must not wait for each other.
     async fn run_lane(&self, lane: &Lane) {
         let due = stream::unfold(Vec::new(), |mut taken| async {
             loop {

@@ -67,9 +67,9 @@
 //! | every setting | [`config`] |
 //! | every error a client can see | [`error::Code`] |
 //!
-//! Dependencies point down only: [`server`] → `routes` → [`turn`], [`sessions`] → [`agents`] →
-//! [`tools`], [`llm`] → [`store`] → [`config`] → [`widgets`], [`context`], [`error`], [`clock`]. actix-web is known to [`server`],
-//! `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
+//! Dependencies point down only: [`server`] → `routes` → [`jobs`] → [`evaluations`] → [`experts`] → [`turn`],
+//! [`sessions`] → [`judges`], [`agents`] → [`tools`], [`llm`] → [`store`] → [`config`] → [`widgets`],
+//! [`context`], [`error`], [`clock`]. actix-web is known to [`server`], `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
 //! builder to [`http`].
 
 pub mod agents;

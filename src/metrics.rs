@@ -20,6 +20,7 @@ pub struct Metrics {
     registry: Registry,
     turns: Family<FinishReason, Counter>,
     evaluations: Family<Status, Counter>,
+    guard_refusals: Counter,
     upstream_errors: Family<Kind, Counter>,
     chunks: Counter,
     tokens: Family<Direction, Counter>,
@@ -60,6 +61,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("frontdesk"),
             turns: Family::default(),
             evaluations: Family::default(),
+            guard_refusals: Counter::default(),
             upstream_errors: Family::default(),
             chunks: Counter::default(),
             tokens: Family::default(),
@@ -72,6 +74,8 @@ impl Default for Metrics {
         registry.register("turns", "Turns that ended, by why", metrics.turns.clone());
         let about = "Answers that were judged, by what came of it";
         registry.register("evaluations", about, metrics.evaluations.clone());
+        let about = "Answers that a guard did not let through";
+        registry.register("guard_refusals", about, metrics.guard_refusals.clone());
         registry.register(
             "upstream_errors",
             "Calls to models that failed, by how",
@@ -96,7 +100,7 @@ impl Default for Metrics {
         registry.register_with_unit("chunk", about, seconds, metrics.chunk.clone());
         registry.register(
             "open_streams",
-            "Event streams that are open",
+            "Event streams and WebSockets that are open",
             metrics.open_streams.clone(),
         );
         let about = "Connections to the database, by what they do";
@@ -122,7 +126,12 @@ impl Metrics {
         self.evaluations.get_or_create(&Status { status }).inc();
     }
 
-    /// A turn's models have cost this.
+    /// An answer was not let through.
+    pub fn guard_refusal(&self) {
+        self.guard_refusals.inc();
+    }
+
+    /// The models of a turn, or of a judge, have cost this.
     pub fn tokens(&self, input: u64, output: u64) {
         for (direction, tokens) in [("input", input), ("output", output)] {
             self.tokens

@@ -24,9 +24,9 @@ impl Typing {
     ///
     /// # Errors
     /// `not_found` for a conversation that this person at the desk has not.
-    pub async fn types(&self, id: ConversationId, typist: Typist) -> Result<()> {
+    pub async fn is_writing(&self, id: ConversationId, typist: Typist) -> Result<()> {
         let is_expert = matches!(typist, Typist::Expert(_));
-        match self.store.types(id, typist).await? {
+        match self.store.is_writing(id, typist).await? {
             Some(true) => self.hub.hint(),
             Some(false) => {}
             None if is_expert => return Err(Error::new(Code::NotFound)),

@@ -21,6 +21,7 @@ const GROUPS = {
   conversations: "Conversations",
   sessions: "Sessions by a client's own name",
   experts: "The people at the desk",
+  operations: "Operators",
 };
 
 const name = (/** @type {string} */ ref) => ref.split("/").at(-1) ?? "";
@@ -29,8 +30,9 @@ const name = (/** @type {string} */ ref) => ref.split("/").at(-1) ?? "";
 function type(schema) {
   if (!schema) return [];
   if (schema.$ref) return [make("a", { href: `#${name(schema.$ref)}` }, name(schema.$ref))];
-  const any = schema.oneOf ?? schema.allOf;
-  if (any) return any.filter((one) => one.type !== "null").flatMap((one, at) => (at ? [" and ", ...type(one)] : type(one)));
+  const any = schema.allOf ?? schema.oneOf ?? schema.anyOf;
+  const between = schema.allOf ? " and " : " or ";
+  if (any) return any.filter((one) => one.type !== "null").flatMap((one, at) => (at ? [between, ...type(one)] : type(one)));
   if (schema.items) return ["array of ", ...type(schema.items)];
   const types = [schema.type ?? "any"].flat().filter((one) => one !== "null");
   const values = schema.enum ? `: ${schema.enum.join(", ")}` : "";

@@ -42,7 +42,7 @@ const AGAIN = 1_000;
  * @property {Case} [conversation]
  * @property {Case[]} [conversations]
  * @property {string} [conversation_id]
- * @property {number} [to_review] How many answers somebody has to look at.
+ * @property {number} [to_review] How many evaluations somebody has to look at.
  *
  * @typedef {object} Evaluation What a judge said of an answer.
  * @property {string} id

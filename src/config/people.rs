@@ -58,7 +58,7 @@ impl Experts {
     }
 }
 
-/// Who is told outside that a person is needed.
+/// Who is told outside that a person is needed, or that an answer was not let pass.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Notify {
     /// A service that is called; empty: none.

@@ -66,7 +66,7 @@ impl Person {
         }
     }
 
-    /// The message that they say with this key, whoever they say it to.
+    /// The message that they say in this conversation with this key.
     pub(super) fn message(&self, conversation: ConversationId, key: &str) -> MessageId {
         let name = format!("{}\n{conversation}\n{key}", self.expert.id);
         MessageId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))

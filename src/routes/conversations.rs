@@ -30,7 +30,6 @@ use crate::{
     store::{
         ConversationId, UserId,
         conversations::{Changes, Conversation, Kept, Status},
-        experts::Presence,
         sessions::Mode,
     },
     text,
@@ -208,7 +207,7 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
             code: Code::NotFound,
             ..
         }) if user.is_of_desk() => {
-            let person = app.experts.person(&user, Presence::default()).await?;
+            let person = app.experts.person(&user).await?;
             let case = app.experts.look(&person, id).await?;
             Ok(HttpResponse::Ok().json(Shown::Case(case.into())))
         }
@@ -332,7 +331,7 @@ pub(super) async fn messages(
         Some(page) => page,
         None if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
         None => {
-            let person = app.experts.person(&user, Presence::default()).await?;
+            let person = app.experts.person(&user).await?;
             app.experts.messages(&person, id, before, limit).await?
         }
     };

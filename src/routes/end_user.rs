@@ -21,7 +21,6 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ExpertId, MessageId, UserId,
-        experts::Presence,
         messages::{Message, MessageType, Role},
         sessions::{Mode, Within},
     },
@@ -190,7 +189,7 @@ pub(super) async fn pass(
         message,
         target_user_id,
     } = body.0;
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     check(&session_id)?;
     let message = spoken("message", message)?;
     let found = app.store.session_of_user(target_user_id, &session_id);

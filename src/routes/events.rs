@@ -5,14 +5,11 @@
 pub(super) mod event;
 pub(super) mod feed;
 
-use std::pin::Pin;
-
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
     web::{Bytes, Data, Path},
 };
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, future::LocalBoxFuture, stream};
 use tokio::{sync::watch, time::timeout};
 
 use event::{EventOut, Kind};
@@ -20,9 +17,9 @@ use event::{EventOut, Kind};
 use super::openapi::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
     conversations::id,
-    extract::Query,
+    extract::last_event_id,
     messages::MessageOut,
-    sse::{COMMENT, RETRY, SILENCE},
+    sse::{COMMENT, RETRY, SILENCE, head},
 };
 use crate::{
     app::App,
@@ -34,7 +31,6 @@ use crate::{
     store::{
         ConversationId, DeviceId, TurnId,
         conversations::Stand,
-        experts::Presence,
         messages::{Message, MessageType, Role},
         sessions::Mode,
     },
@@ -82,7 +78,7 @@ pub(super) async fn of_conversation(
     if !user.is_of_desk() {
         return Err(Error::new(Code::NotFound));
     }
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     app.experts.look(&person, id).await?;
     standing(&app, &request, id, Reader::Desk(person, user.until)).await
 }
@@ -134,7 +130,7 @@ async fn standing(
         (Some(_), Reader::Device(_)) => 0,
         _ => now.last_seq,
     };
-    Ok(respond(stand_by(app, id, *now, seen, reader)))
+    Ok(respond(app, stand_by(app, id, *now, seen, reader)))
 }
 
 /// What is said in a conversation after a message, as events.
@@ -155,7 +151,7 @@ pub(super) fn stand_by(
         first: now,
         seen,
         told: None,
-        types: false,
+        other_writes: false,
         position: 0,
         changes: app.hub.conversation(id, now),
         closing: closing(app, until),
@@ -166,11 +162,7 @@ pub(super) fn stand_by(
 
 /// Where a client stands: `{conversation_id}.{number}`.
 fn cursor(request: &HttpRequest) -> Result<Option<(ConversationId, i64)>> {
-    let query = Query::of(request);
-    let header = request.headers().get("last-event-id");
-    let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
-    let given = header.or_else(|| query.get("last_event_id").map(str::to_owned));
-    let Some(given) = given.filter(|given| !given.is_empty()) else {
+    let Some(given) = last_event_id(request) else {
         return Ok(None);
     };
     let no_cursor =
@@ -181,15 +173,12 @@ fn cursor(request: &HttpRequest) -> Result<Option<(ConversationId, i64)>> {
     Ok(Some((conversation, seq)))
 }
 
-fn respond(events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(events)
+fn respond(app: &App, events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse {
+    let counted = app.metrics.open_stream();
+    head().streaming(events.inspect(move |_| _ = &counted))
 }
 
-pub(super) type Closing = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type Closing = LocalBoxFuture<'static, ()>;
 
 /// What somebody who stands by hears.
 #[derive(PartialEq, Eq)]
@@ -222,7 +211,7 @@ struct Standing {
     /// What was told last of who answers, and what.
     told: Option<(Mode, Option<TurnId>)>,
     /// Whether the other side was writing then.
-    types: bool,
+    other_writes: bool,
     /// Where the visitor stood in the queue then.
     position: i64,
     changes: watch::Receiver<Option<Stand>>,
@@ -282,7 +271,7 @@ impl Standing {
                 }
                 let mut event = EventOut::new(Kind::Message, message.created_at);
                 // Whoever has said something does not write it any more.
-                self.types = false;
+                self.other_writes = false;
                 if all || is_of_desk(&message) {
                     event.message = Some(match all {
                         true => MessageOut::for_desk(message),
@@ -313,12 +302,10 @@ impl Standing {
             self.told = Some(now);
         }
         self.tell_place(stand, buffer);
-        self.tell_who_types(stand, buffer);
+        self.tell_who_writes(stand, buffer);
         Ok(())
     }
-}
 
-impl Standing {
     /// Writes where the visitor stands in the queue, where that has changed.
     fn tell_place(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
         let before = std::mem::replace(&mut self.position, stand.position);
@@ -331,15 +318,15 @@ impl Standing {
     }
 
     /// Writes whether the other side is writing, where that has changed.
-    fn tell_who_types(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
-        let (role, types) = match self.reader {
+    fn tell_who_writes(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
+        let (role, is_writing) = match self.reader {
             Reader::Device(_) | Reader::Owner(_) => (Role::Expert, stand.expert_types),
             Reader::Desk(..) => (Role::User, stand.visitor_types),
         };
-        let types = types == Some(true);
-        if std::mem::replace(&mut self.types, types) != types {
+        let is_writing = is_writing == Some(true);
+        if std::mem::replace(&mut self.other_writes, is_writing) != is_writing {
             let mut event = EventOut::new(Kind::Typing, self.app.clock.now());
-            (event.role, event.is_typing) = (Some(role), Some(types));
+            (event.role, event.is_typing) = (Some(role), Some(is_writing));
             event.write(Some((self.id, self.seen)), buffer);
         }
     }

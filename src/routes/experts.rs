@@ -12,7 +12,7 @@ use super::{
     chat::count,
     conversations::{ConversationOut, id},
     end_user::checked_skill,
-    extract::{Json, Maybe, Query},
+    extract::{Json, Maybe, Query, number},
 };
 use crate::{
     app::App,
@@ -26,6 +26,7 @@ use crate::{
         experts::{Expert, Presence},
     },
     text,
+    turn::SKILL_CHARACTERS,
 };
 
 const NAME_CHARACTERS: usize = 100;
@@ -111,7 +112,7 @@ pub(super) struct PresenceIn {
     security(("bearer" = []))
 )]
 pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
@@ -124,7 +125,7 @@ pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User) -> Result<HttpResponse> {
-    app.experts.person(&user, Presence::default()).await?;
+    app.experts.person(&user).await?;
     let team = app.store.team().await?.into_iter();
     let team = team.map(|(expert, is_there)| ExpertOut {
         available: is_there,
@@ -154,17 +155,20 @@ pub(super) async fn change(
         skills,
         name,
     } = body.0;
-    let fits = |word: &String| (1..=NAME_CHARACTERS).contains(&word.chars().count());
+    let fits = |word: &str, most| (1..=most).contains(&word.chars().count());
     let name = name.map(|name| text::cleaned(name).trim().to_owned());
-    if !name.iter().all(fits) {
+    if !name.iter().all(|name| fits(name, NAME_CHARACTERS)) {
         let detail = format!("1 to {NAME_CHARACTERS} characters.");
         return Err(Error::field("name", detail));
     }
     let skills: Option<Vec<String>> =
         skills.map(|skills| skills.into_iter().map(text::cleaned).collect());
-    let too_many = |skills: &Vec<String>| skills.len() > SKILLS || !skills.iter().all(fits);
-    if skills.as_ref().is_some_and(too_many) {
-        let detail = format!("At most {SKILLS}, each of 1 to {NAME_CHARACTERS} characters.");
+    let fit = |skill: &String| fits(skill, SKILL_CHARACTERS);
+    if skills
+        .as_ref()
+        .is_some_and(|skills| skills.len() > SKILLS || !skills.iter().all(fit))
+    {
+        let detail = format!("At most {SKILLS}, each of 1 to {SKILL_CHARACTERS} characters.");
         return Err(Error::field("skills", detail));
     }
     let presence = Presence {
@@ -172,7 +176,7 @@ pub(super) async fn change(
         skills,
         name,
     };
-    let person = app.experts.person(&user, presence).await?;
+    let person = app.experts.present(&user, presence).await?;
     Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
@@ -192,7 +196,7 @@ struct QueueOut {
     security(("bearer" = []))
 )]
 pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let queue = app.experts.queue(&person).await?.into_iter();
     Ok(HttpResponse::Ok().json(QueueOut {
         conversations: queue.map(Into::into).collect(),
@@ -209,7 +213,7 @@ pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
     security(("bearer" = []))
 )]
 pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let claimed = app.experts.claim(&person, id(&path)?).await?;
     Ok(HttpResponse::Ok().json(CaseOut::from(claimed)))
 }
@@ -238,7 +242,7 @@ pub(super) async fn release(
     path: Path<String>,
     body: Maybe<ReleaseIn>,
 ) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let note = body.0.and_then(|body| body.note).map(text::cleaned);
     if note
         .as_ref()
@@ -265,7 +269,7 @@ pub(super) async fn resolve(
     user: User,
     path: Path<String>,
 ) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let resolved = app.experts.resolve(&person, id(&path)?).await?;
     Ok(HttpResponse::Ok().json(CaseOut::from(resolved)))
 }
@@ -296,7 +300,7 @@ pub(super) async fn transfer(
     path: Path<String>,
     body: Maybe<TransferIn>,
 ) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let TransferIn { expert, skill } = body.0.unwrap_or_default();
     let skill = skill.map(checked_skill).transpose()?;
     let passed = app
@@ -328,7 +332,7 @@ pub(super) async fn draft(
     path: Path<String>,
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let content = app.experts.draft(&person, id(&path)?).await?;
     Ok(HttpResponse::Ok().json(DraftOut { content }))
 }
@@ -373,13 +377,7 @@ impl From<Entry> for EntryOut {
     security(("bearer" = []))
 )]
 pub(super) async fn audit(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
-    let limit = match asked.get("limit").map(str::parse).unwrap_or(Ok(50)) {
-        Ok(limit) if (1..=ENTRIES).contains(&limit) => limit,
-        _ => {
-            let detail = format!("A number from 1 to {ENTRIES}.");
-            return Err(Error::field("limit", detail));
-        }
-    };
+    let limit = number(&asked, "limit", 50, ENTRIES)?;
     let of = asked.get("conversation_id").map(str::parse).transpose();
     let of = of.map_err(|_| Error::field("conversation_id", "No id."))?;
     let before = asked.get("before").map(str::parse).transpose();

@@ -106,22 +106,26 @@ fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     }
 }
 
-/// `Last-Event-ID` or `?last_event_id=`, and `?restart=1`.
+/// What a client has read last: `Last-Event-ID` or `?last_event_id=`.
+pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
+    let header = request.headers().get("last-event-id");
+    let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
+    let id = header.or_else(|| Query::of(request).get("last_event_id").map(str::to_owned));
+    id.filter(|id| !id.is_empty())
+}
+
+/// [`last_event_id`], and `?restart=1`.
 impl FromRequest for Place {
     type Error = Error;
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let query = Query::of(request);
-        let header = request.headers().get("last-event-id");
-        let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
-        let id = header.or_else(|| query.get("last_event_id").map(str::to_owned));
-        let after = id.filter(|id| !id.is_empty()).map(|id| id.parse());
+        let after = last_event_id(request).map(|id| id.parse());
         let refused =
             |_| Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.");
         let place = after.transpose().map_err(refused).map(|after| Self {
             after,
-            restart: query.get("restart") == Some("1"),
+            restart: Query::of(request).get("restart") == Some("1"),
         });
         ready(place)
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::openapi::{Frames, NotSignedIn, Refused, Turning};
 use super::{
     chat::{ChatIn, Writer, answered, count, turn_request},
-    extract::{Json, Query},
+    extract::{Json, Query, number},
     sse, turns,
 };
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, MessageId, TurnId,
-        experts::Presence,
         messages::{Direction, FinishReason, Message, MessageType, Role},
         sessions::{Mode, Within},
     },
@@ -214,7 +213,7 @@ pub(super) async fn resume(
             code: Code::NotFound,
             ..
         }) if user.is_of_desk() => {
-            let person = app.experts.person(&user, Presence::default()).await?;
+            let person = app.experts.person(&user).await?;
             let whose = app.experts.turn(&person, turns::turn_id(&path)?).await?;
             turns::rest(&app, &whose, &path, place).await
         }
@@ -249,15 +248,7 @@ fn turn_of(app: &App, user: &User, request: &HttpRequest, body: MessageIn) -> Re
 
 /// Which page is asked for: `before` and `limit`.
 pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
-    let limit = match asked.get("limit").map(str::parse).unwrap_or(Ok(50)) {
-        Ok(limit) if (1..=LIMIT).contains(&limit) => limit,
-        _ => {
-            return Err(Error::field(
-                "limit",
-                format!("A number from 1 to {LIMIT}."),
-            ));
-        }
-    };
+    let limit = number(asked, "limit", 50, LIMIT)?;
     let before = asked.get("before").map(str::parse).transpose();
     Ok((before.map_err(|_| no_message())?, limit))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpResponse, http::header, web::Bytes};
+use actix_web::{HttpResponse, HttpResponseBuilder, http::header, web::Bytes};
 use futures_util::{Stream, StreamExt};
 use tokio::time::Instant;
 
@@ -24,13 +24,19 @@ pub(super) const COMMENT: &[u8] = b":\n";
 /// Said inside the first frame: how many milliseconds a client waits before it comes back.
 pub(super) const RETRY: &[u8] = b"retry: 1000\n";
 
-/// Streams a turn. Frames that are ready together leave in one piece.
-pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
+/// The head of an event stream: nobody on its way keeps it, or holds it back.
+pub(super) fn head() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
         .insert_header(("X-Accel-Buffering", "no"));
+    response
+}
+
+/// Streams a turn. Frames that are ready together leave in one piece.
+pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
+    let mut response = head();
     if let Some(id) = reply.conversation_id {
         response.insert_header(("X-Conversation-ID", id.to_string()));
     }

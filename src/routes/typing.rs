@@ -14,7 +14,7 @@ use crate::{
     auth::User,
     devices::Device,
     error::{Code, Error, Result},
-    store::{experts::Presence, sessions::Mode, typing::Typist},
+    store::{sessions::Mode, typing::Typist},
 };
 
 /// `POST /chat/typing`: the visitor is writing; whoever has the conversation is told for five seconds.
@@ -30,7 +30,7 @@ pub(super) async fn of_device(app: Data<App>, device: Device) -> Result<HttpResp
     let session = app.engine.sessions().get(&device.id).await?;
     if let Some((lock, Mode::Expert)) = session {
         let owner = Typist::Owner(device.id);
-        app.typing.types(lock.conversation_id, owner).await?;
+        app.typing.is_writing(lock.conversation_id, owner).await?;
     }
     Ok(HttpResponse::NoContent().finish())
 }
@@ -54,11 +54,11 @@ pub(super) async fn of_user(
     let typist = match app.store.conversation(&user.id, id).await? {
         Some(_) => Typist::Owner(user.id),
         None if user.is_of_desk() => {
-            let person = app.experts.person(&user, Presence::default()).await?;
+            let person = app.experts.person(&user).await?;
             Typist::Expert(person.expert_id())
         }
         None => return Err(Error::new(Code::NotFound)),
     };
-    app.typing.types(id, typist).await?;
+    app.typing.is_writing(id, typist).await?;
     Ok(HttpResponse::NoContent().finish())
 }

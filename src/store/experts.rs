@@ -48,14 +48,14 @@ pub enum Sight {
 /// What the desk has to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cases {
-    /// The conversations that wait for somebody or are held, the oldest first; and those that agents are
-    /// answering.
+    /// The conversations that wait for somebody, the longest first; those that are held, what was said last
+    /// first; and those that agents are answering.
     pub conversations: Vec<Conversation>,
-    /// How many answers wait for somebody to look at what judges say of them.
+    /// How many evaluations wait for somebody to look at them; a lot is not counted to its end.
     pub to_review: i64,
 }
 
-/// How many conversations a desk shows at the most.
+/// How many conversations a desk shows at the most that wait, and how many that are held.
 const CASES: u32 = 500;
 /// How many that agents are answering.
 const ANSWERED: u32 = 100;
@@ -70,15 +70,6 @@ impl Store {
         on_db!(self, write, |conn, db| db::experts::known(
             conn, new, &sub, &presence
         ))
-    }
-
-    /// The people at the desk.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn experts(&self) -> Result<Vec<Expert>, StoreError> {
-        on_db!(self, read, |conn, db| db::experts::all(conn)
-            .map_err(Into::into))
     }
 
     /// The people at the desk, each with whether they are there at this moment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ConversationId, DeviceId, ExpertId, Store, StoreError, on_db};
 
 /// How long somebody is taken to be writing who has said so, and with how much of that left it is news again.
-const TYPES: Duration = Duration::from_secs(5);
+const LASTS: Duration = Duration::from_secs(5);
 const LEFT: Duration = Duration::from_secs(3);
 
 /// Who writes.
@@ -23,24 +23,24 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn types(
+    pub async fn is_writing(
         &self,
         id: ConversationId,
         typist: Typist,
     ) -> Result<Option<bool>, StoreError> {
-        let known = {
+        let is_news = {
             let typist = typist.clone();
-            on_db!(self, read, |conn, db| db::typing::is_old(
+            on_db!(self, read, |conn, db| db::typing::is_news(
                 conn, id, &typist, LEFT
             )
             .map_err(StoreError::from))?
         };
-        if known == Some(true) {
-            on_db!(self, write, |conn, db| db::typing::types(
-                conn, id, &typist, TYPES
+        if is_news == Some(true) {
+            on_db!(self, write, |conn, db| db::typing::note(
+                conn, id, &typist, LASTS
             )
             .map_err(StoreError::from))?;
         }
-        Ok(known)
+        Ok(is_news)
     }
 }

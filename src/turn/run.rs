@@ -243,7 +243,7 @@ fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<Option<String>>
     let by_call = asked.find(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
     if let Some(metadata) = by_call {
         let skill = of(&metadata.0, SKILL).as_str().map(str::to_owned);
-        return Some(skill.filter(|skill| (1..=SKILL_CHARACTERS).contains(&skill.chars().count())));
+        return Some(skill);
     }
     let is_asked_for = engine.settings.experts.is_asked_for(&input.text());
     is_asked_for.then_some(None)

@@ -320,7 +320,7 @@ async fn say(
             Passed::Piece(piece) => piece,
             Passed::Refused(why, cost) => {
                 progress.asking = cost;
-                engine.metrics.evaluation("refused");
+                engine.metrics.guard_refusal();
                 return Ok(Said::Refused(why));
             }
         };

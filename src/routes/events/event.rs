@@ -25,13 +25,13 @@ pub(in crate::routes) enum Kind {
     Typing,
     /// For the desk: `turn_id` is being answered.
     Turn,
-    /// For the desk, first: all `conversations`, and how many answers there are `to_review`.
+    /// For the desk, first: all `conversations`, and how many evaluations there are `to_review`.
     Snapshot,
     /// For the desk: a `conversation` that is new, or has changed.
     Conversation,
     /// For the desk: `conversation_id` is not theirs to see any more.
     Gone,
-    /// For the desk: how many answers there are `to_review`.
+    /// For the desk: how many evaluations there are `to_review`.
     Evaluations,
 }
 

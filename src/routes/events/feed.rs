@@ -25,11 +25,7 @@ use crate::{
     error::{Error, Result},
     experts::Person,
     routes::sse::{COMMENT, RETRY},
-    store::{
-        ConversationId,
-        conversations::Conversation,
-        experts::{Cases, Presence},
-    },
+    store::{ConversationId, conversations::Conversation, experts::Cases},
 };
 
 /// How often it is noted that somebody is at the desk.
@@ -44,19 +40,19 @@ const NOTED: Duration = Duration::from_secs(60);
     security(("bearer" = []))
 )]
 pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
-    let person = app.experts.person(&user, Presence::default()).await?;
+    let person = app.experts.person(&user).await?;
     let cases = app.experts.cases().await?;
     let state = Feed {
         changes: app.hub.cases(cases),
         closing: closing(&app, Some(user.until)),
-        app,
+        app: app.clone(),
         person,
         told: None,
         shown: HashSet::new(),
         to_review: 0,
         noted: Instant::now(),
     };
-    Ok(respond(stream::unfold(state, Feed::next)))
+    Ok(respond(&app, stream::unfold(state, Feed::next)))
 }
 
 /// One who is at the desk.
@@ -121,10 +117,8 @@ impl Feed {
             event.to_review = Some(to_review);
             event.write(None, buffer);
         }
-        let gone = told
-            .keys()
-            .filter(|id| cases.iter().all(|case| case.id != **id));
-        for id in gone {
+        let is_there = |id| self.told.as_ref().is_some_and(|now| now.contains_key(id));
+        for id in told.keys().filter(|id| !is_there(*id)) {
             let mut event = EventOut::new(Kind::Gone, time);
             event.conversation_id = Some(*id);
             event.write(None, buffer);

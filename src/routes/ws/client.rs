@@ -144,7 +144,7 @@ impl Client {
     /// The user is writing. Whose conversation it is, is decided where it is stored.
     pub(super) async fn types(mut self, id: ConversationId) {
         let owner = Typist::Owner(self.user.id.clone());
-        if let Err(error) = self.app.typing.types(id, owner).await {
+        if let Err(error) = self.app.typing.is_writing(id, owner).await {
             drop(self.fail(&error, None).await);
         }
     }

@@ -10,18 +10,14 @@ use crate::store::{
 };
 
 /// Goes with what it is about, in the same transaction.
-pub fn write(
-    conn: &mut Conn,
-    actor: &Actor,
-    of: impl Into<Option<ConversationId>>,
-) -> QueryResult<usize> {
-    write_each(conn, actor, [of.into()])
+pub fn write(conn: &mut Conn, actor: &Actor, of: ConversationId) -> QueryResult<usize> {
+    write_each(conn, actor, [Some(of)])
 }
 
 /// The same of each of these conversations; of none, where there are none.
 pub fn write_all(conn: &mut Conn, actor: &Actor, of: &[ConversationId]) -> QueryResult<usize> {
     match of.is_empty() {
-        true => write(conn, actor, None),
+        true => write_each(conn, actor, [None]),
         false => write_each(conn, actor, of.iter().copied().map(Some)),
     }
 }

@@ -76,27 +76,27 @@ fn seen_at_desk(
         .get_result(conn)
 }
 
+/// Whether somebody says that they are there, and was seen a moment ago.
+macro_rules! is_there {
+    () => {
+        experts::available
+            .eq(true)
+            .and(experts::seen_at.gt(db_now_plus(-milliseconds(AWAY))))
+    };
+}
+
 /// Each with whether they are there.
 pub fn team(conn: &mut Conn) -> QueryResult<Vec<(Expert, bool)>> {
-    let is_seen = experts::seen_at.gt(db_now_plus(-milliseconds(AWAY)));
     experts::table
         .order(experts::sub)
-        .select((Expert::as_select(), experts::available.and(is_seen)))
+        .select((Expert::as_select(), is_there!()))
         .load(conn)
 }
 
-pub fn all(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
-    experts::table
-        .order(experts::sub)
-        .select(Expert::as_select())
-        .load(conn)
-}
-
-/// Those who say that they are there, and were seen a moment ago.
+/// Those who are there.
 pub fn there(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
     experts::table
-        .filter(experts::available.eq(true))
-        .filter(experts::seen_at.gt(db_now_plus(-milliseconds(AWAY))))
+        .filter(is_there!())
         .order(experts::sub)
         .select(Expert::as_select())
         .load(conn)

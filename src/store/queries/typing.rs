@@ -34,8 +34,9 @@ macro_rules! held {
     }};
 }
 
-/// Whether it is news that somebody is writing; none where it is not theirs, or no person has it.
-pub fn is_old(
+/// Whether it is news that somebody is writing, who is taken to be for longer than this otherwise; none where
+/// it is not theirs, or no person has it.
+pub fn is_news(
     conn: &mut Conn,
     id: ConversationId,
     typist: &Typist,
@@ -55,7 +56,7 @@ pub fn is_old(
     }))
 }
 
-pub fn types(
+pub fn note(
     conn: &mut Conn,
     id: ConversationId,
     typist: &Typist,
