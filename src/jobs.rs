@@ -17,6 +17,7 @@ use crate::{
         Store, StoreError,
         jobs::{Job, Judging},
     },
+    text,
 };
 
 /// How often jobs are looked for.
@@ -29,17 +30,23 @@ const LEASE: Duration = Duration::from_secs(120);
 const ATTEMPTS: i32 = 10;
 const AGAIN: Duration = Duration::from_secs(5);
 const LATEST: Duration = Duration::from_secs(3600);
+/// The longest reason that is kept, in characters.
+const REASON: usize = 2_000;
 
-/// Jobs that do not wait for others: telling people does not wait for judging.
+/// Jobs that do not wait for others: an e-mail does not wait for a service that hangs.
 struct Lane {
     kinds: &'static [&'static str],
     /// How many are done at once.
     places: usize,
 }
 
-const LANES: [Lane; 2] = [
+const LANES: [Lane; 3] = [
     Lane {
-        kinds: &[Notify::WEBHOOK, Notify::EMAIL],
+        kinds: &[Notify::WEBHOOK],
+        places: 10,
+    },
+    Lane {
+        kinds: &[Notify::EMAIL],
         places: 10,
     },
     Lane {
@@ -114,13 +121,15 @@ impl Jobs {
         let is_judging = job.kind == Judging::KIND;
         let tried = async {
             match is_judging {
+                // Nobody has come back from it, again and again.
+                _ if job.attempts > ATTEMPTS => Err("whoever tries it goes away".to_owned()),
                 true => self.evaluations.judge(&job).await,
                 false => self.notifier.deliver(&job).await,
             }
         };
         let error = match timeout(PATIENCE, tried).await {
             Ok(Ok(())) => return self.store.job_done(job.id).await,
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => text::cleaned(error.chars().take(REASON).collect()),
             Err(_) => "no answer in time".to_owned(),
         };
         if job.attempts < ATTEMPTS {

@@ -1,5 +1,7 @@
 //! Telling people outside that something happened: by a signed webhook, and by e-mail.
 
+use std::time::Duration;
+
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor, message::header::ContentType,
 };
@@ -14,6 +16,9 @@ use crate::{
     store::jobs::Job,
     text::{of, plain},
 };
+
+/// How long a service may take to say that it was told.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells people outside.
 pub struct Notifier {
@@ -53,7 +58,10 @@ impl Notifier {
         if let Some(event) = event.as_object_mut() {
             event.insert("timestamp".to_owned(), json!(SystemClock.now()));
         }
-        let call = self.client.post(&self.settings.webhook_url);
+        let call = self
+            .client
+            .post(&self.settings.webhook_url)
+            .timeout(PATIENCE);
         let call = self.key.sign(call, job.id.0, event.to_string());
         let answer = call.send().await;
         let answer = answer.map_err(|error| error.without_url().to_string())?;

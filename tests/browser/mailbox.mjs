@@ -12,7 +12,7 @@ const server = new SMTPServer({
     let text = "";
     stream.on("data", (piece) => (text += piece));
     stream.on("end", () => {
-      if (refusals-- > 0) return done(new Error("Not now"));
+      if (refusals-- > 0) return done(new Error("Not \0 now"));
       const { mailFrom, rcptTo } = session.envelope;
       const from = mailFrom ? mailFrom.address : "";
       console.log(JSON.stringify({ from, to: rcptTo.map(({ address }) => address), text }));
