@@ -274,6 +274,11 @@ impl Agents {
         question.map_or(Asked::Tool, Asked::Confirm)
     }
 
+    /// Whether the tool that is called is known at this moment: a server may be away that has it.
+    pub fn knows(&self, call: &ToolCall) -> bool {
+        self.tools.knows(&call.name)
+    }
+
     /// A widget that an agent or a tool made, if it is one.
     ///
     /// # Errors

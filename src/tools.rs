@@ -246,6 +246,11 @@ impl Tools {
         }))
     }
 
+    /// Whether there is such a tool, and its server is there.
+    pub fn knows(&self, name: &str) -> bool {
+        self.member(name).is_some()
+    }
+
     /// Whether a tool changes nothing.
     pub fn is_safe(&self, name: &str) -> bool {
         self.member(name)

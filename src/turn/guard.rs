@@ -21,6 +21,11 @@ use super::Engine;
 const LONGEST: usize = 8 * 1024;
 /// So much is held while the judge thinks; then nothing more is read.
 const MOST: usize = 256 * 1024;
+/// What follows is judged by so much, or more slowly where the judge is slower: each time costs a judge's call.
+const LEAST: usize = 200;
+/// How much a judge reads each time of what was said before the answer, and of what of it has passed, in bytes.
+const HISTORY: usize = 8 * 1024;
+const PASSED: usize = 8 * 1024;
 /// How much of what is refused the person reads, in characters.
 const SHOWN: usize = 2_000;
 
@@ -55,7 +60,7 @@ impl Guarded {
                 conversation_id: input.conversation_id,
                 message_id: None,
                 agent: agent.to_owned(),
-                history: said(&input.history),
+                history: said(&input.history, HISTORY),
                 passed: passed.to_owned(),
                 answer: String::new(),
             },
@@ -158,7 +163,10 @@ impl Guard {
         let end = match self.after {
             Some(_) => self.held.len(),
             None if self.held.len() > LONGEST => self.held.len(),
-            None => sentences(&self.held),
+            // The first sentence is not kept waiting.
+            None => Some(sentences(&self.held))
+                .filter(|end| self.submission.passed.is_empty() || *end >= LEAST)
+                .unwrap_or_default(),
         };
         let rest = self.held.split_off(end);
         let text = std::mem::replace(&mut self.held, rest);
@@ -217,6 +225,9 @@ impl Guard {
     fn pass(&mut self, text: String) {
         if !text.is_empty() {
             self.submission.passed.push_str(&text);
+            let begin = self.submission.passed.len().saturating_sub(PASSED);
+            let begin = self.submission.passed.ceil_char_boundary(begin);
+            self.submission.passed.drain(..begin);
             self.ready.push_back(Piece::Chunk(Chunk {
                 usage: Some(self.cost()),
                 ..Chunk::said(text)
@@ -268,6 +279,8 @@ impl Guard {
             .map(|call| match self.agents.asked(&self.path, call) {
                 Asked::Widget(Ok(widget)) => strings(&widget.data),
                 Asked::Confirm(question) => question,
+                // Its server may be away, and back when the visitor is asked.
+                Asked::Tool if !self.agents.knows(call) => strings(&call.input()),
                 Asked::Widget(Err(_)) | Asked::Handoff(_) | Asked::Tool => String::new(),
             });
         shown.collect::<Vec<_>>().join("\n").trim().to_owned()

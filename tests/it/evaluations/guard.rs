@@ -177,6 +177,11 @@ async fn what_a_question_says_is_judged_too(db: Db) {
     let eva = Person::expert(&app, "eva").await;
     let queue = eva.get("/experts/queue").await.text;
     assert!(queue.contains("Send this: the secret?"), "{queue}");
+    // A tool may come back that is away while it is judged: what is said to it is judged at least.
+    app.llm
+        .calls("", [["1", "away", r#"{"text": "the secret"}"#]]);
+    let frames = app.stream("f", "Hi").await.rest().await;
+    assert_eq!(frames.last().unwrap().data["finish_reason"], "handoff");
     app.llm
         .calls("", [["1", "send", r#"{"text": "a greeting"}"#]]);
     let asked = app.stream("e", "Hi").await.rest().await;
