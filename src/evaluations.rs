@@ -27,8 +27,9 @@ use crate::{
 
 /// Why a judge has said nothing.
 const UNDECIDED: &str = "The judge could not be asked.";
-/// How many messages before the answer judges read.
+/// How many messages before the answer judges read, and how much of them, in bytes.
 const HISTORY: u32 = 30;
+const READ: usize = 64 * 1024;
 
 /// What is judged, and reviewed.
 pub struct Evaluations {
@@ -67,13 +68,14 @@ impl Evaluations {
         let Some((judging, to_judge)) = left.map_err(|error| error.to_string())? else {
             return Ok(());
         };
+        let answer = std::iter::once(&to_judge.answer.body).chain(&to_judge.shown);
         let submission = Submission {
             conversation_id: Some(to_judge.answer.conversation_id),
             message_id: Some(judging.message_id),
             agent: judging.agent,
-            history: said(&to_judge.history),
+            history: said(&to_judge.history, READ),
             passed: String::new(),
-            answer: to_judge.answer.body.clone(),
+            answer: answer.map(String::as_str).collect::<Vec<_>>().join("\n"),
         };
         let asked = judging.judges.iter();
         let asked = asked.map(|judge| self.ask(judge, &submission, &to_judge));

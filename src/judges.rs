@@ -23,8 +23,6 @@ use crate::{
     text,
 };
 
-/// How much of a conversation judges read: the newest messages, in bytes.
-const READ: usize = 64 * 1024;
 /// The longest reason, in characters.
 const REASON: usize = 1_000;
 
@@ -227,24 +225,25 @@ fn by_rules(forbids: &[Regex], requires: &[Regex], answer: &str) -> Opinion {
     }
 }
 
-/// What was said, for judges to read: the newest messages, without what tools did.
-pub fn said(history: &[Message]) -> Vec<Said> {
-    let mut left = READ;
-    let newest = history
-        .iter()
-        .rev()
-        .filter(|message| message.role != Role::Tool && message.retracted.is_none());
-    let fitting = newest.take_while(|message| {
-        let fits = message.body.len() <= left;
-        left = left.saturating_sub(message.body.len());
-        fits
-    });
-    let mut said: Vec<Said> = fitting
-        .map(|message| Said {
+/// What was said, for judges to read: the newest messages, with so many bytes in all, without what tools did
+/// and what was withdrawn.
+pub fn said(history: &[Message], mut left: usize) -> Vec<Said> {
+    let heard = |message: &&Message| message.role != Role::Tool && message.retracted.is_none();
+    let mut said = Vec::new();
+    for message in history.iter().rev().filter(heard) {
+        if left == 0 {
+            break;
+        }
+        let end = message.body.floor_char_boundary(left);
+        left -= end;
+        said.push(Said {
             role: message.role,
-            content: message.body.clone(),
-        })
-        .collect();
+            content: message.body.get(..end).unwrap_or_default().to_owned(),
+        });
+        if end < message.body.len() {
+            break;
+        }
+    }
     said.reverse();
     said
 }

@@ -19,7 +19,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, EvaluationId, MessageId, TurnId,
-        evaluations::{Evaluation, EvaluationStatus, Verdict},
+        evaluations::{Around, Evaluation, EvaluationStatus, Verdict},
     },
 };
 
@@ -42,7 +42,7 @@ struct EvaluationOut {
     /// What the visitor had said.
     #[serde(skip_serializing_if = "Option::is_none")]
     question: Option<String>,
-    /// What was answered, whether it is withdrawn or not.
+    /// What was answered, and in the list also what was shown with it, whether it is withdrawn or not.
     answer: String,
     verdict: Option<Verdict>,
     reviewed_by: Option<String>,
@@ -51,7 +51,10 @@ struct EvaluationOut {
 }
 
 impl EvaluationOut {
-    fn of(evaluation: Evaluation, question: Option<String>) -> Self {
+    fn of(evaluation: Evaluation, around: Option<Around>) -> Self {
+        let answer = evaluation.retracted.unwrap_or(evaluation.answer);
+        let shown = around.iter().flat_map(|around| around.shown.clone());
+        let said = std::iter::once(answer).chain(shown);
         Self {
             id: evaluation.id,
             conversation_id: evaluation.conversation_id,
@@ -62,8 +65,8 @@ impl EvaluationOut {
             status: evaluation.status,
             score: evaluation.score,
             reason: evaluation.reason,
-            question,
-            answer: evaluation.retracted.unwrap_or(evaluation.answer),
+            answer: said.collect::<Vec<_>>().join("\n"),
+            question: around.map(|around| around.asked.join("\n")),
             verdict: evaluation.verdict,
             reviewed_by: evaluation.reviewed_by,
             reviewed_at: evaluation.reviewed_at,
@@ -104,7 +107,7 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     let evaluations = found.evaluations.into_iter();
     Ok(HttpResponse::Ok().json(ListOut {
         evaluations: evaluations
-            .map(|(evaluation, question)| EvaluationOut::of(evaluation, Some(question)))
+            .map(|(evaluation, around)| EvaluationOut::of(evaluation, Some(around)))
             .collect(),
         total: found.total,
         page,

@@ -20,6 +20,8 @@ pub use super::words::{EvaluationStatus, Verdict};
 pub struct ToJudge {
     /// The answer.
     pub answer: Message,
+    /// What its turn showed beside it, as text.
+    pub shown: Vec<String>,
     /// What was said before, oldest first.
     pub history: Vec<Message>,
     /// The judges who have judged it already.
@@ -86,11 +88,20 @@ pub struct Evaluation {
     pub retracted: Option<String>,
 }
 
+/// What was said around an answer, in its turn.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// What the visitor had said.
+    pub asked: Vec<String>,
+    /// What was shown beside the answer, as text; withdrawn or not.
+    pub shown: Vec<String>,
+}
+
 /// A page of what judges said.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The newest first, each with what was asked.
-    pub evaluations: Vec<(Evaluation, String)>,
+    /// The newest first.
+    pub evaluations: Vec<(Evaluation, Around)>,
     /// How many there are in all.
     pub total: i64,
 }

@@ -59,11 +59,14 @@ pub(super) async fn finish(
         body: progress.text,
         metadata: progress.effects.metadata.map(text::clean_json),
     });
-    let judging = answer.as_ref().zip(progress.agent.as_ref());
-    let judging = judging.map(|(answer, agent)| Judging {
-        message_id: answer.message_id,
+    // What is shown without a word is an answer, too.
+    let judged = answer.as_ref().map(|answer| answer.message_id);
+    let judged = judged.or_else(|| shown.first().map(|(_, id)| *id));
+    let judging = judged.zip(progress.agent.as_ref());
+    let judging = judging.map(|(message_id, agent)| Judging {
+        message_id,
         agent: agent.clone(),
-        judges: engine.judges.of_answer(agent, answer.message_id),
+        judges: engine.judges.of_answer(agent, message_id),
     });
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);

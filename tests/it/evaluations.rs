@@ -19,6 +19,7 @@ both! {
     a_judge_that_fails_is_asked_again_and_the_others_are_not
     what_cannot_be_judged_is_left_to_a_person
     a_sample_is_judged
+    what_is_shown_with_an_answer_is_judged_with_it
     a_judge_that_only_another_instance_knows_is_left_to_it
     what_is_gone_is_not_judged
 }
@@ -208,6 +209,49 @@ async fn what_cannot_be_judged_is_left_to_a_person(db: Db) {
     assert_eq!(undecided[0]["score"], Value::Null);
     until(async || !told.asked().is_empty()).await;
     assert_eq!(told.asked()[0].body["data"]["status"], "undecided");
+}
+
+async fn what_is_shown_with_an_answer_is_judged_with_it(db: Db) {
+    let app = TestApp::with(db, |settings| {
+        judge(
+            settings,
+            "words",
+            json!({"criterion": "safety", "forbids": ["secret"]}),
+        );
+        for agent in settings.agents.values_mut() {
+            agent.widgets = vec!["choices".to_owned()];
+        }
+    })
+    .await;
+    let widget = r#"{"text": "The secret is 42", "options": ["Yes", "No"]}"#;
+    app.llm.calls("Look.", [["1", "show_choices", widget]]);
+    app.say("d", "Hi").await;
+    // Without a word, too.
+    app.llm.calls("", [["1", "show_choices", widget]]);
+    app.say("e", "Hello").await;
+    let eva = Person::expert(&app, "eva").await;
+    until(async || app.count("evaluations where status = 'failed'").await == 2).await;
+    let failed = list(&eva, "failed").await;
+    let alone = failed
+        .iter()
+        .find(|one| one["question"] == "Hello")
+        .unwrap();
+    let beside = failed.iter().find(|one| one["question"] == "Hi").unwrap();
+    let [alone_says, beside_says] = [alone, beside].map(|one| one["answer"].as_str().unwrap());
+    assert!(alone_says.starts_with("The secret is 42"), "{alone_says}");
+    assert!(
+        beside_says.starts_with("Look.\nThe secret is 42"),
+        "{beside_says}"
+    );
+    for one in [alone, beside] {
+        let path = format!("/evaluations/{}/review", one["id"].as_str().unwrap());
+        let done = eva.post(&path, json!({"verdict": "retract"})).await;
+        assert_eq!(done.status, 200, "{}", done.text);
+    }
+    for device in ["d", "e"] {
+        let history = app.get(device, "/chat/history").await.text;
+        assert!(!history.contains("secret"), "{history}");
+    }
 }
 
 async fn a_sample_is_judged(db: Db) {

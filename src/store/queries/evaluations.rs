@@ -14,12 +14,13 @@ use crate::store::{
     EvaluationId, MessageId, StoreError, TurnId,
     audit::Actor,
     evaluations::{
-        Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge, Verdict,
+        Around, Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge,
+        Verdict,
     },
     holds::Line,
     jobs::Job,
     messages::{Message, Role},
-    schema::{conversations, db_now, evaluations, messages, turn_events},
+    schema::{conversations, db_now, evaluations, messages, substr, turn_events},
     types::Json,
 };
 
@@ -27,6 +28,13 @@ use crate::store::{
 const OPEN: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus::Undecided];
 /// So many of them are counted.
 const MOST: i64 = 100;
+
+/// So much of a text that a page of them is no burden: twice what a visitor may say at once.
+macro_rules! brief {
+    ($text:expr) => {
+        substr($text, 1, 20_000)
+    };
+}
 
 /// The columns of an [`Evaluation`].
 macro_rules! columns {
@@ -45,7 +53,7 @@ macro_rules! columns {
             evaluations::verdict,
             evaluations::reviewed_by,
             evaluations::reviewed_at,
-            messages::body,
+            brief!(messages::body),
             messages::retracted,
         )
     };
@@ -73,8 +81,17 @@ pub fn to_judge(conn: &mut Conn, answer: MessageId, history: i64) -> QueryResult
         .select(evaluations::judge)
         .load(conn)?;
     let before = message_rows::window(conn, answer.conversation_id, answer.seq - 1, history)?;
+    let shown = messages::table
+        .filter(messages::turn_id.eq(answer.turn_id))
+        .filter(messages::role.eq(Role::Assistant))
+        .filter(messages::seq.gt(answer.seq))
+        .filter(messages::retracted.is_null())
+        .order(messages::seq)
+        .select(messages::body)
+        .load(conn)?;
     Ok(Some(ToJudge {
         answer,
+        shown,
         history: before,
         judged_by,
     }))
@@ -166,12 +183,10 @@ pub fn page(
             .load(conn)?;
         let seen: BTreeSet<_> = page.iter().map(|one| one.conversation_id).collect();
         audit::write_all(conn, actor, &Vec::from_iter(seen))?;
-        let asked = asked(conn, &page)?;
+        let mut around = around(conn, &page)?;
         let page = page.into_iter().map(|evaluation| {
-            let asked = evaluation
-                .turn_id
-                .and_then(|turn| asked.get(&turn).cloned());
-            (evaluation, asked.unwrap_or_default())
+            let around = around.remove(&evaluation.id).unwrap_or_default();
+            (evaluation, around)
         });
         Ok(Page {
             evaluations: page.collect(),
@@ -180,25 +195,39 @@ pub fn page(
     })
 }
 
-/// What the visitor said in the turns of these answers.
-fn asked(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<TurnId, String>> {
+/// A message of a turn: who said what; and what was said where it is withdrawn.
+type InTurn = (Option<TurnId>, MessageId, Role, String, Option<String>);
+
+/// What was said in the turns of these answers, beside them.
+fn around(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<EvaluationId, Around>> {
     let turns = page.iter().filter_map(|evaluation| evaluation.turn_id);
-    let said: Vec<(Option<TurnId>, String)> = messages::table
+    let said: Vec<InTurn> = messages::table
         .filter(messages::turn_id.eq_any(turns.map(Some)))
-        .filter(messages::role.eq(Role::User))
+        .filter(messages::role.eq_any([Role::User, Role::Assistant]))
         .order(messages::seq)
-        .select((messages::turn_id, messages::body))
+        .select((
+            messages::turn_id,
+            messages::id,
+            messages::role,
+            brief!(messages::body),
+            messages::retracted,
+        ))
         .load(conn)?;
-    let mut asked: HashMap<TurnId, String> = HashMap::new();
-    for (turn, body) in said {
-        let Some(turn) = turn else { continue };
-        let all = asked.entry(turn).or_default();
-        if !all.is_empty() {
-            all.push('\n');
+    let mut all: HashMap<EvaluationId, Around> = HashMap::new();
+    for evaluation in page {
+        let around = all.entry(evaluation.id).or_default();
+        for (turn, id, role, body, retracted) in &said {
+            if *turn != evaluation.turn_id || *id == evaluation.message_id {
+                continue;
+            }
+            let said = match role {
+                Role::User => &mut around.asked,
+                _ => &mut around.shown,
+            };
+            said.push(retracted.as_ref().unwrap_or(body).clone());
         }
-        all.push_str(&body);
     }
-    Ok(asked)
+    Ok(all)
 }
 
 /// How many wait for somebody to look at them; a lot is not counted to its end.
