@@ -125,8 +125,7 @@ impl Store {
     /// When the database fails.
     pub async fn clear_session(&self, device: &DeviceId) -> Result<bool, StoreError> {
         let device = device.clone();
-        on_db!(self, write, |conn, db| db::sessions::clear(conn, &device)
-            .map_err(Into::into))
+        on_db!(self, write, |conn, db| db::sessions::clear(conn, &device))
     }
 
     /// Deletes up to `limit` expired locks; how many there were.

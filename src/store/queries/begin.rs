@@ -240,7 +240,7 @@ fn open_within(
     lock: &LockRequest,
     context: Option<Value>,
 ) -> Result<(), Abort<Duration>> {
-    sessions::clear(conn, &lock.device)?;
+    sessions::end(conn, &lock.device)?;
     if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
         return Err(Abort::With(wait));
     }

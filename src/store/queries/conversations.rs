@@ -223,7 +223,7 @@ pub fn change(
         let own = conversations::table
             .filter(conversations::id.eq(id))
             .filter(owned!(handle));
-        diesel::update(own)
+        let changed = diesel::update(own)
             .set((
                 // What is `None` stays as it is.
                 title.map(|title| conversations::title.eq(title)),
@@ -233,6 +233,12 @@ pub fn change(
                 conversations::updated_at.eq(db_now()),
             ))
             .execute(conn)?;
+        let is_over = changes
+            .status
+            .is_some_and(|status| status != Status::Active);
+        if is_over && changed > 0 {
+            queue::leave(conn, id)?;
+        }
         get(conn, handle, id)
     })
 }

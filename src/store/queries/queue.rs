@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use diesel::{
-    dsl::{count_star, exists},
-    prelude::*,
-};
+use diesel::{dsl::count_star, prelude::*};
 use serde_json::json;
 
 use super::{dialect::Conn, experts as people, holds::say, jobs};
@@ -17,26 +14,13 @@ use crate::store::{
     queue::{Ask, Told},
     schema::{conversations, db_now, db_now_plus, experts},
     sessions::Mode,
+    types::SqlTime,
 };
 
 /// How many places of the queue are counted.
 const PLACES: i64 = 1_000;
 /// How many conversations are given out at once.
-const AT_ONCE: i64 = 100;
-
-/// What waits for nobody in particular, or for somebody who was there and has left without a word.
-macro_rules! nobodys {
-    () => {{
-        let left = experts::table
-            .filter(experts::id.nullable().eq(conversations::assigned_to))
-            .filter(experts::available.eq(true))
-            .filter(experts::seen_at.le(db_now_plus(-milliseconds(people::AWAY))))
-            .filter(experts::seen_at.nullable().gt(conversations::waiting_since));
-        conversations::table
-            .filter(conversations::waiting_since.is_not_null())
-            .filter(conversations::assigned_to.is_null().or(exists(left)))
-    }};
-}
+const AT_ONCE: usize = 100;
 
 /// Those that wait, the longest first.
 pub fn places(conn: &mut Conn) -> QueryResult<Vec<ConversationId>> {
@@ -92,6 +76,22 @@ pub fn ask(conn: &mut Conn, conversation: ConversationId, seq: i64, ask: &Ask) -
         asked: free.map(|expert| (expert, true)),
     };
     queued.tell(conn, "expert.asked", &ask.told, &ask.notify)
+}
+
+/// Nobody waits there any more: whoever did has put it away. Agents answer again.
+pub fn leave(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
+    let waiting = conversations::table
+        .filter(conversations::id.eq(conversation))
+        .filter(conversations::waiting_since.is_not_null());
+    diesel::update(waiting)
+        .set((
+            conversations::mode.eq(Mode::Ai),
+            conversations::assigned_to.eq(None::<ExpertId>),
+            conversations::waiting_since.eq(None::<SqlTime>),
+            conversations::reason.eq(None::<String>),
+            conversations::skill.eq(None::<String>),
+        ))
+        .execute(conn)
 }
 
 /// A conversation that its holder passes on: to this colleague, or to whoever knows this.
@@ -215,31 +215,77 @@ impl Team {
     }
 }
 
+/// What waits: for whom, and since when.
+type Waiting = (
+    ConversationId,
+    Option<String>,
+    Option<ExpertId>,
+    Option<SqlTime>,
+);
+
+/// Whether it waits for nobody in particular, or for somebody who was there when they were asked, and has left
+/// without a word. What was passed on to somebody who was away then, is theirs.
+fn is_nobodys(
+    asked: Option<ExpertId>,
+    since: Option<SqlTime>,
+    left: &HashMap<ExpertId, SqlTime>,
+) -> bool {
+    let Some(asked) = asked else { return true };
+    let away = i64::try_from(people::AWAY.as_micros()).unwrap_or(i64::MAX);
+    let seen = left.get(&asked).map(|seen| seen.0.0);
+    seen.zip(since)
+        .is_some_and(|(seen, since)| seen + away > since.0.0)
+}
+
+/// Gives what is nobody's to whoever is there; how many conversations that were.
 pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
-    // Mostly there is nothing to do.
-    let to_give: Vec<(ConversationId, Option<String>, Option<ExpertId>)> = nobodys!()
+    let left: Vec<(ExpertId, SqlTime)> = experts::table
+        .filter(experts::available.eq(true))
+        .filter(experts::seen_at.le(db_now_plus(-milliseconds(people::AWAY))))
+        .select((experts::id, experts::seen_at))
+        .load(conn)?;
+    let left: HashMap<ExpertId, SqlTime> = left.into_iter().collect();
+    let waiting = conversations::table
+        .filter(conversations::waiting_since.is_not_null())
+        .filter(
+            conversations::assigned_to
+                .is_null()
+                .or(conversations::assigned_to.eq_any(left.keys())),
+        )
         .order((conversations::waiting_since, conversations::id))
-        .limit(AT_ONCE)
+        .limit(PLACES)
         .select((
             conversations::id,
             conversations::skill,
             conversations::assigned_to,
-        ))
-        .load(conn)?;
-    if to_give.is_empty() {
+            conversations::waiting_since,
+        ));
+    let mut waiting: Vec<Waiting> = waiting.load(conn)?;
+    waiting.retain(|(.., asked, since)| is_nobodys(*asked, *since, &left));
+    // Mostly there is nothing to do.
+    if waiting.is_empty() {
         return Ok(0);
     }
     let mut team = Team::there(conn)?;
     let mut given = 0;
-    for (id, skill, before) in to_give {
+    for (id, skill, before, _) in waiting.into_iter().take(AT_ONCE) {
         let asked = team.ask(skill.as_deref(), before).map(|expert| expert.id);
         if asked == before {
             continue;
         }
         // It may have been taken, or given to another, by now.
-        given += diesel::update(nobodys!().filter(conversations::id.eq(id)))
-            .set(conversations::assigned_to.eq(asked))
-            .execute(conn)?;
+        let still = conversations::table
+            .filter(conversations::id.eq(id))
+            .filter(conversations::waiting_since.is_not_null());
+        let given_to = conversations::assigned_to.eq(asked);
+        given += match before {
+            Some(before) => diesel::update(still.filter(conversations::assigned_to.eq(before)))
+                .set(given_to)
+                .execute(conn)?,
+            None => diesel::update(still.filter(conversations::assigned_to.is_null()))
+                .set(given_to)
+                .execute(conn)?,
+        };
     }
     Ok(given)
 }

@@ -7,6 +7,7 @@ use diesel::{dsl::case_when, prelude::*, sql_types::Bool, upsert::excluded};
 use super::{
     conversations,
     dialect::{Conn, skip_locked, write_tx},
+    queue,
 };
 use crate::store::{
     ConversationId, DeviceId, StoreError,
@@ -160,14 +161,27 @@ pub fn hand_to_agent(
     cached(handed).get_result(conn).optional()
 }
 
-pub fn clear(conn: &mut Conn, device: &DeviceId) -> QueryResult<bool> {
+pub fn clear(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
+    write_tx(conn, |conn| {
+        let left = end(conn, device)?;
+        // They do not come back to it.
+        if let Some(conversation) = left {
+            queue::leave(conn, conversation)?;
+        }
+        Ok(left.is_some())
+    })
+}
+
+/// Ends a device's lock, where there is one; on which conversation it was.
+pub fn end(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<ConversationId>> {
     let live = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()));
-    let ended = diesel::update(live)
+    diesel::update(live)
         .set(session_locks::expires_at.eq(db_now()))
-        .execute(conn)?;
-    Ok(ended > 0)
+        .returning(session_locks::conversation_id)
+        .get_result(conn)
+        .optional()
 }
 
 /// The ids first, then the rows: so two sweepers never wait for each other.

@@ -11,6 +11,8 @@ both! {
     the_least_busy_who_knows_it_is_asked_first
     an_agent_says_what_a_person_has_to_know
     who_comes_is_given_what_waits
+    who_is_asked_and_not_seen_since_loses_it
+    who_puts_it_away_does_not_wait_any_more
     where_somebody_stands_is_true_whenever_they_ask
     who_waits_reads_how_the_queue_moves_on
     who_passes_it_on_to_somebody_who_is_away_says_so
@@ -91,6 +93,65 @@ async fn who_comes_is_given_what_waits(db: Db) {
     let ben = at_desk(&app, "ben", &[]).await;
     eva.call(Method::PUT, "/experts/me", leaves).await;
     assert_eq!(assigned(&second).await, own(&ben).await);
+}
+
+async fn who_is_asked_and_not_seen_since_loses_it(db: Db) {
+    let app = TestApp::start(db).await;
+    let eva = at_desk(&app, "eva", &[]).await;
+    let eva_id = eva.get("/experts/me").await.json()["id"].clone();
+    // They have gone already, and nobody knows yet.
+    app.advance(Duration::from_secs(120)).await;
+    let (_, id) = waiting(&app, "ann").await;
+    let root = Person::with_role(&app, "root", "admin").await;
+    let assigned =
+        async || root.get(&format!("/conversations/{id}")).await.json()["assigned_to"].clone();
+    assert_eq!(assigned().await, eva_id);
+    app.advance(Duration::from_secs(240)).await;
+    let max = at_desk(&app, "max", &[]).await;
+    let max_id = max.get("/experts/me").await.json()["id"].clone();
+    assert_eq!(assigned().await, max_id);
+}
+
+async fn who_puts_it_away_does_not_wait_any_more(db: Db) {
+    let app = TestApp::with(db, |settings| {
+        settings.experts.phrases = vec!["person".to_owned()];
+    })
+    .await;
+    let eva = at_desk(&app, "eva", &[]).await;
+    let (ann, id) = waiting(&app, "ann").await;
+    app.say("d", "A person, please").await;
+    let waits = async || {
+        eva.get("/experts/queue").await.json()["conversations"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(waits().await, 2);
+    let path = format!("/conversations/{id}");
+    ann.call(Method::PATCH, &path, json!({"title": "Still"}))
+        .await;
+    assert_eq!(waits().await, 2);
+    let archived = ann
+        .call(Method::PATCH, &path, json!({"status": "archived"}))
+        .await;
+    assert_eq!(archived.json()["mode"], "ai");
+    let cleared = app
+        .request(Method::DELETE, "d", "/chat/session")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(cleared.status(), 204);
+    assert_eq!(waits().await, 0);
+    // What a person has stays theirs.
+    let (ben, held) = waiting(&app, "ben").await;
+    eva.does("claim", &held).await;
+    ben.call(
+        Method::PATCH,
+        &format!("/conversations/{held}"),
+        json!({"status": "archived"}),
+    )
+    .await;
+    assert_eq!(waits().await, 1);
 }
 
 async fn where_somebody_stands_is_true_whenever_they_ask(db: Db) {
