@@ -136,16 +136,7 @@ impl Experts {
     /// # Errors
     /// `not_found` for one that is not theirs to see.
     pub async fn look(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
-        self.seen(person, id, "read").await
-    }
-
-    async fn seen(
-        &self,
-        person: &Person,
-        id: ConversationId,
-        action: &'static str,
-    ) -> Result<Conversation> {
-        let seen = self.store.case(person.sight(), id, person.actor(action));
+        let seen = self.store.case(person.sight(), id, person.actor("read"));
         seen.await?.ok_or_else(|| Error::new(Code::NotFound))
     }
 
@@ -160,8 +151,10 @@ impl Experts {
         before: Option<MessageId>,
         limit: u32,
     ) -> Result<Option<Page>> {
-        self.seen(person, id, "read_messages").await?;
-        Ok(self.store.messages(id, before, limit).await?)
+        let actor = person.actor("read_messages");
+        let page = (before, limit);
+        let read = self.store.messages_of_case(person.sight(), id, actor, page);
+        read.await?.ok_or_else(|| Error::new(Code::NotFound))
     }
 
     /// Whose a turn is, to read it as it goes on.
@@ -316,8 +309,11 @@ impl Experts {
     /// # Errors
     /// `not_found` for one that is not theirs to see; as the model fails.
     pub async fn draft(&self, person: &Person, id: ConversationId) -> Result<String> {
-        self.seen(person, id, "draft").await?;
-        self.engine.draft(id).await
+        let history = self.settings.turn.history_messages;
+        let actor = person.actor("draft");
+        let known = self.store.known_of_case(person.sight(), id, actor, history);
+        let known = known.await?.ok_or_else(|| Error::new(Code::NotFound))?;
+        self.engine.draft(id, known).await
     }
 
     /// The newest entries of the audit, for an admin.

@@ -270,23 +270,6 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// What an agent would be told of a conversation, with so many messages.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn known(
-        &self,
-        id: ConversationId,
-        history: u32,
-    ) -> Result<Option<Known>, StoreError> {
-        on_db!(self, read, |conn, db| db::conversations::known(
-            conn,
-            id,
-            history.into()
-        )
-        .map_err(Into::into))
-    }
-
     /// What was said in a turn, oldest first.
     ///
     /// # Errors

@@ -4,8 +4,12 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, ExpertId, Store, StoreError, TurnId, audit::Actor,
-    conversations::Conversation, on_db, schema, types::Json,
+    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId,
+    audit::Actor,
+    conversations::{Conversation, Known},
+    messages::Page,
+    on_db, schema,
+    types::Json,
 };
 
 /// Somebody at the desk.
@@ -121,6 +125,49 @@ impl Store {
     ) -> Result<Option<DeviceId>, StoreError> {
         on_db!(self, write, |conn, db| db::experts::turn(
             conn, sight, turn, &actor
+        ))
+    }
+
+    /// The newest messages of a conversation that the desk may see, or the newest before one of them, by
+    /// somebody whose reading is kept. `None` where there is no such conversation; a page is `None` where
+    /// `before` is no message of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn messages_of_case(
+        &self,
+        sight: Sight,
+        id: ConversationId,
+        actor: Actor,
+        (before, limit): (Option<MessageId>, u32),
+    ) -> Result<Option<Option<Page>>, StoreError> {
+        on_db!(self, write, |conn, db| db::experts::messages(
+            conn,
+            sight,
+            id,
+            &actor,
+            (before, limit.into())
+        ))
+    }
+
+    /// What an agent would be told of a conversation that the desk may see, with so many messages, for
+    /// somebody whose asking is kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn known_of_case(
+        &self,
+        sight: Sight,
+        id: ConversationId,
+        actor: Actor,
+        history: u32,
+    ) -> Result<Option<Known>, StoreError> {
+        on_db!(self, write, |conn, db| db::experts::known_of(
+            conn,
+            sight,
+            id,
+            &actor,
+            history.into()
         ))
     }
 

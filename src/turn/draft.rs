@@ -12,7 +12,7 @@ use super::{Engine, prompt};
 use crate::{
     agents::{Piece, TurnInput},
     error::{Code, Error, Result},
-    store::{ConversationId, messages::Role},
+    store::{ConversationId, conversations::Known, messages::Role},
     text,
 };
 
@@ -22,17 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CHARACTERS: usize = 10_000;
 
 impl Engine {
-    /// What the conversation's agent would answer to what the visitor said last. Nothing, where the visitor
+    /// What a conversation's agent would answer to what the visitor said last. Nothing, where the visitor
     /// has been answered, or the agent is one that a program or a service brings: it might do something.
     ///
     /// # Errors
-    /// `not_found` without such a conversation; what the model's server does; `upstream_timeout`.
-    pub async fn draft(&self, id: ConversationId) -> Result<String> {
-        let known = self
-            .store
-            .known(id, self.settings.turn.history_messages)
-            .await?;
-        let known = known.ok_or_else(|| Error::new(Code::NotFound))?;
+    /// What the model's server does; `upstream_timeout`.
+    pub async fn draft(&self, id: ConversationId, known: Known) -> Result<String> {
         let mut history = known.history;
         history.retain(|said| said.retracted.is_none());
         let last = history.iter().rfind(|said| said.role != Role::System);

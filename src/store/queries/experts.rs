@@ -7,14 +7,16 @@ use serde_json::json;
 
 use super::{
     audit,
-    conversations::columns,
+    conversations::{self as conversation_rows, columns},
     dialect::{Conn, write_tx},
+    holds, messages as message_rows,
 };
 use crate::store::{
-    ConversationId, DeviceId, ExpertId, StoreError, TurnId,
+    ConversationId, DeviceId, ExpertId, MessageId, StoreError, TurnId,
     audit::Actor,
-    conversations::Conversation,
+    conversations::{Conversation, Known},
     experts::{Expert, Presence, Sight},
+    messages::Page,
     milliseconds,
     schema::{conversations, db_now, db_now_plus, experts, turns},
     sessions::Mode,
@@ -128,7 +130,8 @@ pub fn answering(conn: &mut Conn, limit: i64) -> QueryResult<Vec<Conversation>> 
     conversations::table
         .filter(conversations::running_turn.is_not_null())
         .filter(conversations::mode.eq(Mode::Ai))
-        .order(conversations::id.desc())
+        // As the index has them that holds no others.
+        .order(conversations::lease_until.desc())
         .limit(limit)
         .select(columns!(brief))
         .load(conn)
@@ -161,13 +164,67 @@ pub fn look(
     id: ConversationId,
     actor: &Actor,
 ) -> Result<Option<Conversation>, StoreError> {
+    write_tx(conn, |conn| Ok(look_within(conn, sight, id, actor)?))
+}
+
+fn look_within(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+) -> QueryResult<Option<Conversation>> {
+    let found = seen(conn, sight, id)?;
+    if found.is_some() {
+        audit::write(conn, actor, id)?;
+    }
+    Ok(found)
+}
+
+/// What whoever sees the conversation may read of it: read, and kept that it was, in one piece.
+fn look_into<T>(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    read: impl FnOnce(&mut Conn) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
     write_tx(conn, |conn| {
-        let found = seen(conn, sight, id)?;
-        if found.is_some() {
-            audit::write(conn, actor, id)?;
+        // It may be another's in the next moment.
+        let Some(_) = holds::lock(conn, id)? else {
+            return Ok(None);
+        };
+        match look_within(conn, sight, id, actor)? {
+            Some(_) => read(conn).map(Some),
+            None => Ok(None),
         }
-        Ok(found)
     })
+}
+
+/// A page of what was said there.
+pub fn messages(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    (before, limit): (Option<MessageId>, i64),
+) -> Result<Option<Option<Page>>, StoreError> {
+    look_into(conn, sight, id, actor, |conn| {
+        message_rows::page(conn, id, before, limit)
+    })
+}
+
+/// What its agent would be told.
+pub fn known_of(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    history: i64,
+) -> Result<Option<Known>, StoreError> {
+    let known = look_into(conn, sight, id, actor, |conn| {
+        Ok(conversation_rows::known(conn, id, history)?)
+    })?;
+    Ok(known.flatten())
 }
 
 /// Whose a turn is, in a conversation that the desk may see.
