@@ -1,6 +1,7 @@
 /**
  * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
  */
+import { Refused } from "./desk.js";
 import { make } from "./make.js";
 import { reason } from "./sign-in.js";
 import { tellTyping } from "./typing.js";
@@ -19,6 +20,18 @@ const GIVEN = {
   resolve: "The matter is closed.",
 };
 
+/** What is said while nothing new can be heard. */
+const LOST = "Not connected: this may be out of date.";
+
+/** How soon what was said is asked for again, in ms. */
+const AGAIN = 1_000;
+
+/** How long what was said before is not read out, in ms. */
+const QUIET = 1_000;
+
+/** What was written and not sent, by person and conversation. @type {Map<string, string>} */
+const drafts = new Map();
+
 export class Conversation {
   #people;
   #me;
@@ -30,8 +43,10 @@ export class Conversation {
   #shown = new Map();
   /** @type {HTMLElement | null} The answer that is on its way. */
   #live = null;
-  /** What was sent last, and not yet answered; and its key. */
-  #sent = { message: "", key: "" };
+  /** The keys of what nobody answered: sent again, it is the same message. @type {Map<string, string>} */
+  #keys = new Map();
+  /** What is being sent, one after the other. */
+  #sending = Promise.resolve();
   /** Whether it is being given away by whoever looks at it. */
   isGiven = false;
   /** Whether it is being taken. */
@@ -39,7 +54,7 @@ export class Conversation {
   /** Resolves once it is known who has it. */
   #claiming = Promise.resolve();
 
-  #messages = make("ol", { role: "log", "aria-label": "Messages", tabindex: "0" });
+  #messages = make("ol", { role: "log", "aria-label": "Messages", "aria-live": "off", tabindex: "0" });
   #about = make("p", {});
   #typing = make("p", { class: "quiet typing", role: "status" });
   #status = make("p", { class: "status", role: "status" });
@@ -89,12 +104,17 @@ export class Conversation {
     });
     this.#giving.hidden = true;
     this.#offer([]);
+    this.#input.value = drafts.get(this.#key) ?? "";
     this.update(found);
     void this.#follow();
   }
 
   get id() {
     return this.#case.id;
+  }
+
+  get #key() {
+    return `${this.#me.id} ${this.id}`;
   }
 
   /** Whether whoever looks at it has it. */
@@ -122,7 +142,10 @@ export class Conversation {
     (this.#take.hidden ? (this.#form.hidden ? this.#messages : this.#input) : this.#take).focus();
   }
 
+  /** Ends it; what is written stays for the next time. */
   close() {
+    if (this.#input.value) drafts.set(this.#key, this.#input.value);
+    else drafts.delete(this.#key);
     this.#aborted.abort();
   }
 
@@ -152,12 +175,18 @@ export class Conversation {
   async #follow() {
     try {
       const path = `conversations/${this.id}`;
-      const said = /** @type {Message[]} */ (await this.#people.get(`${path}/messages?limit=200`));
+      const said = await this.#load(`${path}/messages?limit=200`);
       for (const message of said) this.#show(message);
+      setTimeout(() => this.#messages.setAttribute("aria-live", "polite"), QUIET);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
-      for await (const change of this.#people.standBy(`${path}/events`, this.#aborted.signal, after)) {
+      const tell = (/** @type {boolean} */ isLost) => {
+        if (isLost) this.#tell(null, LOST);
+        else if (this.#status.textContent === LOST) this.#tell(null);
+      };
+      for await (const change of this.#people.standBy(`${path}/events`, this.#aborted.signal, tell, after)) {
         const { type, message, message_id: id, turn_id: turn } = change;
-        if (type === "typing" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
+        // The mode is what a stream says first: who wrote before may write no more.
+        if (type === "typing" || type === "mode" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
         if (type === "retract" && id) this.#shown.get(id)?.remove();
         if (message) this.#show(message);
         if (turn) void this.#answer(turn);
@@ -167,9 +196,40 @@ export class Conversation {
     }
   }
 
+  /**
+   * What was said, as soon as the server can be reached.
+   * @param {string} path
+   * @returns {Promise<Message[]>}
+   */
+  async #load(path) {
+    for (;;) {
+      try {
+        const said = await this.#people.get(path);
+        this.#tell(null);
+        return said;
+      } catch (error) {
+        if (this.#aborted.signal.aborted || (error instanceof Refused && !error.again)) throw error;
+        this.#tell(error);
+        await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      }
+    }
+  }
+
+  /** Whether the newest text is read, and not something above it. */
+  #isAtEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#messages;
+    return scrollHeight - scrollTop - clientHeight < 40;
+  }
+
+  /** Goes on to the newest text, where that is what was read. @param {boolean} wasAtEnd */
+  #scroll(wasAtEnd) {
+    if (wasAtEnd) this.#messages.scrollTop = this.#messages.scrollHeight;
+  }
+
   /** @param {Message} message */
   #show(message) {
     if (this.#shown.has(message.id) || message.role === "tool") return;
+    const wasAtEnd = this.#isAtEnd();
     // The stored answer takes the place of what was shown as it came.
     if (message.role === "assistant") {
       this.#live?.remove();
@@ -180,7 +240,7 @@ export class Conversation {
     if (note && message.role === "system") item.append(make("small", {}, `Noted: ${note}`));
     this.#shown.set(message.id, item);
     if (!message.retracted) this.#messages.append(item);
-    this.#messages.scrollTop = this.#messages.scrollHeight;
+    this.#scroll(wasAtEnd);
   }
 
   /** @param {string} turn */
@@ -192,6 +252,7 @@ export class Conversation {
     /** How long the text was after each frame. @type {number[]} */
     const lengths = [];
     for await (const frame of this.#people.answer(turn, this.#aborted.signal)) {
+      const wasAtEnd = this.#isAtEnd();
       if (frame.type === "reset") {
         words.replaceChildren();
         lengths.length = 0;
@@ -202,7 +263,7 @@ export class Conversation {
       if (frame.keep !== undefined) words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
       if (!words.textContent) item.remove();
       else if (!item.isConnected && this.#live === item) this.#messages.append(item);
-      this.#messages.scrollTop = this.#messages.scrollHeight;
+      this.#scroll(wasAtEnd);
     }
     item.removeAttribute("aria-busy");
   }
@@ -224,6 +285,8 @@ export class Conversation {
       this.#isClaiming = false;
       this.update(this.#case);
       this.#tell(error);
+      // What had the keyboard may be hidden again.
+      if (action === "claim") this.focus();
       return false;
     }
   }
@@ -254,7 +317,7 @@ export class Conversation {
     try {
       this.#tell(null);
       const { content } = await this.#people.send("POST", `conversations/${this.id}/draft`, {});
-      if (content) this.#input.value = content;
+      if (content) this.#input.value = [this.#input.value.trim(), content].filter(Boolean).join("\n\n");
       else this.#status.textContent = "There is nothing to answer.";
       this.#input.focus();
     } catch (error) {
@@ -269,22 +332,47 @@ export class Conversation {
     const message = this.#input.value.trim();
     if (!message || this.#form.hidden) return;
     this.#input.value = "";
+    this.#send(message);
+  }
+
+  /** @param {string} message */
+  #send(message) {
+    const key = this.#keys.get(message) ?? crypto.randomUUID();
+    this.#sending = this.#sending.then(() => this.#post(message, key));
+  }
+
+  /**
+   * @param {string} message
+   * @param {string} key
+   */
+  async #post(message, key) {
     const body = { session_id: this.id, message, target_user_id: this.#case.user_id };
-    // What nobody answered may have been said: sent again, it is the same message.
-    if (this.#sent.message !== message) this.#sent = { message, key: crypto.randomUUID() };
     try {
       this.#tell(null);
-      await this.#people.send("POST", "passthrough", body, this.#sent.key);
-      this.#sent = { message: "", key: "" };
+      await this.#people.send("POST", "passthrough", body, key);
+      this.#keys.delete(message);
     } catch (error) {
-      this.#input.value = message;
+      this.#keys.set(message, key);
       this.#tell(error);
+      this.#giveBack(message);
     }
   }
 
-  /** @param {unknown} error */
-  #tell(error) {
-    if (error === null) this.#status.textContent = "";
-    else this.#status.textContent = reason(error);
+  /** What could not be sent is there to be sent again. @param {string} message */
+  #giveBack(message) {
+    if (this.#aborted.signal.aborted) return void drafts.set(this.#key, message);
+    if (!this.#input.value) return void (this.#input.value = message);
+    // Something else is being written.
+    const again = make("button", { type: "button" }, "Send again");
+    again.addEventListener("click", () => this.#send(message));
+    this.#status.append(` “${message.slice(0, 40)}” `, again);
+  }
+
+  /**
+   * @param {unknown} error
+   * @param {string} [otherwise] What is said where there is no error.
+   */
+  #tell(error, otherwise = "") {
+    this.#status.textContent = error === null ? otherwise : reason(error);
   }
 }

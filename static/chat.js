@@ -11,10 +11,13 @@ import { freeze, render, thaw } from "./widgets.js";
  * @param {URL} base The server's address.
  * @param {string} title
  * @param {() => void} close
+ * @param {() => void} heard Told when something is said while the panel is closed.
  */
-export function chat(base, title, close) {
-  return { element: new Panel(new Desk(base), title, close).element, sheet };
+export function chat(base, title, close, heard) {
+  return { element: new Panel(new Desk(base), title, close, heard).element, sheet };
 }
+
+/** @typedef {{ text: string, key: string, item: HTMLElement }} Said What was sent: its words, its key, where it is shown. */
 
 /** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
 const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
@@ -33,7 +36,9 @@ export class Panel {
   #shown = new Map();
   /** Ends the standing stream of the conversation that is shown. */
   #leave = new AbortController();
-  #isClosed = false;
+  /** Ends all that is read. */
+  #closed = new AbortController();
+  #heard;
   /** The conversation that is stood by. */
   #conversation = "";
   /** What the status says for a while: where the visitor stands in the queue, that somebody is writing. */
@@ -55,9 +60,11 @@ export class Panel {
    * @param {Desk} desk
    * @param {string} title
    * @param {() => void} close
+   * @param {() => void} [heard] Told when something is said while it is not shown.
    */
-  constructor(desk, title, close) {
+  constructor(desk, title, close, heard = () => {}) {
     this.#desk = desk;
+    this.#heard = heard;
     const form = make("form", {}, this.#input, this.#send, this.#stop);
     const anew = make("button", { type: "button" }, "New conversation");
     const hide = make("button", { type: "button", "aria-label": "Close the chat" }, "×");
@@ -92,17 +99,18 @@ export class Panel {
     this.#doing = this.#restore();
   }
 
-  /** Lets go of what it stands by: another panel is shown. */
+  /** Lets go of all that it reads: another panel is shown. What was sent is said. */
   close() {
+    this.#closed.abort();
     this.#leave.abort();
-    // What it still hears opens no other.
-    this.#isClosed = true;
   }
 
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
     try {
       const said = await this.#desk.history(this.#connection);
+      const { signal: closed } = this.#closed;
+      if (closed.aborted) return;
       this.#messages.replaceChildren();
       // What tools did is not for reading.
       const answered = new Set(said.map((message) => message.answers));
@@ -116,7 +124,10 @@ export class Panel {
       const last = said.at(-1);
       if (last) this.#standBy(last.conversation_id, last.seq);
       const running = await this.#desk.running();
-      if (running) await this.#answer(running, "", "");
+      if (closed.aborted) return;
+      if (running) await this.#answer(running, null);
+      // Or it has just ended.
+      else if (last?.role === "user" && (await this.#desk.history(this.#connection)).at(-1)?.id !== last.id) await this.#restore();
     } catch (error) {
       this.#tell(reason(error));
     }
@@ -142,7 +153,7 @@ export class Panel {
    * @param {number} after The last message that is shown.
    */
   async #standBy(conversation, after) {
-    if (!conversation || conversation === this.#conversation || this.#isClosed) return;
+    if (!conversation || conversation === this.#conversation || this.#closed.signal.aborted) return;
     this.#conversation = conversation;
     this.#leave.abort();
     this.#leave = new AbortController();
@@ -156,15 +167,22 @@ export class Panel {
         return;
       }
       if (event.position) this.#place = `You are number ${event.position} in the queue.`;
-      // Whoever is told something by the desk may wait no longer.
-      else if (message) this.#place = "";
-      if (type === "typing" || type === "queue" || message) this.#pass(event.is_typing ? TYPING : this.#place);
+      // Whoever is told something by the desk may wait no longer; nor whose stream has just begun.
+      else if (message || type === "mode") this.#place = "";
+      if (type === "typing" || type === "queue" || type === "mode" || message) this.#pass(event.is_typing ? TYPING : this.#place);
       if (type === "retract" && id) this.#shown.get(id)?.remove();
       if (!message || this.#shown.has(message.id)) continue;
       const { item, words } = this.#show(message.role, message.content);
       this.#shown.set(message.id, item);
-      this.#announcer.textContent = words.textContent;
+      this.#announce(words.textContent);
     }
+  }
+
+  /** Lets a screen reader say something, after what it says already. @param {string} text */
+  #announce(text) {
+    this.#announcer.append(make("span", {}, `${text} `));
+    while (this.#announcer.childElementCount > 5) this.#announcer.firstElementChild?.remove();
+    if (this.element.hidden) this.#heard();
   }
 
   /** Says what holds for a while, unless something else is said that is worth more. @param {string} text */
@@ -179,25 +197,28 @@ export class Panel {
     if (!text || this.#busy) return;
     this.#input.value = "";
     this.#set(true);
-    this.#doing = this.#doing.then(() => {
-      this.#show("user", text);
-      return this.#say(text, crypto.randomUUID());
-    });
+    this.#doing = this.#doing.then(() => this.#ask(text));
   }
 
-  /**
-   * @param {string} text
-   * @param {string} key
-   */
-  async #say(text, key) {
+  /** Says something new. @param {string} text */
+  #ask(text) {
+    return this.#say({ text, key: crypto.randomUUID(), item: this.#show("user", text).item });
+  }
+
+  /** @param {Said} said @returns {Promise<void>} */
+  async #say(said) {
+    said.item.classList.remove("unsent");
     this.#set(true);
     this.#tell("");
     try {
-      await this.#answer(await this.#desk.say(text, key, this.#connection), text, key);
+      await this.#answer(await this.#desk.say(said.text, said.key, this.#connection), said);
     } catch (error) {
       this.#tell(`Not sent: ${reason(error)}.`);
+      said.item.classList.add("unsent");
       // The same key: if it did arrive, it is the same message.
-      if (!(error instanceof Refused) || error.again) this.#offer(() => this.#say(text, key));
+      if (!(error instanceof Refused) || error.again) return this.#offer(() => this.#say(said));
+      said.item.remove();
+      if (!this.#input.value) this.#input.value = said.text;
     } finally {
       this.#set(false);
     }
@@ -206,10 +227,9 @@ export class Panel {
   /**
    * Shows an answer as it comes.
    * @param {Response} response
-   * @param {string} question What it answers, to ask again if it fails.
-   * @param {string} key The question's.
+   * @param {Said | null} question What it answers, to ask again if it fails.
    */
-  async #answer(response, question, key) {
+  async #answer(response, question) {
     this.#turn = response.headers.get("X-Turn-ID") ?? "";
     // Nothing of it is shown yet but what was said and answered here.
     void this.#standBy(response.headers.get("X-Conversation-ID") ?? "", 0);
@@ -224,7 +244,7 @@ export class Panel {
     /** @type {number[]} */
     const widgets = [];
     try {
-      for await (const frame of this.#desk.answer(response, this.#connection)) {
+      for await (const frame of this.#desk.answer(response, this.#connection, this.#closed.signal)) {
         const following = this.#isAtEnd();
         if (frame.type === "reset") {
           words.replaceChildren();
@@ -245,18 +265,19 @@ export class Panel {
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
         if (frame.error) {
           this.#tell(`${frame.error.message}.`);
-          if (question) this.#offer(() => this.#again(question));
+          if (question) this.#offer(() => this.#ask(question.text));
         }
       }
-      this.#announcer.textContent = words.textContent;
+      this.#announce(words.textContent);
     } catch (error) {
+      if (this.#closed.signal.aborted) return;
       isGone = error instanceof Gone;
       this.#tell(`${reason(error)}.`);
       // It did arrive: the same key gives its answer from the beginning.
       if (question) {
         this.#offer(() => {
           item.remove();
-          return this.#say(question, key);
+          return this.#say(question);
         });
       }
     } finally {
@@ -273,16 +294,7 @@ export class Panel {
     this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
   };
 
-  /** @param {string} question */
-  async #again(question) {
-    this.#show("user", question);
-    await this.#say(question, crypto.randomUUID());
-  }
-
-  /**
-   * Offers to try again, beside what the status says.
-   * @param {() => Promise<void>} again
-   */
+  /** Offers to try again, beside what the status says. @param {() => Promise<void>} again */
   #offer(again) {
     const button = make("button", { type: "button" }, "Try again");
     button.addEventListener("click", () => {
@@ -292,10 +304,7 @@ export class Panel {
     this.#status.append(" ", button);
   }
 
-  /**
-   * @param {string} role
-   * @param {string} text
-   */
+  /** @param {string} role @param {string} text */
   #show(role, text) {
     const from = SPEAKERS[role] ? role : "assistant";
     const speaker = make("span", { class: "hidden" }, SPEAKERS[from]);
@@ -314,6 +323,8 @@ export class Panel {
   #display(id, data) {
     const widget = render(data, (answer, words) => {
       if (this.#busy) return this.#tell("One moment, please.");
+      // What is frozen loses the keyboard.
+      if (widget.contains(this.#focused)) this.#input.focus();
       freeze(widget);
       this.#set(true);
       this.#doing = this.#doing.then(() => this.#fill(id, answer, words, crypto.randomUUID(), widget));
@@ -339,11 +350,11 @@ export class Panel {
     try {
       const response = await this.#desk.fill(id, answer, key, this.#connection);
       this.#show("user", words);
-      await this.#answer(response, "", "");
+      await this.#answer(response, null);
     } catch (error) {
       this.#tell(`Not sent: ${reason(error)}.`);
-      if (error instanceof Refused && error.status === 422) thaw(widget);
-      else if (!(error instanceof Refused) || error.again) this.#offer(() => this.#fill(id, answer, words, key, widget));
+      if (error instanceof Refused && !error.again) thaw(widget);
+      else this.#offer(() => this.#fill(id, answer, words, key, widget));
     } finally {
       this.#set(false);
     }
@@ -359,8 +370,16 @@ export class Panel {
     this.#messages.scrollTop = this.#messages.scrollHeight;
   }
 
+  /** What has the keyboard. */
+  get #focused() {
+    const root = /** @type {Document | ShadowRoot} */ (this.element.getRootNode());
+    return root.activeElement ?? null;
+  }
+
   /** @param {boolean} busy */
   #set(busy) {
+    // What is hidden loses the keyboard.
+    if (this.#focused === this.#send || this.#focused === this.#stop) this.#input.focus();
     this.#busy = busy;
     this.#send.hidden = busy;
     this.#stop.hidden = !busy;

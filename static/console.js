@@ -39,8 +39,13 @@ class Console {
   #main = make("main", { "aria-label": "Conversation" });
   #status = make("p", { class: "hidden", role: "status" });
   #problem = make("p", { class: "status", role: "alert" });
+  #lost = make("p", { class: "status", role: "alert" });
   /** Whether the lists show what there is. */
   #isListed = true;
+  /** What somebody has written in and they have not seen. @type {Set<string>} */
+  #unread = new Set();
+  /** What they change of themselves, one after the other. */
+  #changing = Promise.resolve();
 
   /**
    * @param {People} people
@@ -51,28 +56,42 @@ class Console {
     this.#me = me;
     const there = this.#there;
     there.checked = me.available;
-    there.addEventListener("change", () => void this.#change({ available: there.checked }));
+    there.addEventListener("change", () => this.#change({ available: there.checked }));
     const name = make("input", { "aria-label": "How visitors read you", placeholder: "Your name", maxlength: "100", value: me.name ?? "" });
-    name.addEventListener("change", () => void this.#change(name.value.trim() ? { name: name.value.trim() } : {}));
+    name.addEventListener("change", () => this.#change(name.value.trim() ? { name: name.value.trim() } : {}));
     const skills = make("input", { "aria-label": "What you know", placeholder: "What you know", value: me.skills.join(", ") });
     skills.addEventListener("change", () => {
       const words = skills.value.split(",").map((word) => word.trim());
-      void this.#change({ skills: words.filter(Boolean) });
+      this.#change({ skills: words.filter(Boolean) });
     });
     const header = make("header", {}, make("h1", {}, "The desk"), name, skills, make("label", {}, there, " I am there"));
     const nav = make("nav", { "aria-label": "Conversations" });
     this.#review.addEventListener("click", () => this.#showReviews());
-    nav.append(this.#review, make("h2", {}, "Waiting"), this.#waiting.element, make("h2", {}, "Held"), this.#held.element);
+    nav.append(this.#lost, this.#review, make("h2", {}, "Waiting"), this.#waiting.element, make("h2", {}, "Held"), this.#held.element);
     nav.append(this.#others, this.#status, this.#problem);
     this.#say("Choose a conversation.");
     this.element = make("div", { class: "desk" }, header, nav, this.#main);
-    setInterval(() => this.#list(), MINUTE);
+    const minute = setInterval(() => this.#list(), MINUTE);
+    const sees = () => {
+      if (this.#open && !document.hidden && this.#unread.delete(this.#open.id)) this.#list();
+    };
+    document.addEventListener("visibilitychange", sees);
     // Nobody waits before a queue that stands still: whoever is signed out is asked to sign in.
-    void this.#follow().catch((error) => void begin(reason(error)));
+    void this.#follow().catch((error) => {
+      clearInterval(minute);
+      document.removeEventListener("visibilitychange", sees);
+      this.#open?.close();
+      void begin(reason(error));
+    });
   }
 
   /** @param {object} presence */
-  async #change(presence) {
+  #change(presence) {
+    this.#changing = this.#changing.then(() => this.#put(presence));
+  }
+
+  /** @param {object} presence */
+  async #put(presence) {
     try {
       this.#me = await this.#people.send("PUT", "experts/me", presence);
       this.#problem.textContent = "";
@@ -84,14 +103,21 @@ class Console {
 
   /** What the desk has to do, for as long as the page is open. */
   async #follow() {
-    for await (const change of this.#people.standBy("experts/events", new AbortController().signal)) {
+    const tell = (/** @type {boolean} */ isLost) => {
+      const lost = isLost ? "Not connected: this may be out of date." : "";
+      if (this.#lost.textContent !== lost) this.#lost.textContent = lost;
+    };
+    for await (const change of this.#people.standBy("experts/events", new AbortController().signal, tell)) {
       if (change.to_review !== undefined) this.#count(change.to_review);
+      for (const found of change.conversations ?? []) this.#note(found);
       if (change.conversations) this.#cases = new Map(change.conversations.map((found) => [found.id, found]));
       if (change.conversation) this.#set(change.conversation);
       if (change.conversation_id && change.type === "gone") this.#gone(change.conversation_id);
       this.#listSoon();
       const open = this.#open && this.#cases.get(this.#open.id);
       if (open && (change.conversations || change.conversation?.id === open.id)) this.#open?.update(open);
+      // It may have been taken, or closed, while nobody was connected.
+      else if (change.conversations && this.#open && !this.#open.isGiven) void this.#look(this.#open);
     }
   }
 
@@ -103,6 +129,7 @@ class Console {
   }
 
   #showReviews() {
+    if (this.#reviews) return;
     this.#open?.close();
     this.#open = null;
     this.#reviews = new Reviews(this.#people, (taken) => this.#show(taken));
@@ -111,8 +138,18 @@ class Console {
     this.#list();
   }
 
+  /** Marks what somebody has written in who waits for this person. @param {Case} found */
+  #note(found) {
+    const known = this.#cases.get(found.id);
+    const isShown = this.#open?.id === found.id && !document.hidden;
+    if (!known || isShown || found.expert_id !== this.#me.id || found.message_count <= known.message_count) return;
+    this.#unread.add(found.id);
+    this.#status.textContent = `New message: ${found.title ?? ""}`;
+  }
+
   /** @param {Case} found */
   #set(found) {
+    this.#note(found);
     if (found.waiting_since && !this.#cases.get(found.id)?.waiting_since) {
       this.#status.textContent = `Somebody waits: ${found.title ?? ""}`;
     }
@@ -124,6 +161,7 @@ class Console {
     // An answer has ended; the conversation goes on.
     if (isAssisted(this.#cases.get(id))) return;
     this.#cases.delete(id);
+    this.#unread.delete(id);
     const open = this.#open;
     if (open?.id === id && !open.isGiven) void this.#look(open);
   }
@@ -141,7 +179,8 @@ class Console {
 
   /** Once, however much changes at a time. */
   #listSoon() {
-    if (this.#isListed) requestAnimationFrame(() => this.#list());
+    // Not with the next frame, which a hidden page never has.
+    if (this.#isListed) setTimeout(() => this.#list(), 50);
     this.#isListed = false;
   }
 
@@ -159,7 +198,8 @@ class Console {
     this.#held.show(all.filter((found) => found.expert_id).map((found) => this.#entry(found)));
     this.#assisted.show(assisted.map((found) => this.#entry(found)));
     this.#others.hidden = !assisted.length;
-    document.title = waiting.length ? `(${waiting.length}) The desk` : "The desk";
+    const calls = waiting.length + this.#unread.size;
+    document.title = calls ? `(${calls}) The desk` : "The desk";
   }
 
   /**
@@ -174,13 +214,16 @@ class Console {
       const asked = isAsked ? "You are asked · " : "";
       content.push(make("small", isAsked ? { class: "first" } : {}, `${asked}${since} min`));
     }
+    if (this.#unread.has(found.id)) content.push(make("small", { class: "first" }, "New message"));
     if (found.reason) content.push(make("small", {}, found.reason));
     return { id: found.id, content, isOpen: this.#open?.id === found.id, open: () => this.#show(found) };
   }
 
   /** @param {Case} found */
   #show(found) {
+    if (this.#open?.id === found.id) return this.#open.focus();
     this.#open?.close();
+    this.#unread.delete(found.id);
     this.#reviews = null;
     this.#review.removeAttribute("aria-current");
     const changed = (/** @type {Case} */ changed) => {

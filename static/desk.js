@@ -107,13 +107,15 @@ export class Desk {
 
   /**
    * The visitor has signed in: what they said on this device is theirs from now on, wherever they sign in. The
-   * conversation that begins with it; none where nothing was said.
+   * conversation that begins with it; none where nothing was said, or they want it to stay the device's: whoever
+   * had them open a link with another's token would have it otherwise.
    * @param {string} token
+   * @param {() => boolean} agrees
    */
-  async signIn(token) {
+  async signIn(token, agrees) {
     if (!this.#device) return "";
     const { messages } = await (await this.call("chat/history")).json();
-    if (!messages.length) return "";
+    if (!messages.length || !agrees()) return "";
     const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
     const body = JSON.stringify({ anonymous_id: this.#device });
     const opened = await this.call("api/v1/chat/conversations", { method: "POST", headers, body });
@@ -173,16 +175,17 @@ export class Desk {
   }
 
   /**
-   * The frames of an answer, up to the final one, through lost connections and restarts.
+   * The frames of an answer, up to the final one, through lost connections and restarts; until it is aborted.
    * @param {Response} response
    * @param {Tell} tell
+   * @param {AbortSignal} aborted
    */
-  async *answer(response, tell) {
+  async *answer(response, tell, aborted) {
     const turn = response.headers.get("X-Turn-ID") ?? "";
     let last = "";
     for (;;) {
       try {
-        for await (const { id, frame } of events(response)) {
+        for await (const { id, frame } of events(response, aborted)) {
           last = id || last;
           yield frame;
           if (frame.is_final) return;
@@ -191,10 +194,12 @@ export class Desk {
         if (error instanceof SyntaxError) throw error;
         // The connection was cut: below, it is taken up again.
       }
+      if (aborted.aborted) return;
       if (!turn) throw new Refused("The connection was lost", 503);
       await pause(0, tell);
       const headers = last ? { "Last-Event-ID": last } : undefined;
-      response = await this.persist(`${this.turns}/${turn}?restart=1`, { headers }, tell).catch((error) => {
+      const again = this.persist(`${this.turns}/${turn}?restart=1`, { headers, signal: aborted }, tell);
+      response = await again.catch((error) => {
         throw error.status === 404 || error.status === 410 ? new Gone() : error;
       });
       if (response.status === 204) throw new Gone();

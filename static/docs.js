@@ -5,7 +5,7 @@ import { make } from "./make.js";
 
 /**
  * @typedef {{ $ref?: string, type?: string | string[], format?: string, description?: string, properties?: Record<string, Schema>,
- *   required?: string[], items?: Schema, enum?: string[], oneOf?: Schema[], allOf?: Schema[], example?: unknown }} Schema
+ *   required?: string[], items?: Schema, enum?: string[], oneOf?: Schema[], allOf?: Schema[], anyOf?: Schema[], example?: unknown }} Schema
  * @typedef {{ content?: Record<string, { schema?: Schema, example?: unknown }>, description?: string, $ref?: string }} Body
  * @typedef {{ name: string, in: string, required: boolean, description?: string, schema: Schema }} Parameter
  * @typedef {{ summary?: string, tags: string[], operationId: string, parameters?: Parameter[], requestBody?: Body,

@@ -14,6 +14,12 @@ import { sheet } from "./style.js";
 
 const BASE = new URL("/", location.href);
 
+/** What was written and not sent, by conversation. @type {Map<string, string>} */
+const drafts = new Map();
+
+/** Set for as long as the tab, where what was said on this device stays the device's. */
+const DECLINED = "frontdesk_declined";
+
 class Chat {
   #token;
   /** The conversation that is open; none where a new one begins. */
@@ -47,7 +53,24 @@ class Chat {
    * @param {(began: string) => void} [began]
    */
   #desk(conversation, began = () => {}) {
-    return new OwnDesk(BASE, this.#token, conversation, began);
+    return new OwnDesk(BASE, this.#token, conversation, began, () => {
+      // Whoever is about to sign in is told there.
+      if (!this.element.isConnected) return;
+      this.#keep();
+      void begin("You are signed out. Sign in to go on.");
+    });
+  }
+
+  /** Keeps what is written in the conversation that is open. */
+  #keep() {
+    const typed = this.#input?.value;
+    if (typed) drafts.set(this.#open, typed);
+    else drafts.delete(this.#open);
+  }
+
+  /** Where one writes. */
+  get #input() {
+    return /** @type {HTMLTextAreaElement | null | undefined} */ (this.#panel?.element.querySelector("textarea"));
   }
 
   /** Shows the list anew. */
@@ -101,32 +124,45 @@ class Chat {
 
   /** @param {string} conversation */
   show(conversation) {
+    if (this.#panel && conversation && conversation === this.#open) return this.#input?.focus();
+    if (this.#panel) this.#keep();
     this.#open = conversation;
     this.#panel?.close();
     const desk = this.#desk(conversation, (began) => {
       // Unless another one is shown by now.
       if (this.#panel === panel) this.#open = began;
-      void this.refresh().catch(begin);
+      void this.refresh().catch(() => {});
     });
     const panel = new Panel(desk, "Front desk", () => {});
     this.#panel = panel;
     panel.element.classList.add("page");
     this.#main.shadowRoot?.replaceChildren(panel.element);
-    /** @type {HTMLElement | null} */ (panel.element.querySelector("textarea"))?.focus();
-    void this.refresh().catch(begin);
+    if (this.#input) this.#input.value = drafts.get(conversation) ?? "";
+    this.#input?.focus();
+    void this.refresh().catch(() => {});
   }
 }
 
-/** Shows the chat to whoever is signed in, and asks everybody else. */
-async function begin() {
-  await signIn("Your conversations", async () => {
+/** Shows the chat to whoever is signed in, and asks everybody else. @param {string} [problem] */
+async function begin(problem = "") {
+  const open = async () => {
     const chat = new Chat(token());
     await chat.refresh();
     // What was said before is theirs, too; where it is not, it stays the device's.
-    const kept = await new Desk(BASE).signIn(token()).catch(() => "");
+    const kept = await new Desk(BASE).signIn(token(), agrees).catch(() => "");
     document.body.replaceChildren(chat.element);
     chat.show(kept);
-  });
+  };
+  await signIn("Your conversations", open, problem);
+}
+
+/** Whether what was said on this device goes into the account. It is asked once. */
+function agrees() {
+  if (sessionStorage.getItem(DECLINED)) return false;
+  const question = "You have chatted on this device before. Keep that conversation in the account that you are signed in to?";
+  if (confirm(question)) return true;
+  sessionStorage.setItem(DECLINED, "1");
+  return false;
 }
 
 void begin();

@@ -1,7 +1,7 @@
 /**
  * The conversations of somebody who is signed in: which there are, and each as a desk of its own.
  */
-import { Desk } from "./desk.js";
+import { Desk, Refused } from "./desk.js";
 
 const API = "api/v1/chat";
 
@@ -19,17 +19,33 @@ const API = "api/v1/chat";
 export class OwnDesk extends Desk {
   #conversation;
   #began;
+  #signedOut;
 
   /**
    * @param {URL} base
    * @param {string} token
    * @param {string} conversation The one that is shown; none yet where a new one begins.
    * @param {(conversation: string) => void} began Told when something was said.
+   * @param {() => void} signedOut Told when the token is not taken any more.
    */
-  constructor(base, token, conversation, began) {
+  constructor(base, token, conversation, began, signedOut) {
     super(base, token);
     this.#conversation = conversation;
     this.#began = began;
+    this.#signedOut = signedOut;
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} [init]
+   */
+  async call(path, init) {
+    try {
+      return await super.call(path, init);
+    } catch (error) {
+      if (error instanceof Refused && error.status === 401) this.#signedOut();
+      throw error;
+    }
   }
 
   get turns() {

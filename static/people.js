@@ -7,8 +7,12 @@ import { events } from "./stream.js";
 /** Where the token is kept, for as long as the tab. */
 const KEY = "frontdesk_token";
 
-/** The pause before a stream is taken up again, in ms. */
+/** The pause before a stream is taken up again, and the longest, in ms. */
 const AGAIN = 1_000;
+const LONGEST = 5_000;
+
+/** How long the beginning of a response may take, in ms: what the assistant proposes, it has to think of. */
+const HEAD = { READ: 10_000, WRITE: 70_000 };
 
 /**
  * @typedef {object} Case A conversation as the desk sees it.
@@ -24,6 +28,7 @@ const AGAIN = 1_000;
  * @property {string | null} reason
  * @property {string | null} skill
  * @property {string} updated_at
+ * @property {number} message_count
  *
  * @typedef {object} Expert
  * @property {string} id
@@ -88,7 +93,11 @@ export class People {
     const headers = new Headers(init.headers);
     headers.set("Authorization", `Bearer ${this.#token}`);
     if (init.body) headers.set("Content-Type", "application/json");
-    const response = await fetch(new URL(`/api/v1/chat/${path}`, location.href), { ...init, headers });
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), init.method ? HEAD.WRITE : HEAD.READ);
+    const signal = init.signal ? AbortSignal.any([init.signal, late.signal]) : late.signal;
+    const asked = fetch(new URL(`/api/v1/chat/${path}`, location.href), { ...init, headers, signal });
+    const response = await asked.finally(() => clearTimeout(timer));
     if (response.ok) return response;
     const problem = await response.json().catch(() => ({}));
     throw new Refused(problem.detail ?? problem.title ?? "The desk does not answer", response.status);
@@ -119,16 +128,19 @@ export class People {
    * What a standing stream says, through lost connections, until it is aborted.
    * @param {string} path
    * @param {AbortSignal} aborted
+   * @param {(isLost: boolean) => void} tell Says how the connection is.
    * @param {string} [after] Where to begin.
    * @returns {AsyncGenerator<Change>}
    */
-  async *standBy(path, aborted, after = "") {
+  async *standBy(path, aborted, tell, after = "") {
     let last = after;
-    while (!aborted.aborted) {
+    for (let tries = 0; !aborted.aborted; tries += 1) {
       try {
         const headers = last ? { "Last-Event-ID": last } : undefined;
         const response = await this.#fetch(path, { headers, signal: aborted });
-        for await (const { id, frame } of events(response)) {
+        tries = 0;
+        tell(false);
+        for await (const { id, frame } of events(response, aborted)) {
           last = id || last;
           yield /** @type {any} */ (frame);
         }
@@ -136,7 +148,11 @@ export class People {
         if (aborted.aborted) return;
         if (error instanceof Refused && !error.again) throw error;
       }
-      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+      // Not for the moment of a restart.
+      if (tries) tell(true);
+      // Not all at once where a server comes back.
+      const time = Math.min(AGAIN * (1 + tries), LONGEST) * (0.75 + Math.random() / 2);
+      await new Promise((resolve) => setTimeout(resolve, time));
     }
   }
 
@@ -148,7 +164,7 @@ export class People {
   async *answer(turn, aborted) {
     try {
       const response = await this.#fetch(`messages/stream/${turn}?restart=1`, { signal: aborted });
-      for await (const { frame } of events(response)) yield frame;
+      for await (const { frame } of events(response, aborted)) yield frame;
     } catch {
       // What was said is in the conversation.
     }

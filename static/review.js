@@ -41,15 +41,24 @@ export class Reviews {
       const all = [...failed.evaluations, ...undecided.evaluations];
       // What stays is not touched: somebody may be writing there.
       const ids = new Set(all.map((found) => found.id));
-      for (const item of [...this.#list.children]) if (!ids.has(item.id)) item.remove();
+      for (const item of [...this.#list.children]) if (!ids.has(item.id)) this.#takeOff(item);
       const shown = new Set([...this.#list.children].map((item) => item.id));
       const added = all.filter((found) => !shown.has(found.id));
-      this.#list.prepend(...added.map((found) => this.#item(found)));
-      if (!all.length) this.#list.append(make("li", { class: "quiet" }, "Nothing to review"));
-      this.#status.textContent = "";
+      // Below: what is being read, or about to be clicked, stays where it is.
+      this.#list.append(...added.map((found) => this.#item(found)));
+      if (!this.#list.children.length) this.#list.append(make("li", { class: "quiet" }, "Nothing to review"));
     } catch (error) {
       this.#status.textContent = reason(error);
     }
+  }
+
+  /** Somebody else has looked at it; what is written there is not lost with it. @param {Element} item */
+  #takeOff(item) {
+    const written = item.querySelector("textarea")?.value.trim();
+    if (!written) return item.remove();
+    if (item.querySelector("[role=alert]")) return;
+    for (const button of item.querySelectorAll("button")) button.disabled = true;
+    item.append(make("p", { role: "alert" }, "It is not in the list any more. What you have written was not sent."));
   }
 
   /** @param {Evaluation} found */
@@ -100,6 +109,7 @@ export class Reviews {
    * @param {object} body
    */
   async #review(id, item, body) {
+    this.#status.textContent = "";
     const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (item.querySelectorAll("button"));
     for (const button of buttons) button.disabled = true;
     try {

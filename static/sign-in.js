@@ -5,6 +5,9 @@ import { Refused } from "./desk.js";
 import { make } from "./make.js";
 import { keep, token } from "./people.js";
 
+/** The pause before a server that does not answer is asked again, in ms. */
+const AGAIN = 3_000;
+
 /**
  * @param {string} title
  * @param {() => Promise<void>} open Shows what the token is for; fails where it is not taken.
@@ -15,16 +18,28 @@ export async function signIn(title, open, problem = "") {
   const input = make("input", { type: "password", required: "", autocomplete: "off" });
   const why = make("p", { role: "alert" }, problem);
   form.append(make("h1", {}, title), make("label", {}, "Your token", input), why, make("button", { class: "main" }, "Sign in"));
-  const tries = () =>
-    open().catch((error) => {
+  let isTrying = false;
+  const tries = async () => {
+    if (isTrying || !form.isConnected) return;
+    isTrying = true;
+    const tried = token();
+    try {
+      await open();
+    } catch (error) {
       why.textContent = reason(error);
-    });
+      // The token may be good: nobody types it again because a server restarts.
+      if (!(error instanceof Refused) || error.again) setTimeout(tries, AGAIN);
+    }
+    isTrying = false;
+    if (token() !== tried) await tries();
+  };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     keep(input.value.trim());
     void tries();
   });
   document.body.replaceChildren(form);
+  input.focus();
   if (token() && !problem) await tries();
 }
 

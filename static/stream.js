@@ -28,9 +28,10 @@ const LOOK = 5_000;
  * The events of a response, as they come, up to its end, or until it is taken for dead. When the network
  * goes or comes, what was open before is not trusted.
  * @param {Response} response
+ * @param {AbortSignal} [aborted] Ends it, too.
  * @returns {AsyncGenerator<Event>}
  */
-export async function* events(response) {
+export async function* events(response, aborted) {
   if (!response.body) return;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const drop = () => void reader.cancel().catch(() => {});
@@ -40,6 +41,8 @@ export async function* events(response) {
   }, LOOK);
   addEventListener("online", drop);
   addEventListener("offline", drop);
+  aborted?.addEventListener("abort", drop);
+  if (aborted?.aborted) drop();
   try {
     let text = "";
     for (;;) {
@@ -57,6 +60,7 @@ export async function* events(response) {
     clearInterval(watch);
     removeEventListener("online", drop);
     removeEventListener("offline", drop);
+    aborted?.removeEventListener("abort", drop);
     drop();
   }
 }

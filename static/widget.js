@@ -17,8 +17,13 @@
     #button = document.createElement("button");
     /** @type {Promise<HTMLElement> | null} The panel, once it was asked for. */
     #panel = null;
+    #title = "";
+    /** How often it could not be loaded. */
+    #failures = 0;
 
     connectedCallback() {
+      // It was moved.
+      if (this.#root.firstChild) return;
       const sheet = new CSSStyleSheet();
       sheet.replaceSync(`
         :host { position: fixed; inset: auto 1rem 1rem auto; z-index: 2147483000; }
@@ -33,7 +38,8 @@
       this.#root.adoptedStyleSheets = [sheet];
       this.#button.className = "launcher";
       this.#button.type = "button";
-      this.#button.textContent = this.title || "Chat with us";
+      this.#title = this.title || "Chat with us";
+      this.#button.textContent = this.#title;
       this.#button.setAttribute("aria-expanded", "false");
       this.#button.addEventListener("click", () => this.open());
       this.#root.replaceChildren(this.#button);
@@ -48,12 +54,15 @@
       try {
         const panel = await this.#panel;
         panel.hidden = false;
+        this.#button.textContent = this.#title;
         this.#button.hidden = true;
         this.#button.setAttribute("aria-expanded", "true");
         /** @type {HTMLElement | null} */ (panel.querySelector("textarea"))?.focus();
       } catch {
         // Offline, perhaps: the next click tries again.
         this.#panel = null;
+        this.#failures += 1;
+        this.#button.textContent = `${this.#title} (cannot be reached, try again)`;
       }
     }
 
@@ -67,8 +76,11 @@
     }
 
     async #load() {
-      const { chat } = await import(new URL("assets/chat.js", base).href);
-      const panel = chat(base, this.#button.textContent, () => this.close());
+      // Browsers may keep it that a script could not be loaded: under another name it is asked for again.
+      const again = this.#failures ? `?${this.#failures}` : "";
+      const { chat } = await import(new URL(`assets/chat.js${again}`, base).href);
+      const heard = () => (this.#button.textContent = `${this.#title} (new message)`);
+      const panel = chat(base, this.#title, () => this.close(), heard);
       this.#root.adoptedStyleSheets.push(panel.sheet);
       this.#root.append(panel.element);
       return panel.element;

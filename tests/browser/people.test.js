@@ -2,8 +2,10 @@
  * A person takes over: the visitor's page and the console, side by side.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import net from "node:net";
 import { after, before, test } from "node:test";
-import { SECRET, console as consoleOf, launch, said, say, sees, serve, token, visit } from "./support.js";
+import { SECRET, console as consoleOf, launch, proxy, said, say, sees, serve, token, visit } from "./support.js";
 
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -14,6 +16,7 @@ before(async () => {
   browser = await launch();
   server = await serve({
     FRONTDESK_JWT_SECRET: SECRET,
+    FRONTDESK_AUTH__LEEWAY_SECONDS: "0",
     FRONTDESK_EXPERTS__PHRASES: "want a person",
     FRONTDESK_OFFLINE__WORD_DELAY_MILLISECONDS: "100",
   });
@@ -123,6 +126,95 @@ test("two at the desk: one has it, and the other does not see it any more", asyn
   for (const page of [eva, max, visitor]) await page.context().close();
 });
 
+test("what is written at the desk stays, and what is said elsewhere is shown", async () => {
+  const expert = await consoleOf(browser, server.url, "eva");
+  const visitors = [await visit(browser, server.url), await visit(browser, server.url)];
+  const open = (/** @type {string} */ name) => expert.getByRole("button", { name }).click();
+  for (const [at, visitor] of visitors.entries()) {
+    await say(visitor, `I want a person for ${at}`);
+    await open(`I want a person for ${at}`);
+    await expert.getByRole("button", { name: "Take over" }).click();
+    await sees(visitor, "is with you now");
+  }
+  const input = expert.getByRole("textbox", { name: "Your message" });
+  await input.fill("Half a sentence");
+  await open("I want a person for 0");
+  await sees(expert, "I want a person for 0");
+  assert.equal(await input.inputValue(), "");
+  // Two at once, in their order; and whoever has closed the chat is told.
+  const [first, second] = /** @type {[import("playwright-core").Page, import("playwright-core").Page]} */ (visitors);
+  await first.getByRole("button", { name: "Close the chat" }).click();
+  for (const text of ["Yes", "It is sent"]) {
+    await input.fill(text);
+    await expert.keyboard.press("Enter");
+  }
+  await first.getByRole("button", { name: "new message" }).click();
+  await sees(first, "It is sent");
+  assert.deepEqual((await said(first)).slice(-2), ["A person: Yes", "A person: It is sent"]);
+  await say(second, "Are you there?");
+  await expert.getByRole("button", { name: "I want a person for 1" }).getByText("New message").waitFor();
+  assert.match(await expert.title(), /^\([1-9]\) The desk$/);
+  await open("I want a person for 1");
+  await sees(expert, "Are you there?");
+  assert.equal(await input.inputValue(), "Half a sentence");
+  await expert.getByRole("button", { name: "I want a person for 1" }).getByText("New message").waitFor({ state: "detached" });
+  for (const at of [1, 0]) {
+    await open(`I want a person for ${at}`);
+    await expert.getByRole("button", { name: "Close" }).click();
+    await expert.getByText("The matter is closed.").waitFor();
+  }
+  for (const page of [expert, ...visitors]) await page.context().close();
+});
+
+test("a desk that is cut off says so, and goes on by itself", async () => {
+  const line = await proxy(server.url);
+  const expert = await consoleOf(browser, line.url, "eva");
+  const nowhere = net.createServer().listen(0, "127.0.0.1");
+  await once(nowhere, "listening");
+  const { port } = /** @type {net.AddressInfo} */ (nowhere.address());
+  nowhere.close();
+  line.to(`http://127.0.0.1:${port}`);
+  line.cut();
+  await expert.getByText("Not connected: this may be out of date.").waitFor();
+  line.to(server.url);
+  const visitor = await visit(browser, server.url);
+  await say(visitor, "I want a person who was away");
+  await expert.getByRole("button", { name: "I want a person who was away" }).waitFor();
+  await expert.getByText("Not connected: this may be out of date.").waitFor({ state: "detached" });
+  for (const page of [expert, visitor]) await page.context().close();
+  line.close();
+});
+
+test("whoever is signed out is told, and what they wrote is there when they are back", async () => {
+  const page = await visit(browser, `${server.url}/me#token=${token("cid", "user", 12)}`);
+  await say(page, "Hello");
+  await page.locator("li.assistant").first().waitFor();
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  await page.getByRole("textbox", { name: "Your message" }).fill("Half a sentence");
+  await page.getByText("You are signed out. Sign in to go on.").waitFor();
+  await page.getByLabel("Your token").fill(token("cid", "user"));
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Hello", exact: true }).click();
+  await page.locator("li.user").waitFor();
+  const input = page.getByRole("textbox", { name: "Your message" });
+  assert.equal(await input.inputValue(), "Half a sentence");
+  // What is refused is not shown as said, and not lost.
+  const [{ id }] = (await own("cid")).conversations;
+  await fetch(`${server.url}/api/v1/chat/conversations/${id}`, { method: "DELETE", headers: bearer("cid") });
+  await page.keyboard.press("Enter");
+  await page.getByText(/^Not sent/).waitFor();
+  assert.equal(await input.inputValue(), "Half a sentence");
+  assert.equal((await said(page)).includes("Half a sentence"), false);
+  await page.context().close();
+});
+
+const bearer = (/** @type {string} */ sub) => ({ Authorization: `Bearer ${token(sub, "user")}` });
+
+/** The conversations of a user. @param {string} sub */
+async function own(sub) {
+  return (await fetch(`${server.url}/api/v1/chat/conversations`, { headers: bearer(sub) })).json();
+}
+
 test("whoever has no token is asked for one", async () => {
   const page = await visit(browser, `${server.url}/console`);
   await page.getByLabel("Your token").fill(token("ann", "user"));
@@ -165,6 +257,13 @@ test("a visitor who signs in keeps what they said before", async () => {
   await say(page, "Before I signed in");
   await page.locator("li.assistant").first().waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
+  // Not where they do not want it: a link may have signed them in as somebody else.
+  const other = await page.context().newPage();
+  other.once("dialog", (dialog) => void dialog.dismiss());
+  await other.goto(`${server.url}/me#token=${token("mallory", "user")}`);
+  await other.getByText("Nothing yet").waitFor();
+  await other.close();
+  page.once("dialog", (dialog) => void dialog.accept());
   await page.goto(`${server.url}/me#token=${token("bea", "user")}`);
   await page.getByRole("button", { name: "Before I signed in", exact: true }).click();
   await sees(page, "Before I signed in");

@@ -170,10 +170,11 @@ export const SECRET = "0123456789abcdef0123456789abcdef";
  * A token, as a company's own login makes it.
  * @param {string} sub
  * @param {string} role
+ * @param {number} [seconds] How long it is good.
  */
-export function token(sub, role) {
+export function token(sub, role, seconds = 600) {
   const part = (/** @type {object} */ json) => Buffer.from(JSON.stringify(json)).toString("base64url");
-  const body = `${part({ alg: "HS256" })}.${part({ sub, role, exp: Math.round(Date.now() / 1000) + 600 })}`;
+  const body = `${part({ alg: "HS256" })}.${part({ sub, role, exp: Math.round(Date.now() / 1000) + seconds })}`;
   return `${body}.${createHmac("sha256", SECRET).update(body).digest("base64url")}`;
 }
 
