@@ -7,19 +7,19 @@ pub(super) mod feed;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 use futures_util::{Stream, StreamExt, future::LocalBoxFuture, stream};
 use tokio::{sync::watch, time::timeout};
 
-use event::{EventOut, Kind};
+use event::{EventOut, Kind, Point, Told, framed};
 
 use super::openapi::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
     conversations::id,
     extract::last_event_id,
     messages::MessageOut,
-    sse::{COMMENT, RETRY, SILENCE, head},
+    sse::{SILENCE, head},
 };
 use crate::{
     app::App,
@@ -121,11 +121,11 @@ async fn standing(
     id: ConversationId,
     reader: Reader,
 ) -> Result<HttpResponse> {
-    let after = cursor(request)?;
+    let after: Option<Point> = last_event_id(request).map(|id| id.parse()).transpose()?;
     let now = app.store.stands(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
     let seen = match (after, &reader) {
-        (Some((of, seq)), _) if of == id => seq,
+        (Some(after), _) if after.conversation == id => after.seq,
         // Their session has moved on meanwhile: all of this conversation is new to them.
         (Some(_), Reader::Device(_)) => 0,
         _ => now.last_seq,
@@ -140,7 +140,7 @@ pub(super) fn stand_by(
     now: Stand,
     seen: i64,
     reader: Reader,
-) -> impl Stream<Item = Result<Bytes>> + use<> {
+) -> impl Stream<Item = Told> + use<> {
     let until = match &reader {
         Reader::Device(_) => None,
         Reader::Owner(until) | Reader::Desk(_, until) => Some(*until),
@@ -160,22 +160,13 @@ pub(super) fn stand_by(
     stream::unfold(state, Standing::next)
 }
 
-/// Where a client stands: `{conversation_id}.{number}`.
-fn cursor(request: &HttpRequest) -> Result<Option<(ConversationId, i64)>> {
-    let Some(given) = last_event_id(request) else {
-        return Ok(None);
-    };
-    let no_cursor =
-        || Error::new(Code::InvalidCursor).detail("An id is {conversation_id}.{number}.");
-    let (conversation, seq) = given.split_once('.').ok_or_else(no_cursor)?;
-    let conversation: ConversationId = conversation.parse().map_err(|_| no_cursor())?;
-    let seq: i64 = seq.parse().map_err(|_| no_cursor())?;
-    Ok(Some((conversation, seq)))
-}
-
-fn respond(app: &App, events: impl Stream<Item = Result<Bytes>> + 'static) -> HttpResponse {
+fn respond(app: &App, told: impl Stream<Item = Told> + 'static) -> HttpResponse {
     let counted = app.metrics.open_stream();
-    head().streaming(events.inspect(move |_| _ = &counted))
+    let frames = told.enumerate().map(move |(at, told)| {
+        let _ = &counted;
+        Ok::<_, Error>(framed(&told, at == 0))
+    });
+    head().streaming(frames)
 }
 
 pub(super) type Closing = LocalBoxFuture<'static, ()>;
@@ -219,24 +210,23 @@ struct Standing {
 }
 
 impl Standing {
-    async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
+    async fn next(mut self) -> Option<(Told, Self)> {
         loop {
             let stand = (*self.changes.borrow_and_update())?;
             if !self.reader.may_read(self.first, stand) || self.has_moved_on(stand).await {
                 return None;
             }
-            let mut buffer = Vec::new();
-            if let Err(error) = self.tell(stand, &mut buffer).await {
+            let mut told = Told::new();
+            if let Err(error) = self.tell(stand, &mut told).await {
                 // The client comes back, and finds what it has not read.
                 error.log();
                 return None;
             }
-            if !buffer.is_empty() {
-                return Some((Ok(buffer.into()), self));
+            if told.is_empty() && wait(&mut self.changes, &mut self.closing).await? == Heard::Change
+            {
+                continue;
             }
-            if wait(&mut self.changes, &mut self.closing).await? == Heard::Nothing {
-                return Some((Ok(Bytes::from_static(COMMENT)), self));
-            }
+            return Some((told, self));
         }
     }
 
@@ -252,9 +242,17 @@ impl Standing {
         matches!(session, Ok(Some((lock, _))) if lock.conversation_id != self.id)
     }
 
-    /// Writes what is new.
-    async fn tell(&mut self, stand: Stand, buffer: &mut Vec<u8>) -> Result<()> {
-        let all = matches!(self.reader, Reader::Desk(..));
+    /// Tells what is new.
+    async fn tell(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
+        self.tell_messages(stand, told).await?;
+        self.tell_who_answers(stand, told);
+        self.tell_place(stand, told);
+        self.tell_who_writes(stand, told);
+        Ok(())
+    }
+
+    async fn tell_messages(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
+        let all = self.sees_all();
         while self.seen < stand.last_seq {
             let store = &self.app.store;
             let mut new = store.messages_after(self.id, self.seen, all).await?;
@@ -263,72 +261,78 @@ impl Standing {
             // Those that turns said are passed over.
             self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
             for message in new {
-                let at = Some((self.id, message.seq));
+                // Whoever has said something does not write it any more.
+                self.other_writes = false;
                 for retracted in message.retracts() {
                     let mut event = EventOut::new(Kind::Retract, message.created_at);
                     event.message_id = Some(retracted);
-                    event.write(None, buffer);
+                    told.push((None, event));
                 }
-                let mut event = EventOut::new(Kind::Message, message.created_at);
-                // Whoever has said something does not write it any more.
-                self.other_writes = false;
                 if all || is_of_desk(&message) {
+                    let at = self.at(message.seq);
+                    let mut event = EventOut::new(Kind::Message, message.created_at);
                     event.message = Some(match all {
                         true => MessageOut::for_desk(message),
                         false => message.into(),
                     });
-                    event.write(at, buffer);
+                    told.push((at, event));
                 }
             }
         }
-        let running = stand.running_turn.filter(|_| all);
-        let now = (stand.mode, running);
-        if self.told.is_none() {
-            buffer.splice(..0, RETRY.iter().copied());
-        }
-        if self.told != Some(now) {
-            let (mode, turn) = self.told.unzip();
-            let time = self.app.clock.now();
-            if mode != Some(stand.mode) {
-                let mut event = EventOut::new(Kind::Mode, time);
-                event.mode = Some(stand.mode);
-                event.write(Some((self.id, self.seen)), buffer);
-            }
-            if running.is_some() && turn != Some(running) {
-                let mut event = EventOut::new(Kind::Turn, time);
-                event.turn_id = running;
-                event.write(Some((self.id, self.seen)), buffer);
-            }
-            self.told = Some(now);
-        }
-        self.tell_place(stand, buffer);
-        self.tell_who_writes(stand, buffer);
         Ok(())
     }
 
-    /// Writes where the visitor stands in the queue, where that has changed.
-    fn tell_place(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
-        let before = std::mem::replace(&mut self.position, stand.position);
-        let is_theirs = !matches!(self.reader, Reader::Desk(..));
-        if is_theirs && stand.position > 0 && stand.position != before {
-            let mut event = EventOut::new(Kind::Queue, self.app.clock.now());
-            event.position = Some(stand.position);
-            event.write(Some((self.id, self.seen)), buffer);
+    fn tell_who_answers(&mut self, stand: Stand, told: &mut Told) {
+        let running = stand.running_turn.filter(|_| self.sees_all());
+        let (mode, turn) = self.told.replace((stand.mode, running)).unzip();
+        if mode != Some(stand.mode) {
+            let mut event = self.event(Kind::Mode);
+            event.mode = Some(stand.mode);
+            told.push((self.at(self.seen), event));
+        }
+        if running.is_some() && turn != Some(running) {
+            let mut event = self.event(Kind::Turn);
+            event.turn_id = running;
+            told.push((self.at(self.seen), event));
         }
     }
 
-    /// Writes whether the other side is writing, where that has changed.
-    fn tell_who_writes(&mut self, stand: Stand, buffer: &mut Vec<u8>) {
+    /// Where the visitor stands in the queue, where that has changed.
+    fn tell_place(&mut self, stand: Stand, told: &mut Told) {
+        let before = std::mem::replace(&mut self.position, stand.position);
+        if !self.sees_all() && stand.position > 0 && stand.position != before {
+            let mut event = self.event(Kind::Queue);
+            event.position = Some(stand.position);
+            told.push((self.at(self.seen), event));
+        }
+    }
+
+    /// Whether the other side is writing, where that has changed.
+    fn tell_who_writes(&mut self, stand: Stand, told: &mut Told) {
         let (role, is_writing) = match self.reader {
             Reader::Device(_) | Reader::Owner(_) => (Role::Expert, stand.expert_types),
             Reader::Desk(..) => (Role::User, stand.visitor_types),
         };
         let is_writing = is_writing == Some(true);
         if std::mem::replace(&mut self.other_writes, is_writing) != is_writing {
-            let mut event = EventOut::new(Kind::Typing, self.app.clock.now());
+            let mut event = self.event(Kind::Typing);
             (event.role, event.is_typing) = (Some(role), Some(is_writing));
-            event.write(Some((self.id, self.seen)), buffer);
+            told.push((self.at(self.seen), event));
         }
+    }
+
+    /// Whether what turns say is told, too.
+    fn sees_all(&self) -> bool {
+        matches!(self.reader, Reader::Desk(..))
+    }
+
+    fn event(&self, kind: Kind) -> EventOut {
+        EventOut::new(kind, self.app.clock.now())
+    }
+
+    fn at(&self, seq: i64) -> Option<Point> {
+        let conversation = self.id;
+        Some(Point { conversation, seq })
     }
 }
 

@@ -5,8 +5,8 @@
 //! connects anew, anywhere, and says `resume` with the last `id` that it has. Nothing here holds an answer: it
 //! reads the turn's log as every other face does, and waits where the client does not read.
 
+mod chat;
 mod client;
-mod desk;
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,7 @@ use crate::{
     auth::User,
     error::{Code, Error, Result},
 };
-use client::Client;
-use desk::Desk;
+use chat::Chat;
 
 /// The largest frame, and the largest message of several.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -38,6 +37,7 @@ const FRAME_BYTES: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 /// How long a client may not read before it is given up, where it has to be told something at once.
 const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Answers the handshake; what follows goes on by itself.
 #[utoipa::path(
     get, path = "/ws",
@@ -56,15 +56,8 @@ pub(super) async fn connect(
     check_origin(&app, &request)?;
     let (response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
     let closing = closing(&app, Some(user.until));
-    let own = session.clone();
-    let desk = Desk::new(|follow| Client {
-        app: app.clone(),
-        user,
-        session: own,
-        request,
-        follow,
-    });
-    begin(&app, session, stream, closing, desk);
+    let chat = Chat::new(app.clone(), user, session.clone(), request);
+    begin(&app, session, stream, closing, chat);
     Ok(response)
 }
 

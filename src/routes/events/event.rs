@@ -1,11 +1,20 @@
 //! What a standing stream says.
 
+use std::{fmt, str::FromStr};
+
+use actix_web::web::Bytes;
 use serde::Serialize;
 
 use crate::{
     clock::Timestamp,
-    routes::{experts::CaseOut, messages::MessageOut},
+    error::{Code, Error, Result},
+    routes::{
+        experts::CaseOut,
+        messages::MessageOut,
+        sse::{COMMENT, RETRY},
+    },
     store::{ConversationId, MessageId, TurnId, messages::Role, sessions::Mode},
+    turn::event::write_json,
 };
 
 /// What an event is about.
@@ -67,7 +76,7 @@ pub(in crate::routes) struct EventOut {
     pub(super) conversations: Option<Vec<CaseOut>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) conversation_id: Option<ConversationId>,
-    /// How many answers somebody has to look at.
+    /// How many evaluations somebody has to look at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) to_review: Option<i64>,
 }
@@ -92,14 +101,58 @@ impl EventOut {
             to_review: None,
         }
     }
+}
 
-    /// Appends it as a frame.
-    pub(super) fn write(&self, id: Option<(ConversationId, i64)>, buffer: &mut Vec<u8>) {
-        if let Some((conversation, seq)) = id {
-            buffer.extend_from_slice(format!("id: {conversation}.{seq}\n").as_bytes());
-        }
-        buffer.extend_from_slice(b"data: ");
-        crate::turn::event::write_json(self, buffer);
-        buffer.extend_from_slice(b"\n\n");
+/// Where a client stands in a conversation: `{conversation_id}.{number}`, by the last message that it has read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::routes) struct Point {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message's number.
+    pub seq: i64,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.conversation, self.seq)
     }
+}
+
+impl FromStr for Point {
+    type Err = Error;
+
+    fn from_str(id: &str) -> Result<Self> {
+        let parsed = id.split_once('.').and_then(|(conversation, seq)| {
+            Some(Self {
+                conversation: conversation.parse().ok()?,
+                seq: seq.parse().ok()?,
+            })
+        });
+        let detail = "An id is {conversation_id}.{number}.";
+        parsed.ok_or_else(|| Error::new(Code::InvalidCursor).detail(detail))
+    }
+}
+
+/// What is told at once, each with where a client stands that has read it. Nothing: it is shown that the stream
+/// lives.
+pub(in crate::routes) type Told = Vec<(Option<Point>, EventOut)>;
+
+/// As a piece of an event stream.
+pub(super) fn framed(told: &Told, is_first: bool) -> Bytes {
+    if told.is_empty() {
+        return Bytes::from_static(COMMENT);
+    }
+    let mut frames = Vec::new();
+    if is_first {
+        frames.extend_from_slice(RETRY);
+    }
+    for (at, event) in told {
+        if let Some(at) = at {
+            frames.extend_from_slice(format!("id: {at}\n").as_bytes());
+        }
+        frames.extend_from_slice(b"data: ");
+        write_json(event, &mut frames);
+        frames.extend_from_slice(b"\n\n");
+    }
+    frames.into()
 }

@@ -6,16 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{
-    HttpResponse,
-    web::{Bytes, Data},
-};
+use actix_web::{HttpResponse, web::Data};
 use futures_util::stream;
 use tokio::sync::watch;
 
 use super::{
     Closing, Heard, closing,
-    event::{EventOut, Kind},
+    event::{EventOut, Kind, Told},
     respond, wait,
 };
 use crate::routes::openapi::{Events, NotSignedIn, Refused};
@@ -24,7 +21,6 @@ use crate::{
     auth::User,
     error::{Error, Result},
     experts::Person,
-    routes::sse::{COMMENT, RETRY},
     store::{ConversationId, conversations::Conversation, experts::Cases},
 };
 
@@ -71,7 +67,7 @@ struct Feed {
 }
 
 impl Feed {
-    async fn next(mut self) -> Option<(Result<Bytes>, Self)> {
+    async fn next(mut self) -> Option<(Told, Self)> {
         loop {
             if self.noted.elapsed() > NOTED {
                 self.noted = Instant::now();
@@ -90,45 +86,44 @@ impl Feed {
                 // The client comes back.
                 kept.inspect_err(Error::log).ok()?;
             }
-            let mut buffer = Vec::new();
-            self.tell(own, cases.to_review, &mut buffer);
-            if !buffer.is_empty() {
-                return Some((Ok(buffer.into()), self));
+            let told = self.tell(own, cases.to_review);
+            if told.is_empty() && wait(&mut self.changes, &mut self.closing).await? == Heard::Change
+            {
+                continue;
             }
-            if wait(&mut self.changes, &mut self.closing).await? == Heard::Nothing {
-                return Some((Ok(Bytes::from_static(COMMENT)), self));
-            }
+            return Some((told, self));
         }
     }
 
-    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64, buffer: &mut Vec<u8>) {
+    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64) -> Told {
         let time = self.app.clock.now();
         let had_to_review = std::mem::replace(&mut self.to_review, to_review);
         let known = cases.iter().map(|case| (case.id, case.clone())).collect();
-        let Some(told) = self.told.replace(known) else {
-            buffer.extend_from_slice(RETRY);
+        let Some(before) = self.told.replace(known) else {
             let mut event = EventOut::new(Kind::Snapshot, time);
             event.conversations = Some(cases.into_iter().map(Into::into).collect());
             event.to_review = Some(to_review);
-            return event.write(None, buffer);
+            return vec![(None, event)];
         };
+        let mut told = Told::new();
         if to_review != had_to_review {
             let mut event = EventOut::new(Kind::Evaluations, time);
             event.to_review = Some(to_review);
-            event.write(None, buffer);
+            told.push((None, event));
         }
         let is_there = |id| self.told.as_ref().is_some_and(|now| now.contains_key(id));
-        for id in told.keys().filter(|id| !is_there(*id)) {
+        for id in before.keys().filter(|id| !is_there(*id)) {
             let mut event = EventOut::new(Kind::Gone, time);
             event.conversation_id = Some(*id);
-            event.write(None, buffer);
+            told.push((None, event));
         }
         for case in cases {
-            if told.get(&case.id) != Some(&case) {
+            if before.get(&case.id) != Some(&case) {
                 let mut event = EventOut::new(Kind::Conversation, time);
                 event.conversation = Some(case.into());
-                event.write(None, buffer);
+                told.push((None, event));
             }
         }
+        told
     }
 }

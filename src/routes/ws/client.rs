@@ -16,7 +16,7 @@ use crate::{
     routes::{
         chat::{ChatIn, Writer, digest, turn_request},
         end_user::session_name,
-        events::{Reader, stand_by},
+        events::{Reader, event::EventOut, stand_by},
         extract::caller,
     },
     store::{ConversationId, TurnId, begin::Idempotency, sessions::Within, typing::Typist},
@@ -142,7 +142,7 @@ impl Client {
     }
 
     /// The user is writing. Whose conversation it is, is decided where it is stored.
-    pub(super) async fn types(mut self, id: ConversationId) {
+    pub(super) async fn tell_writing(mut self, id: ConversationId) {
         let owner = Typist::Owner(self.user.id.clone());
         if let Err(error) = self.app.typing.is_writing(id, owner).await {
             drop(self.fail(&error, None).await);
@@ -228,7 +228,6 @@ impl Client {
             After::Message(seq) => Some(seq),
             After::Turn(_) | After::New(_) => None,
         };
-        let more = Map::from_iter([("conversation_id".to_owned(), Value::from(id))]);
         loop {
             let whose = self.app.store.conversation(&self.user.id, id).await;
             let stands = self.app.store.stands(vec![id]).await;
@@ -253,15 +252,18 @@ impl Client {
             }
             let from = *seen.get_or_insert(now.last_seq);
             let mut standing = Box::pin(stand_by(&self.app, id, now, from, reader));
-            while let Some(Ok(bytes)) = standing.next().await {
-                for (at, data) in events(&bytes) {
-                    let data = of_expert(data).unwrap_or_else(|| data.to_owned());
-                    if self.session.text(joined(&data, at, &more)).await.is_err() {
+            while let Some(told) = standing.next().await {
+                for (at, event) in told {
+                    let mut frame = members(&event);
+                    frame.insert("conversation_id".to_owned(), id.into());
+                    if let Some(at) = at {
+                        frame.insert("id".to_owned(), at.to_string().into());
+                    }
+                    let said = Value::Object(frame).to_string();
+                    if self.session.text(said).await.is_err() {
                         return;
                     }
-                    seen = at
-                        .and_then(|at| at.split_once('.')?.1.parse().ok())
-                        .or(seen);
+                    seen = at.map(|at| at.seq).or(seen);
                 }
             }
             sleep(AGAIN).await;
@@ -297,16 +299,16 @@ fn joined(data: &str, id: Option<&str>, more: &Map<String, Value>) -> String {
     }
 }
 
-/// A person's message, as WebSocket clients know it.
-fn of_expert(data: &str) -> Option<String> {
-    let mut event: Value = serde_json::from_str(data).ok()?;
-    let said = text::of(&event, "message");
-    if text::of(said, "role") != "expert" {
-        return None;
+/// An event as WebSocket clients know it, to whom a person's words are an `expert_message`.
+fn members(event: &EventOut) -> Map<String, Value> {
+    let Value::Object(mut members) = json!(event) else {
+        return Map::new();
+    };
+    let said = members.get("message").unwrap_or(&Value::Null);
+    if text::of(said, "role") == "expert" {
+        let content = text::of(said, "content").clone();
+        members.insert("type".to_owned(), "expert_message".into());
+        members.insert("content".to_owned(), content);
     }
-    let content = text::of(said, "content").clone();
-    let event = event.as_object_mut()?;
-    event.insert("type".to_owned(), "expert_message".into());
-    event.insert("content".to_owned(), content);
-    Some(json!(event).to_string())
+    members
 }

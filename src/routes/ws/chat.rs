@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use actix_ws::CloseCode;
+use actix_web::{HttpRequest, web::Data};
+use actix_ws::{CloseCode, Session};
 use futures_util::{
     FutureExt, StreamExt,
     future::{AbortHandle, LocalBoxFuture, abortable},
@@ -10,7 +11,7 @@ use futures_util::{
 };
 use serde_json::json;
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::timeout,
 };
 
@@ -19,7 +20,10 @@ use super::{
     client::{After, Client, Follow, MessageIn},
 };
 use crate::{
+    app::App,
+    auth::User,
     error::{Code, Error, Result},
+    routes::events::event::Point,
     store::ConversationId,
     text,
 };
@@ -30,7 +34,7 @@ const FAULTS: usize = 5;
 const MOST: usize = 32;
 
 /// A client of the chat, and all that goes on for it.
-pub(super) struct Desk {
+pub(super) struct Chat {
     client: Client,
     /// The turns that are followed, and what else is being done.
     work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
@@ -43,12 +47,18 @@ pub(super) struct Desk {
     faults: usize,
 }
 
-impl Desk {
-    /// Listens to a client that is made with what it says by what to stand by.
-    pub(super) fn new(client: impl FnOnce(UnboundedSender<Follow>) -> Client) -> Self {
+impl Chat {
+    /// Listens to whoever has connected.
+    pub(super) fn new(app: Data<App>, user: User, session: Session, request: HttpRequest) -> Self {
         let (follow, to_follow) = unbounded_channel();
         Self {
-            client: client(follow),
+            client: Client {
+                app,
+                user,
+                session,
+                request,
+                follow,
+            },
             work: FuturesUnordered::new(),
             standing: FuturesUnordered::new(),
             followed: VecDeque::new(),
@@ -90,18 +100,16 @@ impl Desk {
                 let id = said
                     .id
                     .ok_or_else(|| Error::field("id", "The id of a frame."))?;
-                match (id.parse(), place_in(&id)) {
+                match (id.parse(), id.parse::<Point>()) {
                     (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
-                    (_, Some((conversation, seq))) => {
-                        self.follow(conversation, After::Message(seq))
-                    }
+                    (_, Ok(at)) => self.follow(at.conversation, After::Message(at.seq)),
                     _ => return Err(Error::new(Code::InvalidCursor)),
                 }
             }
             Some("typing") => {
                 let last = self.followed.back().map(|(id, _)| *id);
                 if let Some(id) = said.conversation_id.or(last) {
-                    self.work.push(Box::pin(client.types(id)));
+                    self.work.push(Box::pin(client.tell_writing(id)));
                 }
             }
             Some(_) => return Err(Error::field("type", "message, stop, resume or typing.")),
@@ -146,7 +154,7 @@ impl Desk {
     }
 }
 
-impl Listener for Desk {
+impl Listener for Chat {
     async fn welcome(&mut self) -> std::result::Result<(), End> {
         let connected = json!({"type": "connection"});
         self.client.tell(&connected).await.map_err(|_| None)
@@ -166,10 +174,4 @@ impl Listener for Desk {
             Some((id, after)) = self.to_follow.recv() => self.follow(id, after),
         }
     }
-}
-
-/// Where a client stands in a conversation: `{conversation_id}.{number}`.
-fn place_in(id: &str) -> Option<(ConversationId, i64)> {
-    let (conversation, seq) = id.split_once('.')?;
-    Some((conversation.parse().ok()?, seq.parse().ok()?))
 }
