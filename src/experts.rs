@@ -20,7 +20,7 @@ use crate::{
         AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
         audit::Entry,
         conversations::Conversation,
-        experts::{Cases, Presence},
+        experts::{Presence, Work},
         holds::{Give, Held, Take, To, Write, Written},
         messages::{Message, Page},
         queue::Told,
@@ -99,8 +99,8 @@ impl Experts {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases(&self) -> Result<Cases> {
-        Ok(self.store.cases().await?)
+    pub async fn work(&self) -> Result<Work> {
+        Ok(self.store.work().await?)
     }
 
     /// Somebody is shown these for the first time: what a queue says of a conversation, the visitor said.

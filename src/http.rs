@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use reqwest::{Client, ClientBuilder, dns::Resolve, redirect};
+use reqwest::{Client, ClientBuilder, Response, dns::Resolve, redirect};
 use rustls::{
     ClientConfig, RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -77,11 +77,11 @@ impl Clients {
         Ok(client)
     }
 
-    /// A client for what tools fetch. With a resolver it asks nobody else for addresses: no proxy.
+    /// A client for what is called outside: tools, services, issuers of keys. With a resolver it asks nobody else for addresses: no proxy.
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn for_tools(&self, resolver: Option<Arc<dyn Resolve>>) -> Result<Client, HttpError> {
+    pub fn outside(&self, resolver: Option<Arc<dyn Resolve>>) -> Result<Client, HttpError> {
         let builder = builder(self.timeouts, self.tls.clone());
         let builder = match resolver {
             Some(resolver) => builder.no_proxy().dns_resolver(resolver),
@@ -89,6 +89,21 @@ impl Clients {
         };
         Ok(builder.build()?)
     }
+}
+
+/// A response's body; none where it is longer than so many bytes.
+///
+/// # Errors
+/// When it breaks off.
+pub async fn whole(mut response: Response, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > most {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body))
 }
 
 /// A client for this machine alone, past every proxy; it reads no file.

@@ -36,7 +36,7 @@ impl Notifier {
         Ok(Self {
             key: SigningKey::new(&settings.webhook_secret),
             // Like a tool's: no redirects.
-            client: clients.for_tools(None)?,
+            client: clients.outside(None)?,
             settings: settings.clone(),
         })
     }

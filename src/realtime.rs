@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::store::{ConversationId, Store, conversations::Stand, experts::Cases};
+use crate::store::{ConversationId, Store, conversations::Stand, experts::Work};
 
 /// How often other instances' changes are looked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub struct Hub {
 #[derive(Default)]
 struct State {
     conversations: HashMap<ConversationId, watch::Sender<Option<Stand>>>,
-    cases: Option<watch::Sender<Arc<Cases>>>,
+    work: Option<watch::Sender<Arc<Work>>>,
     is_polled: bool,
 }
 
@@ -62,10 +62,10 @@ impl Hub {
     }
 
     /// What the desk has to do, whenever that changes.
-    pub fn cases(self: &Arc<Self>, now: Cases) -> watch::Receiver<Arc<Cases>> {
+    pub fn work(self: &Arc<Self>, now: Work) -> watch::Receiver<Arc<Work>> {
         let mut state = self.lock();
         let watched = state
-            .cases
+            .work
             .get_or_insert_with(|| watch::Sender::new(Arc::new(now)));
         let receiver = watched.subscribe();
         self.poll(state);
@@ -88,10 +88,10 @@ impl Hub {
     async fn poll_for_ever(self: Arc<Self>) {
         loop {
             drop(timeout(POLL, self.hint.notified()).await);
-            let Some((ids, with_cases)) = self.watched() else {
+            let Some((ids, with_work)) = self.watched() else {
                 return;
             };
-            if let Err(error) = self.look(ids, with_cases).await {
+            if let Err(error) = self.look(ids, with_work).await {
                 tracing::debug!(error.cause = %error, "nobody was told what has changed");
             }
         }
@@ -103,20 +103,20 @@ impl Hub {
         state
             .conversations
             .retain(|_, watched| watched.receiver_count() > 0);
-        state.cases = state
-            .cases
+        state.work = state
+            .work
             .take()
             .filter(|watched| watched.receiver_count() > 0);
         let ids: Vec<_> = state.conversations.keys().copied().collect();
-        let with_cases = state.cases.is_some();
-        state.is_polled = with_cases || !ids.is_empty();
-        state.is_polled.then_some((ids, with_cases))
+        let with_work = state.work.is_some();
+        state.is_polled = with_work || !ids.is_empty();
+        state.is_polled.then_some((ids, with_work))
     }
 
     async fn look(
         &self,
         ids: Vec<ConversationId>,
-        with_cases: bool,
+        with_work: bool,
     ) -> Result<(), crate::store::StoreError> {
         if !ids.is_empty() {
             let stands: HashMap<_, _> = self.store.stands(ids.clone()).await?.into_iter().collect();
@@ -132,13 +132,13 @@ impl Hub {
                 }
             }
         }
-        if with_cases {
-            let cases = self.store.cases().await?;
-            if let Some(watched) = &self.lock().cases {
+        if with_work {
+            let work = self.store.work().await?;
+            if let Some(watched) = &self.lock().work {
                 watched.send_if_modified(|known| {
-                    let changed = **known != cases;
+                    let changed = **known != work;
                     if changed {
-                        *known = Arc::new(cases);
+                        *known = Arc::new(work);
                     }
                     changed
                 });

@@ -104,8 +104,8 @@ impl Tools {
         if settings.tools.is_empty() && settings.mcp.is_empty() {
             return Ok(tools);
         }
-        let public = clients.for_tools(Some(Arc::new(PublicOnly)))?;
-        let any = clients.for_tools(None)?;
+        let public = clients.outside(Some(Arc::new(PublicOnly)))?;
+        let any = clients.outside(None)?;
         for (name, settings) in &settings.mcp {
             let server = McpServer::new(name, settings, any.clone());
             tools.servers.insert(name.clone(), server);

@@ -75,12 +75,13 @@ impl WebhookAgent {
             .iter()
             .filter(|message| message.role != Role::Tool);
         let said = said.map(|message| {
+            let line = message.line();
             json!({
                 "role": message.role,
                 "content": message.body,
                 "timestamp": message.created_at,
-                "mode": message.mode(),
-                "note": message.note(),
+                "mode": line.as_ref().map(|line| line.mode),
+                "note": line.and_then(|line| line.note),
             })
         });
         let answer = turn.answer();

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use jsonwebtoken::{
     AlgorithmFamily, DecodingKey, Header,
     jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
@@ -22,7 +21,7 @@ use super::refused;
 use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
-    http::{Clients, HttpError},
+    http::{Clients, HttpError, whole},
 };
 
 /// How long keys are kept.
@@ -75,7 +74,7 @@ impl Jwks {
         Ok(Self(Arc::new(Issuer {
             url: url.to_owned(),
             // Like a tool's: no redirects.
-            client: clients.for_tools(None)?,
+            client: clients.outside(None)?,
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
@@ -129,16 +128,9 @@ impl Issuer {
     async fn fetch(&self) -> std::result::Result<Vec<Jwk>, String> {
         let answer = self.client.get(&self.url).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
-        let mut body = answer
-            .map_err(|error| error.without_url().to_string())?
-            .bytes_stream();
-        let mut bytes = Vec::new();
-        while let Some(piece) = body.next().await {
-            bytes.extend_from_slice(&piece.map_err(|error| error.without_url().to_string())?);
-            if bytes.len() > BYTES {
-                return Err(format!("more than {BYTES} bytes"));
-            }
-        }
+        let words = |error: reqwest::Error| error.without_url().to_string();
+        let read = whole(answer.map_err(words)?, BYTES).await.map_err(words)?;
+        let bytes = read.ok_or_else(|| format!("more than {BYTES} bytes"))?;
         let set: JwkSet = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         Ok(set.keys)
     }

@@ -13,7 +13,7 @@ use super::{Opinion, Submission};
 use crate::{
     clock::{Clock, SystemClock},
     config::{Criterion, WebhookSettings},
-    http::{Clients, HttpError},
+    http::{Clients, HttpError, whole},
     llm::Usage,
     signature::SigningKey,
 };
@@ -50,7 +50,7 @@ struct Said {
 impl Service {
     pub(super) fn new(settings: &WebhookSettings, clients: &Clients) -> Result<Self, HttpError> {
         Ok(Self {
-            client: clients.for_tools(None)?,
+            client: clients.outside(None)?,
             url: settings.url.clone(),
             key: SigningKey::new(&settings.secret),
             patience: Duration::from_secs(settings.timeout_seconds),
@@ -91,13 +91,6 @@ async fn read(call: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
         .send()
         .await
         .and_then(reqwest::Response::error_for_status);
-    let mut answer = answer.map_err(words)?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(words)? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() > BYTES {
-            return Err("the service says too much".to_owned());
-        }
-    }
-    Ok(bytes)
+    let read = whole(answer.map_err(words)?, BYTES).await.map_err(words)?;
+    read.ok_or_else(|| "the service says too much".to_owned())
 }

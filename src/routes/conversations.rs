@@ -17,7 +17,7 @@ use super::{
     chat::count,
     device,
     experts::CaseOut,
-    extract::{Json, PAGES, Query, number},
+    extract::{Json, PAGES, Query, id, number},
     messages::{MessageOut, no_message, page_of},
 };
 use crate::{
@@ -343,9 +343,4 @@ pub(super) async fn messages(
     };
     let messages = page.messages.into_iter().map(shown);
     Ok(HttpResponse::Ok().json(messages.collect::<Vec<_>>()))
-}
-
-/// What is no id is the id of nothing.
-pub(super) fn id(path: &str) -> Result<ConversationId> {
-    path.parse().map_err(|_| Error::new(Code::NotFound))
 }

@@ -190,7 +190,7 @@ pub(super) async fn pass(
         target_user_id,
     } = body.0;
     let person = app.experts.person(&user).await?;
-    check(&session_id)?;
+    let session_id = session_name(session_id)?;
     let message = spoken("message", message)?;
     let found = app.store.session_of_user(target_user_id, &session_id);
     let id = found.await?.ok_or_else(|| Error::new(Code::NotFound))?;
@@ -219,10 +219,9 @@ fn turn_of(
     chat: ChatIn,
 ) -> Result<TurnRequest> {
     count(app, request)?;
-    check(&said.session_id)?;
     let writer = Writer {
         device: user.id.clone(),
-        within: Within::Named(said.session_id.clone()),
+        within: Within::Named(session_name(said.session_id.clone())?),
         claims: &user.claims,
     };
     turn_request(app, request, writer, chat).map_err(|mut error| {
@@ -247,13 +246,9 @@ pub(super) fn checked_skill(skill: String) -> Result<String> {
 
 /// What a client calls a session, checked.
 pub(super) fn session_name(name: String) -> Result<String> {
-    check(&name).map(|()| name)
-}
-
-fn check(session: &str) -> Result<()> {
-    let characters = session.chars().count();
-    match (1..=SESSION_CHARACTERS).contains(&characters) && !session.chars().any(char::is_control) {
-        true => Ok(()),
+    let characters = name.chars().count();
+    match (1..=SESSION_CHARACTERS).contains(&characters) && !name.chars().any(char::is_control) {
+        true => Ok(name),
         false => {
             let detail = format!("1 to {SESSION_CHARACTERS} characters.");
             Err(Error::field("session_id", detail))

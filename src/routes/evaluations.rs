@@ -10,13 +10,13 @@ use serde_json::json;
 use super::openapi::{NotSignedIn, Refused, Turning};
 use super::{
     chat::spoken,
-    extract::{Json, PAGES, Query, number},
+    extract::{Json, PAGES, Query, id, number},
 };
 use crate::{
     app::App,
     auth::User,
     clock::Timestamp,
-    error::{Code, Error, Result},
+    error::{Error, Result},
     store::{
         ConversationId, EvaluationId, MessageId, TurnId,
         evaluations::{Around, Evaluation, EvaluationStatus, Verdict},
@@ -142,7 +142,7 @@ pub(super) async fn review(
     body: Json<ReviewIn>,
 ) -> Result<HttpResponse> {
     let person = app.experts.person(&user).await?;
-    let id: EvaluationId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
+    let id: EvaluationId = id(&path)?;
     let ReviewIn { verdict, content } = body.0;
     let content = match (content, verdict) {
         (Some(content), Verdict::Correct) => Some(spoken("content", content)?),

@@ -16,8 +16,7 @@ use event::{EventOut, Kind, Point, Told, framed};
 
 use super::openapi::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
-    conversations::id,
-    extract::last_event_id,
+    extract::{id, last_event_id},
     messages::MessageOut,
     sse::{SILENCE, head},
 };
@@ -263,7 +262,7 @@ impl Standing {
             for message in new {
                 // Whoever has said something does not write it any more.
                 self.other_writes = false;
-                for retracted in message.retracts() {
+                for retracted in message.line().into_iter().flat_map(|line| line.retracts) {
                     let mut event = EventOut::new(Kind::Retract, message.created_at);
                     event.message_id = Some(retracted);
                     told.push((None, event));

@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::openapi::{NotSignedIn, Refused, Turning};
 use super::{
     chat::count,
-    conversations::{ConversationOut, id},
+    conversations::ConversationOut,
     end_user::checked_skill,
-    extract::{Json, Maybe, Query, number},
+    extract::{Json, Maybe, Query, id, number},
 };
 use crate::{
     app::App,

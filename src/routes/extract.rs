@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use std::{
     future::{Ready, ready},
     net::{IpAddr, SocketAddr},
+    str::FromStr,
     time::Duration,
 };
 use tokio::time::timeout;
@@ -155,6 +156,11 @@ impl FromRequest for Query {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self::of(request)))
     }
+}
+
+/// An id in a path: what is none is the id of nothing.
+pub(super) fn id<T: FromStr>(path: &str) -> Result<T> {
+    path.parse().map_err(|_| Error::new(Code::NotFound))
 }
 
 /// The last page that is asked for.

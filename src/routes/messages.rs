@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::openapi::{Frames, NotSignedIn, Refused, Turning};
 use super::{
     chat::{ChatIn, Writer, answered, count, turn_request},
-    extract::{Json, Query, number},
+    extract::{Json, Query, id, number},
     sse, turns,
 };
 use crate::{
@@ -128,7 +128,8 @@ impl From<Message> for MessageOut {
 impl MessageOut {
     /// The same for the desk, with what a colleague has noted.
     pub(super) fn for_desk(message: Message) -> Self {
-        let note = message.note().map(|note| json!({"note": note}));
+        let note = message.line().and_then(|line| line.note);
+        let note = note.map(|note| json!({"note": note}));
         let mut shown = Self::from(message);
         shown.additional_data = shown.additional_data.or(note);
         shown
@@ -214,7 +215,7 @@ pub(super) async fn resume(
             ..
         }) if user.is_of_desk() => {
             let person = app.experts.person(&user).await?;
-            let whose = app.experts.turn(&person, turns::turn_id(&path)?).await?;
+            let whose = app.experts.turn(&person, id(&path)?).await?;
             turns::rest(&app, &whose, &path, place).await
         }
         own => own,

@@ -7,12 +7,12 @@ use actix_web::{
 };
 
 use super::openapi::{DeviceParams, Frames, Refused};
-use super::sse;
+use super::{extract::id, sse};
 use crate::{
     app::App,
     devices::Device,
     error::{Code, Error, Result},
-    store::{DeviceId, TurnId},
+    store::DeviceId,
     turn::{Place, Reply},
 };
 
@@ -40,7 +40,7 @@ pub(super) async fn rest(
     path: &str,
     place: Place,
 ) -> Result<HttpResponse> {
-    let turn = turn_id(path)?;
+    let turn = id(path)?;
     if place.after.is_some_and(|after| after.turn_id != turn) {
         return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
     }
@@ -80,7 +80,7 @@ pub(super) async fn stop(
 
 /// Stops a turn of whoever this is.
 pub(super) async fn end(app: &App, whose: &DeviceId, path: &str) -> Result<HttpResponse> {
-    app.engine.stop(whose, turn_id(path)?).await?;
+    app.engine.stop(whose, id(path)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -89,9 +89,4 @@ fn respond(app: &App, reply: Option<Reply>) -> HttpResponse {
         || HttpResponse::NoContent().finish(),
         |reply| sse::respond(app, reply),
     )
-}
-
-/// What is no id is the id of nothing.
-pub(super) fn turn_id(path: &str) -> Result<TurnId> {
-    path.parse().map_err(|_| Error::new(Code::NotFound))
 }

@@ -6,7 +6,7 @@ use actix_web::{
 };
 
 use super::{
-    conversations::id,
+    extract::id,
     openapi::{DeviceParams, NotSignedIn, Refused},
 };
 use crate::{

@@ -10,16 +10,11 @@ use serde_json::{Map, Value, json};
 use super::openapi::{DeviceParams, Frames, NotSignedIn, Turning};
 use super::{
     chat::{count, idempotency},
-    extract::{Json, caller},
+    extract::{Json, caller, id},
     sse,
 };
 use crate::{
-    app::App,
-    auth::User,
-    devices::Device,
-    error::{Code, Error, Result},
-    store::MessageId,
-    turn::TurnRequest,
+    app::App, auth::User, devices::Device, error::Result, store::MessageId, turn::TurnRequest,
 };
 
 /// An answer as a client sends it.
@@ -78,7 +73,7 @@ async fn stream(
     body: AnswerIn,
 ) -> Result<HttpResponse> {
     count(app, request)?;
-    let widget: MessageId = path.parse().map_err(|_| Error::new(Code::NotFound))?;
+    let widget: MessageId = id(path)?;
     let answer = Value::Object(body.answer);
     let key = idempotency(request, &json!([widget, answer]))?;
     turn.idempotency = key;

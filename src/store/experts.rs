@@ -51,7 +51,7 @@ pub enum Sight {
 
 /// What the desk has to do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cases {
+pub struct Work {
     /// The conversations that wait for somebody, the longest first; those that are held, what was said last
     /// first; and those that agents are answering.
     pub conversations: Vec<Conversation>,
@@ -102,11 +102,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cases(&self) -> Result<Cases, StoreError> {
+    pub async fn work(&self) -> Result<Work, StoreError> {
         on_db!(self, read, |conn, db| {
             let mut conversations = db::experts::queue(conn, Sight::All, CASES.into())?;
             conversations.extend(db::experts::answering(conn, ANSWERED.into())?);
-            Ok(Cases {
+            Ok(Work {
                 conversations,
                 to_review: db::evaluations::to_review(conn)?,
             })

@@ -1,11 +1,12 @@
 //! Messages: what was said, in the order of their numbers.
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, on_db, schema,
-    types::SqlTime,
+    sessions::Mode, types::SqlTime,
 };
 use crate::clock::Timestamp;
 
@@ -63,33 +64,26 @@ pub struct Message {
     pub retracted: Option<String>,
 }
 
-/// The member of a line's metadata that names what is withdrawn with it.
-pub const RETRACTS: &str = "retracts";
+/// What a line of the desk's says beside its words: its metadata.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OfLine {
+    /// Who answers from then on.
+    pub mode: Mode,
+    /// What the person who says it leaves to whoever goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// What is withdrawn with it: an answer, and the widgets that it showed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retracts: Vec<MessageId>,
+}
 
 impl Message {
-    /// Who answers from this line of the desk's on.
-    pub fn mode(&self) -> Option<&str> {
-        self.of_line("mode")?.as_str()
-    }
-
-    /// What the person who says this line leaves to whoever goes on.
-    pub fn note(&self) -> Option<&str> {
-        self.of_line("note")?.as_str()
-    }
-
-    /// A member of what a line of the desk's says beside its words. A visitor's metadata may have members of
-    /// any name.
-    fn of_line(&self, name: &str) -> Option<&Value> {
+    /// What it says beside its words, where it is a line of the desk's. A visitor's metadata may have members
+    /// of any name.
+    pub fn line(&self) -> Option<OfLine> {
         let is_line = self.message_type == MessageType::SystemMessage;
         let metadata = self.metadata.as_ref().filter(|_| is_line)?;
-        metadata.0.get(name)
-    }
-
-    /// What is withdrawn with this line: an answer, and the widgets that it showed.
-    pub fn retracts(&self) -> Vec<MessageId> {
-        let ids = self.of_line(RETRACTS).and_then(Value::as_array);
-        let ids = ids.into_iter().flatten();
-        ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
+        OfLine::deserialize(&metadata.0).ok()
     }
 
     /// The URLs of `media_urls`.

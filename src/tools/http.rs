@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::{Call, Output, Tool, address::is_public};
 use crate::{
     config::{ToolMethod, ToolSettings},
+    http::whole,
     text::plain,
     widgets::RawWidget,
 };
@@ -103,19 +104,11 @@ impl HttpTool {
     }
 
     /// An answer with success means that it was done, whatever else is wrong with it.
-    async fn read(&self, mut response: Response) -> Result<Output, String> {
+    async fn read(&self, response: Response) -> Result<Output, String> {
         let status = response.status();
-        let mut body = Vec::new();
-        while let Some(bytes) = response
-            .chunk()
-            .await
-            .map_err(|_| "It was answered, but the answer was cut off.")?
-        {
-            if body.len() + bytes.len() > ANSWER_BYTES {
-                return Err("It was answered, but the answer is too large.".to_owned());
-            }
-            body.extend_from_slice(&bytes);
-        }
+        let body = whole(response, ANSWER_BYTES).await;
+        let body = body.map_err(|_| "It was answered, but the answer was cut off.")?;
+        let body = body.ok_or("It was answered, but the answer is too large.")?;
         let text = String::from_utf8_lossy(&body).into_owned();
         let json: Option<Value> = serde_json::from_str(&text).ok();
         let at = |pointer: &String| json.as_ref().and_then(|json| json.pointer(pointer));

@@ -21,7 +21,7 @@ use crate::{
     auth::User,
     error::{Error, Result},
     experts::Person,
-    store::{ConversationId, conversations::Conversation, experts::Cases},
+    store::{ConversationId, conversations::Conversation, experts::Work},
 };
 
 /// How often it is noted that somebody is at the desk.
@@ -37,9 +37,9 @@ const NOTED: Duration = Duration::from_secs(60);
 )]
 pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user).await?;
-    let cases = app.experts.cases().await?;
+    let work = app.experts.work().await?;
     let state = Feed {
-        changes: app.hub.cases(cases),
+        changes: app.hub.work(work),
         closing: closing(&app, Some(user.until)),
         app: app.clone(),
         person,
@@ -60,7 +60,7 @@ struct Feed {
     /// What they have been shown, ever.
     shown: HashSet<ConversationId>,
     to_review: i64,
-    changes: watch::Receiver<Arc<Cases>>,
+    changes: watch::Receiver<Arc<Work>>,
     closing: Closing,
     /// When it was noted last that they are there.
     noted: Instant,
@@ -73,8 +73,8 @@ impl Feed {
                 self.noted = Instant::now();
                 self.app.experts.is_still_there(&self.person).await;
             }
-            let cases = self.changes.borrow_and_update().clone();
-            let own = cases.conversations.iter().filter(|case| {
+            let work = self.changes.borrow_and_update().clone();
+            let own = work.conversations.iter().filter(|case| {
                 self.person
                     .sees(case.expert_id, case.waiting_since.is_some())
             });
@@ -86,7 +86,7 @@ impl Feed {
                 // The client comes back.
                 kept.inspect_err(Error::log).ok()?;
             }
-            let told = self.tell(own, cases.to_review);
+            let told = self.tell(own, work.to_review);
             if told.is_empty() && wait(&mut self.changes, &mut self.closing).await? == Heard::Change
             {
                 continue;

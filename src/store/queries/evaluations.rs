@@ -332,7 +332,7 @@ fn withdraw(
     holds::say(conn, conversation, row.last_seq + 1, row.mode, &line)?;
     if let Some((id, body)) = &reviewing.instead {
         let seq = row.last_seq + 2;
-        holds::written(conn, conversation, seq, (*id, reviewing.expert, body))?;
+        holds::insert_expert_message(conn, conversation, seq, (*id, reviewing.expert, body))?;
     }
     Ok(())
 }

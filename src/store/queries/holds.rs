@@ -1,7 +1,7 @@
 //! Who has a conversation. Compiled once for each database.
 
 use diesel::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{
     audit,
@@ -16,7 +16,7 @@ use crate::store::{
     ConversationId, DeviceId, ExpertId, InstanceId, MessageId, StoreError, TurnId, UserId,
     conversations::{Conversation, Status},
     holds::{Broken, Give, Held, Line, Take, To, Write, Written},
-    messages::{Direction, FinishReason, Message, MessageType, RETRACTS, Role},
+    messages::{Direction, FinishReason, Message, MessageType, OfLine, Role},
     schema::{conversations, db_now, messages, turns},
     sessions::Mode,
     turns::FinishTurn,
@@ -163,8 +163,16 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
         To::Settled(_) => (Mode::Ai, Status::Completed),
         To::Queue { .. } => (Mode::Expert, Status::Active),
     };
+    // Whoever takes it another day does so for another reason.
+    let is_over = (mode == Mode::Ai).then(|| {
+        (
+            conversations::reason.eq(None::<String>),
+            conversations::skill.eq(None::<String>),
+        )
+    });
     diesel::update(this)
         .set((
+            is_over,
             conversations::mode.eq(mode),
             conversations::status.eq(status),
             conversations::expert_id.eq(None::<ExpertId>),
@@ -174,13 +182,6 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
         .execute(conn)?;
     match &give.to {
         To::Agents(line) | To::Settled(line) => {
-            // Whoever takes it another day does so for another reason.
-            diesel::update(this)
-                .set((
-                    conversations::reason.eq(None::<String>),
-                    conversations::skill.eq(None::<String>),
-                ))
-                .execute(conn)?;
             say(conn, give.conversation, seq, mode, line)?;
         }
         To::Queue {
@@ -228,14 +229,14 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
             ))
             .execute(conn)?;
         let said = (write.id, write.expert, &*write.body);
-        let message = written(conn, write.conversation, seq, said)?;
+        let message = insert_expert_message(conn, write.conversation, seq, said)?;
         audit::write(conn, &write.actor, write.conversation)?;
         Ok(Written::Done(Box::new(message)))
     })
 }
 
 /// What somebody at the desk says, and which message of theirs it is.
-pub fn written(
+pub fn insert_expert_message(
     conn: &mut Conn,
     conversation: ConversationId,
     seq: i64,
@@ -274,14 +275,11 @@ pub fn say(
     mode: Mode,
     line: &Line,
 ) -> QueryResult<()> {
-    let mut metadata = Map::from_iter([("mode".to_owned(), json!(mode))]);
-    if let Some(note) = &line.note {
-        metadata.insert("note".to_owned(), json!(note));
-    }
-    if !line.retracts.is_empty() {
-        metadata.insert(RETRACTS.to_owned(), json!(line.retracts));
-    }
-    let metadata = Value::Object(metadata);
+    let beside = OfLine {
+        mode,
+        note: line.note.clone(),
+        retracts: line.retracts.clone(),
+    };
     diesel::insert_into(messages::table)
         .values((
             messages::id.eq(line.id),
@@ -293,7 +291,7 @@ pub fn say(
             messages::body.eq(&line.text),
             messages::media_urls.eq(Json(json!([]))),
             messages::audio_urls.eq(Json(json!([]))),
-            messages::metadata.eq(Json(metadata)),
+            messages::metadata.eq(Json(json!(beside))),
             messages::created_at.eq(db_now()),
         ))
         .execute(conn)
