@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     store::{
         ConversationId, EvaluationId, MessageId, TurnId,
-        evaluations::{Around, Evaluation, EvaluationStatus, Verdict},
+        evaluations::{Around, BRIEF, Evaluation, EvaluationStatus, Verdict},
     },
 };
 
@@ -52,7 +52,11 @@ struct EvaluationOut {
 
 impl EvaluationOut {
     fn of(evaluation: Evaluation, around: Option<Around>) -> Self {
-        let answer = evaluation.retracted.unwrap_or(evaluation.answer);
+        let mut answer = evaluation.retracted.unwrap_or(evaluation.answer);
+        let is_brief = around.is_some() && i32::try_from(answer.chars().count()) == Ok(BRIEF);
+        if is_brief {
+            answer.push_str(" […]");
+        }
         let shown = around.iter().flat_map(|around| around.shown.clone());
         let said = std::iter::once(answer).chain(shown);
         Self {

@@ -10,7 +10,10 @@ use actix_web::{
     web::{Data, Path},
 };
 use futures_util::{Stream, StreamExt, future::LocalBoxFuture, stream};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
 
 use event::{EventOut, Kind, Point, Told, framed};
 
@@ -178,10 +181,14 @@ enum Heard {
     Nothing,
 }
 
-/// Waits for a change, or a while. None: it is over.
-async fn wait<T>(changes: &mut watch::Receiver<T>, closing: &mut Closing) -> Option<Heard> {
+/// Waits for a change, or until it is time to say something. None: it is over.
+async fn wait<T>(
+    changes: &mut watch::Receiver<T>,
+    closing: &mut Closing,
+    until: Instant,
+) -> Option<Heard> {
     tokio::select! {
-        changed = timeout(SILENCE, changes.changed()) => match changed {
+        changed = timeout_at(until, changes.changed()) => match changed {
             Ok(changed) => changed.ok().map(|()| Heard::Change),
             Err(_) => Some(Heard::Nothing),
         },
@@ -210,6 +217,8 @@ struct Standing {
 
 impl Standing {
     async fn next(mut self) -> Option<(Told, Self)> {
+        // Changes that are nothing to this client do not put it off.
+        let until = Instant::now() + SILENCE;
         loop {
             let stand = (*self.changes.borrow_and_update())?;
             if !self.reader.may_read(self.first, stand) || self.has_moved_on(stand).await {
@@ -221,7 +230,8 @@ impl Standing {
                 error.log();
                 return None;
             }
-            if told.is_empty() && wait(&mut self.changes, &mut self.closing).await? == Heard::Change
+            if told.is_empty()
+                && wait(&mut self.changes, &mut self.closing, until).await? == Heard::Change
             {
                 continue;
             }

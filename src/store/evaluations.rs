@@ -15,6 +15,9 @@ use crate::clock::Timestamp;
 
 pub use super::words::{EvaluationStatus, Verdict};
 
+/// How much of each text a list has, in characters: twice what a visitor may say at once.
+pub const BRIEF: i32 = 20_000;
+
 /// An answer that is to be judged.
 #[derive(Debug, Clone)]
 pub struct ToJudge {

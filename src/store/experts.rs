@@ -62,7 +62,7 @@ pub struct Work {
 /// How many conversations a desk shows at the most that wait, and how many that are held.
 const CASES: u32 = 500;
 /// How many that agents are answering.
-const ANSWERED: u32 = 100;
+const ANSWERED: usize = 100;
 
 impl Store {
     /// Somebody at the desk, known from now on; with what they say of themselves.
@@ -105,7 +105,7 @@ impl Store {
     pub async fn work(&self) -> Result<Work, StoreError> {
         on_db!(self, read, |conn, db| {
             let mut conversations = db::experts::queue(conn, Sight::All, CASES.into())?;
-            conversations.extend(db::experts::answering(conn, ANSWERED.into())?);
+            conversations.extend(db::experts::answering(conn, ANSWERED)?);
             Ok(Work {
                 conversations,
                 to_review: db::evaluations::to_review(conn)?,

@@ -248,6 +248,13 @@ extern "SQL" {
         from: diesel::sql_types::Integer,
         count: diesel::sql_types::Integer,
     ) -> diesel::sql_types::Text;
+    /// The same of what may not be there.
+    #[sql_name = "substr"]
+    fn substr_of(
+        text: diesel::sql_types::Nullable<diesel::sql_types::Text>,
+        from: diesel::sql_types::Integer,
+        count: diesel::sql_types::Integer,
+    ) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
 }
 
 /// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.

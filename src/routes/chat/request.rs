@@ -87,17 +87,22 @@ pub(in crate::routes) struct DeepChatItem {
 
 /// What a body may be: it is always read as the first.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = ChatBody)]
+#[schema(as = ChatBody, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only documents")]
 pub(in crate::routes) enum Body {
     Plain(Box<ChatIn>),
-    /// As the deep-chat component has it; frames and JSON then have `text` beside `content`.
-    DeepChat {
-        /// The last one of the user's is the message.
-        #[schema(min_items = 1)]
-        messages: Vec<DeepChatItem>,
-    },
+    DeepChat(DeepChatIn),
+}
+
+/// As the deep-chat component has it; frames and JSON then have `text` beside `content`.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = DeepChatRequest)]
+#[expect(dead_code, reason = "only documents")]
+pub(in crate::routes) struct DeepChatIn {
+    /// The last one of the user's is the message.
+    #[schema(min_items = 1)]
+    messages: Vec<DeepChatItem>,
 }
 
 /// Who writes.
@@ -231,22 +236,21 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
 /// Everything that makes a message what it is, as its client has said it: what a token adds to the context
 /// is not the message's.
 fn all_of(turn: &TurnRequest, context: Option<&Map<String, Value>>) -> Value {
-    let within = match &turn.within {
-        Within::Session => json!([]),
-        Within::New => json!(["new"]),
-        Within::Named(name) => json!(["named", name]),
-        Within::Conversation(id) => json!(["conversation", id]),
-    };
-    json!([
+    let all = json!([
         turn.mirror_text,
         turn.body,
         turn.media_urls,
         turn.audio_urls,
         turn.agent,
-        turn.metadata,
-        context,
-        within
-    ])
+        turn.metadata
+    ]);
+    match (&turn.within, context) {
+        (Within::Session, None) => all,
+        (Within::Session, Some(context)) => json!([all, context]),
+        (Within::New, context) => json!([all, "new", context]),
+        (Within::Named(name), context) => json!([all, "named", name, context]),
+        (Within::Conversation(id), context) => json!([all, "conversation", id, context]),
+    }
 }
 
 /// The client's key, and a digest of everything that makes the request what it is.

@@ -16,6 +16,7 @@ use super::{
     respond, wait,
 };
 use crate::routes::openapi::{Events, NotSignedIn, Refused};
+use crate::routes::sse::SILENCE;
 use crate::{
     app::App,
     auth::User,
@@ -68,6 +69,8 @@ struct Feed {
 
 impl Feed {
     async fn next(mut self) -> Option<(Told, Self)> {
+        // Changes that are nothing to this client do not put it off.
+        let until = tokio::time::Instant::now() + SILENCE;
         loop {
             if self.noted.elapsed() > NOTED {
                 self.noted = Instant::now();
@@ -87,7 +90,8 @@ impl Feed {
                 kept.inspect_err(Error::log).ok()?;
             }
             let told = self.tell(own, work.to_review);
-            if told.is_empty() && wait(&mut self.changes, &mut self.closing).await? == Heard::Change
+            if told.is_empty()
+                && wait(&mut self.changes, &mut self.closing, until).await? == Heard::Change
             {
                 continue;
             }

@@ -14,13 +14,13 @@ use crate::store::{
     EvaluationId, MessageId, StoreError, TurnId,
     audit::Actor,
     evaluations::{
-        Around, Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge,
-        Verdict,
+        Around, BRIEF, Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing,
+        ToJudge, Verdict,
     },
     holds::Line,
     jobs::Job,
     messages::{Message, Role},
-    schema::{conversations, db_now, evaluations, messages, substr, turn_events},
+    schema::{conversations, db_now, evaluations, messages, substr, substr_of, turn_events},
     types::Json,
 };
 
@@ -29,16 +29,18 @@ const OPEN: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus:
 /// So many of them are counted.
 const MOST: i64 = 100;
 
-/// So much of a text that a page of them is no burden: twice what a visitor may say at once.
-macro_rules! brief {
-    ($text:expr) => {
-        substr($text, 1, 20_000)
-    };
-}
-
-/// The columns of an [`Evaluation`].
+/// The columns of an [`Evaluation`]; with no more of the answer than a list needs.
 macro_rules! columns {
     () => {
+        columns!(messages::body, messages::retracted)
+    };
+    (brief) => {
+        columns!(
+            substr(messages::body, 1, BRIEF),
+            substr_of(messages::retracted, 1, BRIEF)
+        )
+    };
+    ($body:expr, $retracted:expr) => {
         (
             evaluations::id,
             evaluations::conversation_id,
@@ -53,8 +55,8 @@ macro_rules! columns {
             evaluations::verdict,
             evaluations::reviewed_by,
             evaluations::reviewed_at,
-            brief!(messages::body),
-            messages::retracted,
+            $body,
+            $retracted,
         )
     };
 }
@@ -179,10 +181,12 @@ pub fn page(
             .order(evaluations::id.desc())
             .limit(limit)
             .offset(skipped)
-            .select(columns!())
+            .select(columns!(brief))
             .load(conn)?;
         let seen: BTreeSet<_> = page.iter().map(|one| one.conversation_id).collect();
-        audit::write_all(conn, actor, &Vec::from_iter(seen))?;
+        if !seen.is_empty() {
+            audit::write_all(conn, actor, &Vec::from_iter(seen))?;
+        }
         let mut around = around(conn, &page)?;
         let page = page.into_iter().map(|evaluation| {
             let around = around.remove(&evaluation.id).unwrap_or_default();
@@ -209,8 +213,8 @@ fn around(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<Evaluatio
             messages::turn_id,
             messages::id,
             messages::role,
-            brief!(messages::body),
-            messages::retracted,
+            substr(messages::body, 1, BRIEF),
+            substr_of(messages::retracted, 1, BRIEF),
         ))
         .load(conn)?;
     let mut all: HashMap<EvaluationId, Around> = HashMap::new();

@@ -1,6 +1,6 @@
 //! The people at the desk. Compiled once for each database.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -25,6 +25,9 @@ use crate::store::{
 
 /// Whoever was not seen for so long is not there: the console shows itself every minute.
 pub const AWAY: Duration = Duration::from_secs(300);
+
+/// How many conversations are looked at that are being answered.
+const RUNNING: i64 = 1_000;
 
 /// What was asked of who leaves is asked of nobody from then on.
 pub fn known(
@@ -125,16 +128,20 @@ pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conve
     Ok(all)
 }
 
-/// Those that agents are answering at this moment.
-pub fn answering(conn: &mut Conn, limit: i64) -> QueryResult<Vec<Conversation>> {
-    conversations::table
+/// Those that agents are answering at this moment, the newest first.
+pub fn answering(conn: &mut Conn, limit: usize) -> QueryResult<Vec<Conversation>> {
+    let mut running: Vec<Conversation> = conversations::table
         .filter(conversations::running_turn.is_not_null())
         .filter(conversations::mode.eq(Mode::Ai))
         // As the index has them that holds no others.
         .order(conversations::lease_until.desc())
-        .limit(limit)
+        .limit(RUNNING)
         .select(columns!(brief))
-        .load(conn)
+        .load(conn)?;
+    // As they stay, however their leases are renewed.
+    running.sort_by_key(|running| Reverse(running.id));
+    running.truncate(limit);
+    Ok(running)
 }
 
 /// A conversation that the desk may see.
