@@ -1,6 +1,7 @@
 /**
  * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
  */
+import { Answer } from "./answer.js";
 import { Refused } from "./desk.js";
 import { make } from "./make.js";
 import { reason } from "./sign-in.js";
@@ -45,10 +46,14 @@ export class Conversation {
   #live = null;
   /** The keys of what nobody answered: sent again, it is the same message. @type {Map<string, string>} */
   #keys = new Map();
+  /** What could not be sent, each with a button to send it again. */
+  #unsent = make("ul", { class: "unsent", "aria-label": "Not sent" });
   /** What is being sent, one after the other. */
   #sending = Promise.resolve();
   /** Whether it is being given away by whoever looks at it. */
   isGiven = false;
+  /** Whether nothing new is heard of it any more. */
+  isOver = false;
   /** Whether it is being taken. */
   #isClaiming = false;
   /** Resolves once it is known who has it. */
@@ -86,7 +91,7 @@ export class Conversation {
     const header = make("header", {}, title, this.#take, this.#giving);
     this.#form = make("form", {}, this.#input, this.#propose, make("button", { class: "main" }, "Send"));
     this.#propose.addEventListener("click", () => void this.#draft());
-    this.elements = [header, this.#messages, this.#typing, this.#status, this.#form];
+    this.elements = [header, this.#messages, this.#typing, make("div", {}, this.#unsent, this.#status), this.#form];
     tellTyping(this.#input, () => people.send("POST", `conversations/${this.id}/typing`, {}));
     this.#take.addEventListener("click", () => this.#claim());
     const note = () => this.#note.value.trim();
@@ -144,7 +149,9 @@ export class Conversation {
 
   /** Ends it; what is written stays for the next time. */
   close() {
-    if (this.#input.value) drafts.set(this.#key, this.#input.value);
+    const unsent = [...this.#unsent.children].map((item) => item.firstChild?.textContent);
+    const left = [...unsent, this.#input.value].filter(Boolean).join("\n\n");
+    if (left) drafts.set(this.#key, left);
     else drafts.delete(this.#key);
     this.#aborted.abort();
   }
@@ -180,6 +187,7 @@ export class Conversation {
       setTimeout(() => this.#messages.setAttribute("aria-live", "polite"), QUIET);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
       const tell = (/** @type {boolean} */ isLost) => {
+        if (isLost) this.#typing.textContent = "";
         if (isLost) this.#tell(null, LOST);
         else if (this.#status.textContent === LOST) this.#tell(null);
       };
@@ -192,6 +200,7 @@ export class Conversation {
         if (turn) void this.#answer(turn);
       }
     } catch (error) {
+      this.isOver = true;
       if (!this.#aborted.signal.aborted) this.#tell(error);
     }
   }
@@ -249,18 +258,10 @@ export class Conversation {
     const item = make("li", { class: "assistant", "aria-busy": "true" }, make("small", {}, SPEAKERS.assistant ?? ""), words);
     this.#live?.remove();
     this.#live = item;
-    /** How long the text was after each frame. @type {number[]} */
-    const lengths = [];
+    const shown = new Answer(words);
     for await (const frame of this.#people.answer(turn, this.#aborted.signal)) {
       const wasAtEnd = this.#isAtEnd();
-      if (frame.type === "reset") {
-        words.replaceChildren();
-        lengths.length = 0;
-      }
-      words.append(frame.content);
-      lengths.push(words.textContent.length);
-      // A person took over: what came after that does not count.
-      if (frame.keep !== undefined) words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
+      shown.take(frame);
       if (!words.textContent) item.remove();
       else if (!item.isConnected && this.#live === item) this.#messages.append(item);
       this.#scroll(wasAtEnd);
@@ -354,18 +355,23 @@ export class Conversation {
     } catch (error) {
       this.#keys.set(message, key);
       this.#tell(error);
-      this.#giveBack(message);
+      this.#keep(message);
     }
   }
 
   /** What could not be sent is there to be sent again. @param {string} message */
-  #giveBack(message) {
-    if (this.#aborted.signal.aborted) return void drafts.set(this.#key, message);
-    if (!this.#input.value) return void (this.#input.value = message);
-    // Something else is being written.
+  #keep(message) {
+    if (this.#aborted.signal.aborted) {
+      drafts.set(this.#key, [drafts.get(this.#key), message].filter(Boolean).join("\n\n"));
+      return;
+    }
     const again = make("button", { type: "button" }, "Send again");
-    again.addEventListener("click", () => this.#send(message));
-    this.#status.append(` “${message.slice(0, 40)}” `, again);
+    const item = make("li", {}, make("span", {}, message), again);
+    again.addEventListener("click", () => {
+      item.remove();
+      this.#send(message);
+    });
+    this.#unsent.append(item);
   }
 
   /**

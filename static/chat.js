@@ -1,6 +1,7 @@
 /**
  * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
+import { Answer } from "./answer.js";
 import { Desk, Gone, Refused } from "./desk.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
@@ -45,6 +46,8 @@ export class Panel {
   #passing = "";
   /** Where the visitor stands in the queue. */
   #place = "";
+  /** What could not be sent. @type {Set<Said>} */
+  #unsent = new Set();
   /** Whether a person answers. */
   #hasPerson = false;
 
@@ -105,6 +108,11 @@ export class Panel {
     this.#leave.abort();
   }
 
+  /** What could not be sent, and may be sent again. */
+  get unsent() {
+    return [...this.#unsent].map(({ text }) => text);
+  }
+
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
     try {
@@ -121,10 +129,11 @@ export class Panel {
         else if (answered.has(id)) freeze(this.#display(id, { type, data }).widget);
         else this.#display(id, { type, data });
       }
+      this.#messages.append(...[...this.#unsent].map(({ item }) => item));
       const last = said.at(-1);
       if (last) this.#standBy(last.conversation_id, last.seq);
       const running = await this.#desk.running();
-      if (closed.aborted) return;
+      if (closed.aborted) return await running?.body?.cancel();
       if (running) await this.#answer(running, null);
       // Or it has just ended.
       else if (last?.role === "user" && (await this.#desk.history(this.#connection)).at(-1)?.id !== last.id) await this.#restore();
@@ -139,6 +148,7 @@ export class Panel {
       this.#leave.abort();
       this.#conversation = this.#place = this.#passing = "";
       await this.#desk.forget();
+      this.#unsent.clear();
       this.#messages.replaceChildren();
       this.#tell("");
     } catch (error) {
@@ -192,6 +202,7 @@ export class Panel {
     if (shows) this.#tell("");
   }
 
+  /** Sends what is written. */
   #submit() {
     const text = this.#input.value.trim();
     if (!text || this.#busy) return;
@@ -207,6 +218,7 @@ export class Panel {
 
   /** @param {Said} said @returns {Promise<void>} */
   async #say(said) {
+    this.#unsent.delete(said);
     said.item.classList.remove("unsent");
     this.#set(true);
     this.#tell("");
@@ -214,11 +226,16 @@ export class Panel {
       await this.#answer(await this.#desk.say(said.text, said.key, this.#connection), said);
     } catch (error) {
       this.#tell(`Not sent: ${reason(error)}.`);
+      // What is never taken is theirs to change.
+      if (error instanceof Refused && !error.again) {
+        said.item.remove();
+        this.#input.value = [said.text, this.#input.value].filter(Boolean).join("\n\n");
+        return;
+      }
       said.item.classList.add("unsent");
+      this.#unsent.add(said);
       // The same key: if it did arrive, it is the same message.
-      if (!(error instanceof Refused) || error.again) return this.#offer(() => this.#say(said));
-      said.item.remove();
-      if (!this.#input.value) this.#input.value = said.text;
+      this.#offer(() => this.#say(said), said.item);
     } finally {
       this.#set(false);
     }
@@ -237,29 +254,12 @@ export class Panel {
     const { item, words } = this.#show("assistant", "");
     item.setAttribute("aria-busy", "true");
     let isGone = false;
-    /** @type {HTMLElement[]} The widgets of this answer. */
-    const shown = [];
-    /** How long the text was after each frame, and how many widgets there were. @type {number[]} */
-    const lengths = [];
-    /** @type {number[]} */
-    const widgets = [];
+    const answer = new Answer(words);
     try {
       for await (const frame of this.#desk.answer(response, this.#connection, this.#closed.signal)) {
         const following = this.#isAtEnd();
-        if (frame.type === "reset") {
-          words.replaceChildren();
-          lengths.length = widgets.length = 0;
-          for (const item of shown.splice(0)) item.remove();
-        }
-        words.append(frame.content);
-        lengths.push(words.textContent.length);
-        // A person took over: what came after that does not count.
-        if (frame.keep !== undefined) {
-          words.textContent = words.textContent.slice(0, lengths[frame.keep - 1] ?? 0);
-          for (const item of shown.splice(widgets[frame.keep - 1] ?? 0)) item.remove();
-        }
-        if (frame.widget && frame.message_id) shown.push(this.#display(frame.message_id, frame.widget).item);
-        widgets.push(shown.length);
+        const { widget, message_id: id } = frame;
+        answer.take(frame, widget && id ? this.#display(id, widget).item : null);
         if (following) this.#follow();
         if (frame.is_final && frame.message_id) this.#shown.set(frame.message_id, item);
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
@@ -294,14 +294,16 @@ export class Panel {
     this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
   };
 
-  /** Offers to try again, beside what the status says. @param {() => Promise<void>} again */
-  #offer(again) {
+  /** Offers to try again, beside what the status says, or beside what was not sent. @param {() => Promise<void>} again */
+  #offer(again, beside = /** @type {HTMLElement} */ (this.#status)) {
     const button = make("button", { type: "button" }, "Try again");
+    const offer = make("span", {}, " ", button);
     button.addEventListener("click", () => {
       this.#input.focus();
+      offer.remove();
       void again();
     });
-    this.#status.append(" ", button);
+    beside.append(offer);
   }
 
   /** @param {string} role @param {string} text */

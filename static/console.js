@@ -189,6 +189,7 @@ class Console {
     for (const [id, found] of this.#cases) {
       if (isAssisted(found) && Date.parse(found.updated_at) + RECENT < Date.now()) this.#cases.delete(id);
     }
+    for (const id of this.#unread) if (this.#cases.get(id)?.expert_id !== this.#me.id) this.#unread.delete(id);
     const all = [...this.#cases.values()];
     const waiting = all.filter((found) => found.waiting_since);
     waiting.sort((one, other) => (one.waiting_since ?? "").localeCompare(other.waiting_since ?? ""));
@@ -221,7 +222,7 @@ class Console {
 
   /** @param {Case} found */
   #show(found) {
-    if (this.#open?.id === found.id) return this.#open.focus();
+    if (this.#open?.id === found.id && !this.#open.isOver) return this.#open.focus();
     this.#open?.close();
     this.#unread.delete(found.id);
     this.#reviews = null;

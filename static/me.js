@@ -6,7 +6,7 @@ import { Desk, Refused } from "./desk.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { OwnDesk } from "./own.js";
-import { token } from "./people.js";
+import { subject, token } from "./people.js";
 import { signIn } from "./sign-in.js";
 import { sheet } from "./style.js";
 
@@ -14,7 +14,7 @@ import { sheet } from "./style.js";
 
 const BASE = new URL("/", location.href);
 
-/** What was written and not sent, by conversation. @type {Map<string, string>} */
+/** What was written and not sent, by person and conversation. @type {Map<string, string>} */
 const drafts = new Map();
 
 /** Set for as long as the tab, where what was said on this device stays the device's. */
@@ -54,18 +54,26 @@ class Chat {
    */
   #desk(conversation, began = () => {}) {
     return new OwnDesk(BASE, this.#token, conversation, began, () => {
-      // Whoever is about to sign in is told there.
-      if (!this.element.isConnected) return;
-      this.#keep();
-      void begin("You are signed out. Sign in to go on.");
+      // Once what was not sent is written again.
+      setTimeout(() => {
+        // Whoever is about to sign in is told there.
+        if (!this.element.isConnected) return;
+        this.#keep();
+        void begin("You are signed out. Sign in to go on.");
+      });
     });
   }
 
   /** Keeps what is written in the conversation that is open. */
   #keep() {
-    const typed = this.#input?.value;
-    if (typed) drafts.set(this.#open, typed);
-    else drafts.delete(this.#open);
+    const left = [...(this.#panel?.unsent ?? []), this.#input?.value].filter(Boolean).join("\n\n");
+    if (left) drafts.set(this.#key(this.#open), left);
+    else drafts.delete(this.#key(this.#open));
+  }
+
+  /** @param {string} conversation */
+  #key(conversation) {
+    return `${subject(this.#token)} ${conversation}`;
   }
 
   /** Where one writes. */
@@ -124,7 +132,6 @@ class Chat {
 
   /** @param {string} conversation */
   show(conversation) {
-    if (this.#panel && conversation && conversation === this.#open) return this.#input?.focus();
     if (this.#panel) this.#keep();
     this.#open = conversation;
     this.#panel?.close();
@@ -137,7 +144,7 @@ class Chat {
     this.#panel = panel;
     panel.element.classList.add("page");
     this.#main.shadowRoot?.replaceChildren(panel.element);
-    if (this.#input) this.#input.value = drafts.get(conversation) ?? "";
+    if (this.#input) this.#input.value = drafts.get(this.#key(conversation)) ?? "";
     this.#input?.focus();
     void this.refresh().catch(() => {});
   }

@@ -12,6 +12,8 @@ export class Reviews {
   #list = make("ul", { class: "reviews" });
   #status = make("p", { class: "status", role: "status" });
   #refreshing = Promise.resolve();
+  /** Why they could not be shown anew, last time. */
+  #lost = "";
 
   /**
    * @param {import("./people.js").People} people
@@ -46,9 +48,10 @@ export class Reviews {
       const added = all.filter((found) => !shown.has(found.id));
       // Below: what is being read, or about to be clicked, stays where it is.
       this.#list.append(...added.map((found) => this.#item(found)));
+      if (this.#status.textContent === this.#lost) this.#status.textContent = "";
       if (!this.#list.children.length) this.#list.append(make("li", { class: "quiet" }, "Nothing to review"));
     } catch (error) {
-      this.#status.textContent = reason(error);
+      this.#lost = this.#status.textContent = reason(error);
     }
   }
 

@@ -19,16 +19,19 @@ export async function signIn(title, open, problem = "") {
   const why = make("p", { role: "alert" }, problem);
   form.append(make("h1", {}, title), make("label", {}, "Your token", input), why, make("button", { class: "main" }, "Sign in"));
   let isTrying = false;
+  /** The next try. */
+  let later = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
   const tries = async () => {
     if (isTrying || !form.isConnected) return;
     isTrying = true;
+    clearTimeout(later);
     const tried = token();
     try {
       await open();
     } catch (error) {
       why.textContent = reason(error);
       // The token may be good: nobody types it again because a server restarts.
-      if (!(error instanceof Refused) || error.again) setTimeout(tries, AGAIN);
+      if (!(error instanceof Refused) || error.again) later = setTimeout(tries, AGAIN);
     }
     isTrying = false;
     if (token() !== tried) await tries();

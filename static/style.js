@@ -33,8 +33,8 @@ sheet.replaceSync(`
   ol { display: flex; flex-direction: column; gap: 0.5rem; margin: 0; padding: 0.75rem; overflow-y: auto; list-style: none; }
   li { max-width: 85%; padding: 0.5rem 0.875rem; border: 1px solid var(--line); border-radius: 1rem; background: var(--paper); white-space: pre-wrap; overflow-wrap: anywhere; }
   li.user { align-self: flex-end; border-color: var(--mark); background: var(--mark); color: var(--on-mark); }
-  li.user.unsent { opacity: 0.6; }
-  li.user.unsent::after { content: " (not sent)"; }
+  li.user.unsent { border-style: dashed; background: none; color: var(--ink); }
+  li.user.unsent::after { content: " (not sent)"; color: var(--quiet); }
   li.assistant, li.expert { align-self: flex-start; }
   li.expert { border-inline-start: 0.25rem solid var(--mark); }
   li.system { align-self: center; max-width: 95%; border: 0; background: none; color: var(--quiet); font-size: 0.875rem; text-align: center; }

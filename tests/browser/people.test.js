@@ -169,19 +169,33 @@ test("what is written at the desk stays, and what is said elsewhere is shown", a
 test("a desk that is cut off says so, and goes on by itself", async () => {
   const line = await proxy(server.url);
   const expert = await consoleOf(browser, line.url, "eva");
+  const visitor = await visit(browser, server.url);
+  await say(visitor, "I want a person before that");
+  await expert.getByRole("button", { name: "I want a person before that" }).click();
+  await expert.getByRole("button", { name: "Take over" }).click();
+  await sees(visitor, "is with you now");
   const nowhere = net.createServer().listen(0, "127.0.0.1");
   await once(nowhere, "listening");
   const { port } = /** @type {net.AddressInfo} */ (nowhere.address());
   nowhere.close();
   line.to(`http://127.0.0.1:${port}`);
   line.cut();
-  await expert.getByText("Not connected: this may be out of date.").waitFor();
+  const lost = expert.getByRole("alert").getByText("Not connected: this may be out of date.");
+  await lost.waitFor();
+  // What is written meanwhile waits to be sent.
+  await say(expert, "Are you still there?");
+  const unsent = expert.getByRole("list", { name: "Not sent" });
+  await unsent.getByText("Are you still there?").waitFor();
   line.to(server.url);
-  const visitor = await visit(browser, server.url);
-  await say(visitor, "I want a person who was away");
+  const other = await visit(browser, server.url);
+  await say(other, "I want a person who was away");
   await expert.getByRole("button", { name: "I want a person who was away" }).waitFor();
-  await expert.getByText("Not connected: this may be out of date.").waitFor({ state: "detached" });
-  for (const page of [expert, visitor]) await page.context().close();
+  await lost.waitFor({ state: "detached" });
+  await unsent.getByRole("button", { name: "Send again" }).click();
+  await sees(visitor, "Are you still there?");
+  assert.equal(await unsent.getByRole("listitem").count(), 0);
+  await expert.getByRole("button", { name: "Close" }).click();
+  for (const page of [expert, visitor, other]) await page.context().close();
   line.close();
 });
 
