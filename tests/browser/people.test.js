@@ -200,7 +200,7 @@ test("a desk that is cut off says so, and goes on by itself", async () => {
 });
 
 test("whoever is signed out is told, and what they wrote is there when they are back", async () => {
-  const page = await visit(browser, `${server.url}/me#token=${token("cid", "user", 12)}`);
+  const page = await visit(browser, `${server.url}/me#token=${token("cid", "user", 20)}`);
   await say(page, "Hello");
   await page.locator("li.assistant").first().waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
