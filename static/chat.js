@@ -117,8 +117,7 @@ export class Panel {
   async #restore() {
     try {
       const said = await this.#desk.history(this.#connection);
-      const { signal: closed } = this.#closed;
-      if (closed.aborted) return;
+      if (this.#closed.signal.aborted) return;
       this.#messages.replaceChildren();
       // What tools did is not for reading.
       const answered = new Set(said.map((message) => message.answers));
@@ -133,7 +132,7 @@ export class Panel {
       const last = said.at(-1);
       if (last) this.#standBy(last.conversation_id, last.seq);
       const running = await this.#desk.running();
-      if (closed.aborted) return await running?.body?.cancel();
+      if (this.#closed.signal.aborted) return await running?.body?.cancel();
       if (running) await this.#answer(running, null);
       // Or it has just ended.
       else if (last?.role === "user" && (await this.#desk.history(this.#connection)).at(-1)?.id !== last.id) await this.#restore();
@@ -225,6 +224,7 @@ export class Panel {
     try {
       await this.#answer(await this.#desk.say(said.text, said.key, this.#connection), said);
     } catch (error) {
+      if (this.#closed.signal.aborted) return this.#desk.giveBack(said.text);
       this.#tell(`Not sent: ${reason(error)}.`);
       // What is never taken is theirs to change.
       if (error instanceof Refused && !error.again) {

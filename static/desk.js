@@ -76,6 +76,9 @@ export class Desk {
     this.#device = token ? "" : stored();
   }
 
+  /** Told what could not be sent, where the panel that sent it is closed. */
+  giveBack = (/** @type {string} */ _text) => {};
+
   /** Where turns are read and stopped. */
   get turns() {
     return "chat/stream";

@@ -53,7 +53,7 @@ class Chat {
    * @param {(began: string) => void} [began]
    */
   #desk(conversation, began = () => {}) {
-    return new OwnDesk(BASE, this.#token, conversation, began, () => {
+    const desk = new OwnDesk(BASE, this.#token, conversation, began, () => {
       // Once what was not sent is written again.
       setTimeout(() => {
         // Whoever is about to sign in is told there.
@@ -62,6 +62,11 @@ class Chat {
         void begin("You are signed out. Sign in to go on.");
       });
     });
+    desk.giveBack = (text) => {
+      const key = this.#key(desk.conversation);
+      drafts.set(key, [drafts.get(key), text].filter(Boolean).join("\n\n"));
+    };
+    return desk;
   }
 
   /** Keeps what is written in the conversation that is open. */

@@ -48,6 +48,11 @@ export class OwnDesk extends Desk {
     }
   }
 
+  /** The one that is shown. */
+  get conversation() {
+    return this.#conversation;
+  }
+
   get turns() {
     return `${API}/messages/stream`;
   }
