@@ -28,6 +28,8 @@ class Chat {
   #panel = null;
   /** How many pages of the list are shown. */
   #pages = 1;
+  /** How often the list was asked for. */
+  #refreshes = 0;
   #list = new Listing("Nothing yet");
   #more = make("button", { type: "button" }, "More");
   #main = make("main", { class: "own", "aria-label": "Conversation" });
@@ -88,6 +90,8 @@ class Chat {
 
   /** Shows the list anew. */
   async refresh() {
+    this.#refreshes += 1;
+    const own = this.#refreshes;
     try {
       /** @type {Listed[]} */
       const all = [];
@@ -97,6 +101,8 @@ class Chat {
         all.push(...found.conversations);
         total = found.total;
       }
+      // An older list would bring back what is gone.
+      if (own !== this.#refreshes) return;
       this.#more.hidden = all.length >= total;
       this.#list.show(all.map((listed) => this.#entry(listed)));
       this.#status.textContent = "";

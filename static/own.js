@@ -25,7 +25,7 @@ export class OwnDesk extends Desk {
    * @param {URL} base
    * @param {string} token
    * @param {string} conversation The one that is shown; none yet where a new one begins.
-   * @param {(conversation: string) => void} began Told when something was said.
+   * @param {(conversation: string) => void} began Told when something was said, and who answers from then on.
    * @param {() => void} signedOut Told when the token is not taken any more.
    */
   constructor(base, token, conversation, began, signedOut) {
@@ -97,6 +97,17 @@ export class OwnDesk extends Desk {
    */
   async fill(message, answer, key, tell) {
     return this.post(`${API}/widgets/${message}`, { answer }, key, tell);
+  }
+
+  /**
+   * @param {string} after
+   * @param {AbortSignal} aborted
+   */
+  async *standBy(after, aborted) {
+    for await (const event of super.standBy(after, aborted)) {
+      if (event.type === "mode") this.#began(this.#conversation);
+      yield event;
+    }
   }
 
   /** The answer to what was said last, where that has none yet. */

@@ -252,6 +252,10 @@ test("a user who is signed in has conversations to come back to", async () => {
   await say(page, "Something else: where are you?");
   await list.getByRole("button", { name: "Something else", exact: false }).first().waitFor();
   await page.locator("li.assistant").first().waitFor();
+  // Who answers is said where they are listed.
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  await say(page, "I want a person for this");
+  await list.getByText("With a person").waitFor();
   // On another device the same, and an answer that is on its way.
   const other = await visit(browser, ann);
   await other.getByRole("button", { name: "Hello, I want to schedule an appointment", exact: true }).click();
@@ -260,8 +264,9 @@ test("a user who is signed in has conversations to come back to", async () => {
   await other.getByRole("button", { name: "Send" }).waitFor();
   await say(other, "My name is John");
   await other.locator("li.assistant").nth(1).waitFor();
-  await page.getByRole("button", { name: "Delete Something else: where are you?" }).click();
-  await page.getByRole("button", { name: "Something else: where are you?", exact: true }).waitFor({ state: "detached" });
+  const remove = page.getByRole("button", { name: "Delete Something else: where are you?" });
+  await remove.click();
+  await remove.waitFor({ state: "detached" });
   assert.equal(await list.getByRole("listitem").count(), 1);
   for (const shown of [page, other]) await shown.context().close();
 });
