@@ -11,13 +11,13 @@ use crate::{
     evaluations::Evaluations,
     experts::Experts,
     http::Clients,
+    hub::{Hub, LiveConversations},
     jobs::Jobs,
     judges::Judges,
     limits::Limits,
     llm::Models,
     metrics::Metrics,
     notify::Notifier,
-    realtime::Hub,
     secret::SiteSecret,
     store::Store,
     tools::{NewTool, Tools},
@@ -34,7 +34,7 @@ pub struct App {
     /// Turns.
     pub engine: Arc<Engine>,
     /// What happens beside turns.
-    pub hub: Arc<Hub>,
+    pub hub: Arc<Hub<LiveConversations>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is done once.

@@ -8,6 +8,7 @@ mod jwks;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
 use hmac::Mac;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, Validation, decode,
@@ -21,7 +22,7 @@ use crate::{
     config,
     error::{Code, Error, Result},
     http::{Clients, HttpError},
-    secret::{SiteSecret, hex},
+    secret::SiteSecret,
     store::DeviceId,
 };
 use jwks::Jwks;
@@ -213,7 +214,7 @@ impl Auth {
             return Ok(None);
         }
         let mac = self.secret.mac("frontdesk jwt").await?;
-        Ok(Some(hex(&mac.finalize().into_bytes())))
+        Ok(Some(HEXLOWER.encode(&mac.finalize().into_bytes())))
     }
 
     /// How long somebody is signed in who is until then.

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use crate::{
     agents::{Agent, BoxError, Coded, Function, NewAgent, Response, Turn},
     app::{App, StartError},
-    cli,
     clock::SystemClock,
     config::{Settings, Sources},
     schema::closed,
@@ -25,6 +24,13 @@ pub struct Builder {
     agents: Vec<NewAgent>,
     tools: Vec<NewTool>,
     keeps_configured: bool,
+}
+
+impl Server {
+    /// A server with agents and tools of a program's own.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
 }
 
 impl Builder {
@@ -136,7 +142,7 @@ impl Builder {
     pub async fn run(mut self) -> Result<(), StartError> {
         let settings = self.take_settings()?;
         telemetry::start(&settings.log);
-        cli::serve_until_told(self.settings(settings).build()?).await
+        Server::run(self.settings(settings).build()?).await
     }
 
     fn take_settings(&mut self) -> Result<Settings, StartError> {

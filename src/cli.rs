@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::{
-    io::IsTerminal,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
@@ -10,7 +9,6 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     app::{App, StartError},
@@ -55,7 +53,7 @@ enum Command {
     /// Serve the chat. What happens without a command.
     Serve,
     /// Bring the database's schema up to date, and end.
-    Migrate,
+    Migrate(MigrateOptions),
     /// Do all housekeeping once, and end; for a cron job.
     Tick,
     /// Show how many tokens models have read and written, day by day (UTC).
@@ -67,6 +65,14 @@ enum Command {
     /// Check or show the settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Args, Clone, Copy)]
+struct MigrateOptions {
+    /// Also drop the database functions that only earlier versions call. Run it when no server of an earlier
+    /// version is left.
+    #[arg(long)]
+    finish: bool,
 }
 
 #[derive(Args, Clone)]
@@ -154,7 +160,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
     let done = runtime.block_on(async {
         match command {
             Command::Serve => serve(settings).await,
-            Command::Migrate => migrate(&settings).await,
+            Command::Migrate(options) => migrate(&settings, options).await,
             Command::Tick => tick(settings).await,
             Command::Usage(of) => usage(&settings, of).await,
             Command::Token(of) => token(settings, of).await,
@@ -174,82 +180,17 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    serve_until_told(App::new(settings, Arc::new(SystemClock))?).await
+    Server::run(App::new(settings, Arc::new(SystemClock))?).await
 }
 
-/// Serves until a signal says that it is enough.
-pub(crate) async fn serve_until_told(app: Arc<App>) -> Result<(), StartError> {
-    let pretty = telemetry::is_pretty(&app.settings.log);
-    let server = Server::start(Arc::clone(&app)).await?;
-    announce(&app, &server, pretty);
-    stop_signal().await;
-    tracing::info!("shutting down");
-    server.stop().await;
-    Ok(())
-}
-
-/// What the operator wants to know first: where, which database, which model, and why.
-fn announce(app: &App, server: &Server, pretty: bool) {
-    let address = format!("http://{}", server.address);
-    let mut database = app.store.describe();
-    if app.store.is_single_instance() {
-        database.push_str(": one instance only; set DATABASE_URL=postgres://… for more");
-    }
-    let llm = &app.settings.llm;
-    let model = match llm.default_model() {
-        Some(spec) => format!("{spec}{}: {}", at(llm.vendor_of(&spec)), why(llm)),
-        None if llm.model == "offline" => {
-            "offline, as FRONTDESK_MODEL says: the agents follow their flows".to_owned()
-        }
-        None => "offline: the agents follow their flows; set OPENAI_API_KEY, OPENAI_BASE_URL or \
-                 ANTHROPIC_API_KEY for a model"
-            .to_owned(),
-    };
-    if pretty || std::io::stdout().is_terminal() {
-        println!(
-            "\n  frontdesk is open\n\n  address   {address}\n  database  {database}\n  model     {model}\n"
-        );
-    } else {
-        tracing::info!(address, database, model, "frontdesk is open");
-    }
-}
-
-/// The address of a vendor's server, where it is not the vendor's own.
-fn at(vendor: &config::Vendor) -> String {
-    let url = url::Url::parse(&vendor.base_url).ok();
-    url.and_then(|url| Some(format!(" at {}", url.host_str()?)))
-        .unwrap_or_default()
-}
-
-/// Why it is this model.
-fn why(llm: &config::Llm) -> &'static str {
-    match (
-        llm.model.is_empty(),
-        llm.openai.is_set(),
-        llm.openai.api_key.is_empty(),
-    ) {
-        (false, ..) => "FRONTDESK_MODEL is set",
-        (true, true, false) => "OPENAI_API_KEY is set; FRONTDESK_MODEL chooses another",
-        (true, true, true) => "OPENAI_BASE_URL is set; FRONTDESK_MODEL chooses another",
-        (true, false, _) => "ANTHROPIC_API_KEY is set; FRONTDESK_MODEL chooses another",
-    }
-}
-
-async fn stop_signal() {
-    let wait = async |kind| match signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
-    }
-}
-
-async fn migrate(settings: &Settings) -> Result<(), StartError> {
+async fn migrate(settings: &Settings, options: MigrateOptions) -> Result<(), StartError> {
     let store = Store::open(&settings.database, Arc::new(SystemClock))?;
     let applied = store.migrate().await?;
     println!("{}: {} migrations applied", store.describe(), applied.len());
+    if options.finish {
+        let dropped = store.finish_migration().await?;
+        println!("{dropped} database functions of earlier versions dropped");
+    }
     Ok(())
 }
 
@@ -352,7 +293,17 @@ async fn check(settings: Settings) -> Result<(), StartError> {
              connection, so that instances hear of each other's turns at once."
         ),
         Ok(false) => {}
-        Err(error) => println!("{store:?} does not answer: {error}"),
+        Err(error) => {
+            println!("{store:?} does not answer: {error}");
+            return Ok(());
+        }
+    }
+    match store.unused_functions().await? {
+        0 => {}
+        count => println!(
+            "{store:?} has {count} functions of other versions. When no server of an earlier version is left, \
+             `frontdesk migrate --finish` drops them."
+        ),
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `config/default.toml` is the defaults and the manual, and it is the schema too: a key that
 //! it does not have is refused with a suggestion. All problems are reported at once, each with
-//! its mend ([`load::Problem`]). Nothing else in the crate reads the environment.
+//! its mend ([`rules::Problem`]). Nothing else in the crate reads the environment.
 
 mod agents;
 mod check;
@@ -11,6 +11,7 @@ mod judges;
 mod llm;
 mod load;
 mod people;
+mod rules;
 mod tools;
 
 use std::{
@@ -27,8 +28,9 @@ pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSet
 pub use environment::environment_names;
 pub use judges::{Criterion, JudgeSettings};
 pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
-pub use load::{Loaded, Problem, Sources, defaults_document};
+pub use load::{Loaded, Sources, defaults_document};
 pub use people::{Auth, Experts, Notify};
+pub use rules::Problem;
 pub use tools::{BETWEEN, HANDOFF, HUMAN, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     config::{DeviceIds, Secret},
     error::{Code, Error, Result},
-    secret::{SiteSecret, hex, unhex},
+    secret::SiteSecret,
     store::DeviceId,
 };
 
@@ -49,7 +50,7 @@ impl Devices {
             DeviceIds::Open => id.clone(),
             DeviceIds::Signed => format!(
                 "{id}.{}",
-                hex(&self.mac(&id).await?.finalize().into_bytes())
+                HEXLOWER.encode(&self.mac(&id).await?.finalize().into_bytes())
             ),
         };
         let id = DeviceId::parse(&id).ok_or(Error::new(Code::Internal))?;
@@ -75,7 +76,8 @@ impl Devices {
                     Error::new(Code::InvalidDeviceId).detail("Not an id that this server issued.")
                 };
                 let (id, signature) = presented.split_once('.').ok_or_else(forged)?;
-                let signature = unhex(signature).ok_or_else(forged)?;
+                let signature = HEXLOWER_PERMISSIVE.decode(signature.as_bytes());
+                let signature = signature.map_err(|_| forged())?;
                 self.mac(id)
                     .await?
                     .verify_slice(&signature)

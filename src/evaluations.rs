@@ -12,9 +12,9 @@ use crate::{
     config::{Criterion, Settings},
     error::{Code, Error, Result},
     experts::Person,
+    hub::{Hub, LiveConversations},
     judges::{Judgement, Judges, Submission, said},
     metrics::Metrics,
-    realtime::Hub,
     store::{
         EvaluationId, MessageId, Store, StoreError,
         evaluations::{
@@ -35,7 +35,7 @@ const READ: usize = 64 * 1024;
 pub struct Evaluations {
     store: Store,
     judges: Arc<Judges>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<LiveConversations>>,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
 }
@@ -45,7 +45,7 @@ impl Evaluations {
     pub fn new(
         store: Store,
         judges: Arc<Judges>,
-        hub: Arc<Hub>,
+        hub: Arc<Hub<LiveConversations>>,
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
     ) -> Self {

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::Settings,
     error::{Code, Error, Result},
-    realtime::Hub,
+    hub::{Hub, LiveConversations},
     store::{
         AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
         audit::Entry,
@@ -35,7 +35,7 @@ const MOST: u32 = 200;
 pub struct Experts {
     store: Store,
     engine: Arc<Engine>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<LiveConversations>>,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
 }
@@ -45,7 +45,7 @@ impl Experts {
     pub fn new(
         store: Store,
         engine: Arc<Engine>,
-        hub: Arc<Hub>,
+        hub: Arc<Hub<LiveConversations>>,
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
     ) -> Self {

@@ -1,9 +1,8 @@
 //! The one place that builds a client for outgoing HTTP.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
 
 use reqwest::{Client, ClientBuilder, Response, dns::Resolve, redirect};
 use rustls::{
@@ -67,8 +66,7 @@ impl Clients {
     /// When it cannot be built, the first time in each runtime.
     pub fn here(&self) -> reqwest::Result<Client> {
         let id = Handle::current().id();
-        let known = self.by_runtime.lock();
-        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.by_runtime.lock();
         if let Some(client) = known.get(&id) {
             return Ok(client.clone());
         }

@@ -40,7 +40,7 @@
 //! [`respond`](agents::Agent::respond) with each message. There it may write, show a widget
 //! ([`display_widget`](agents::Response::display_widget)), call a tool and wait for what it says
 //! ([`call`](agents::Response::call); tools are functions too:
-//! [`Builder::tool`](server::Builder::tool)), or hand the conversation over
+//! [`Builder::tool`](builder::Builder::tool)), or hand the conversation over
 //! ([`hand_over`](agents::Response::hand_over)). [`conversations::Conversations`] talks to agents without
 //! HTTP. `examples/` has a support agent with a context, a sales agent with tools, and an echo.
 //!
@@ -50,7 +50,7 @@
 //! | beginning, reading, stopping and adopting turns | [`turn`] |
 //! | which agent holds a conversation, and for how long | [`sessions`] |
 //! | who answers: prompts, flows, the router, agents in Rust | [`agents`] |
-//! | a server of a program's own | [`server::Builder`], [`conversations`] |
+//! | a server of a program's own | [`builder::Builder`], [`conversations`] |
 //! | models and their wire formats | [`llm`] |
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
 //! | what is known of a visitor and not for the model | [`context`] |
@@ -59,7 +59,7 @@
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |
-//! | what whoever stands by is told | [`realtime`]; who is writing: [`typing`] |
+//! | what whoever stands by is told | [`hub`]; who is writing: [`typing`] |
 //! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |
@@ -75,7 +75,7 @@
 pub mod agents;
 pub mod app;
 pub mod auth;
-mod builder;
+pub mod builder;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -86,13 +86,13 @@ pub mod error;
 pub mod evaluations;
 pub mod experts;
 pub mod http;
+pub mod hub;
 pub mod jobs;
 pub mod judges;
 pub mod limits;
 pub mod llm;
 pub mod metrics;
 pub mod notify;
-pub mod realtime;
 mod routes;
 mod schema;
 pub mod secret;

@@ -4,6 +4,7 @@ mod assets;
 mod auth;
 mod chat;
 mod conversations;
+pub(crate) mod cors;
 mod data;
 mod device;
 mod end_user;
@@ -16,14 +17,15 @@ mod messages;
 mod openapi;
 mod ops;
 pub(crate) mod refused;
+mod responses;
 mod sessions;
+mod shapes;
 mod sse;
 mod turns;
 mod typing;
 mod widgets;
 mod ws;
 
-use actix_cors::Cors;
 use actix_web::{
     HttpResponse, ResponseError as _, Route,
     http::header,
@@ -307,31 +309,6 @@ fn users(urls: &mut ServiceConfig) {
             .default_service(only("GET")),
     )
     .default_service(web::to(not_found));
-}
-
-/// The origins whose pages may call, and what they may send and see.
-pub(crate) fn cors(origins: &[String]) -> Cors {
-    let exposed = [
-        "X-Device-ID",
-        "X-Conversation-ID",
-        "X-Turn-ID",
-        "Retry-After",
-    ];
-    let allowed = [
-        "Content-Type",
-        "Authorization",
-        "X-Device-ID",
-        "Idempotency-Key",
-        "Last-Event-ID",
-    ];
-    let none = Cors::default()
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
-        .allowed_headers(allowed)
-        .expose_headers(exposed)
-        .max_age(3600);
-    origins
-        .iter()
-        .fold(none, |cors, origin| cors.allowed_origin(origin))
 }
 
 async fn not_found() -> Result<HttpResponse, Error> {

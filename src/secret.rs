@@ -1,5 +1,6 @@
 //! The site's secret, from which every key is derived: configured, or made once and kept in the database.
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tokio::sync::OnceCell;
@@ -46,20 +47,7 @@ impl SiteSecret {
         if !self.configured.is_empty() {
             return Ok(self.configured.clone());
         }
-        let new = hex(&rand::random::<[u8; 32]>());
+        let new = HEXLOWER.encode(&rand::random::<[u8; 32]>());
         Ok(Secret::new(self.store.shared_setting("secret", new).await?))
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The bytes of hexadecimal digits.
-pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
 }

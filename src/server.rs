@@ -1,5 +1,7 @@
 //! The HTTP server: how it listens, starts and stops.
 
+mod announcement;
+
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -8,6 +10,7 @@ use std::{
 
 use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use tokio::{
+    signal::unix::{SignalKind, signal},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -15,10 +18,8 @@ use tokio::{
 use crate::{
     app::{App, StartError},
     conversations::Conversations,
-    routes, turn,
+    routes, telemetry, turn,
 };
-
-pub use crate::builder::Builder;
 
 /// How long connections have for what they are still sending.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -38,11 +39,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with agents and tools of a program's own.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// What runs on it, for a program that talks to its agents without HTTP.
     pub fn conversations(&self) -> Conversations {
         Conversations::new(Arc::clone(&self.app))
@@ -101,6 +97,20 @@ impl Server {
         })
     }
 
+    /// Starts, says where it listens, and serves until the process gets SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn run(app: Arc<App>) -> Result<(), StartError> {
+        let pretty = telemetry::is_pretty(&app.settings.log);
+        let server = Self::start(Arc::clone(&app)).await?;
+        announcement::announce(&app, server.address, pretty);
+        stop_signal().await;
+        tracing::info!("shutting down");
+        server.stop().await;
+        Ok(())
+    }
+
     /// Refuses new turns, lets the running ones finish, and stops, all within the time that the
     /// settings give.
     pub async fn stop(self) {
@@ -127,7 +137,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(data.clone())
-            .wrap(routes::cors(&settings.server.allowed_origins))
+            .wrap(routes::cors::cors(&settings.server.allowed_origins))
             .wrap(from_fn(routes::refused::read_on))
             .configure(routes::urls)
     });
@@ -147,6 +157,17 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_w
         workers => server.workers(workers),
     };
     Ok(server.listen(listener)?.run())
+}
+
+async fn stop_signal() {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
 }
 
 async fn migrate_later(app: &App) {

@@ -14,6 +14,7 @@ pub mod begin;
 pub mod budgets;
 mod cached;
 mod connect;
+mod connection;
 pub mod conversations;
 pub mod data;
 mod error;
@@ -49,9 +50,10 @@ use std::{
 use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
+use listen::CHANNEL;
 pub use types::{
-    AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, InstanceId, JobId, MessageId,
-    TurnId, UserId,
+    Attempt, AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, Fence, FrameSeq,
+    InstanceId, JobId, MessageId, MessageSeq, TurnId, UserId,
 };
 
 use crate::{clock::Clock, config};
@@ -107,10 +109,14 @@ mod postgres {
     pub mod begin;
     #[path = "../queries/budgets.rs"]
     pub mod budgets;
+    #[path = "../queries/columns.rs"]
+    pub mod columns;
     #[path = "../queries/conversations.rs"]
     pub mod conversations;
     #[path = "../queries/data.rs"]
     pub mod data;
+    #[path = "../queries/desk.rs"]
+    pub mod desk;
     pub mod dialect;
     #[path = "../queries/evaluations.rs"]
     pub mod evaluations;
@@ -121,6 +127,8 @@ mod postgres {
     pub mod holds;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
+    #[path = "../queries/locks.rs"]
+    pub mod locks;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]
@@ -137,6 +145,8 @@ mod postgres {
     pub mod turns;
     #[path = "../queries/typing.rs"]
     pub mod typing;
+    #[path = "../queries/users.rs"]
+    pub mod users;
 }
 
 #[expect(
@@ -153,10 +163,14 @@ mod sqlite {
     pub mod begin;
     #[path = "../queries/budgets.rs"]
     pub mod budgets;
+    #[path = "../queries/columns.rs"]
+    pub mod columns;
     #[path = "../queries/conversations.rs"]
     pub mod conversations;
     #[path = "../queries/data.rs"]
     pub mod data;
+    #[path = "../queries/desk.rs"]
+    pub mod desk;
     pub mod dialect;
     #[path = "../queries/evaluations.rs"]
     pub mod evaluations;
@@ -166,6 +180,8 @@ mod sqlite {
     pub mod holds;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
+    #[path = "../queries/locks.rs"]
+    pub mod locks;
     #[path = "../queries/logs.rs"]
     pub mod logs;
     #[path = "../queries/messages.rs"]
@@ -182,6 +198,8 @@ mod sqlite {
     pub mod turns;
     #[path = "../queries/typing.rs"]
     pub mod typing;
+    #[path = "../queries/users.rs"]
+    pub mod users;
 }
 
 /// How many batches of a kind may be under way: one is written while another is flushed.
@@ -293,6 +311,32 @@ impl Store {
                     .run_for(migrate::DEADLINE, migrate::sqlite)
                     .await
             }
+        }
+    }
+
+    /// Finishes an upgrade once no server of an earlier version runs: drops the database functions that only
+    /// those call. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the database is away or refuses.
+    pub async fn finish_migration(&self) -> Result<usize, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.write.run(migrate::finish).await,
+            Db::Sqlite(_) => Ok(0),
+        }
+    }
+
+    /// How many database functions of other versions there are.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn unused_functions(&self) -> Result<usize, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => {
+                let count = |conn: &mut PgConnection| Ok(postgres::functions::unused(conn)?.len());
+                lanes.read.run(count).await
+            }
+            Db::Sqlite(_) => Ok(0),
         }
     }
 

@@ -38,6 +38,17 @@ pub fn clean_json(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
+/// The longest text that [`tidy`] returns, in characters.
+const TIDY_CHARACTERS: usize = 300;
+
+/// A text on one line, without punctuation at its end, cut to 300 characters. `None` if it has no letter or digit.
+pub fn tidy(text: &str) -> Option<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.trim_end_matches(['.', ',', ';', '!', '?']);
+    let text: String = text.chars().take(TIDY_CHARACTERS).collect();
+    text.chars().any(char::is_alphanumeric).then_some(text)
+}
+
 /// Parses JSON in which invalid UTF-8 and lone surrogates count as U+FFFD.
 ///
 /// # Errors

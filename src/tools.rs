@@ -13,6 +13,7 @@ mod tool;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
 use futures_util::FutureExt;
 use jsonschema::Validator;
 use serde_json::{Map, Value};
@@ -367,6 +368,6 @@ fn leave_out(argument: &str, schema: &mut Value) {
 /// A key by which an endpoint knows a call that is made again.
 fn key(turn: TurnId, name: &str, arguments: &Value) -> String {
     let digest = Sha256::digest(format!("{name} {arguments}"));
-    let digest = digest.iter().take(12).map(|byte| format!("{byte:02x}"));
-    format!("{turn}-{}", digest.collect::<String>())
+    let digest = HEXLOWER.encode(digest.get(..12).unwrap_or_default());
+    format!("{turn}-{digest}")
 }

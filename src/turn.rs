@@ -14,6 +14,7 @@ mod attach;
 mod before;
 mod begin;
 mod budget;
+mod commit;
 pub(crate) mod cut;
 mod draft;
 pub mod event;
@@ -23,7 +24,9 @@ pub mod fold;
 mod guard;
 mod lease;
 pub mod log;
+mod metadata;
 mod mirror;
+mod output;
 mod prompt;
 mod queue;
 mod request;
@@ -32,13 +35,9 @@ mod signal;
 mod speak;
 mod steps;
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures_util::StreamExt;
 use tokio::{
@@ -52,18 +51,22 @@ use crate::{
     clock::Clock,
     config::Settings,
     error::{Code, Error, Result},
+    hub::Hub,
     judges::Judges,
     metrics::Metrics,
     sessions::Sessions,
-    store::{ConversationId, DeviceId, InstanceId, Store, StoreError, TurnId, begin::Started},
+    store::{
+        Attempt, ConversationId, DeviceId, Fence, InstanceId, Store, StoreError, TurnId,
+        begin::Started,
+    },
     upkeep::Upkeep,
 };
 pub use attach::Place;
 use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
+pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
 pub use request::TurnRequest;
-pub(crate) use run::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
 use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
@@ -96,7 +99,7 @@ pub struct Engine {
     leases: Arc<Keeper>,
     running: Mutex<HashMap<TurnId, Running>>,
     finished: attach::Finished,
-    mirrors: mirror::Mirrors,
+    mirrors: Arc<Hub<mirror::Mirrors>>,
     flushing: tokio::sync::Mutex<()>,
     queues: queue::Queues,
     runtime: Handle,
@@ -110,8 +113,8 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 struct Running {
     conversation_id: ConversationId,
-    attempt: i32,
-    fence: i64,
+    attempt: Attempt,
+    fence: Fence,
     device: DeviceId,
     log: Arc<Log>,
     signal: Arc<Signal>,
@@ -130,7 +133,7 @@ struct Origin {
 struct Registered {
     engine: Arc<Engine>,
     turn_id: TurnId,
-    fence: i64,
+    fence: Fence,
     log: Arc<Log>,
 }
 
@@ -167,6 +170,7 @@ impl Engine {
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
             leases: Keeper::new(store.clone(), owner, lease),
+            mirrors: mirror::Mirrors::new(store.clone()),
             upkeep: Upkeep::new(
                 store.clone(),
                 sessions.clone(),
@@ -183,7 +187,6 @@ impl Engine {
             owner,
             running: Mutex::default(),
             finished: attach::Finished::default(),
-            mirrors: mirror::Mirrors::default(),
             flushing: tokio::sync::Mutex::default(),
             queues: queue::Queues::default(),
             runtime: Handle::current(),
@@ -214,7 +217,7 @@ impl Engine {
         let (attempt, fence) = (started.attempt, started.fence);
         let prefix = Cursor::prefix(turn_id, attempt);
         let log = Arc::new(Log::new(Some(prefix), origin.mirror_text));
-        if attempt > 1 {
+        if attempt > Attempt::FIRST {
             log.append(Frame::reset(self.clock.now()));
         }
         let signal = Arc::new(Signal::default());
@@ -375,7 +378,7 @@ impl Engine {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<TurnId, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 
     /// Spawns on the caller's runtime, and counts for the shutdown: a turn runs on the worker that

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use crate::{
     error::{Code, Error, Result},
-    realtime::Hub,
+    hub::{Hub, LiveConversations},
     store::{ConversationId, Store, typing::Typist},
 };
 
 /// Who is writing.
 pub struct Typing {
     store: Store,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<LiveConversations>>,
 }
 
 impl Typing {
     /// Nobody is.
-    pub fn new(store: Store, hub: Arc<Hub>) -> Self {
+    pub fn new(store: Store, hub: Arc<Hub<LiveConversations>>) -> Self {
         Self { store, hub }
     }
 

@@ -1,11 +1,20 @@
 //! The fences of the architecture that the compiler does not keep.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+#[path = "tidy/circles.rs"]
+mod circles;
+
+use circles::Modules;
 
 /// A name, and the modules that may know it.
 const FENCES: [(&str, &[&str]); 6] = [
@@ -17,49 +26,41 @@ const FENCES: [(&str, &[&str]); 6] = [
     ("crate::routes", &["server", "routes"]),
 ];
 
-/// A module, and those above it, which it may not know.
-const UPWARDS: [(&str, &[&str]); 12] = [
-    (
-        "store",
-        &[
-            "turn", "sessions", "agents", "llm", "upkeep", "app", "devices",
-        ],
-    ),
-    (
-        "config",
-        &[
-            "turn", "sessions", "agents", "tools", "llm", "store", "upkeep", "app",
-        ],
-    ),
-    (
-        "widgets",
-        &["turn", "agents", "tools", "llm", "store", "config"],
-    ),
-    ("tools", &["turn", "sessions", "agents", "upkeep", "app"]),
-    (
-        "llm",
-        &["turn", "sessions", "agents", "upkeep", "app", "devices"],
-    ),
-    ("agents", &["turn", "sessions", "upkeep", "app", "devices"]),
-    ("sessions", &["turn", "upkeep", "app", "devices"]),
-    (
-        "judges",
-        &["turn", "agents", "experts", "evaluations", "app"],
-    ),
-    (
-        "turn",
-        &["app", "server", "devices", "experts", "evaluations", "jobs"],
-    ),
-    ("experts", &["app", "server", "devices", "evaluations"]),
-    ("evaluations", &["app", "server", "devices", "jobs"]),
-    ("auth", &["turn", "sessions", "agents", "experts", "app"]),
+/// Every module of the crate, the highest first: a module may only name those in the lines below its own.
+const LAYERS: [&[&str]; 19] = [
+    &["lib", "main"],
+    &["builder", "cli"],
+    &["server"],
+    &["routes", "telemetry"],
+    &["conversations"],
+    &["app"],
+    &["devices", "jobs", "typing"],
+    &["evaluations", "notify"],
+    &["experts"],
+    &["auth", "turn"],
+    &["hub", "judges", "limits", "secret", "upkeep"],
+    &["sessions"],
+    &["agents"],
+    &["signature", "tools"],
+    &["llm"],
+    &["http", "metrics", "store"],
+    &["clock", "config"],
+    &["context", "widgets"],
+    &["error", "schema", "text"],
 ];
 
 const LONGEST: usize = 400;
 
+/// The folder of the crate.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .canonicalize()
+        .unwrap()
+}
+
 fn files(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut left = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)];
+    let mut left = vec![root().join(directory)];
     while let Some(path) = left.pop() {
         if path.is_dir() && !path.ends_with("node_modules") {
             left.extend(
@@ -79,9 +80,7 @@ fn files(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
 
 /// The first part of a source file's path: `src/store/lane.rs` is of the module `store`.
 fn module(file: &Path) -> String {
-    let path = file
-        .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
-        .unwrap();
+    let path = file.strip_prefix(root().join("src")).unwrap();
     let first = path
         .components()
         .next()
@@ -116,35 +115,38 @@ fn only_a_few_modules_know_a_few_crates() {
     }
 }
 
-/// The modules of this crate that a file names.
-fn known(code: &str) -> Vec<String> {
-    let lists = code
-        .split("use crate::{\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("\n};").next());
-    let in_lists = lists.flat_map(str::lines).filter_map(|line| {
-        line.strip_prefix("    ")
-            .filter(|line| !line.starts_with(' '))
-    });
-    let in_paths = code.split("crate::").skip(1);
-    let name = |text: &str| {
-        text.split(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+#[test]
+fn dependencies_point_down() {
+    let layer = |file: &Path| {
+        let module = module(file);
+        let layer = LAYERS
+            .iter()
+            .position(|layer| layer.contains(&module.as_str()));
+        layer.unwrap_or_else(|| panic!("{module} is in no layer"))
     };
-    in_lists.chain(in_paths).map(name).collect()
+    for file in files("src", &["rs"]) {
+        layer(&file);
+    }
+    for (file, named) in crate_modules().dependencies() {
+        for other in named.iter().filter(|other| module(other) != module(&file)) {
+            assert!(
+                layer(&file) < layer(other),
+                "{} may not name {}",
+                file.display(),
+                other.display()
+            );
+        }
+    }
 }
 
 #[test]
-fn dependencies_point_down() {
-    for file in files("src", &["rs"]) {
-        let (module, known) = (module(&file), known(&code(&file)));
-        for (_, above) in UPWARDS.iter().filter(|(lower, _)| *lower == module) {
-            let upward = known.iter().find(|name| above.contains(&name.as_str()));
-            assert_eq!(upward, None, "{}: {module} may not know it", file.display());
-        }
-    }
+fn no_files_depend_on_each_other() {
+    let circles = crate_modules().circles();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+fn crate_modules() -> Modules {
+    Modules::read(&root().join("src/lib.rs"))
 }
 
 #[test]

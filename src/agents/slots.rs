@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::{memory::Memory, times, words};
-use crate::config::{AgentSettings, SlotKind, SlotSettings};
+use crate::{
+    config::{AgentSettings, SlotKind, SlotSettings},
+    text::tidy,
+};
 
 /// An agent's slots, in the order of asking.
 #[derive(Debug, Clone)]
@@ -116,7 +119,7 @@ impl Slot {
             SlotKind::YesNo => words::yes_or_no(text).map(str::to_owned),
             _ if is_question => None,
             SlotKind::Name => words::bare_name(text),
-            SlotKind::Text => words::tidy(text).filter(|text| text.chars().count() >= 3),
+            SlotKind::Text => tidy(text).filter(|text| text.chars().count() >= 3),
             SlotKind::Email | SlotKind::Phone | SlotKind::Contact | SlotKind::Time => None,
         })
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::words::tidy;
+use crate::text::tidy;
 
 #[expect(
     clippy::unwrap_used,

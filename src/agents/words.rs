@@ -8,9 +8,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::times;
-
-/// The longest value that is kept, in characters.
-const LONGEST: usize = 300;
+use crate::text::tidy;
 
 /// A constant pattern; the tests below compile them all.
 macro_rules! pattern {
@@ -111,15 +109,6 @@ const NOT_A_NAME: [&str; 71] = [
     "nicht",
     "quiero",
 ];
-
-/// A text in one line, without its last stop, no longer than a value may be. None without a
-/// letter or digit in it.
-pub(super) fn tidy(text: &str) -> Option<String> {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = text.trim_end_matches(['.', ',', ';', '!', '?']);
-    let text: String = text.chars().take(LONGEST).collect();
-    text.chars().any(char::is_alphanumeric).then_some(text)
-}
 
 /// What a request is about. "Help with booking an appointment on Monday" is about nothing yet.
 pub(super) fn subject(text: &str) -> Option<String> {

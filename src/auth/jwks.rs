@@ -4,10 +4,9 @@
 //! how issuers change theirs; not more often than every half minute, whatever strangers send. While the
 //! issuer is away the old ones count.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use jsonwebtoken::{
     AlgorithmFamily, DecodingKey, Header,
@@ -122,7 +121,7 @@ impl Issuer {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     async fn fetch(&self) -> std::result::Result<Vec<Jwk>, String> {

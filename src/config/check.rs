@@ -1,10 +1,11 @@
 //! What the types of the settings cannot say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
-    AgentSettings, HUMAN, Llm, Problem, Secret, Settings, SlotKind, WebhookSettings, judges,
-    people, tools,
+    AgentSettings, HUMAN, Llm, Problem, Settings, SlotKind, judges, people,
+    rules::{check_headers, check_secret, check_webhook},
+    tools,
 };
 
 const DAY: u64 = 86_400;
@@ -143,14 +144,6 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     tools::check(settings, problems);
 }
 
-/// A secret that is there is long enough.
-pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Problem>) {
-    if !secret.is_empty() && secret.reveal().len() < 32 {
-        let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
-        problems.push(Problem::new(at, mend));
-    }
-}
-
 fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
     if let Some(spec) = llm
         .default_model()
@@ -195,25 +188,6 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
             ));
         }
         check_headers(&at("headers"), &model.headers, problems);
-    }
-}
-
-/// Headers that are sent along with calls.
-pub(super) fn check_headers(
-    at: &str,
-    headers: &BTreeMap<String, Secret>,
-    problems: &mut Vec<Problem>,
-) {
-    for (header, value) in headers {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        let is_value = |c: char| c == ' ' || c.is_ascii_graphic();
-        if header.is_empty()
-            || !header.chars().all(is_name)
-            || !value.reveal().chars().all(is_value)
-        {
-            let text = format!("{header:?} and its value must be fit for HTTP");
-            problems.push(Problem::new(at, text));
-        }
     }
 }
 
@@ -339,25 +313,6 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
         &agent.flow.bye,
     ];
     unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
-}
-
-pub(super) fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
-    let is_web = url::Url::parse(&webhook.url)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
-    if !is_web {
-        let text = "must be an http or https URL without a name and password in it";
-        problems.push(Problem::new(format!("{at}.url"), text));
-    }
-    if webhook.secret.reveal().len() < 24 {
-        let text = "must have 24 characters or more: openssl rand -hex 32 makes one";
-        problems.push(Problem::new(format!("{at}.secret"), text));
-    }
-    if !(1..=300).contains(&webhook.timeout_seconds) {
-        problems.push(Problem::new(
-            format!("{at}.timeout_seconds"),
-            "must be from 1 to 300",
-        ));
-    }
 }
 
 fn unknown_slots<'a>(

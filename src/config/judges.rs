@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde::Deserialize;
 
-use super::{Problem, Settings, WebhookSettings, check::check_webhook};
+use super::{Problem, Settings, WebhookSettings, rules::check_webhook};
 
 /// The longest that a service may take, in seconds: then a job is tried again.
 const LONGEST: u64 = 30;

@@ -1,12 +1,12 @@
 //! From documents and the environment to [`Settings`]: layers of TOML tables, held against
 //! the shape of `default.toml`, with every problem collected before one is reported.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Settings, check, environment, tools};
+use super::{Problem, Settings, check, environment, tools};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
@@ -63,30 +63,6 @@ pub struct Loaded {
     pub settings: Settings,
     /// What the operator should know, though the server can start.
     pub warnings: Vec<String>,
-}
-
-/// A wrong value, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key or variable at fault.
-    pub at: String,
-    /// What is wrong with it and what would be right. Never the value of a secret.
-    pub mend: String,
-}
-
-impl Problem {
-    pub(super) fn new(at: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            at: at.into(),
-            mend: mend.into(),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.mend)
-    }
 }
 
 /// The documented defaults, the shipped agents among them.

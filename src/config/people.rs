@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 use lettre::message::Mailbox;
 use serde::Deserialize;
 
-use super::{Problem, Secret, Settings, check::check_secret};
+use super::{Problem, Secret, Settings, rules::check_secret};
 
 /// Who is signed in: which tokens are taken.
 #[derive(Debug, Clone, Deserialize)]

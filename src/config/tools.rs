@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AgentSettings, JudgeSettings, Problem, Secret, Settings, check::check_headers};
+use super::{AgentSettings, JudgeSettings, Problem, Secret, Settings, rules::check_headers};
 use crate::{
     context::Shape,
     text,

@@ -8,7 +8,7 @@ use crate::{
         ConversationId, ExpertId, MessageId,
         audit::Actor,
         experts::{Expert, Sight},
-        holds::Line,
+        messages::Line,
     },
     text,
 };

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     CallPart, Chunk, Chunks, Failure, LlmError, Model, PromptMessage, Provider, Request, Usage,
-    call::{Endpoint, Format, secret_header},
+    call::{Endpoint, secret_header},
+    events::Format,
     refusal::{is_error, reported, unreadable},
 };
 use crate::{

@@ -3,20 +3,21 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures_util::{StreamExt, stream};
 use reqwest::{
     RequestBuilder, Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},
 };
-use serde_json::Value;
 
 use super::{
-    Chunk, Chunks, Failure, LlmError, Model, Request,
-    events::{Body, Reading, body},
+    Chunks, Failure, LlmError, Model, Request,
+    events::{Body, Format, Reading, body},
     refusal,
 };
 use crate::http::Clients;
@@ -35,21 +36,6 @@ pub(super) struct Endpoint {
     idle: Duration,
     /// Fields that the server refused, by the model's name.
     refused: Mutex<BTreeSet<(String, &'static str)>>,
-}
-
-/// What differs between the vendors' wire formats.
-#[derive(Clone, Copy)]
-pub(super) struct Format {
-    /// Fields of the body that a server may refuse.
-    pub optional: &'static [&'static str],
-    /// The body. The closure says which optional fields may be in it.
-    pub body: fn(&Model, &Request, &dyn Fn(&'static str) -> bool) -> Value,
-    /// An event's data; none for a keep-alive.
-    pub event: fn(&str) -> Result<Option<Chunk>, LlmError>,
-    /// An answer in one piece.
-    pub whole: fn(&str) -> Result<Chunk, LlmError>,
-    /// Whether what the answer has cost comes after its finish reason.
-    pub usage_follows: bool,
 }
 
 impl Endpoint {
@@ -157,7 +143,7 @@ impl Endpoint {
     }
 
     fn refused(&self) -> MutexGuard<'_, BTreeSet<(String, &'static str)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        self.refused.lock()
     }
 }
 

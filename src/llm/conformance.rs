@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::{Failure, Usage, anthropic, call::Format, events, openai};
+use super::{Failure, Usage, anthropic, events, events::Format, openai};
 use crate::store::messages::FinishReason;
 
 const IDLE: Duration = Duration::from_secs(5);

@@ -17,10 +17,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use reqwest::Response;
+use serde_json::Value;
 use sse_stream::SseByteStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::{Chunk, Failure, LlmError, call::Format};
+use super::{Chunk, Failure, LlmError, Model, Request};
 use crate::clock::Timer;
 
 /// The longest event that is taken.
@@ -209,6 +210,21 @@ fn mend_utf8(begun: &mut Vec<u8>, bytes: Bytes) -> Bytes {
         }
     }
     mended.into()
+}
+
+/// What differs between the vendors' wire formats.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    /// Fields of the body that a server may refuse.
+    pub optional: &'static [&'static str],
+    /// The body. The closure says which optional fields may be in it.
+    pub body: fn(&Model, &Request, &dyn Fn(&'static str) -> bool) -> Value,
+    /// An event's data; none for a keep-alive.
+    pub event: fn(&str) -> Result<Option<Chunk>, LlmError>,
+    /// An answer in one piece.
+    pub whole: fn(&str) -> Result<Chunk, LlmError>,
+    /// Whether what the answer has cost comes after its finish reason.
+    pub usage_follows: bool,
 }
 
 /// Events as chunks, up to the one with the finish reason, which waits a moment for what the answer has

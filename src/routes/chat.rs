@@ -8,9 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::openapi::{DeviceParams, Frames, Turning};
+use super::responses::{DeviceParams, Frames, Turning};
 use super::{
-    extract::{self, Json},
+    extract::{Json, count},
     sse,
 };
 use crate::{
@@ -135,11 +135,6 @@ pub(super) async fn stream(
     count(&app, &request)?;
     let request = turn_request(&app, &request, anonymous(device), body.0)?;
     Ok(sse::respond(&app, app.engine.start(request).await?))
-}
-
-/// Counts a message for its sender's address.
-pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
-    extract::caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
 }
 
 /// An answer in one piece. What is not stored has no ids.

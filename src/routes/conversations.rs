@@ -12,25 +12,21 @@ use utoipa::{
     openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
 };
 
-use super::openapi::{Deleted, NotSignedIn, Refused, Turning};
+use super::responses::{Deleted, NotSignedIn, Refused, Turning};
 use super::{
-    chat::count,
     device,
-    experts::CaseOut,
-    extract::{Json, PAGES, Query, id, number},
-    messages::{MessageOut, no_message, page_of},
+    extract::{Json, PAGES, Query, count, id, no_message, number, page_of},
+    shapes::{CaseOut, ConversationOut, MessageOut},
 };
 use crate::{
     app::App,
     auth::{Role, User},
-    clock::Timestamp,
     context::Caller,
     conversations::{Conversations, Opening},
     error::{Code, Error, Result},
     store::{
-        ConversationId, UserId,
-        conversations::{Changes, Conversation, Kept, Status},
-        sessions::Mode,
+        ConversationId,
+        conversations::{Changes, Kept, Status},
     },
     text,
 };
@@ -38,48 +34,6 @@ use crate::{
 /// The most conversations of a page.
 const PER_PAGE: u32 = 100;
 const TITLE_CHARACTERS: usize = 255;
-/// How much of what was said first stands for a title.
-const TITLE_WORDS: usize = 60;
-
-/// A conversation as its user sees it.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Conversation, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "ai", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z"}))]
-pub(super) struct ConversationOut {
-    id: ConversationId,
-    conversation_id: ConversationId,
-    user_id: UserId,
-    title: Option<String>,
-    user_input: String,
-    agent_path: Option<String>,
-    mode: Mode,
-    status: Status,
-    step_count: i64,
-    message_count: i64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-impl From<Conversation> for ConversationOut {
-    fn from(conversation: Conversation) -> Self {
-        let said = text::first_line(&conversation.user_input, TITLE_WORDS);
-        Self {
-            id: conversation.id,
-            conversation_id: conversation.id,
-            user_id: conversation.user_id,
-            title: conversation
-                .title
-                .or_else(|| Some(said).filter(|said| !said.is_empty())),
-            user_input: conversation.user_input,
-            agent_path: conversation.agent_path,
-            mode: conversation.mode,
-            status: conversation.status,
-            step_count: conversation.step_count,
-            message_count: conversation.message_count,
-            created_at: conversation.created_at,
-            updated_at: conversation.updated_at,
-        }
-    }
-}
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ConversationList)]

@@ -4,8 +4,10 @@ use actix_web::{HttpResponse, http::header, web::Data};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::messages::MessageOut;
-use super::openapi::{DeviceParams, Refused};
+use super::{
+    responses::{DeviceParams, Refused},
+    shapes::MessageOut,
+};
 use crate::{
     app::App,
     clock::Timestamp,

@@ -8,11 +8,10 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::openapi::{NotSignedIn, Refused, Turning};
+use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
-    chat::{ChatIn, Writer, answered, count, idempotency, spoken, turn_request},
-    extract::{Json, Query},
-    messages::page_of,
+    chat::{ChatIn, Writer, answered, idempotency, spoken, turn_request},
+    extract::{Json, Query, checked_skill, count, page_of, session_name},
 };
 use crate::{
     app::App,
@@ -24,11 +23,9 @@ use crate::{
         messages::{Message, MessageType, Role},
         sessions::{Mode, Within},
     },
-    text,
-    turn::{SKILL_CHARACTERS, TurnRequest},
+    turn::TurnRequest,
 };
 
-const SESSION_CHARACTERS: usize = 255;
 /// Among how many of the newest messages the desk's last line is.
 const LAST: u32 = 50;
 
@@ -230,30 +227,6 @@ fn turn_of(
         error.param = param.or(Some("message".to_owned()));
         error
     })
-}
-
-/// What somebody has to know, checked.
-pub(super) fn checked_skill(skill: String) -> Result<String> {
-    let skill = text::cleaned(skill);
-    match (1..=SKILL_CHARACTERS).contains(&skill.chars().count()) {
-        true => Ok(skill),
-        false => {
-            let detail = format!("1 to {SKILL_CHARACTERS} characters.");
-            Err(Error::field("skill", detail))
-        }
-    }
-}
-
-/// What a client calls a session, checked.
-pub(super) fn session_name(name: String) -> Result<String> {
-    let characters = name.chars().count();
-    match (1..=SESSION_CHARACTERS).contains(&characters) && !name.chars().any(char::is_control) {
-        true => Ok(name),
-        false => {
-            let detail = format!("1 to {SESSION_CHARACTERS} characters.");
-            Err(Error::field("session_id", detail))
-        }
-    }
 }
 
 #[derive(Serialize, utoipa::ToSchema)]

@@ -7,7 +7,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::openapi::{NotSignedIn, Refused, Turning};
+use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
     chat::spoken,
     extract::{Json, PAGES, Query, id, number},

@@ -17,10 +17,10 @@ use tokio::{
 
 use event::{EventOut, Kind, Point, Told, framed};
 
-use super::openapi::{DeviceParams, Events, NotSignedIn, Refused};
+use super::responses::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
     extract::{id, last_event_id},
-    messages::MessageOut,
+    shapes::MessageOut,
     sse::{SILENCE, head},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     error::{Code, Error, Result},
     experts::Person,
     store::{
-        ConversationId, DeviceId, TurnId,
+        ConversationId, DeviceId, MessageSeq, TurnId,
         conversations::Stand,
         messages::{Message, MessageType, Role},
         sessions::Mode,
@@ -129,7 +129,7 @@ async fn standing(
     let seen = match (after, &reader) {
         (Some(after), _) if after.conversation == id => after.seq,
         // Their session has moved on meanwhile: all of this conversation is new to them.
-        (Some(_), Reader::Device(_)) => 0,
+        (Some(_), Reader::Device(_)) => MessageSeq::START,
         _ => now.last_seq,
     };
     Ok(respond(app, stand_by(app, id, *now, seen, reader)))
@@ -140,7 +140,7 @@ pub(super) fn stand_by(
     app: &Data<App>,
     id: ConversationId,
     now: Stand,
-    seen: i64,
+    seen: MessageSeq,
     reader: Reader,
 ) -> impl Stream<Item = Told> + use<> {
     let until = match &reader {
@@ -204,7 +204,7 @@ struct Standing {
     /// How it stood when this began.
     first: Stand,
     /// The last message that was told.
-    seen: i64,
+    seen: MessageSeq,
     /// What was told last of who answers, and what.
     told: Option<(Mode, Option<TurnId>)>,
     /// Whether the other side was writing then.
@@ -339,7 +339,7 @@ impl Standing {
         EventOut::new(kind, self.app.clock.now())
     }
 
-    fn at(&self, seq: i64) -> Option<Point> {
+    fn at(&self, seq: MessageSeq) -> Option<Point> {
         let conversation = self.id;
         Some(Point { conversation, seq })
     }

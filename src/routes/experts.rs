@@ -7,12 +7,10 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::openapi::{NotSignedIn, Refused, Turning};
+use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
-    chat::count,
-    conversations::ConversationOut,
-    end_user::checked_skill,
-    extract::{Json, Maybe, Query, id, number},
+    extract::{Json, Maybe, Query, checked_skill, count, id, number},
+    shapes::CaseOut,
 };
 use crate::{
     app::App,
@@ -22,7 +20,6 @@ use crate::{
     store::{
         AuditId, ConversationId, ExpertId,
         audit::Entry,
-        conversations::Conversation,
         experts::{Expert, Presence},
     },
     text,
@@ -34,32 +31,6 @@ const SKILLS: usize = 50;
 const NOTE_CHARACTERS: usize = 2_000;
 /// The most entries of a page of the audit.
 const ENTRIES: u32 = 200;
-
-/// A conversation as the desk sees it.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Case, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "expert", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z", "expert_id": null, "assigned_to": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "waiting_since": "2026-11-20T14:24:19.941641Z", "reason": "The visitor asked for a person.", "skill": "orders"}))]
-pub(super) struct CaseOut {
-    #[serde(flatten)]
-    conversation: ConversationOut,
-    expert_id: Option<ExpertId>,
-    assigned_to: Option<ExpertId>,
-    waiting_since: Option<Timestamp>,
-    reason: Option<String>,
-    skill: Option<String>,
-}
-
-impl From<Conversation> for CaseOut {
-    fn from(conversation: Conversation) -> Self {
-        Self {
-            expert_id: conversation.expert_id,
-            assigned_to: conversation.assigned_to,
-            waiting_since: conversation.waiting_since,
-            reason: conversation.reason.clone(),
-            skill: conversation.skill.clone(),
-            conversation: conversation.into(),
-        }
-    }
-}
 
 /// Somebody at the desk, as they see themselves.
 #[derive(Serialize, utoipa::ToSchema)]

@@ -19,12 +19,18 @@ use tokio::time::timeout;
 use crate::{
     app::App,
     error::{Code, Error, Result},
+    store::MessageId,
     text,
-    turn::Place,
+    turn::{Place, SKILL_CHARACTERS},
 };
 
 /// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
 const BODY_BYTES: usize = 256 * 1024;
+
+/// The most messages of a page.
+const PAGE_MESSAGES: u32 = 200;
+/// The longest name that a client may give a session, in characters.
+const SESSION_CHARACTERS: usize = 255;
 
 /// How long a body may take to arrive; actix only watches the head.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
@@ -174,6 +180,41 @@ pub(super) fn number(asked: &Query, name: &'static str, default: u32, most: u32)
     }
 }
 
+/// Which page is asked for: `before` and `limit`.
+pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
+    let limit = number(asked, "limit", 50, PAGE_MESSAGES)?;
+    let before = asked.get("before").map(str::parse).transpose();
+    Ok((before.map_err(|_| no_message())?, limit))
+}
+
+pub(super) fn no_message() -> Error {
+    Error::field("before", "No message of this conversation.")
+}
+
+/// What somebody has to know, checked.
+pub(super) fn checked_skill(skill: String) -> Result<String> {
+    let skill = text::cleaned(skill);
+    match (1..=SKILL_CHARACTERS).contains(&skill.chars().count()) {
+        true => Ok(skill),
+        false => {
+            let detail = format!("1 to {SKILL_CHARACTERS} characters.");
+            Err(Error::field("skill", detail))
+        }
+    }
+}
+
+/// What a client calls a session, checked.
+pub(super) fn session_name(name: String) -> Result<String> {
+    let characters = name.chars().count();
+    match (1..=SESSION_CHARACTERS).contains(&characters) && !name.chars().any(char::is_control) {
+        true => Ok(name),
+        false => {
+            let detail = format!("1 to {SESSION_CHARACTERS} characters.");
+            Err(Error::field("session_id", detail))
+        }
+    }
+}
+
 /// Who is calling, as far as the proxies that are trusted tell.
 pub(super) fn caller(app: &App, request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
@@ -203,6 +244,11 @@ pub(super) fn caller(app: &App, request: &HttpRequest) -> Option<IpAddr> {
         true => by_custom.filter_map(address).collect(),
     };
     Some(app.limits.caller(peer, hops.into_iter()))
+}
+
+/// Counts a message for its sender's address.
+pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
+    caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
 }
 
 /// An address as proxies write it, with or without quotes, brackets and port.

@@ -3,10 +3,10 @@
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 
-use super::openapi::{DeviceParams, Refused};
+use super::responses::{DeviceParams, Refused};
 use super::{
-    extract::Query,
-    messages::{MessageOut, no_message, page_of},
+    extract::{Query, no_message, page_of},
+    shapes::MessageOut,
 };
 use crate::{
     app::App,

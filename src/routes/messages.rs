@@ -6,29 +6,25 @@ use actix_web::{
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::openapi::{Frames, NotSignedIn, Refused, Turning};
+use super::responses::{Frames, NotSignedIn, Refused, Turning};
 use super::{
-    chat::{ChatIn, Writer, answered, count, turn_request},
-    extract::{Json, Query, id, number},
+    chat::{ChatIn, Writer, answered, turn_request},
+    extract::{Json, count, id},
+    shapes::MessageOut,
     sse, turns,
 };
 use crate::{
     app::App,
     auth::User,
-    clock::Timestamp,
     error::{Code, Error, Result},
     store::{
-        ConversationId, MessageId, TurnId,
-        messages::{Direction, FinishReason, Message, MessageType, Role},
+        ConversationId, TurnId,
+        messages::{Message, Role},
         sessions::{Mode, Within},
     },
     turn::{Place, TurnRequest},
 };
-
-/// The most messages of a page.
-const LIMIT: u32 = 200;
 
 /// A message of a user's.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -51,89 +47,6 @@ struct SentOut {
     turn_id: Option<TurnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
-}
-
-/// A message as a client sees it.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Message, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "seq": 2, "role": "assistant", "direction": "outgoing", "content": "It is on its way.", "message_type": "assistant_response", "tool_name": null, "tool_success": null, "media_urls": [], "audio_urls": [], "component_type": null, "component_data": null, "finish_reason": "stop", "timestamp": "2026-11-20T14:24:19.941641Z", "additional_data": null}))]
-pub(super) struct MessageOut {
-    id: MessageId,
-    conversation_id: ConversationId,
-    turn_id: Option<TurnId>,
-    seq: i64,
-    role: Role,
-    direction: Direction,
-    content: String,
-    message_type: MessageType,
-    tool_name: Option<String>,
-    tool_success: Option<bool>,
-    #[schema(value_type = Vec<String>)]
-    media_urls: Value,
-    #[schema(value_type = Vec<String>)]
-    audio_urls: Value,
-    component_type: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    component_data: Option<Value>,
-    /// The widget that it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    answers: Option<MessageId>,
-    finish_reason: Option<FinishReason>,
-    timestamp: Timestamp,
-    #[schema(value_type = Option<Object>)]
-    additional_data: Option<Value>,
-    /// Whether it was withdrawn: it says nothing any more.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    retracted: bool,
-}
-
-impl From<Message> for MessageOut {
-    /// Of what tools did a visitor is shown that it was done: neither arguments nor results, nor the
-    /// calls that wait for an answer.
-    fn from(mut message: Message) -> Self {
-        if message.role == Role::Tool {
-            message.body.clear();
-            message.component_type = None;
-            message.component_data = None;
-        }
-        if !matches!(
-            message.message_type,
-            MessageType::UserInput | MessageType::AssistantResponse
-        ) {
-            message.metadata = None;
-        }
-        Self {
-            id: message.id,
-            conversation_id: message.conversation_id,
-            turn_id: message.turn_id,
-            seq: message.seq,
-            role: message.role,
-            direction: message.direction,
-            content: message.body,
-            message_type: message.message_type,
-            tool_name: message.tool_name,
-            tool_success: message.tool_success,
-            media_urls: message.media_urls,
-            audio_urls: message.audio_urls,
-            component_type: message.component_type,
-            component_data: message.component_data.map(Into::into),
-            answers: message.answers,
-            retracted: message.retracted.is_some(),
-            finish_reason: message.finish_reason,
-            timestamp: message.created_at,
-            additional_data: message.metadata.map(Into::into),
-        }
-    }
-}
-
-impl MessageOut {
-    /// The same for the desk, with what a colleague has noted.
-    pub(super) fn for_desk(message: Message) -> Self {
-        let note = message.line().and_then(|line| line.note);
-        let note = note.map(|note| json!({"note": note}));
-        let mut shown = Self::from(message);
-        shown.additional_data = shown.additional_data.or(note);
-        shown
-    }
 }
 
 /// `POST /messages`: a message, and its answer in one piece.
@@ -245,15 +158,4 @@ fn turn_of(app: &App, user: &User, request: &HttpRequest, body: MessageIn) -> Re
         claims: &user.claims,
     };
     turn_request(app, request, writer, body.chat)
-}
-
-/// Which page is asked for: `before` and `limit`.
-pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
-    let limit = number(asked, "limit", 50, LIMIT)?;
-    let before = asked.get("before").map(str::parse).transpose();
-    Ok((before.map_err(|_| no_message())?, limit))
-}
-
-pub(super) fn no_message() -> Error {
-    Error::field("before", "No message of this conversation.")
 }

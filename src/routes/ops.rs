@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, Responder, web::Data};
 use tokio::time::timeout;
 
-use super::openapi::Unready;
+use super::responses::Unready;
 use crate::{
     app::App,
     error::{Code, Error, Result},

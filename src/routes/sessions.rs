@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
 
-use super::openapi::{DeviceParams, Refused};
+use super::responses::{DeviceParams, Refused};
 use crate::{
     app::App,
     clock::Timestamp,

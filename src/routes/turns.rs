@@ -6,7 +6,7 @@ use actix_web::{
     web::{Data, Path},
 };
 
-use super::openapi::{DeviceParams, Frames, Refused};
+use super::responses::{DeviceParams, Frames, Refused};
 use super::{extract::id, sse};
 use crate::{
     app::App,

@@ -7,7 +7,7 @@ use actix_web::{
 
 use super::{
     extract::id,
-    openapi::{DeviceParams, NotSignedIn, Refused},
+    responses::{DeviceParams, NotSignedIn, Refused},
 };
 use crate::{
     app::App,

@@ -7,10 +7,10 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::openapi::{DeviceParams, Frames, NotSignedIn, Turning};
+use super::responses::{DeviceParams, Frames, NotSignedIn, Turning};
 use super::{
-    chat::{count, idempotency},
-    extract::{Json, caller, id},
+    chat::idempotency,
+    extract::{Json, caller, count, id},
     sse,
 };
 use crate::{

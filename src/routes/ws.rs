@@ -23,7 +23,7 @@ use actix_ws::{
 use tokio::time::{interval_at, timeout};
 
 use super::events::{Closing, closing};
-use super::openapi::{NotSignedIn, Refused};
+use super::responses::{NotSignedIn, Refused};
 use crate::{
     app::App,
     auth::User,

@@ -55,9 +55,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_turn(&self, turn: TurnId, fence: i64) -> Result<(), StoreError> {
+    pub async fn release_turn(&self, started: &Started) -> Result<(), StoreError> {
+        let (conversation, turn) = (started.conversation_id, started.turn_id);
+        let fence = started.fence;
         on_db!(self, renew, |conn, db| db::adopt::release(
-            conn, turn, fence
+            conn,
+            conversation,
+            turn,
+            fence
         )
         .map(drop)
         .map_err(Into::into))

@@ -6,9 +6,10 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
+    Attempt, ConversationId, DeviceId, Fence, InstanceId, MessageId, MessageSeq, Store, StoreError,
+    TurnId, UserId,
     batches::Step,
-    messages::{Direction, Message, MessageType, Role},
+    messages::{Message, MessageType, NewMessage},
     on_db, on_db_blocking,
     sessions::{LockRequest, Mode},
     types::Json,
@@ -126,7 +127,7 @@ pub struct Started {
     /// The turn.
     pub turn_id: TurnId,
     /// Which attempt at it this is, from 1.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// Whose lock the turn was begun with.
     pub device: DeviceId,
     /// Its conversation.
@@ -136,7 +137,7 @@ pub struct Started {
     /// The user's name, read when a conversation begins.
     pub user_name: Option<String>,
     /// The turn's fence: what it writes counts while this is the conversation's.
-    pub fence: i64,
+    pub fence: Fence,
     /// The agent that holds the session; none yet in a new one.
     pub agent: Option<String>,
     /// The agent that held the session before this message.
@@ -152,41 +153,44 @@ pub struct Started {
 }
 
 impl Said {
-    /// The message as it is stored.
+    /// The message as it is once stored.
     pub fn message(
         &self,
         turn_id: TurnId,
         conversation_id: ConversationId,
-        seq: i64,
+        seq: MessageSeq,
         created_at: Timestamp,
     ) -> Message {
+        self.row(turn_id, conversation_id, seq).stored(created_at)
+    }
+
+    /// The message to be stored.
+    pub(super) fn row(
+        &self,
+        turn_id: TurnId,
+        conversation_id: ConversationId,
+        seq: MessageSeq,
+    ) -> NewMessage<'_> {
         let answers = self.answers.as_ref();
-        Message {
-            id: self.id,
-            conversation_id,
+        NewMessage {
             turn_id: Some(turn_id),
-            seq,
-            role: Role::User,
-            direction: Direction::Incoming,
-            message_type: self.message_type(),
-            body: self.body.clone(),
-            media_urls: self.media_urls.clone(),
-            audio_urls: self.audio_urls.clone(),
-            component_type: answers.map(|answers| answers.kind.clone()),
+            media_urls: Json(self.media_urls.clone()),
+            audio_urls: Json(self.audio_urls.clone()),
+            component_type: answers.map(|answers| answers.kind.as_str()),
             component_data: answers.map(|answers| Json(answers.answer.clone())),
-            tool_name: None,
-            tool_success: None,
-            finish_reason: None,
             metadata: self.metadata.clone().map(Json),
             answers: answers.map(|answers| answers.widget),
-            expert_id: None,
-            created_at,
-            retracted: None,
+            ..NewMessage::new(
+                self.id,
+                (conversation_id, seq),
+                self.message_type(),
+                &self.body,
+            )
         }
     }
 
     /// What kind of message it is.
-    pub fn message_type(&self) -> MessageType {
+    fn message_type(&self) -> MessageType {
         match self.answers {
             Some(_) => MessageType::WidgetAnswer,
             None => MessageType::UserInput,

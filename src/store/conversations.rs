@@ -5,7 +5,7 @@ use diesel::Queryable;
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, ExpertId, MessageId, MessageSeq, Store, StoreError, TurnId, UserId,
     messages::{Message, Page},
     on_db,
     sessions::Mode,
@@ -19,7 +19,7 @@ pub use super::words::Status;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
 pub struct Stand {
     /// The number of its last message.
-    pub last_seq: i64,
+    pub last_seq: MessageSeq,
     /// Who answers.
     pub mode: Mode,
     /// What is being answered.
@@ -249,7 +249,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn begins_at(&self, turn: TurnId) -> Result<Option<i64>, StoreError> {
+    pub async fn begins_at(&self, turn: TurnId) -> Result<Option<MessageSeq>, StoreError> {
         on_db!(self, read, |conn, db| db::messages::begins_at(conn, turn)
             .map_err(Into::into))
     }
@@ -261,7 +261,7 @@ impl Store {
     pub async fn messages_after(
         &self,
         id: ConversationId,
-        seq: i64,
+        seq: MessageSeq,
         with_turns: bool,
     ) -> Result<Vec<Message>, StoreError> {
         on_db!(self, read, |conn, db| db::messages::after(

@@ -90,6 +90,34 @@ impl From<DieselError> for StoreError {
     }
 }
 
+/// Why a transaction does not commit.
+pub(super) enum Abort<T> {
+    /// There is nothing to commit: this is the outcome.
+    With(T),
+    /// The database failed.
+    Failed(StoreError),
+}
+
+impl<T> From<DieselError> for Abort<T> {
+    fn from(error: DieselError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<T> Abort<T> {
+    /// The outcome of a transaction that may have been aborted.
+    pub(super) fn outcome<D>(
+        result: Result<D, Self>,
+        done: impl FnOnce(D) -> T,
+    ) -> Result<T, StoreError> {
+        match result {
+            Ok(value) => Ok(done(value)),
+            Err(Self::With(outcome)) => Ok(outcome),
+            Err(Self::Failed(error)) => Err(error),
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let code = match error {

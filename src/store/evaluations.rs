@@ -5,9 +5,8 @@ use diesel::Queryable;
 use super::{
     ConversationId, EvaluationId, ExpertId, MessageId, Store, StoreError, TurnId,
     audit::Actor,
-    holds::Line,
     jobs::Job,
-    messages::Message,
+    messages::{Line, Message},
     on_db,
     types::{OptionalTime, SqlTime},
 };

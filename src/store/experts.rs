@@ -90,7 +90,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn queue(&self, sight: Sight, limit: u32) -> Result<Vec<Conversation>, StoreError> {
-        on_db!(self, read, |conn, db| db::experts::queue(
+        on_db!(self, read, |conn, db| db::desk::queue(
             conn,
             sight,
             limit.into()
@@ -104,8 +104,8 @@ impl Store {
     /// When the database fails.
     pub async fn work(&self) -> Result<Work, StoreError> {
         on_db!(self, read, |conn, db| {
-            let mut conversations = db::experts::queue(conn, Sight::All, CASES.into())?;
-            conversations.extend(db::experts::answering(conn, ANSWERED)?);
+            let mut conversations = db::desk::queue(conn, Sight::All, CASES.into())?;
+            conversations.extend(db::desk::answering(conn, ANSWERED)?);
             Ok(Work {
                 conversations,
                 to_review: db::evaluations::to_review(conn)?,
@@ -123,7 +123,7 @@ impl Store {
         turn: TurnId,
         actor: Actor,
     ) -> Result<Option<DeviceId>, StoreError> {
-        on_db!(self, write, |conn, db| db::experts::turn(
+        on_db!(self, write, |conn, db| db::desk::turn(
             conn, sight, turn, &actor
         ))
     }
@@ -141,7 +141,7 @@ impl Store {
         actor: Actor,
         (before, limit): (Option<MessageId>, u32),
     ) -> Result<Option<Option<Page>>, StoreError> {
-        on_db!(self, write, |conn, db| db::experts::messages(
+        on_db!(self, write, |conn, db| db::desk::messages(
             conn,
             sight,
             id,
@@ -162,7 +162,7 @@ impl Store {
         actor: Actor,
         history: u32,
     ) -> Result<Option<Known>, StoreError> {
-        on_db!(self, write, |conn, db| db::experts::known_of(
+        on_db!(self, write, |conn, db| db::desk::known_of(
             conn,
             sight,
             id,
@@ -181,7 +181,7 @@ impl Store {
         id: ConversationId,
         actor: Actor,
     ) -> Result<Option<Conversation>, StoreError> {
-        on_db!(self, write, |conn, db| db::experts::look(
+        on_db!(self, write, |conn, db| db::desk::look(
             conn, sight, id, &actor
         ))
     }

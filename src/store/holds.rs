@@ -6,29 +6,16 @@
 use std::time::Duration;
 
 use super::{
-    ConversationId, ExpertId, MessageId, Store, StoreError, TurnId, UserId,
+    Attempt, ConversationId, ExpertId, FrameSeq, MessageId, Store, StoreError, TurnId, UserId,
     audit::Actor,
     conversations::Conversation,
     logs::Piece,
-    messages::Message,
+    messages::{Line, Message},
     on_db,
     queue::Told,
     turns::{Answer, ShownWidget},
 };
 use crate::clock::Timestamp;
-
-/// A sentence that the desk says in a conversation.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// Its message's id.
-    pub id: MessageId,
-    /// The sentence.
-    pub text: String,
-    /// What agents are told beside it.
-    pub note: Option<String>,
-    /// What is withdrawn with it.
-    pub retracts: Vec<MessageId>,
-}
 
 /// A conversation that somebody takes.
 #[derive(Debug, Clone)]
@@ -55,7 +42,7 @@ pub struct Broken {
     /// Its turn.
     pub turn_id: TurnId,
     /// The attempt.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// What of it is stored.
     pub pieces: Vec<Piece>,
     /// Its messages: what was asked, and what its tools did.
@@ -70,7 +57,7 @@ pub struct Broken {
 #[derive(Debug)]
 pub struct Cut {
     /// How many frames.
-    pub keep: i64,
+    pub keep: FrameSeq,
     /// Their text.
     pub answer: Option<Answer>,
     /// The widgets that they showed.

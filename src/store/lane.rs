@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use diesel::r2d2::R2D2Connection;
 use r2d2::Pool;
@@ -17,7 +19,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{StoreError, connect::Connections};
+use super::{StoreError, connection::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
@@ -154,15 +156,10 @@ impl Busy {
         struct Entered(Arc<Busy>, u64);
         impl Drop for Entered {
             fn drop(&mut self) {
-                self.0
-                    .0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .1
-                    .remove(&self.1);
+                self.0.0.lock().1.remove(&self.1);
             }
         }
-        let mut threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.0.lock();
         threads.0 += 1;
         let id = threads.0;
         threads.1.insert(id, Instant::now());
@@ -171,7 +168,7 @@ impl Busy {
     }
 
     fn all_since_before(&self, long: Duration) -> bool {
-        let threads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.0.lock();
         !threads.1.is_empty() && threads.1.values().all(|since| since.elapsed() > long)
     }
 }

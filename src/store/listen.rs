@@ -12,6 +12,8 @@ use diesel::{
 
 use super::{Db, Store, StoreError, TurnId, connect};
 
+/// The channel of `NOTIFY` and `LISTEN`.
+pub(super) const CHANNEL: &str = "frontdesk";
 /// How often a connection is looked at: libpq tells of what has come only when it is asked.
 const LOOK: Duration = Duration::from_millis(15);
 
@@ -36,8 +38,8 @@ impl Store {
         };
         let mut conn = PgConnection::establish(&connect::postgres_url(url.reveal()))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        conn.batch_execute("listen frontdesk")?;
-        let hint = format!("notify frontdesk, '{}'", TurnId::new());
+        conn.batch_execute(&format!("listen {CHANNEL}"))?;
+        let hint = format!("notify {CHANNEL}, '{}'", TurnId::new());
         lanes
             .write
             .run_blocking(|conn| Ok(conn.batch_execute(&hint)?))?;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 
 use super::{
-    ConversationId, Store, StoreError, TurnId, on_db, schema,
+    Attempt, ConversationId, Fence, FrameSeq, Store, StoreError, TurnId, on_db, schema,
     turns::{KeptLog, Renewed, TurnRow},
 };
 
@@ -18,13 +18,13 @@ pub struct LogPiece {
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The turn's fence.
-    pub fence: i64,
+    pub fence: Fence,
     /// The attempt.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// The number of the first frame.
-    pub first_seq: i64,
+    pub first_seq: FrameSeq,
     /// The number of the last frame.
-    pub last_seq: i64,
+    pub last_seq: FrameSeq,
     /// The frames.
     pub frames: Vec<u8>,
 }
@@ -34,9 +34,9 @@ pub struct LogPiece {
 #[diesel(table_name = schema::turn_pieces, check_for_backend(Pg, Sqlite))]
 pub struct Piece {
     /// The number of the first frame.
-    pub first_seq: i64,
+    pub first_seq: FrameSeq,
     /// The number of the last frame.
-    pub last_seq: i64,
+    pub last_seq: FrameSeq,
     /// The frames.
     pub frames: Vec<u8>,
 }
@@ -47,7 +47,7 @@ pub struct Progress {
     /// The turn.
     pub row: TurnRow,
     /// The attempt that is followed.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// What it has said since.
     pub pieces: Vec<Piece>,
     /// Its whole log, if it has ended in the attempt that is followed.
@@ -75,8 +75,8 @@ impl Store {
     pub async fn pieces(
         &self,
         turn: TurnId,
-        attempt: i32,
-        after: i64,
+        attempt: Attempt,
+        after: FrameSeq,
     ) -> Result<Vec<Piece>, StoreError> {
         on_db!(self, read, |conn, db| db::logs::pieces(
             conn, turn, attempt, after
@@ -91,7 +91,7 @@ impl Store {
     /// When the database fails.
     pub async fn progress(
         &self,
-        followed: Vec<(TurnId, i32, i64)>,
+        followed: Vec<(TurnId, Attempt, FrameSeq)>,
     ) -> Result<Vec<Progress>, StoreError> {
         on_db!(self, read, |conn, db| db::logs::progress(conn, &followed))
     }

@@ -1,12 +1,12 @@
 //! Messages: what was said, in the order of their numbers.
 
-use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
+use diesel::{Queryable, Selectable, pg::Pg, prelude::Insertable, sqlite::Sqlite};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId, on_db, schema,
-    sessions::Mode, types::SqlTime,
+    ConversationId, DeviceId, ExpertId, MessageId, MessageSeq, Store, StoreError, TurnId, on_db,
+    schema, sessions::Mode, types::SqlTime,
 };
 use crate::clock::Timestamp;
 
@@ -26,7 +26,7 @@ pub struct Message {
     /// The turn that it began or ended.
     pub turn_id: Option<TurnId>,
     /// Its number in the conversation, from 1. Order is this, never the time.
-    pub seq: i64,
+    pub seq: MessageSeq,
     /// Who said it.
     pub role: Role,
     /// Which way it went.
@@ -62,6 +62,117 @@ pub struct Message {
     pub created_at: Timestamp,
     /// What it said before it was withdrawn; since then it says nothing.
     pub retracted: Option<String>,
+}
+
+/// A sentence that the desk says in a conversation.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its message's id.
+    pub id: MessageId,
+    /// The sentence.
+    pub text: String,
+    /// What agents are told beside it.
+    pub note: Option<String>,
+    /// What is withdrawn with it.
+    pub retracts: Vec<MessageId>,
+}
+
+/// A message to be stored.
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = schema::messages, treat_none_as_default_value = false)]
+pub(super) struct NewMessage<'a> {
+    pub id: MessageId,
+    pub conversation_id: ConversationId,
+    pub turn_id: Option<TurnId>,
+    pub seq: MessageSeq,
+    pub role: Role,
+    pub direction: Direction,
+    pub message_type: MessageType,
+    pub body: &'a str,
+    pub media_urls: Json,
+    pub audio_urls: Json,
+    pub component_type: Option<&'a str>,
+    pub component_data: Option<Json>,
+    pub tool_name: Option<&'a str>,
+    pub tool_success: Option<bool>,
+    pub finish_reason: Option<FinishReason>,
+    pub metadata: Option<Json>,
+    pub answers: Option<MessageId>,
+    pub expert_id: Option<ExpertId>,
+}
+
+impl<'a> NewMessage<'a> {
+    /// A message of this type that has only text and belongs to no turn. Its type says who wrote it.
+    pub fn new(
+        id: MessageId,
+        (conversation_id, seq): (ConversationId, MessageSeq),
+        message_type: MessageType,
+        body: &'a str,
+    ) -> Self {
+        let role = message_type.role();
+        Self {
+            id,
+            conversation_id,
+            turn_id: None,
+            seq,
+            role,
+            direction: match role {
+                Role::User => Direction::Incoming,
+                Role::Assistant | Role::Expert | Role::System | Role::Tool => Direction::Outgoing,
+            },
+            message_type,
+            body,
+            media_urls: Json(json!([])),
+            audio_urls: Json(json!([])),
+            component_type: None,
+            component_data: None,
+            tool_name: None,
+            tool_success: None,
+            finish_reason: None,
+            metadata: None,
+            answers: None,
+            expert_id: None,
+        }
+    }
+
+    /// The message as it is once stored.
+    pub fn stored(self, created_at: Timestamp) -> Message {
+        Message {
+            id: self.id,
+            conversation_id: self.conversation_id,
+            turn_id: self.turn_id,
+            seq: self.seq,
+            role: self.role,
+            direction: self.direction,
+            message_type: self.message_type,
+            body: self.body.to_owned(),
+            media_urls: self.media_urls.0,
+            audio_urls: self.audio_urls.0,
+            component_type: self.component_type.map(str::to_owned),
+            component_data: self.component_data,
+            tool_name: self.tool_name.map(str::to_owned),
+            tool_success: self.tool_success,
+            finish_reason: self.finish_reason,
+            metadata: self.metadata,
+            answers: self.answers,
+            expert_id: self.expert_id,
+            created_at,
+            retracted: None,
+        }
+    }
+}
+
+impl MessageType {
+    /// Who writes messages of this type.
+    fn role(self) -> Role {
+        match self {
+            Self::UserInput | Self::WidgetAnswer => Role::User,
+            Self::AssistantResponse | Self::Widget => Role::Assistant,
+            Self::ToolCall | Self::ToolResult => Role::Tool,
+            Self::ExpertMessage => Role::Expert,
+            Self::SystemMessage => Role::System,
+        }
+    }
 }
 
 /// What a line of the desk's says beside its words: its metadata.

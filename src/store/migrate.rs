@@ -41,6 +41,11 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
     }
 }
 
+/// Drops what only earlier versions use.
+pub(super) fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
+    Ok(conn.transaction(functions::drop_unused)?)
+}
+
 pub(super) fn sqlite(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
     Ok(conn.immediate_transaction::<_, Failure, _>(|conn| run(conn, SQLITE))?)
 }

@@ -1,6 +1,6 @@
 //! The conversations that wait for a person: who is asked first, and what the visitor reads meanwhile.
 
-use super::{ConversationId, MessageId, Store, StoreError, holds::Line, on_db};
+use super::{ConversationId, MessageId, Store, StoreError, messages::Line, on_db};
 use crate::text;
 
 /// A person who is asked for.

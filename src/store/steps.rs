@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{ConversationId, MessageId, Store, StoreError, TurnId, messages::MessageType, on_db};
+use super::{
+    ConversationId, Fence, MessageId, Store, StoreError, TurnId, messages::MessageType, on_db,
+};
 
 /// Steps to record. The ids are new, and kept when it is tried again.
 #[derive(Debug, Clone)]
@@ -15,7 +17,7 @@ pub struct NewSteps {
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The fence that it was given.
-    pub fence: i64,
+    pub fence: Fence,
     /// What is known of the visitor now, if that has changed.
     pub context: Option<Value>,
     /// What is done, in order. At least one.

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, InstanceId, MessageId, Store, StoreError, TurnId, UserId,
+    Attempt, ConversationId, DeviceId, Fence, FrameSeq, InstanceId, MessageId, Store, StoreError,
+    TurnId, UserId,
     batches::Step,
     jobs::Judging,
     messages::{FinishReason, Message},
@@ -26,7 +27,7 @@ pub struct FinishTurn {
     /// The turn.
     pub turn_id: TurnId,
     /// The attempt.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// Its user.
@@ -34,7 +35,7 @@ pub struct FinishTurn {
     /// The device whose lock it was begun with.
     pub device: DeviceId,
     /// The fence that it was given.
-    pub fence: i64,
+    pub fence: Fence,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// The code of its error frame.
@@ -62,7 +63,7 @@ pub struct FinishTurn {
     /// The framed log, its final frame included.
     pub frames: Vec<u8>,
     /// The final frame's number.
-    pub last_seq: i64,
+    pub last_seq: FrameSeq,
     /// For how long the log is kept.
     pub log_kept: Duration,
     /// Until when the caller waits; later than that nothing is committed.
@@ -120,13 +121,13 @@ pub struct TurnRow {
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The attempt that is running or was the last.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// Why it ended; none while it runs.
     pub finish_reason: Option<FinishReason>,
     /// The code of its error frame.
     pub error_code: Option<String>,
     /// How many of its frames count, where a person took it over.
-    pub keep: Option<i64>,
+    pub keep: Option<FrameSeq>,
     /// Whether it runs and its owner is dead.
     pub is_abandoned: bool,
 }
@@ -145,9 +146,9 @@ pub struct Kept {
 #[diesel(table_name = schema::turn_events, check_for_backend(Pg, Sqlite))]
 pub struct KeptLog {
     /// The attempt that wrote it.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// The final frame's number.
-    pub last_seq: i64,
+    pub last_seq: FrameSeq,
     /// All frames.
     pub frames: Vec<u8>,
 }

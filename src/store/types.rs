@@ -6,7 +6,13 @@
 //! | [`Ts`] | `timestamptz` | microseconds since 1970 | [`Timestamp`] |
 //! | [`Doc`] | `jsonb` | text | [`Json`] |
 
-use std::{fmt, io::Write as _, str::FromStr};
+use std::{
+    fmt,
+    io::Write as _,
+    num::ParseIntError,
+    ops::{Add, Sub},
+    str::FromStr,
+};
 
 use diesel::{
     backend::Backend,
@@ -15,7 +21,7 @@ use diesel::{
     pg::{Pg, PgValue},
     query_builder::QueryId,
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{BigInt, Nullable, SqlType, Text},
+    sql_types::{BigInt, Integer, Nullable, SqlType, Text},
     sqlite::{Sqlite, SqliteValue},
 };
 use serde::{Deserialize, Serialize};
@@ -132,6 +138,115 @@ ids! {
     JobId;
     /// A running server, anew at each start; the owner of its turns.
     InstanceId;
+}
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident($inner:ty, $sql:ty);)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(AsExpression, FromSqlRow, utoipa::ToSchema)]
+        #[diesel(sql_type = $sql)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIntError;
+            fn from_str(text: &str) -> Result<Self, ParseIntError> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl<DB: Backend> FromSql<$sql, DB> for $name
+        where
+            $inner: FromSql<$sql, DB>,
+        {
+            fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                <$inner>::from_sql(value).map(Self)
+            }
+        }
+
+        impl<DB: Backend> ToSql<$sql, DB> for $name
+        where
+            $inner: ToSql<$sql, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                self.0.to_sql(out)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// The number of a message in its conversation, from 1; 0 is before the first. Numbers may be missing.
+    MessageSeq(i64, BigInt);
+    /// The number of a frame in the log of an attempt, from 1 without a gap; 0 is before the first.
+    FrameSeq(i64, BigInt);
+    /// How often a conversation has changed its owner. A turn may write only while it has the newest.
+    Fence(i64, BigInt);
+    /// Which attempt at a turn, from 1.
+    Attempt(i32, Integer);
+}
+
+impl MessageSeq {
+    /// Before the first message.
+    pub const START: Self = Self(0);
+}
+
+impl Add<i64> for MessageSeq {
+    type Output = Self;
+
+    fn add(self, messages: i64) -> Self {
+        Self(self.0.saturating_add(messages))
+    }
+}
+
+impl Sub<i64> for MessageSeq {
+    type Output = Self;
+
+    fn sub(self, messages: i64) -> Self {
+        Self(self.0.saturating_sub(messages))
+    }
+}
+
+impl FrameSeq {
+    /// Before the first frame.
+    pub const START: Self = Self(0);
+
+    /// The number of the last of so many frames.
+    pub fn of(frames: usize) -> Self {
+        Self(i64::try_from(frames).unwrap_or(i64::MAX))
+    }
+
+    /// How many frames there are up to this one.
+    pub fn count(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    /// The number before.
+    pub fn previous(self) -> Self {
+        Self(self.0 - 1)
+    }
+
+    /// The number after.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Attempt {
+    /// The first one.
+    pub const FIRST: Self = Self(1);
+
+    /// The one after.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// Microseconds from 1970 to 2000, where PostgreSQL's time begins.

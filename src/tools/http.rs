@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{FutureExt, future::BoxFuture};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Client, Method, Response, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -180,24 +181,15 @@ fn fill(template: &str, arguments: &mut Map<String, Value>) -> Result<String, St
         if matches!(value.as_str(), "" | "." | "..") {
             return Err(format!("The argument {name:?} cannot be {value:?}."));
         }
-        url.push_str(&escape(value));
+        url.extend(utf8_percent_encode(value, ESCAPED));
         rest = after;
     }
     url.push_str(rest);
     Ok(url)
 }
 
-/// Everything but letters, digits, `-` and `_`.
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => escaped.push(byte.into()),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
+/// What stays as it is in a URL's path: letters, digits, `-` and `_`.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,11 @@
 use std::{
     collections::BTreeMap,
     process::Stdio,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
+
+use parking_lot::RwLock;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::{
@@ -97,10 +99,7 @@ impl McpServer {
     }
 
     fn forget(&self, connection: &Arc<Connection>) {
-        let mut own = self
-            .connection
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.connection.write();
         if own.as_ref().is_some_and(|own| Arc::ptr_eq(own, connection)) {
             *own = None;
         }
@@ -108,7 +107,6 @@ impl McpServer {
 
     fn current(&self) -> Option<Arc<Connection>> {
         let connection = self.connection.read();
-        let connection = connection.unwrap_or_else(PoisonError::into_inner);
         let is_open = |connection: &&Arc<Connection>| !connection.service.is_closed();
         connection.as_ref().filter(is_open).cloned()
     }
@@ -137,10 +135,7 @@ impl McpServer {
         match connected {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                let mut own = self
-                    .connection
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut own = self.connection.write();
                 *own = Some(Arc::clone(&connection));
                 tracing::info!(
                     mcp.server = self.name,

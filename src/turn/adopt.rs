@@ -38,7 +38,7 @@ impl Engine {
         });
         match adoption.await? {
             Adoption::Adopted(started) => {
-                tracing::info!(turn.id = %turn, turn.attempt = started.attempt, "adopted a turn");
+                tracing::info!(turn.id = %turn, turn.attempt = started.attempt.0, "adopted a turn");
                 drop(self.launch(*started, since, Origin::default()));
                 Ok(true)
             }

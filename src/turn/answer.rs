@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Engine, Reply, TurnRequest, steps::CONFIRMS};
+use super::{Engine, Reply, TurnRequest, metadata::CONFIRMS};
 use crate::{
     error::{Code, Error, Result},
     store::{

@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use tokio::time::sleep;
 
@@ -17,7 +19,7 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     store::{
-        ConversationId, DeviceId, TurnId,
+        Attempt, ConversationId, DeviceId, FrameSeq, TurnId,
         messages::{FinishReason, Message},
         turns::TurnRow,
     },
@@ -42,7 +44,7 @@ impl Place {
     /// that it read.
     fn has_been_interrupted(&self) -> bool {
         let after = self.after.filter(|_| !self.restart);
-        after.is_some_and(|after| after.seq == 0 && after.attempt > 1)
+        after.is_some_and(|after| after.seq == FrameSeq::START && after.attempt > Attempt::FIRST)
     }
 }
 
@@ -127,9 +129,7 @@ impl Engine {
         let seen = match place.after {
             None => 0,
             Some(after) if after.attempt > live.attempt => usize::MAX,
-            Some(after) if after.attempt == live.attempt => {
-                usize::try_from(after.seq).unwrap_or(usize::MAX)
-            }
+            Some(after) if after.attempt == live.attempt => after.seq.count(),
             Some(_) if place.restart => 0,
             Some(after) => return self.end_of(live, after).await,
         };
@@ -139,21 +139,22 @@ impl Engine {
     /// The rest of an attempt whose server died, as far as it is kept, and a final
     /// `interrupted`.
     async fn end_of(&self, live: Live, after: Cursor) -> Result<Option<Reply>> {
-        let pieces = self.store.pieces(after.turn_id, after.attempt, 0).await?;
+        let start = FrameSeq::START;
+        let pieces = self
+            .store
+            .pieces(after.turn_id, after.attempt, start)
+            .await?;
         let log = Log::new(None, false);
         for piece in &pieces {
-            let first = usize::try_from(piece.first_seq).unwrap_or(usize::MAX);
-            log.append_framed(first, &piece.frames);
+            log.append_framed(piece.first_seq, &piece.frames);
         }
-        let seen = usize::try_from(after.seq)
-            .unwrap_or(usize::MAX)
-            .min(log.count());
+        let seen = after.seq.count().min(log.count());
         let mut end = Vec::new();
         let error = Error::new(Code::Interrupted);
         let last = Frame::last(FinishReason::Interrupted, Some(&error), self.clock.now());
-        let prefix = Cursor::prefix(after.turn_id, after.attempt + 1);
+        let prefix = Cursor::prefix(after.turn_id, after.attempt.next());
         last.write(Some((&prefix, 0)), &mut end);
-        log.append_framed(log.count() + 1, &end);
+        log.append_framed(FrameSeq::of(log.count()).next(), &end);
         log.give_up();
         Ok(Some(live.reply(Arc::new(log).reader(seen))))
     }
@@ -170,29 +171,32 @@ impl Engine {
         };
         if let Some(log) = kept.log {
             let seen = match place.after {
-                None => 0,
+                None => FrameSeq::START,
                 // However much of it was sent, it ends where it was taken over.
                 Some(after) if row.keep.is_some() && after.attempt == log.attempt => {
-                    after.seq.min(log.last_seq - 1)
+                    after.seq.min(log.last_seq.previous())
                 }
                 Some(after) if (after.attempt, after.seq) >= (log.attempt, log.last_seq) => {
                     return Ok(None);
                 }
-                Some(after) if after.attempt == log.attempt && after.seq > 0 => after.seq,
-                Some(_) if place.restart => 0,
-                Some(after) if after.attempt == log.attempt && log.attempt == 1 => after.seq,
+                Some(after) if after.attempt == log.attempt && after.seq > FrameSeq::START => {
+                    after.seq
+                }
+                Some(_) if place.restart => FrameSeq::START,
+                Some(after) if after.attempt == log.attempt && log.attempt == Attempt::FIRST => {
+                    after.seq
+                }
                 Some(after) => return self.end_of(live, after).await,
             };
-            let seen = usize::try_from(seen).unwrap_or_default();
             let log = self.finished.share(row.id, &log.frames);
-            return Ok(Some(live.reply(log.reader(seen))));
+            return Ok(Some(live.reply(log.reader(seen.count()))));
         }
         if row.finish_reason == Some(FinishReason::Interrupted) && kept.answer.is_none() {
             // Its server died, and nobody took it up.
             let after = place.after.unwrap_or(Cursor {
                 turn_id: row.id,
                 attempt: row.attempt,
-                seq: 0,
+                seq: FrameSeq::START,
             });
             return match after.attempt > row.attempt {
                 true => Ok(None),
@@ -233,7 +237,7 @@ impl Engine {
 struct Live {
     turn: TurnId,
     conversation: ConversationId,
-    attempt: i32,
+    attempt: Attempt,
 }
 
 impl Live {
@@ -252,7 +256,7 @@ pub(super) struct Finished(Mutex<HashMap<TurnId, Weak<Log>>>);
 
 impl Finished {
     fn share(&self, turn: TurnId, frames: &[u8]) -> Arc<Log> {
-        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.0.lock();
         if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {
             return log;
         }
@@ -282,7 +286,7 @@ fn retell(row: &TurnRow, answer: Option<&Message>, now: Timestamp) -> Arc<Log> {
             last.write(Some((&prefix, 2)), &mut bytes);
         }
         None => last.write(
-            Some((&Cursor::prefix(row.id, row.attempt + 1), 0)),
+            Some((&Cursor::prefix(row.id, row.attempt.next()), 0)),
             &mut bytes,
         ),
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::steps::{CONFIRMS, MADE, SAID, UNKNOWN};
+use super::{
+    metadata::{CONFIRMS, MADE, SAID},
+    steps::UNKNOWN,
+};
 use crate::{
     agents::{Consent, Round, Said, Shown},
     llm::{ToolCall, ToolResult},

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// How long a message may take to be committed before the database counts as away.
-pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl Engine {
     /// Begins a turn: its message is committed when this returns. It goes on whether or not
     /// the caller stays, from the first moment.
@@ -106,9 +107,10 @@ impl Engine {
         earlier: &[&TurnRequest],
     ) -> std::result::Result<Begin, StoreError> {
         let since = Instant::now();
-        let turn = request.begin(self, earlier, since);
+        let deadline = since + BEGIN_TIMEOUT;
+        let turn = request.begin(self, earlier, deadline);
         let mut committed = Box::pin(Arc::clone(self).commit(turn, since));
-        match timeout_at(since + COMMIT_PATIENCE, &mut committed).await {
+        match timeout_at(deadline, &mut committed).await {
             Ok(begun) => {
                 if begun.as_ref().is_err_and(StoreError::is_away) {
                     self.leases.fail();
@@ -156,7 +158,7 @@ impl Engine {
             }
             match self.look_for(&turn, since + turn.lease).await {
                 Ok(Some(started)) => return Ok(Begin::Started(Box::new(started))),
-                Ok(None) if since.elapsed() < COMMIT_PATIENCE => {}
+                Ok(None) if since.elapsed() < BEGIN_TIMEOUT => {}
                 Ok(None) => return Err(StoreError::Late),
                 Err(error) => return Err(error),
             }

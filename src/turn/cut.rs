@@ -10,12 +10,12 @@ use super::{
     event::{Cursor, Frame, frames},
     finish::stored,
     log::Log,
-    steps::CONFIRMS,
+    metadata::CONFIRMS,
 };
 use crate::{
     agents::Shown,
     store::{
-        TurnId,
+        FrameSeq, TurnId,
         begin::Started,
         holds::{Broken, Cut},
         messages::FinishReason,
@@ -28,10 +28,9 @@ use crate::{
 pub(crate) fn cut(broken: Broken) -> Cut {
     let log = Log::new(None, false);
     for piece in &broken.pieces {
-        let first = usize::try_from(piece.first_seq).unwrap_or(usize::MAX);
-        log.append_framed(first, &piece.frames);
+        log.append_framed(piece.first_seq, &piece.frames);
     }
-    let keep = i64::try_from(log.count()).unwrap_or(i64::MAX);
+    let keep = FrameSeq::of(log.count());
     let mut bytes = log.bytes();
     let mut body = String::new();
     let mut widgets = Vec::new();
@@ -64,7 +63,7 @@ pub(crate) fn cut(broken: Broken) -> Cut {
     let mut last = Frame::last(FinishReason::Handoff, None, broken.now);
     last.keep = Some(keep);
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
-    let prefix = Cursor::prefix(broken.turn_id, broken.attempt + 1);
+    let prefix = Cursor::prefix(broken.turn_id, broken.attempt.next());
     last.write(Some((&prefix, 0)), &mut bytes);
     Cut {
         keep,
@@ -98,7 +97,7 @@ impl Engine {
             return None;
         };
         let all = Log::complete(&kept.frames);
-        log.append_framed(log.count() + 1, &all.last());
+        log.append_framed(FrameSeq::of(log.count()).next(), &all.last());
         log.give_up();
         Some(FinishReason::Handoff)
     }

@@ -13,7 +13,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use crate::{
     clock::Timestamp,
     error::Error,
-    store::{MessageId, TurnId, messages::FinishReason, sessions::Mode},
+    store::{Attempt, FrameSeq, MessageId, TurnId, messages::FinishReason, sessions::Mode},
     widgets::Widget,
 };
 
@@ -47,7 +47,7 @@ pub struct Frame<'a> {
     /// In a final frame: the text counts up to the frame of this number, and what came after it is to be
     /// dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep: Option<i64>,
+    pub keep: Option<FrameSeq>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
@@ -292,14 +292,14 @@ pub struct Cursor {
     /// The turn.
     pub turn_id: TurnId,
     /// The attempt, from 1.
-    pub attempt: i32,
+    pub attempt: Attempt,
     /// The frame's number, from 1; 0 is before the first.
-    pub seq: i64,
+    pub seq: FrameSeq,
 }
 
 impl Cursor {
     /// The id without the number.
-    pub fn prefix(turn_id: TurnId, attempt: i32) -> String {
+    pub fn prefix(turn_id: TurnId, attempt: Attempt) -> String {
         format!("{turn_id}.{attempt}:")
     }
 }
@@ -325,7 +325,7 @@ impl FromStr for Cursor {
             attempt: attempt.parse().map_err(|_| NoCursor)?,
             seq: seq.parse().map_err(|_| NoCursor)?,
         };
-        (cursor.attempt >= 1 && cursor.seq >= 0)
+        (cursor.attempt >= Attempt::FIRST && cursor.seq >= FrameSeq::START)
             .then_some(cursor)
             .ok_or(NoCursor)
     }

@@ -3,21 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
 use super::{
     Engine,
+    commit::{FINISH_TIMEOUT, write},
     event::Frame,
     log::Log,
-    run::{COMMIT_PATIENCE, Ending, Progress},
-    steps::CONFIRMS,
+    metadata::CONFIRMS,
+    output::{Ending, Progress},
 };
 use crate::{
     agents::Shown,
     error::{Code, Error},
     llm::Usage,
     store::{
-        MessageId, StoreError,
+        MessageId,
         begin::Started,
         jobs::Judging,
         messages::FinishReason,
@@ -27,8 +28,6 @@ use crate::{
     text,
 };
 
-/// How long a try may take before there is another: on a connection that hangs it takes for ever.
-const TRY: Duration = Duration::from_secs(5);
 /// How long the one try more takes.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
@@ -84,7 +83,7 @@ pub(super) async fn finish(
         .error
         .as_ref()
         .is_some_and(|error| error.code == Code::AnswerNotStored);
-    let deadline = Instant::now() + if waited { LAST_TRY } else { COMMIT_PATIENCE };
+    let deadline = Instant::now() + if waited { LAST_TRY } else { FINISH_TIMEOUT };
     let turn = &engine.settings.turn;
     let ttl = |agent: &str| {
         engine
@@ -115,7 +114,7 @@ pub(super) async fn finish(
         user_name: progress.effects.user_name.map(text::cleaned),
         usage: spent,
         frames,
-        last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+        last_seq,
         log_kept: Duration::from_secs(turn.log_kept_seconds),
         deadline: deadline.into_std(),
     };
@@ -160,28 +159,4 @@ async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Resul
     let finish = Arc::new(finish);
     let stored = write(deadline, || engine.store.finish_turn(Arc::clone(&finish))).await;
     stored.inspect_err(Error::log)
-}
-
-/// Tries to write again and again until then: the database may come back.
-///
-/// # Errors
-/// `answer_not_stored`, when it has not.
-pub(super) async fn write<T, W: Future<Output = Result<T, StoreError>>>(
-    deadline: Instant,
-    attempt: impl Fn() -> W,
-) -> Result<T, Error> {
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let patience = deadline.min(Instant::now() + TRY);
-        let error = match timeout_at(patience, attempt()).await {
-            Ok(Ok(written)) => return Ok(written),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        if Instant::now() + pause >= deadline {
-            return Err(Error::new(Code::AnswerNotStored).caused_by(error));
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
-    }
 }

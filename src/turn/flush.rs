@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{Engine, Running};
-use crate::store::{StoreError, TurnId, logs::LogPiece};
+use crate::store::{FrameSeq, StoreError, TurnId, logs::LogPiece};
 
 /// How far the durable log may be behind.
 const BEHIND: Duration = Duration::from_millis(100);
@@ -92,8 +92,7 @@ impl Engine {
         for (running, (turn, last_seq)) in running.into_iter().zip(written) {
             let renewed = mine.get(&turn);
             if renewed.is_some() {
-                let last_seq = usize::try_from(last_seq).unwrap_or(usize::MAX);
-                running.log.set_flushed(last_seq);
+                running.log.set_flushed(last_seq.count());
             }
             self.leases.heard(turn, running.fence, renewed);
         }
@@ -119,8 +118,8 @@ fn unflushed<'a>(
             conversation_id: running.conversation_id,
             fence: running.fence,
             attempt: running.attempt,
-            first_seq: i64::try_from(first_seq).unwrap_or(i64::MAX),
-            last_seq: i64::try_from(last_seq).unwrap_or(i64::MAX),
+            first_seq: FrameSeq::of(first_seq),
+            last_seq: FrameSeq::of(last_seq),
             frames,
         };
         pieces.push((running, piece));

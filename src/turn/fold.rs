@@ -28,9 +28,7 @@ pub async fn fold(mut reader: Reader) -> Option<Answer> {
     while let Some(bytes) = reader.next().await {
         for frame in frames(&bytes) {
             if let Some(keep) = frame.keep {
-                let last = usize::try_from(keep)
-                    .ok()
-                    .and_then(|keep| keep.checked_sub(1));
+                let last = keep.count().checked_sub(1);
                 let kept = last.and_then(|last| lengths.get(last)).copied();
                 content.truncate(kept.unwrap_or_default());
                 widgets.retain(|(at, ..)| last.is_some_and(|last| *at <= last));

@@ -6,16 +6,18 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
+
 use tokio::time::{Instant, sleep};
 
 use super::signal::{Cause, Signal};
-use crate::store::{InstanceId, Store, TurnId, turns::Renewed};
+use crate::store::{Fence, InstanceId, Store, TurnId, turns::Renewed};
 
 /// How often leases are renewed at the least: a stop from another instance is heard with it.
 const OFTEN: Duration = Duration::from_millis(800);
@@ -28,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// One turn's lease.
 #[derive(Debug)]
 pub(super) struct Lease {
-    fence: i64,
+    fence: Fence,
     since: Instant,
     /// Until when the turn may send, in milliseconds from `since`.
     valid_for: AtomicU64,
@@ -82,7 +84,7 @@ impl Keeper {
     pub(super) fn hold(
         &self,
         turn: TurnId,
-        fence: i64,
+        fence: Fence,
         since: Instant,
         signal: Arc<Signal>,
     ) -> Arc<Lease> {
@@ -100,7 +102,7 @@ impl Keeper {
     }
 
     /// Forgets a lease.
-    pub(super) fn release(&self, turn: TurnId, fence: i64) {
+    pub(super) fn release(&self, turn: TurnId, fence: Fence) {
         let mut held = self.held();
         if held.get(&turn).is_some_and(|held| held.fence == fence) {
             held.remove(&turn);
@@ -109,7 +111,7 @@ impl Keeper {
 
     /// What the database said of a turn of this fence: it is another's by now, or somebody asks
     /// for it to stop.
-    pub(super) fn heard(&self, turn: TurnId, fence: i64, renewed: Option<&Renewed>) {
+    pub(super) fn heard(&self, turn: TurnId, fence: Fence, renewed: Option<&Renewed>) {
         let held = self.held();
         let held = held.get(&turn).filter(|held| held.fence == fence);
         match (held, renewed) {
@@ -123,17 +125,17 @@ impl Keeper {
 
     /// The database does not answer.
     pub(super) fn fail(&self) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.failed.lock() = Some(Instant::now());
     }
 
     /// Whether the database was away a moment ago.
     pub(super) fn failed_within(&self, time: Duration) -> bool {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.lock();
         failed.is_some_and(|failed| failed.elapsed() < time)
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<TurnId, Arc<Lease>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Renews for ever.
@@ -152,7 +154,7 @@ impl Keeper {
 
     /// Renews all leases once; whether it succeeded.
     async fn renew(&self) -> bool {
-        let turns: Vec<(TurnId, i64)> = {
+        let turns: Vec<(TurnId, Fence)> = {
             let held = self.held();
             held.iter()
                 .map(|(turn, held)| (*turn, held.fence))

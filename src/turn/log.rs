@@ -4,16 +4,19 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::task::yield_now;
 
 use super::event::Frame;
+use crate::store::FrameSeq;
 
 /// The most bytes that a reader takes at once, unless one frame is larger: what a client that
 /// does not read holds in memory.
@@ -93,16 +96,16 @@ impl Log {
     /// A log that is complete, from its frames.
     pub fn complete(bytes: &[u8]) -> Self {
         let log = Self::new(None, false);
-        log.append_framed(1, bytes);
+        log.append_framed(FrameSeq(1), bytes);
         log.give_up();
         log
     }
 
     /// Appends frames that were framed elsewhere, of which the first has this number: those that
     /// this log does not have. Where some are missing before them, nothing.
-    pub fn append_framed(&self, first: usize, frames: &[u8]) {
+    pub fn append_framed(&self, first: FrameSeq, frames: &[u8]) {
         let mut written = self.lock();
-        let Some(known) = (written.ends.len() + 1).checked_sub(first) else {
+        let Some(known) = (written.ends.len() + 1).checked_sub(first.count()) else {
             return;
         };
         let ends = frames.windows(2).enumerate();
@@ -180,14 +183,14 @@ impl Log {
 
     /// The whole log as it will be with this last frame, which is not appended yet: it has to
     /// be stored first. With it the last frame's number.
-    pub fn with_last(&self, mut last: Frame<'_>) -> (Vec<u8>, usize) {
+    pub fn with_last(&self, mut last: Frame<'_>) -> (Vec<u8>, FrameSeq) {
         self.mirror(&mut last);
         let written = self.lock();
         let seq = written.ends.len() + 1;
         let mut bytes = written.bytes.clone();
         drop(written);
         last.write(self.id(seq), &mut bytes);
-        (bytes, seq)
+        (bytes, FrameSeq::of(seq))
     }
 
     /// Appends the last frame: readers end after it. A log that has one keeps it.
@@ -220,7 +223,7 @@ impl Log {
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        self.written.lock()
     }
 }
 
@@ -310,12 +313,12 @@ mod tests {
             (written.bytes.clone(), written.ends.clone())
         };
         let log = Log::new(None, false);
-        log.append_framed(2, &bytes[ends[0]..ends[1]]);
+        log.append_framed(FrameSeq(2), &bytes[ends[0]..ends[1]]);
         assert_eq!(log.count(), 0);
-        log.append_framed(1, &bytes[..ends[1]]);
-        log.append_framed(1, &bytes[..ends[0]]);
-        log.append_framed(2, &bytes[ends[0]..ends[2]]);
-        log.append_framed(4, &bytes[ends[2]..]);
+        log.append_framed(FrameSeq(1), &bytes[..ends[1]]);
+        log.append_framed(FrameSeq(1), &bytes[..ends[0]]);
+        log.append_framed(FrameSeq(2), &bytes[ends[0]..ends[2]]);
+        log.append_framed(FrameSeq(4), &bytes[ends[2]..]);
         let written = log.lock();
         assert_eq!((&written.bytes, &written.ends), (&bytes, &ends));
     }

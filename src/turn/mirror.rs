@@ -7,75 +7,180 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{Engine, log::Log};
-use crate::store::{TurnId, logs::Progress};
+use crate::{
+    hub::{Hub, Topic},
+    store::{Attempt, FrameSeq, Store, StoreError, TurnId, logs::Progress},
+};
 
 /// How often other instances' turns are looked at.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, where hints say when there is something to see.
-const REPAIR: Duration = Duration::from_millis(500);
-/// For how long their owners are told that somebody reads here, and how often.
-const WATCH: Duration = Duration::from_secs(15);
-const WATCH_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL_WITH_HINTS: Duration = Duration::from_millis(500);
+/// For how long owners are told that somebody reads their turns here.
+const WATCH_TIME: Duration = Duration::from_secs(15);
+/// How often they are told so.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// For how long hints are listened to after the last reader has gone, and when they are tried again
 /// where they could not be had.
-const LISTEN: Duration = Duration::from_secs(30);
+const LISTEN_TIME: Duration = Duration::from_secs(30);
 /// For how long the database may be away before readers are sent away.
-const PATIENCE: Duration = Duration::from_secs(10);
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The mirrors of this instance, by turn and attempt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mirrors {
+    store: Store,
     state: Mutex<State>,
-    /// One of them may have grown.
-    hint: Notify,
     /// Whether hints arrive.
     hears: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    logs: HashMap<(TurnId, i32), Weak<Log>>,
-    is_polled: bool,
+    logs: HashMap<(TurnId, Attempt), Weak<Log>>,
     /// Since when hints are listened to, or when that failed.
     listened: Option<Instant>,
     is_listening: bool,
-    /// A mirror is new: its owner does not know yet that it is read.
-    is_news: bool,
+    /// When the owners were told that they are read here; none where one does not know it yet.
+    watched: Option<Instant>,
+    /// Since when the database does not answer.
+    away: Option<Instant>,
+}
+
+/// A mirror that somebody reads.
+type Read = (TurnId, Attempt, Arc<Log>);
+
+impl Engine {
+    /// A log of an attempt that runs on another instance.
+    pub(super) fn mirror(&self, turn: TurnId, attempt: Attempt) -> Arc<Log> {
+        let log = {
+            let mut state = self.mirrors.topic().state.lock();
+            if let Some(log) = state.logs.get(&(turn, attempt)).and_then(Weak::upgrade) {
+                return log;
+            }
+            let log = Arc::new(Log::new(None, false));
+            state.logs.insert((turn, attempt), Arc::downgrade(&log));
+            state.watched = None;
+            log
+        };
+        self.mirrors.poll();
+        log
+    }
+}
+
+impl Topic for Mirrors {
+    fn is_watched(&self) -> bool {
+        let mut state = self.state.lock();
+        state.logs.retain(|_, log| log.strong_count() > 0);
+        if state.logs.is_empty() {
+            state.away = None;
+        }
+        !state.logs.is_empty()
+    }
+
+    async fn look(hub: &Arc<Hub<Self>>) -> Duration {
+        let mirrors = hub.topic();
+        if mirrors.may_listen() {
+            let listening = Arc::clone(hub);
+            #[expect(clippy::disallowed_methods, reason = "one thread, which waits")]
+            drop(hub.runtime().spawn_blocking(move || listen(&listening)));
+        }
+        let (read, owners_know) = mirrors.read();
+        if !owners_know {
+            mirrors.tell_owners(&read).await;
+        }
+        mirrors.tell_readers(&read).await;
+        match mirrors.hears.load(Ordering::Relaxed) {
+            true => POLL_INTERVAL_WITH_HINTS,
+            false => POLL_INTERVAL,
+        }
+    }
 }
 
 impl Mirrors {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No mirrors yet. Must be called on the main runtime.
+    pub(super) fn new(store: Store) -> Arc<Hub<Self>> {
+        Hub::of(Self {
+            store,
+            state: Mutex::default(),
+            hears: AtomicBool::default(),
+        })
     }
 
-    /// The mirrors that somebody reads. Where there is none, nobody polls from now on.
-    fn read(&self) -> Vec<(TurnId, i32, Arc<Log>)> {
-        let mut state = self.lock();
-        state.logs.retain(|_, log| log.strong_count() > 0);
+    /// The mirrors that somebody reads, and whether their owners know it; if not, the caller tells them.
+    fn read(&self) -> (Vec<Read>, bool) {
+        let mut state = self.state.lock();
         let logs = state.logs.iter();
-        let read: Vec<_> = logs
-            .filter_map(|((turn, attempt), log)| Some((*turn, *attempt, log.upgrade()?)))
-            .collect();
-        state.is_polled = !read.is_empty();
-        read
+        let read =
+            logs.filter_map(|((turn, attempt), log)| Some((*turn, *attempt, log.upgrade()?)));
+        let read = read.collect();
+        let owners_know = state
+            .watched
+            .is_some_and(|last| last.elapsed() <= WATCH_INTERVAL);
+        if !owners_know {
+            state.watched = Some(Instant::now());
+        }
+        (read, owners_know)
+    }
+
+    /// Tells the owners of turns that they are read here.
+    async fn tell_owners(&self, read: &[Read]) {
+        let turns = read.iter().map(|(turn, ..)| *turn).collect();
+        if let Err(error) = self.store.watch(turns, WATCH_TIME).await {
+            tracing::debug!(error.cause = %error, "nobody was told that a turn is read here");
+        }
+    }
+
+    /// Appends what is new; readers of what does not go on here are sent away.
+    async fn tell_readers(&self, read: &[Read]) {
+        let known = read
+            .iter()
+            .map(|(turn, attempt, log)| (*turn, *attempt, FrameSeq::of(log.count())));
+        let progress = self.store.progress(known.collect()).await;
+        let is_over = self.is_over(progress.as_ref().err());
+        for (turn, attempt, log) in read {
+            let goes_on = match &progress {
+                Ok(progress) => progress
+                    .iter()
+                    .find(|progress| (progress.row.id, progress.attempt) == (*turn, *attempt))
+                    .is_some_and(|progress| go_on(log, progress)),
+                Err(_) => !is_over,
+            };
+            if !goes_on {
+                self.state.lock().logs.remove(&(*turn, *attempt));
+                log.give_up();
+            }
+        }
+    }
+
+    /// Whether the database has been away for too long.
+    fn is_over(&self, error: Option<&StoreError>) -> bool {
+        let mut state = self.state.lock();
+        let Some(error) = error else {
+            state.away = None;
+            return false;
+        };
+        tracing::debug!(error.cause = %error, "other instances' turns could not be read");
+        let away = *state.away.get_or_insert_with(Instant::now);
+        away.elapsed() >= OUTAGE_TIMEOUT
     }
 
     /// Whether it is the caller's to listen from now on.
     fn may_listen(&self) -> bool {
-        let mut state = self.lock();
-        let tried = state.listened.is_some_and(|tried| tried.elapsed() < LISTEN);
+        let mut state = self.state.lock();
+        let tried = state
+            .listened
+            .is_some_and(|tried| tried.elapsed() < LISTEN_TIME);
         if state.is_listening || tried {
             return false;
         }
@@ -83,152 +188,56 @@ impl Mirrors {
         true
     }
 
-    /// Hears a hint; whether any more are wanted.
-    fn hear(&self, turns: &[TurnId]) -> bool {
-        let mut state = self.lock();
+    /// Hears a hint; whether any more are wanted, and whether a mirror may have grown.
+    fn hear(&self, turns: &[TurnId]) -> (bool, bool) {
         if !turns.is_empty() {
             self.hears.store(true, Ordering::Relaxed);
         }
-        if turns
-            .iter()
-            .any(|turn| state.logs.keys().any(|(known, _)| known == turn))
-        {
-            self.hint.notify_one();
-        }
-        if state.is_polled {
+        let mut state = self.state.lock();
+        let is_mirrored = |turn: &TurnId| state.logs.keys().any(|(known, _)| known == turn);
+        let has_grown = turns.iter().any(is_mirrored);
+        if state.logs.values().any(|log| log.strong_count() > 0) {
             state.listened = Some(Instant::now());
         }
-        state.listened.is_some_and(|last| last.elapsed() < LISTEN)
+        let is_wanted = state
+            .listened
+            .is_some_and(|last| last.elapsed() < LISTEN_TIME);
+        (is_wanted, has_grown)
     }
 
     /// There are no hints any more.
     fn is_deaf(&self, tried: Option<Instant>) {
         self.hears.store(false, Ordering::Relaxed);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_listening = false;
         state.listened = tried;
     }
 }
 
-impl Engine {
-    /// A log of an attempt that runs on another instance.
-    pub(super) fn mirror(self: &Arc<Self>, turn: TurnId, attempt: i32) -> Arc<Log> {
-        let mut state = self.mirrors.lock();
-        if let Some(log) = state.logs.get(&(turn, attempt)).and_then(Weak::upgrade) {
-            return log;
+/// Listens to hints while there are mirrors, and a little longer. Blocks.
+fn listen(hub: &Hub<Mirrors>) {
+    let mirrors = hub.topic();
+    let listened = mirrors.store.listen(|turns| {
+        let (is_wanted, has_grown) = mirrors.hear(turns);
+        if has_grown {
+            hub.hint();
         }
-        let log = Arc::new(Log::new(None, false));
-        state.logs.insert((turn, attempt), Arc::downgrade(&log));
-        state.is_news = true;
-        self.mirrors.hint.notify_one();
-        if !std::mem::replace(&mut state.is_polled, true) {
-            self.runtime.spawn(Arc::clone(self).poll_mirrors());
-        }
-        log
-    }
-
-    /// Listens to hints while there are mirrors, and a little longer.
-    fn listen_for_mirrors(self: Arc<Self>) {
-        let listened = self.store.listen(|turns| self.mirrors.hear(turns));
-        let failed = listened.err().map(|error| {
-            tracing::debug!(error.cause = %error, "no hints from other instances");
-            Instant::now()
-        });
-        self.mirrors.is_deaf(failed);
-    }
-
-    /// Tells the owners of turns that they are read here.
-    async fn watch(&self, mirrors: &[(TurnId, i32, Arc<Log>)]) {
-        let turns = mirrors.iter().map(|(turn, ..)| *turn).collect();
-        if let Err(error) = self.store.watch(turns, WATCH).await {
-            tracing::debug!(error.cause = %error, "nobody was told that a turn is read here");
-        }
-    }
-
-    async fn poll_mirrors(self: Arc<Self>) {
-        let _polled = Polled(&self.mirrors);
-        let mut heard = Instant::now();
-        let mut watched: Option<Instant> = None;
-        loop {
-            let mirrors = self.mirrors.read();
-            if mirrors.is_empty() {
-                return;
-            }
-            if self.mirrors.may_listen() {
-                let engine = Arc::clone(&self);
-                #[expect(clippy::disallowed_methods, reason = "one thread, which waits")]
-                drop(
-                    self.runtime
-                        .spawn_blocking(move || engine.listen_for_mirrors()),
-                );
-            }
-            let is_news = std::mem::take(&mut self.mirrors.lock().is_news);
-            if is_news || watched.is_none_or(|last| last.elapsed() > WATCH_AGAIN) {
-                self.watch(&mirrors).await;
-                watched = Some(Instant::now());
-            }
-            let known = mirrors.iter().map(|(turn, attempt, log)| {
-                (
-                    *turn,
-                    *attempt,
-                    i64::try_from(log.count()).unwrap_or(i64::MAX),
-                )
-            });
-            match self.store.progress(known.collect()).await {
-                Ok(progress) => {
-                    heard = Instant::now();
-                    for (turn, attempt, log) in &mirrors {
-                        let of_turn = progress.iter().find(|progress| {
-                            (progress.row.id, progress.attempt) == (*turn, *attempt)
-                        });
-                        if !of_turn.is_some_and(|progress| go_on(log, progress)) {
-                            self.mirrors.lock().logs.remove(&(*turn, *attempt));
-                            log.give_up();
-                        }
-                    }
-                }
-                Err(error) if heard.elapsed() < PATIENCE => {
-                    tracing::debug!(error.cause = %error, "other instances' turns could not be read");
-                }
-                Err(_) => {
-                    // These alone: another may have been added meanwhile.
-                    for (turn, attempt, log) in &mirrors {
-                        self.mirrors.lock().logs.remove(&(*turn, *attempt));
-                        log.give_up();
-                    }
-                }
-            }
-            drop(mirrors);
-            let pause = match self.mirrors.hears.load(Ordering::Relaxed) {
-                true => REPAIR,
-                false => POLL,
-            };
-            drop(timeout(pause, self.mirrors.hint.notified()).await);
-        }
-    }
-}
-
-/// Lets another poller come where one panicked.
-struct Polled<'a>(&'a Mirrors);
-
-impl Drop for Polled<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.lock().is_polled = false;
-        }
-    }
+        is_wanted
+    });
+    let failed = listened.err().map(|error| {
+        tracing::debug!(error.cause = %error, "no hints from other instances");
+        Instant::now()
+    });
+    mirrors.is_deaf(failed);
 }
 
 /// Appends what is new; whether more may come.
 fn go_on(log: &Log, progress: &Progress) -> bool {
     for piece in &progress.pieces {
-        log.append_framed(
-            usize::try_from(piece.first_seq).unwrap_or(usize::MAX),
-            &piece.frames,
-        );
+        log.append_framed(piece.first_seq, &piece.frames);
     }
     if let Some(kept) = &progress.kept {
-        log.append_framed(1, &kept.frames);
+        log.append_framed(FrameSeq(1), &kept.frames);
     }
     let row = &progress.row;
     row.finish_reason.is_none() && row.attempt == progress.attempt && !row.is_abandoned

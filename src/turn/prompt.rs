@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::Value;
 
-use super::steps::CONFIRMS;
+use super::metadata::CONFIRMS;
 
 /// Tokens that a message costs beside its text.
 const FRAMING: usize = 4;

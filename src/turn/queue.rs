@@ -4,11 +4,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures_util::StreamExt;
 use tokio::{
@@ -25,7 +27,7 @@ use crate::{
     config::WhenBusy,
     error::{Code, Error, Result},
     store::{
-        ConversationId, DeviceId, TurnId,
+        Attempt, ConversationId, DeviceId, TurnId,
         begin::{Begin, Busy},
         messages::FinishReason,
         sessions::Within,
@@ -81,7 +83,7 @@ enum Entered {
 
 impl Queues {
     fn lock(&self) -> MutexGuard<'_, HashMap<Line, Vec<Waiting>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// Whether messages wait in a request's line. A newer one must not overtake them.
@@ -336,7 +338,7 @@ impl Engine {
         let mut last = Frame::last(FinishReason::Merged, None, self.clock.now());
         last.text = request.mirror_text.then(|| "".into());
         let mut bytes = Vec::new();
-        last.write(Some((&Cursor::prefix(turn, 1), 0)), &mut bytes);
+        last.write(Some((&Cursor::prefix(turn, Attempt::FIRST), 0)), &mut bytes);
         Reply {
             turn_id: Some(turn),
             conversation_id: Some(conversation),

@@ -5,9 +5,9 @@ use std::{net::IpAddr, time::Duration};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Engine, Origin, begin::COMMIT_PATIENCE};
+use super::{Engine, Origin};
 use crate::store::{
-    ConversationId, DeviceId, MessageId, TurnId, UserId,
+    ConversationId, DeviceId, MessageId, MessageSeq, TurnId, UserId,
     begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
     messages::Message,
     sessions::Within,
@@ -69,8 +69,8 @@ impl TurnRequest {
         }
     }
 
-    /// What begins its turn.
-    pub(super) fn begin(&self, engine: &Engine, earlier: &[&Self], since: Instant) -> BeginTurn {
+    /// What begins its turn, if that is committed by the deadline.
+    pub(super) fn begin(&self, engine: &Engine, earlier: &[&Self], deadline: Instant) -> BeginTurn {
         let asked = earlier.iter().copied().chain([self]);
         let agent = asked
             .filter_map(|request| request.agent.clone())
@@ -90,7 +90,7 @@ impl TurnRequest {
             context: first.context.clone().map(Value::Object),
             earlier: earlier.iter().map(|request| request.said()).collect(),
             history: engine.settings.turn.history_messages,
-            deadline: (since + COMMIT_PATIENCE).into_std(),
+            deadline: deadline.into_std(),
         }
     }
 
@@ -110,6 +110,6 @@ impl TurnRequest {
     pub(super) fn unstored(&self, engine: &Engine) -> Message {
         let now = engine.clock.now();
         self.said()
-            .message(TurnId::new(), ConversationId::new(), 1, now)
+            .message(TurnId::new(), ConversationId::new(), MessageSeq(1), now)
     }
 }

@@ -7,7 +7,7 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,50 +17,22 @@ use super::{
     finish::{Ended, finish},
     lease::Lease,
     log::Log,
+    metadata::{ASKS_FOR, SKILL},
+    output::{Ending, Output, Progress},
     prompt,
     signal::{Cause, Signal},
     speak::{Place, speak},
 };
 use crate::{
-    agents::{Effects, Shown, TurnInput},
-    clock::Timestamp,
+    agents::TurnInput,
     error::{Code, Error},
-    llm::Usage,
     store::{
-        MessageId,
         begin::Started,
         messages::{FinishReason, Message},
-        queue::Ask,
         sessions::Mode,
     },
     text::of,
 };
-
-/// How long a final frame waits for its commit.
-pub(super) const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
-
-/// The member of a message's metadata that asks for a person.
-pub(crate) const ASKS_FOR: &str = "asks_for";
-/// And what that person has to know.
-pub(crate) const SKILL: &str = "asks_for_skill";
-pub(crate) const SKILL_CHARACTERS: usize = 100;
-
-/// What a turn has come to.
-#[derive(Default)]
-pub(super) struct Progress {
-    pub text: String,
-    /// Where the text of what was asked for last begins.
-    pub from: usize,
-    pub frames: usize,
-    pub agent: Option<String>,
-    pub effects: Effects,
-    /// The person who is asked for.
-    pub asks: Option<Ask>,
-    /// What its models have cost, but for the one that is asked.
-    pub spent: Usage,
-    /// What that one has cost so far.
-    pub asking: Usage,
-}
 
 /// Why a turn ends here.
 enum End {
@@ -75,81 +47,6 @@ enum End {
 impl From<Ending> for End {
     fn from(ending: Ending) -> Self {
         Self::Over(ending)
-    }
-}
-
-/// Why a turn is over.
-pub(super) struct Ending {
-    pub reason: FinishReason,
-    pub error: Option<Error>,
-}
-
-impl Ending {
-    fn failed(error: Error) -> Self {
-        let reason = match error.code {
-            Code::Interrupted => FinishReason::Interrupted,
-            _ => FinishReason::Error,
-        };
-        error.log();
-        Self {
-            reason,
-            error: Some(error),
-        }
-    }
-}
-
-impl From<FinishReason> for Ending {
-    fn from(reason: FinishReason) -> Self {
-        Self {
-            reason,
-            error: None,
-        }
-    }
-}
-
-/// Where a turn's text goes.
-pub(super) struct Output<'a> {
-    log: &'a Log,
-    lease: Option<Arc<Lease>>,
-    degraded: bool,
-    /// The widgets that were shown, and what they are answered by.
-    pub shown: Vec<(Shown, MessageId)>,
-}
-
-impl Output<'_> {
-    /// Shows a widget. It is stored with the answer; until then it cannot be answered.
-    pub(super) async fn show(&mut self, engine: &Engine, shown: Shown) -> Result<(), Error> {
-        let id = MessageId::new();
-        self.append(engine, |now| Frame::widget(shown.widget.clone(), id, now))
-            .await?;
-        self.shown.push((shown, id));
-        Ok(())
-    }
-
-    /// Whether what is shown is also kept.
-    pub(super) fn is_kept(&self) -> bool {
-        !self.degraded
-    }
-
-    /// Appends a frame, as soon as the turn may send.
-    ///
-    /// # Errors
-    /// When the database has been away for as long as a final frame would wait for it.
-    pub(super) async fn append<'f>(
-        &mut self,
-        engine: &Engine,
-        frame: impl FnOnce(Timestamp) -> Frame<'f>,
-    ) -> Result<(), Error> {
-        if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_valid()) {
-            let away = |_| Error::new(Code::AnswerNotStored).caused_by("the lease was not renewed");
-            timeout(COMMIT_PATIENCE, lease.valid())
-                .await
-                .map_err(away)?;
-        }
-        let mut frame = frame(engine.clock.now());
-        frame.degraded = self.degraded;
-        self.log.append(frame);
-        Ok(())
     }
 }
 
@@ -269,7 +166,7 @@ async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut Output<'_
 /// they come back, to wherever it goes on.
 async fn hand_over(engine: &Engine, started: &Started, log: &Log) {
     engine.flush().await;
-    let freed = engine.store.release_turn(started.turn_id, started.fence);
+    let freed = engine.store.release_turn(started);
     if let Err(error) = freed.await {
         tracing::warn!(error.cause = %error, "a turn's lease was not given up");
     }

@@ -7,7 +7,7 @@ use super::{
     Engine,
     event::Frame,
     guard::{Guarded, Passed},
-    run::{Output, Progress},
+    output::{Output, Progress},
     steps::{Known, Wanted, carry_out},
 };
 use crate::{

@@ -12,9 +12,10 @@ use tokio::{
 
 use super::{
     Engine,
+    commit::{FINISH_TIMEOUT, write},
     event::{Frame, ToolStatus},
-    finish::write,
-    run::{COMMIT_PATIENCE, Output},
+    metadata::{CONFIRMS, MADE, SAID},
+    output::Output,
 };
 use crate::{
     agents::{Asked, Calling, Consent, Round, Said, Shown},
@@ -40,12 +41,6 @@ const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
 pub(super) const UNKNOWN: &str =
     "It is not known whether this was done: the server stopped meanwhile.";
-/// Where a widget, and the answer to it, has the call that waits for it.
-pub(super) const CONFIRMS: &str = "confirms";
-/// Where a result has whether a tool made its widget.
-pub(super) const MADE: &str = "made";
-/// Where the first call of a round has what the agent said before.
-pub(super) const SAID: &str = "said";
 /// What a model is told of a widget.
 const SHOWN: &str = "Shown to the visitor. What they answer comes as their next message.";
 /// What a model is told of a call that the visitor has to allow.
@@ -350,7 +345,7 @@ async fn record(
         context,
         steps,
     });
-    let deadline = Instant::now() + COMMIT_PATIENCE;
+    let deadline = Instant::now() + FINISH_TIMEOUT;
     let is_mine = write(deadline, || engine.store.record_steps(Arc::clone(&new))).await?;
     if !is_mine {
         engine.leases.heard(turn.turn_id, turn.fence, None);

@@ -10,8 +10,9 @@ use std::{
 
 use frontdesk::{
     agents::{Agent, BoxError, Response, Session, Turn},
+    builder::Builder,
     error::Code,
-    server::{Builder, Server},
+    server::Server,
     tools::Output,
     widgets::RawWidget,
 };

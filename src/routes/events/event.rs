@@ -9,11 +9,10 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     routes::{
-        experts::CaseOut,
-        messages::MessageOut,
+        shapes::{CaseOut, MessageOut},
         sse::{COMMENT, RETRY},
     },
-    store::{ConversationId, MessageId, TurnId, messages::Role, sessions::Mode},
+    store::{ConversationId, MessageId, MessageSeq, TurnId, messages::Role, sessions::Mode},
     turn::event::write_json,
 };
 
@@ -109,7 +108,7 @@ pub(in crate::routes) struct Point {
     /// The conversation.
     pub conversation: ConversationId,
     /// The message's number.
-    pub seq: i64,
+    pub seq: MessageSeq,
 }
 
 impl fmt::Display for Point {

@@ -15,7 +15,7 @@ use super::{
     event::{EventOut, Kind, Told},
     respond, wait,
 };
-use crate::routes::openapi::{Events, NotSignedIn, Refused};
+use crate::routes::responses::{Events, NotSignedIn, Refused};
 use crate::routes::sse::SILENCE;
 use crate::{
     app::App,

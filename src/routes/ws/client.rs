@@ -15,11 +15,12 @@ use crate::{
     error::{Code, Error, Result},
     routes::{
         chat::{ChatIn, Writer, digest, turn_request},
-        end_user::session_name,
         events::{Reader, event::EventOut, stand_by},
-        extract::caller,
+        extract::{caller, session_name},
     },
-    store::{ConversationId, TurnId, begin::Idempotency, sessions::Within, typing::Typist},
+    store::{
+        ConversationId, MessageSeq, TurnId, begin::Idempotency, sessions::Within, typing::Typist,
+    },
     text,
     turn::{Place, Reply, TurnRequest, event::Cursor},
 };
@@ -51,7 +52,7 @@ pub(super) type Follow = (ConversationId, After);
 #[derive(Debug, Clone, Copy)]
 pub(super) enum After {
     /// This message.
-    Message(i64),
+    Message(MessageSeq),
     /// At least what this turn answers.
     Turn(TurnId),
     /// The same, where the conversation is not stood by already.

@@ -14,7 +14,8 @@ use super::{
     functions::{BEGIN_TURNS, FINISH_TURNS, RENEW_LEASES, WRITE_LOGS},
 };
 use crate::store::{
-    ConversationId, InstanceId, JobId, MessageId, StoreError, TurnId, UserId,
+    Attempt, ConversationId, Fence, InstanceId, JobId, MessageId, MessageSeq, StoreError, TurnId,
+    UserId,
     begin::{Begin, BeginTurn, Started},
     cached::cached,
     logs::LogPiece,
@@ -41,9 +42,9 @@ struct Begun {
     #[diesel(sql_type = Nullable<Text>)]
     user_name: Option<String>,
     #[diesel(sql_type = BigInt)]
-    fence: i64,
+    fence: Fence,
     #[diesel(sql_type = BigInt)]
-    last_seq: i64,
+    last_seq: MessageSeq,
     #[diesel(sql_type = Nullable<Text>)]
     agent_path: Option<String>,
     #[diesel(sql_type = Text)]
@@ -81,7 +82,7 @@ pub fn begin_turns(
         });
         Some(Begin::Started(Box::new(Started {
             turn_id: turn.turn_id,
-            attempt: 1,
+            attempt: Attempt::FIRST,
             device: turn.lock.device.clone(),
             conversation_id: begun.conversation_id,
             user_id: begun.user_id,
@@ -150,7 +151,9 @@ fn histories(
     turns: &[Arc<BeginTurn>],
     begun: &HashMap<TurnId, Begun>,
 ) -> QueryResult<HashMap<ConversationId, Vec<Message>>> {
-    let continued = begun.values().filter(|begun| begun.last_seq > 1);
+    let continued = begun
+        .values()
+        .filter(|begun| begun.last_seq > MessageSeq(1));
     let continued: Vec<ConversationId> = continued.map(|begun| begun.conversation_id).collect();
     let mut histories: HashMap<_, Vec<Message>> = HashMap::new();
     let (Some(first), false) = (turns.first(), continued.is_empty()) else {

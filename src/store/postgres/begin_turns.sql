@@ -13,7 +13,7 @@ returns table (
     last_seq bigint, agent_path text, mode text, state jsonb, context jsonb, created_at timestamptz
 )
 language plpgsql
-set lock_timeout = 200
+set lock_timeout = :batch_lock_timeout
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $function$
@@ -121,13 +121,9 @@ begin
             raise exception 'another turn began meanwhile' using errcode = 'serialization_failure';
         end if;
 
-        insert into messages (
-            id, conversation_id, turn_id, seq, role, direction, message_type, body,
-            media_urls, audio_urls, metadata, created_at
-        )
-        values (
+        perform insert_message(
             message_ids[n], held.id, turn_ids[n], held.last_seq, 'user', 'incoming', 'user_input',
-            bodies[n], all_media_urls[n], all_audio_urls[n], all_metadata[n], now
+            bodies[n], all_media_urls[n], all_audio_urls[n], null, all_metadata[n], now
         );
 
         turn_id := turn_ids[n];

@@ -1,5 +1,7 @@
 //! What only PostgreSQL has.
 
+use std::sync::LazyLock;
+
 use diesel::{
     QueryResult,
     connection::{AnsiTransactionManager, TransactionManager as _},
@@ -11,18 +13,25 @@ use crate::store::StoreError;
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::PgConnection;
 
+/// How long a transaction waits for a row, in milliseconds.
+pub const LOCK_TIMEOUT: u32 = 1_500;
+
 /// The limits travel with the BEGIN, so they cost no round trip; `local`, so that a transaction
 /// pooler cannot lose them or give them to others. Without them one instance that is frozen
 /// within a transaction would stop all that wait for its locks.
-const BEGIN: &str = "begin; set local lock_timeout = 1500; set local statement_timeout = 3500; \
-    set local idle_in_transaction_session_timeout = 5000";
+static BEGIN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "begin; set local lock_timeout = {LOCK_TIMEOUT}; set local statement_timeout = 3500; \
+         set local idle_in_transaction_session_timeout = 5000"
+    )
+});
 
 /// A transaction that writes.
 pub fn write_tx<T, E: From<Error>>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, E>,
 ) -> Result<T, E> {
-    AnsiTransactionManager::begin_transaction_sql(conn, BEGIN)?;
+    AnsiTransactionManager::begin_transaction_sql(conn, &BEGIN)?;
     match work(conn) {
         Ok(done) => {
             commit(conn)?;

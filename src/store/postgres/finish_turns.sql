@@ -10,7 +10,7 @@
 )
 returns table (finished_turn uuid)
 language plpgsql
-set lock_timeout = 200
+set lock_timeout = :batch_lock_timeout
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $function$
@@ -38,20 +38,16 @@ begin
             agent_path = coalesce(new_agents[n], c.agent_path),
             state = coalesce(new_states[n], c.state),
             context = coalesce(new_contexts[n], c.context)
-        where c.id = conversation_ids[n] and c.fence = fences[n] and c.running_turn = turn_ids[n]
+        where c.id = conversation_ids[n] and owns(c.running_turn, c.fence, turn_ids[n], fences[n])
         returning c.last_seq, c.watched_until > now as is_watched into released;
         if not found then
             continue;
         end if;
 
         if message_ids[n] is not null then
-            insert into messages (
-                id, conversation_id, turn_id, seq, role, direction, message_type, body,
-                media_urls, audio_urls, finish_reason, created_at
-            )
-            values (
+            perform insert_message(
                 message_ids[n], conversation_ids[n], turn_ids[n], released.last_seq, 'assistant',
-                'outgoing', 'assistant_response', bodies[n], '[]', '[]', finish_reasons[n], now
+                'outgoing', 'assistant_response', bodies[n], '[]', '[]', finish_reasons[n], null, now
             );
         end if;
         if judgings[n] is not null then
@@ -90,7 +86,7 @@ begin
 
     -- Only while somebody listens: a notification takes a lock that all commits share.
     if watched is not null then
-        perform pg_notify('frontdesk', array_to_string(watched, ','));
+        perform pg_notify(:channel, array_to_string(watched, ','));
     end if;
 end
 $function$

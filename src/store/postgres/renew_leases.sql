@@ -3,7 +3,7 @@
 (renewed_turns uuid[], own uuid, lease_ms bigint)
 returns table (renewed_turn uuid, is_to_stop boolean)
 language plpgsql
-set lock_timeout = 1500
+set lock_timeout = :lock_timeout
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $function$

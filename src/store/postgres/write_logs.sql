@@ -7,7 +7,7 @@
 )
 returns table (written_turn uuid, is_to_stop boolean, is_read_elsewhere boolean)
 language plpgsql
-set lock_timeout = 500
+set lock_timeout = :log_lock_timeout
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -28,7 +28,7 @@ with input as materialized (
 mine as (
     select input.*, c.stop_requested, coalesce(c.watched_until > db_now(), false) as is_watched
     from input join conversations as c on c.id = conversation_id
-    where c.fence = input.fence and c.running_turn = turn_id
+    where owns(c.running_turn, c.fence, turn_id, input.fence)
     order by c.id
     for no key update of c
 ),
@@ -39,7 +39,7 @@ written as (
 ),
 hinted as (
     -- Only while somebody listens: a notification takes a lock that all commits share.
-    select pg_notify('frontdesk', string_agg(turn_id::text, ','))
+    select pg_notify(:channel, string_agg(turn_id::text, ','))
     from (select turn_id from mine where is_watched limit 100) as watched
     having count(*) > 0
 )

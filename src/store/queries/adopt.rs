@@ -5,13 +5,13 @@ use std::time::Duration;
 use diesel::prelude::*;
 
 use super::{
-    begin::Held,
+    columns::ConversationState,
     dialect::{Conn, lock_rows, write_tx},
-    messages,
+    locks, messages,
     turns::close,
 };
 use crate::store::{
-    ConversationId, DeviceId, InstanceId, StoreError, TurnId,
+    Attempt, ConversationId, DeviceId, Fence, InstanceId, StoreError, TurnId,
     adopt::{Adopt, Adoption},
     begin::{BeginTurn, Started},
     milliseconds,
@@ -32,30 +32,33 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
         return Ok(Adoption::NotAbandoned);
     };
     let row = turns::table.filter(turns::id.eq(adopt.turn_id));
-    let (attempt, device): (i32, Option<String>) =
+    let (attempt, device): (Attempt, Option<String>) =
         row.select((turns::attempt, turns::device_id)).first(conn)?;
     let device = device.map(DeviceId::stored);
-    let (true, Some(device)) = (attempt < adopt.attempts, device) else {
+    let (true, Some(device)) = (attempt.0 < adopt.attempts, device) else {
         close(conn, conversation, adopt.turn_id)?;
         return Ok(Adoption::Closed);
     };
-    let held: Held =
+    let held: ConversationState =
         diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
             .set((
                 conversations::owner.eq(adopt.owner),
                 conversations::lease_until.eq(db_now_plus(milliseconds(adopt.lease)).nullable()),
                 conversations::fence.eq(conversations::fence + 1),
             ))
-            .returning(Held::as_returning())
+            .returning(ConversationState::as_returning())
             .get_result(conn)?;
     diesel::update(row)
-        .set((turns::attempt.eq(attempt + 1), turns::fence.eq(held.fence)))
+        .set((
+            turns::attempt.eq(attempt.next()),
+            turns::fence.eq(held.fence),
+        ))
         .execute(conn)?;
     let started = started(
         conn,
         held,
         adopt.turn_id,
-        attempt + 1,
+        attempt.next(),
         device,
         adopt.history,
     )?;
@@ -65,9 +68,9 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
 /// A turn that began before, as its runner needs it.
 fn started(
     conn: &mut Conn,
-    held: Held,
+    held: ConversationState,
     turn_id: TurnId,
-    attempt: i32,
+    attempt: Attempt,
     device: DeviceId,
     history: u32,
 ) -> QueryResult<Started> {
@@ -102,20 +105,20 @@ fn started(
 pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> {
     let first = turns::table
         .filter(turns::id.eq(turn.turn_id))
-        .filter(turns::attempt.eq(1))
+        .filter(turns::attempt.eq(Attempt::FIRST))
         .select(turns::fence);
-    let held: Option<Held> = conversations::table
+    let held: Option<ConversationState> = conversations::table
         .filter(conversations::running_turn.eq(turn.turn_id))
         .filter(conversations::owner.eq(turn.owner))
         .filter(conversations::fence.eq_any(first))
-        .select(Held::as_select())
+        .select(ConversationState::as_select())
         .first(conn)
         .optional()?;
     let Some(held) = held else {
         return Ok(None);
     };
     let (id, device) = (turn.turn_id, turn.lock.device.clone());
-    started(conn, held, id, 1, device, turn.history).map(Some)
+    started(conn, held, id, Attempt::FIRST, device, turn.history).map(Some)
 }
 
 /// Turns whose owner is dead, the longest first.
@@ -131,11 +134,13 @@ pub fn abandoned(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TurnId>> {
 }
 
 /// Gives a turn's lease up, so that another instance can adopt it at once.
-pub fn release(conn: &mut Conn, turn: TurnId, fence: i64) -> QueryResult<usize> {
-    let mine = conversations::table
-        .filter(conversations::running_turn.eq(turn))
-        .filter(conversations::fence.eq(fence));
-    diesel::update(mine)
+pub fn release(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    turn: TurnId,
+    fence: Fence,
+) -> QueryResult<usize> {
+    diesel::update(locks::owned(conversation, turn, fence))
         .set((
             // So that this instance does not renew it any more.
             conversations::owner.eq(None::<InstanceId>),

@@ -8,19 +8,20 @@ use diesel::{dsl::exists, prelude::*, select};
 use serde_json::{Value, json};
 
 use super::{
+    columns::ConversationState,
     dialect::{Conn, write_tx},
-    holds, messages, sessions,
-    turns::Abort,
+    locks, messages, sessions, users,
 };
 use crate::store::{
-    ConversationId, DeviceId, MessageId, StoreError, TurnId, UserId,
+    Attempt, ConversationId, DeviceId, Fence, MessageId, MessageSeq, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
     conversations::Status,
-    messages::{Direction, FinishReason, Role},
+    error::Abort,
+    messages::FinishReason,
     milliseconds,
-    schema::{conversations, db_now, db_now_plus, messages as message_rows, turns, users},
-    sessions::{LockRequest, Mode},
+    schema::{conversations, db_now, db_now_plus, messages as message_rows, turns},
+    sessions::LockRequest,
     types::{Json, SqlTime},
 };
 
@@ -28,11 +29,8 @@ use crate::store::{
 const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
-    match write_tx(conn, |conn| begin_within(conn, turn)) {
-        Ok(started) => Ok(Begin::Started(Box::new(started))),
-        Err(Abort::With(outcome)) => Ok(outcome),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    let begun = write_tx(conn, |conn| begin_within(conn, turn));
+    Abort::outcome(begun, |started| Begin::Started(Box::new(started)))
 }
 
 fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begin>> {
@@ -65,8 +63,8 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     };
     insert_turn(conn, turn, held.id, held.fence)?;
     let first = held.last_seq - count(turn) + 1;
-    for (seq, said) in (first..).zip(turn.earlier.iter().chain([&turn.said])) {
-        insert_message(conn, turn, said, held.id, seq)?;
+    for (at, said) in (0..).zip(turn.earlier.iter().chain([&turn.said])) {
+        messages::insert(conn, said.row(turn.turn_id, held.id, first + at))?;
     }
     let history = messages::window(conn, held.id, held.last_seq, turn.history.into())?;
     if Instant::now() > turn.deadline {
@@ -74,7 +72,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     }
     Ok(Started {
         turn_id: turn.turn_id,
-        attempt: 1,
+        attempt: Attempt::FIRST,
         device: turn.lock.device.clone(),
         conversation_id: held.id,
         user_id: held.user_id,
@@ -87,21 +85,6 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
         context: held.context.map(|context| context.0),
         history,
     })
-}
-
-/// A conversation whose lease this turn has taken.
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = conversations)]
-pub struct Held {
-    pub id: ConversationId,
-    pub user_id: UserId,
-    pub fence: i64,
-    pub last_seq: i64,
-    pub agent_path: Option<String>,
-    pub mode: Mode,
-    #[diesel(deserialize_as = Json)]
-    pub state: Value,
-    pub context: Option<Json>,
 }
 
 /// Whether a key is free; one that is too old becomes free.
@@ -126,7 +109,7 @@ fn check_answer(
     widget: MessageId,
 ) -> Result<(), Abort<Begin>> {
     // Nobody withdraws it from here on.
-    holds::lock(conn, conversation)?;
+    locks::lock(conn, conversation)?;
     if !messages::holds_widget(conn, conversation, widget)? {
         return Err(Abort::With(Begin::NoWidget));
     }
@@ -176,8 +159,11 @@ fn keyed(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<O
         .optional()
 }
 
-fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Option<String>)> {
-    let (user_id, user_name) = person(conn, turn.new_user, &turn.lock.device)?;
+fn open_conversation(
+    conn: &mut Conn,
+    turn: &BeginTurn,
+) -> QueryResult<(ConversationState, Option<String>)> {
+    let (user_id, user_name) = users::person(conn, turn.new_user, &turn.lock.device)?;
     let first = turn.earlier.first().unwrap_or(&turn.said);
     let held = diesel::insert_into(conversations::table)
         .values((
@@ -191,33 +177,13 @@ fn open_conversation(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<(Held, Op
             conversations::running_turn.eq(turn.turn_id),
             conversations::owner.eq(turn.owner),
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
-            conversations::fence.eq(1),
+            conversations::fence.eq(Fence(1)),
             conversations::created_at.eq(db_now()),
             conversations::updated_at.eq(db_now()),
         ))
-        .returning(Held::as_returning())
+        .returning(ConversationState::as_returning())
         .get_result(conn)?;
     Ok((held, user_name))
-}
-
-/// Who a device's visitor is, seen now.
-pub fn person(
-    conn: &mut Conn,
-    new: UserId,
-    device: &DeviceId,
-) -> QueryResult<(UserId, Option<String>)> {
-    let person = diesel::insert_into(users::table)
-        .values((
-            users::id.eq(new),
-            users::phone_number.eq(device.handle()),
-            users::created_at.eq(db_now()),
-            users::last_seen_at.eq(db_now()),
-        ))
-        .on_conflict(users::phone_number)
-        .do_update()
-        .set(users::last_seen_at.eq(db_now()))
-        .returning((users::id, users::name));
-    cached(person).get_result(conn)
 }
 
 /// Opens a conversation in which nothing is said yet. The device leaves the one that it is in.
@@ -244,7 +210,7 @@ fn open_within(
     if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
         return Err(Abort::With(wait));
     }
-    let (user, _) = person(conn, new_user, &lock.device)?;
+    let (user, _) = users::person(conn, new_user, &lock.device)?;
     diesel::insert_into(conversations::table)
         .values((
             conversations::id.eq(lock.new_conversation),
@@ -253,8 +219,8 @@ fn open_within(
             conversations::agent_path.eq(&lock.agent),
             conversations::state.eq(Json(json!({}))),
             conversations::context.eq(context.map(Json)),
-            conversations::last_seq.eq(0),
-            conversations::fence.eq(0),
+            conversations::last_seq.eq(MessageSeq::START),
+            conversations::fence.eq(Fence(0)),
             conversations::created_at.eq(db_now()),
             conversations::updated_at.eq(db_now()),
         ))
@@ -267,7 +233,7 @@ fn continue_conversation(
     conn: &mut Conn,
     turn: &BeginTurn,
     conversation: ConversationId,
-) -> Result<Held, Abort<Begin>> {
+) -> Result<ConversationState, Abort<Begin>> {
     if let Some(held) = take_lease(conn, turn, conversation)? {
         return Ok(held);
     }
@@ -290,7 +256,7 @@ fn take_lease(
     conn: &mut Conn,
     turn: &BeginTurn,
     conversation: ConversationId,
-) -> QueryResult<Option<Held>> {
+) -> QueryResult<Option<ConversationState>> {
     let free = conversations::table
         .filter(conversations::id.eq(conversation))
         .filter(conversations::running_turn.is_null());
@@ -306,7 +272,7 @@ fn take_lease(
             conversations::visitor_types_until.eq(None::<SqlTime>),
             conversations::updated_at.eq(db_now()),
         ))
-        .returning(Held::as_returning());
+        .returning(ConversationState::as_returning());
     cached(taken).get_result(conn).optional()
 }
 
@@ -322,7 +288,7 @@ fn insert_turn(
     conn: &mut Conn,
     turn: &BeginTurn,
     conversation: ConversationId,
-    fence: i64,
+    fence: Fence,
 ) -> Result<(), Abort<Begin>> {
     insert_turn_row(conn, turn, &turn.said, None, conversation, fence)?;
     let keyed = turn
@@ -341,7 +307,7 @@ fn insert_turn_row(
     said: &Said,
     merged_into: Option<TurnId>,
     conversation: ConversationId,
-    fence: i64,
+    fence: Fence,
 ) -> Result<(), Abort<Begin>> {
     let key = said.idempotency.as_ref();
     let row = diesel::insert_into(turns::table)
@@ -349,7 +315,7 @@ fn insert_turn_row(
             turns::id.eq(merged_into.map_or(turn.turn_id, |_| TurnId::new())),
             turns::conversation_id.eq(conversation),
             turns::device_id.eq(turn.lock.device.as_str()),
-            turns::attempt.eq(1),
+            turns::attempt.eq(Attempt::FIRST),
             turns::fence.eq(fence),
             turns::idempotency_key.eq(key.map(|key| &key.key)),
             turns::request_hash.eq(key.map(|key| &key.request_hash)),
@@ -366,33 +332,4 @@ fn insert_turn_row(
         return Err(Abort::Failed(lost));
     }
     Ok(())
-}
-
-fn insert_message(
-    conn: &mut Conn,
-    turn: &BeginTurn,
-    said: &Said,
-    conversation: ConversationId,
-    seq: i64,
-) -> QueryResult<usize> {
-    let answers = said.answers.as_ref();
-    diesel::insert_into(message_rows::table)
-        .values((
-            message_rows::id.eq(said.id),
-            message_rows::conversation_id.eq(conversation),
-            message_rows::turn_id.eq(turn.turn_id),
-            message_rows::seq.eq(seq),
-            message_rows::role.eq(Role::User),
-            message_rows::direction.eq(Direction::Incoming),
-            message_rows::message_type.eq(said.message_type()),
-            message_rows::body.eq(&said.body),
-            message_rows::media_urls.eq(Json(said.media_urls.clone())),
-            message_rows::audio_urls.eq(Json(said.audio_urls.clone())),
-            message_rows::component_type.eq(answers.map(|answers| &answers.kind)),
-            message_rows::component_data.eq(answers.map(|answers| Json(answers.answer.clone()))),
-            message_rows::answers.eq(answers.map(|answers| answers.widget)),
-            message_rows::metadata.eq(said.metadata.clone().map(Json)),
-            message_rows::created_at.eq(db_now()),
-        ))
-        .execute(conn)
 }

@@ -8,22 +8,17 @@ use diesel::{
     sql_types::BigInt,
 };
 
-use super::{
-    dialect::{Conn, write_tx},
-    turns::Abort,
-};
+use super::dialect::{Conn, write_tx};
 use crate::store::{
     EvaluationId, StoreError, TurnId,
     budgets::{Reserve, Spent, SpentBy},
+    error::Abort,
     schema::{budgets, evaluations, messages, reservations, turns},
 };
 
 pub fn reserve(conn: &mut Conn, reserve: &Reserve) -> Result<bool, StoreError> {
-    match write_tx(conn, |conn| reserve_within(conn, reserve)) {
-        Ok(()) => Ok(true),
-        Err(Abort::With(has_enough)) => Ok(has_enough),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    let reserved = write_tx(conn, |conn| reserve_within(conn, reserve));
+    Abort::outcome(reserved, |()| true)
 }
 
 fn reserve_within(conn: &mut Conn, reserve: &Reserve) -> Result<(), Abort<bool>> {

@@ -3,14 +3,14 @@
 use diesel::{dsl::exists, prelude::*, sql_types::BigInt};
 
 use super::{
-    begin,
+    columns::{ConversationState, columns},
     dialect::{Conn, lock_rows, scrub, write_tx},
-    messages, queue,
-    turns::Abort,
+    messages, queue, users as people,
 };
 use crate::store::{
     ConversationId, DeviceId, StoreError, TurnId, UserId,
     conversations::{Changes, Conversation, Kept, Known, Stand, Status},
+    error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
 };
 
@@ -24,46 +24,6 @@ macro_rules! owned {
         )
     };
 }
-
-/// The columns of a [`Conversation`]; with no more of its first message than a list needs.
-macro_rules! columns {
-    () => {
-        columns!(conversations::user_input)
-    };
-    (brief) => {
-        columns!($crate::store::schema::substr(
-            conversations::user_input,
-            1,
-            500
-        ))
-    };
-    ($user_input:expr) => {
-        (
-            conversations::id,
-            conversations::user_id,
-            conversations::title,
-            $user_input,
-            conversations::agent_path,
-            conversations::mode,
-            conversations::status,
-            conversations::expert_id,
-            conversations::assigned_to,
-            conversations::waiting_since,
-            conversations::reason,
-            conversations::skill,
-            turns::table
-                .filter(turns::conversation_id.eq(conversations::id))
-                .filter(turns::merged_into.is_null())
-                .count()
-                .single_value()
-                .assume_not_null(),
-            conversations::last_seq,
-            conversations::created_at,
-            conversations::updated_at,
-        )
-    };
-}
-pub(super) use columns;
 
 pub fn count(conn: &mut Conn, handle: &str, status: Option<Status>) -> QueryResult<i64> {
     let mut found = conversations::table
@@ -162,7 +122,7 @@ pub fn session_of_user(
 pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Option<Known>> {
     let held = conversations::table
         .filter(conversations::id.eq(id))
-        .select(begin::Held::as_select())
+        .select(ConversationState::as_select())
         .first(conn)
         .optional()?;
     let Some(held) = held else {
@@ -267,11 +227,8 @@ pub fn keep(
     user: &DeviceId,
     new_user: UserId,
 ) -> Result<Kept, StoreError> {
-    match write_tx(conn, |conn| keep_within(conn, device, user, new_user)) {
-        Ok(()) => Ok(Kept::Done),
-        Err(Abort::With(outcome)) => Ok(outcome),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    let kept = write_tx(conn, |conn| keep_within(conn, device, user, new_user));
+    Abort::outcome(kept, |()| Kept::Done)
 }
 
 fn keep_within(
@@ -291,7 +248,7 @@ fn keep_within(
     let Some((visitor, name)) = known else {
         return Ok(());
     };
-    let (id, own_name) = begin::person(conn, new_user, user)?;
+    let (id, own_name) = people::person(conn, new_user, user)?;
     let of_visitor = || conversations::table.filter(conversations::user_id.eq(visitor));
     let moved: Vec<(ConversationId, Option<TurnId>)> = diesel::update(of_visitor())
         .set(conversations::user_id.eq(id))

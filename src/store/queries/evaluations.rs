@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     audit,
     dialect::{Conn, write_tx},
-    holds, jobs, messages as message_rows,
+    jobs, locks, messages as message_rows,
 };
 use crate::store::{
     EvaluationId, MessageId, StoreError, TurnId,
@@ -17,9 +17,8 @@ use crate::store::{
         Around, BRIEF, Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing,
         ToJudge, Verdict,
     },
-    holds::Line,
     jobs::Job,
-    messages::{Message, Role},
+    messages::{Line, Message, MessageType, NewMessage, Role},
     schema::{conversations, db_now, evaluations, messages, substr, substr_of, turn_events},
     types::Json,
 };
@@ -105,7 +104,7 @@ pub fn add(conn: &mut Conn, new: &NewEvaluation) -> Result<(), StoreError> {
 
 fn insert(conn: &mut Conn, new: &NewEvaluation) -> QueryResult<()> {
     // Whoever deletes the conversation, or withdraws the answer, comes before this, or after.
-    let held = holds::lock(conn, new.conversation_id)?;
+    let held = locks::lock(conn, new.conversation_id)?;
     let answer = messages::table
         .filter(messages::id.eq(new.message_id))
         .filter(messages::retracted.is_null());
@@ -254,7 +253,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
         let Some(conversation) = conversation else {
             return Ok(Reviewed::None);
         };
-        let Some(row) = holds::lock(conn, conversation)? else {
+        let Some(row) = locks::lock(conn, conversation)? else {
             return Ok(Reviewed::None);
         };
         let get = |conn: &mut Conn| -> QueryResult<Option<Evaluation>> {
@@ -294,7 +293,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
 /// Takes an answer back with all that it showed, and says so, under the lock of its conversation's row.
 fn withdraw(
     conn: &mut Conn,
-    row: &holds::Locked,
+    row: &locks::Locked,
     evaluation: &Evaluation,
     reviewing: &Reviewing,
 ) -> QueryResult<()> {
@@ -333,10 +332,14 @@ fn withdraw(
         retracts,
         ..reviewing.line.clone()
     };
-    holds::say(conn, conversation, row.last_seq + 1, row.mode, &line)?;
+    message_rows::insert_line(conn, (conversation, row.last_seq + 1), row.mode, &line)?;
     if let Some((id, body)) = &reviewing.instead {
-        let seq = row.last_seq + 2;
-        holds::insert_expert_message(conn, conversation, seq, (*id, reviewing.expert, body))?;
+        let at = (conversation, row.last_seq + 2);
+        let new = NewMessage {
+            expert_id: Some(reviewing.expert),
+            ..NewMessage::new(*id, at, MessageType::ExpertMessage, body)
+        };
+        message_rows::insert(conn, new)?;
     }
     Ok(())
 }

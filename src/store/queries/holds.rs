@@ -1,50 +1,28 @@
 //! Who has a conversation. Compiled once for each database.
 
 use diesel::prelude::*;
-use serde_json::json;
 
 use super::{
     audit,
-    conversations::columns,
-    dialect::{Conn, lock_rows, write_tx},
+    columns::columns,
+    dialect::{Conn, write_tx},
+    locks::{Locked, lock},
     logs, messages as message_rows,
     queue::{self, Passed},
-    sessions,
-    turns::{self as turn_rows, Abort},
+    sessions, turns as turn_rows,
 };
 use crate::store::{
-    ConversationId, DeviceId, ExpertId, InstanceId, MessageId, StoreError, TurnId, UserId,
+    Attempt, ConversationId, DeviceId, ExpertId, Fence, FrameSeq, InstanceId, MessageId,
+    StoreError, TurnId,
     conversations::{Conversation, Status},
-    holds::{Broken, Give, Held, Line, Take, To, Write, Written},
-    messages::{Direction, FinishReason, Message, MessageType, OfLine, Role},
-    schema::{conversations, db_now, messages, turns},
+    error::Abort,
+    holds::{Broken, Give, Held, Take, To, Write, Written},
+    messages::{FinishReason, MessageType, NewMessage},
+    schema::{conversations, db_now, turns},
     sessions::Mode,
     turns::FinishTurn,
-    types::{Json, SqlTime},
+    types::SqlTime,
 };
-
-/// What is read of a conversation under its lock.
-#[derive(Queryable)]
-pub struct Locked {
-    pub user_id: UserId,
-    pub expert_id: Option<ExpertId>,
-    pub running_turn: Option<TurnId>,
-    pub mode: Mode,
-    pub last_seq: i64,
-}
-
-pub fn lock(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<Locked>> {
-    let row = conversations::table
-        .filter(conversations::id.eq(id))
-        .select((
-            conversations::user_id,
-            conversations::expert_id,
-            conversations::running_turn,
-            conversations::mode,
-            conversations::last_seq,
-        ));
-    lock_rows!(row).first(conn).optional()
-}
 
 pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
     write_tx(conn, |conn| {
@@ -63,7 +41,7 @@ pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
         }
         let mut seq = row.last_seq;
         if let Some(turn) = row.running_turn {
-            seq += cut(conn, take, &row, turn)?;
+            seq = seq + cut(conn, take, &row, turn)?;
         }
         diesel::update(conversations::table.filter(conversations::id.eq(take.conversation)))
             .set((
@@ -82,7 +60,8 @@ pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
                 conversations::updated_at.eq(db_now()),
             ))
             .execute(conn)?;
-        say(conn, take.conversation, seq + 1, Mode::Expert, &take.line)?;
+        let at = (take.conversation, seq + 1);
+        message_rows::insert_line(conn, at, Mode::Expert, &take.line)?;
         audit::write(conn, &take.actor, take.conversation)?;
         let held = get(conn, take.conversation)?;
         Ok(Held::Done(Box::new(held), row.running_turn))
@@ -92,13 +71,13 @@ pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
 /// Ends an answer where it is stored; how many messages that gives.
 fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<i64> {
     let of_turn = turns::table.filter(turns::id.eq(turn));
-    let (attempt, fence, device): (i32, i64, Option<String>) = of_turn
+    let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
         .select((turns::attempt, turns::fence, turns::device_id))
         .first(conn)?;
     let cut = (take.cut)(Broken {
         turn_id: turn,
         attempt,
-        pieces: logs::pieces(conn, turn, attempt, 0)?,
+        pieces: logs::pieces(conn, turn, attempt, FrameSeq::START)?,
         said: message_rows::of_turn(conn, turn)?,
         message_id: MessageId::new(),
         now: take.now,
@@ -123,7 +102,7 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
         user_name: None,
         usage: None,
         frames: cut.frames,
-        last_seq: cut.keep + 1,
+        last_seq: cut.keep.next(),
         log_kept: take.log_kept,
         deadline: std::time::Instant::now(),
     };
@@ -136,11 +115,8 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
 }
 
 pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
-    match write_tx(conn, |conn| give_within(conn, give)) {
-        Ok(given) => Ok(Held::Done(Box::new(given), None)),
-        Err(Abort::With(outcome)) => Ok(outcome),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    let given = write_tx(conn, |conn| give_within(conn, give));
+    Abort::outcome(given, |given| Held::Done(Box::new(given), None))
 }
 
 fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>> {
@@ -182,7 +158,7 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
         .execute(conn)?;
     match &give.to {
         To::Agents(line) | To::Settled(line) => {
-            say(conn, give.conversation, seq, mode, line)?;
+            message_rows::insert_line(conn, (give.conversation, seq), mode, line)?;
         }
         To::Queue {
             colleague,
@@ -228,36 +204,16 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
                 conversations::updated_at.eq(db_now()),
             ))
             .execute(conn)?;
-        let said = (write.id, write.expert, &*write.body);
-        let message = insert_expert_message(conn, write.conversation, seq, said)?;
+        let at = (write.conversation, seq);
+        let new = NewMessage {
+            expert_id: Some(write.expert),
+            ..NewMessage::new(write.id, at, MessageType::ExpertMessage, &write.body)
+        };
+        message_rows::insert(conn, new)?;
         audit::write(conn, &write.actor, write.conversation)?;
-        Ok(Written::Done(Box::new(message)))
+        let said = message_rows::get(conn, write.conversation, write.id)?;
+        Ok(said.map_or(Written::None, |said| Written::Done(Box::new(said))))
     })
-}
-
-/// What somebody at the desk says, and which message of theirs it is.
-pub fn insert_expert_message(
-    conn: &mut Conn,
-    conversation: ConversationId,
-    seq: i64,
-    (id, expert, body): (MessageId, ExpertId, &str),
-) -> QueryResult<Message> {
-    diesel::insert_into(messages::table)
-        .values((
-            messages::id.eq(id),
-            messages::conversation_id.eq(conversation),
-            messages::seq.eq(seq),
-            messages::role.eq(Role::Expert),
-            messages::direction.eq(Direction::Outgoing),
-            messages::message_type.eq(MessageType::ExpertMessage),
-            messages::body.eq(body),
-            messages::media_urls.eq(Json(json!([]))),
-            messages::audio_urls.eq(Json(json!([]))),
-            messages::expert_id.eq(expert),
-            messages::created_at.eq(db_now()),
-        ))
-        .returning(Message::as_returning())
-        .get_result(conn)
 }
 
 fn get(conn: &mut Conn, id: ConversationId) -> QueryResult<Conversation> {
@@ -265,35 +221,4 @@ fn get(conn: &mut Conn, id: ConversationId) -> QueryResult<Conversation> {
         .filter(conversations::id.eq(id))
         .select(columns!())
         .first(conn)
-}
-
-/// The desk says who answers now, and what it takes back.
-pub fn say(
-    conn: &mut Conn,
-    conversation: ConversationId,
-    seq: i64,
-    mode: Mode,
-    line: &Line,
-) -> QueryResult<()> {
-    let beside = OfLine {
-        mode,
-        note: line.note.clone(),
-        retracts: line.retracts.clone(),
-    };
-    diesel::insert_into(messages::table)
-        .values((
-            messages::id.eq(line.id),
-            messages::conversation_id.eq(conversation),
-            messages::seq.eq(seq),
-            messages::role.eq(Role::System),
-            messages::direction.eq(Direction::Outgoing),
-            messages::message_type.eq(MessageType::SystemMessage),
-            messages::body.eq(&line.text),
-            messages::media_urls.eq(Json(json!([]))),
-            messages::audio_urls.eq(Json(json!([]))),
-            messages::metadata.eq(Json(json!(beside))),
-            messages::created_at.eq(db_now()),
-        ))
-        .execute(conn)
-        .map(drop)
 }

@@ -6,10 +6,10 @@ use diesel::prelude::*;
 
 use super::{
     dialect::{Conn, skip_locked, write_tx},
-    turns as turn_rows,
+    locks, turns as turn_rows,
 };
 use crate::store::{
-    StoreError, TurnId,
+    Attempt, FrameSeq, StoreError, TurnId,
     logs::{Piece, Progress},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces},
@@ -20,7 +20,12 @@ use crate::store::{
 const TOGETHER: usize = 50;
 
 /// What was flushed of an attempt after a frame, in order.
-pub fn pieces(conn: &mut Conn, turn: TurnId, attempt: i32, after: i64) -> QueryResult<Vec<Piece>> {
+pub fn pieces(
+    conn: &mut Conn,
+    turn: TurnId,
+    attempt: Attempt,
+    after: FrameSeq,
+) -> QueryResult<Vec<Piece>> {
     turn_pieces::table
         .filter(turn_pieces::turn_id.eq(turn))
         .filter(turn_pieces::attempt.eq(attempt))
@@ -33,7 +38,7 @@ pub fn pieces(conn: &mut Conn, turn: TurnId, attempt: i32, after: i64) -> QueryR
 /// How turns stand that another instance runs, and what they have said since.
 pub fn progress(
     conn: &mut Conn,
-    followed: &[(TurnId, i32, i64)],
+    followed: &[(TurnId, Attempt, FrameSeq)],
 ) -> Result<Vec<Progress>, StoreError> {
     let mut all = Vec::with_capacity(followed.len());
     for some in followed.chunks(TOGETHER) {
@@ -62,8 +67,8 @@ pub fn progress(
 /// The pieces that are new, in one statement.
 fn new_pieces(
     conn: &mut Conn,
-    followed: &[(TurnId, i32, i64)],
-) -> QueryResult<HashMap<(TurnId, i32), Vec<Piece>>> {
+    followed: &[(TurnId, Attempt, FrameSeq)],
+) -> QueryResult<HashMap<(TurnId, Attempt), Vec<Piece>>> {
     let mut wanted = turn_pieces::table
         .order((turn_pieces::turn_id, turn_pieces::last_seq))
         .select((
@@ -79,7 +84,7 @@ fn new_pieces(
                 .and(turn_pieces::last_seq.gt(*after)),
         );
     }
-    let found: Vec<((TurnId, i32), Piece)> = wanted.load(conn)?;
+    let found: Vec<((TurnId, Attempt), Piece)> = wanted.load(conn)?;
     let mut by_attempt: HashMap<_, Vec<Piece>> = HashMap::new();
     for (attempt, piece) in found {
         by_attempt.entry(attempt).or_default().push(piece);
@@ -92,7 +97,7 @@ pub fn watch(conn: &mut Conn, turns: &[TurnId], time: Duration) -> Result<usize,
     let running = conversations::table
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
     write_tx(conn, |conn| {
-        turn_rows::lock_in_order(conn, turns)?;
+        locks::lock_in_order(conn, turns)?;
         let watched = diesel::update(running)
             .set(conversations::watched_until.eq(db_now_plus(milliseconds(time)).nullable()));
         Ok(watched.execute(conn)?)

@@ -1,31 +1,64 @@
-//! Reading a conversation. Compiled once for each database.
+//! The messages of a conversation. Compiled once for each database.
 
 use diesel::{
     dsl::{exists, min},
     prelude::*,
     select,
 };
+use serde_json::json;
 
 use super::dialect::Conn;
 use crate::store::{
-    ConversationId, DeviceId, MessageId, StoreError, TurnId,
-    messages::{Message, MessageType, Page},
+    ConversationId, DeviceId, MessageId, MessageSeq, StoreError, TurnId,
+    messages::{Line, Message, MessageType, NewMessage, OfLine, Page},
     schema::{conversations, db_now, messages, session_locks, users},
+    sessions::Mode,
+    types::Json,
 };
 
 /// How many messages are read at once.
 const AT_ONCE: i64 = 100;
 
+/// Stores a message. Its number was given under the lock of its conversation's row.
+pub fn insert(conn: &mut Conn, new: NewMessage<'_>) -> QueryResult<()> {
+    diesel::insert_into(messages::table)
+        .values((new, messages::created_at.eq(db_now())))
+        .execute(conn)
+        .map(drop)
+}
+
+/// Stores a line that the desk says: who answers from now on, and what is withdrawn.
+pub fn insert_line(
+    conn: &mut Conn,
+    at: (ConversationId, MessageSeq),
+    mode: Mode,
+    line: &Line,
+) -> QueryResult<()> {
+    let beside = OfLine {
+        mode,
+        note: line.note.clone(),
+        retracts: line.retracts.clone(),
+    };
+    let new = NewMessage::new(line.id, at, MessageType::SystemMessage, &line.text);
+    insert(
+        conn,
+        NewMessage {
+            metadata: Some(Json(json!(beside))),
+            ..new
+        },
+    )
+}
+
 /// The newest messages with numbers in `(last - count, last]`, oldest first.
 pub fn window(
     conn: &mut Conn,
     conversation: ConversationId,
-    last: i64,
+    last: MessageSeq,
     count: i64,
 ) -> QueryResult<Vec<Message>> {
     messages::table
         .filter(messages::conversation_id.eq(conversation))
-        .filter(messages::seq.gt(last.saturating_sub(count)))
+        .filter(messages::seq.gt(last - count))
         .filter(messages::seq.le(last))
         .order(messages::seq)
         .select(Message::as_select())
@@ -109,7 +142,7 @@ pub fn page(
     before: Option<MessageId>,
     limit: i64,
 ) -> Result<Option<Page>, StoreError> {
-    let mut below = i64::MAX;
+    let mut below = MessageSeq(i64::MAX);
     if let Some(before) = before {
         let seq = messages::table
             .filter(messages::id.eq(before))
@@ -141,7 +174,7 @@ pub fn page(
 pub fn after(
     conn: &mut Conn,
     conversation: ConversationId,
-    seq: i64,
+    seq: MessageSeq,
     with_turns: bool,
 ) -> QueryResult<Vec<Message>> {
     let mut found = messages::table
@@ -157,7 +190,7 @@ pub fn after(
     found.load(conn)
 }
 
-pub fn begins_at(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<i64>> {
+pub fn begins_at(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<MessageSeq>> {
     messages::table
         .filter(messages::turn_id.eq(turn))
         .select(min(messages::seq))

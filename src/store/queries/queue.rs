@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use diesel::{dsl::count_star, prelude::*};
 use serde_json::json;
 
-use super::{dialect::Conn, experts as people, holds::say, jobs};
+use super::{dialect::Conn, experts as people, jobs, messages};
 use crate::store::{
-    ConversationId, ExpertId,
+    ConversationId, ExpertId, MessageSeq,
     cached::cached,
     experts::Expert,
     milliseconds,
@@ -55,7 +55,12 @@ pub fn place(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<(i64, bo
 
 /// Puts a conversation into the queue, under the lock of its row: who is asked first, and what the
 /// visitor reads.
-pub fn ask(conn: &mut Conn, conversation: ConversationId, seq: i64, ask: &Ask) -> QueryResult<()> {
+pub fn ask(
+    conn: &mut Conn,
+    conversation: ConversationId,
+    seq: MessageSeq,
+    ask: &Ask,
+) -> QueryResult<()> {
     let mut team = Team::there(conn)?;
     let free = team.ask(ask.skill.as_deref(), None);
     let queued = diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
@@ -98,7 +103,7 @@ pub fn leave(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize
 pub struct Passed<'a> {
     pub conversation: ConversationId,
     /// The number of the line that says so.
-    pub seq: i64,
+    pub seq: MessageSeq,
     pub from: Option<ExpertId>,
     pub colleague: Option<ExpertId>,
     pub skill: Option<&'a str>,
@@ -137,7 +142,7 @@ pub fn pass_on(conn: &mut Conn, passed: &Passed<'_>) -> QueryResult<()> {
 /// A conversation that waits from now on.
 struct Queued<'a> {
     conversation: ConversationId,
-    seq: i64,
+    seq: MessageSeq,
     skill: Option<&'a str>,
     /// Who is asked, and whether they are there.
     asked: Option<(&'a Expert, bool)>,
@@ -164,7 +169,7 @@ impl Queued<'_> {
         }
         let is_there = self.asked.is_some_and(|(_, is_there)| is_there);
         let line = told.line(position, is_there);
-        say(conn, self.conversation, self.seq, Mode::Expert, &line)
+        messages::insert_line(conn, (self.conversation, self.seq), Mode::Expert, &line)
     }
 }
 

@@ -1,11 +1,14 @@
 //! Recording the steps of a running turn. Compiled once for each database.
 
 use diesel::{dsl::exists, prelude::*, select};
-use serde_json::json;
 
-use super::dialect::{Conn, write_tx};
+use super::{
+    dialect::{Conn, write_tx},
+    locks, messages as message_rows,
+};
 use crate::store::{
-    messages::{Direction, Role},
+    MessageSeq,
+    messages::NewMessage,
     schema::{conversations, db_now, messages},
     steps::NewSteps,
     types::Json,
@@ -14,12 +17,9 @@ use crate::store::{
 pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
     write_tx(conn, |conn| {
         // The conversation's row first: with it the fence.
-        let mine = conversations::table
-            .filter(conversations::id.eq(new.conversation_id))
-            .filter(conversations::fence.eq(new.fence))
-            .filter(conversations::running_turn.eq(new.turn_id));
+        let owned = locks::owned(new.conversation_id, new.turn_id, new.fence);
         let count = i64::try_from(new.steps.len()).unwrap_or(i64::MAX);
-        let last: Option<i64> = diesel::update(mine)
+        let last: Option<MessageSeq> = diesel::update(owned)
             .set((
                 conversations::last_seq.eq(conversations::last_seq + count),
                 conversations::updated_at.eq(db_now()),
@@ -40,27 +40,18 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
             return Ok(true);
         }
         for (at, step) in (0_i64..).zip(&new.steps) {
-            let (kind, data) = step.widget.clone().unzip();
-            diesel::insert_into(messages::table)
-                .values((
-                    messages::id.eq(step.id),
-                    messages::conversation_id.eq(new.conversation_id),
-                    messages::turn_id.eq(new.turn_id),
-                    messages::seq.eq(last - count + 1 + at),
-                    messages::role.eq(Role::Tool),
-                    messages::direction.eq(Direction::Outgoing),
-                    messages::message_type.eq(step.message_type),
-                    messages::body.eq(&step.body),
-                    messages::media_urls.eq(Json(json!([]))),
-                    messages::audio_urls.eq(Json(json!([]))),
-                    messages::tool_name.eq(&step.tool),
-                    messages::tool_success.eq(step.success),
-                    messages::component_type.eq(kind),
-                    messages::component_data.eq(data.map(Json)),
-                    messages::metadata.eq(Json(step.metadata.clone())),
-                    messages::created_at.eq(db_now()),
-                ))
-                .execute(conn)?;
+            let widget = step.widget.as_ref();
+            let at = (new.conversation_id, last - count + 1 + at);
+            let row = NewMessage {
+                turn_id: Some(new.turn_id),
+                tool_name: Some(&step.tool),
+                tool_success: step.success,
+                component_type: widget.map(|(kind, _)| *kind),
+                component_data: widget.map(|(_, data)| Json(data.clone())),
+                metadata: Some(Json(step.metadata.clone())),
+                ..NewMessage::new(step.id, at, step.message_type, &step.body)
+            };
+            message_rows::insert(conn, row)?;
         }
         Ok(true)
     })

@@ -4,44 +4,28 @@
 use std::time::Instant;
 
 use diesel::prelude::*;
-use serde_json::json;
 
 use super::{
-    dialect::{Conn, lock_rows, write_tx},
-    jobs, messages, queue, sessions,
+    dialect::{Conn, write_tx},
+    jobs, locks, messages, queue, sessions,
 };
 use crate::store::{
-    ConversationId, DeviceId, InstanceId, StoreError, TurnId,
+    Attempt, ConversationId, DeviceId, FrameSeq, InstanceId, MessageSeq, StoreError, TurnId,
     cached::cached,
+    error::Abort,
     jobs::Judging,
-    messages::{Direction, FinishReason, MessageType, Role},
+    messages::{FinishReason, MessageType, NewMessage},
     milliseconds,
     schema::{
-        conversations, db_now, db_now_plus, messages as message_rows, session_locks, turn_events,
-        turn_pieces, turns, users,
+        conversations, db_now, db_now_plus, session_locks, turn_events, turn_pieces, turns, users,
     },
     turns::{Finish, FinishTurn, Kept, KeptLog, ShownWidget, TurnRow},
     types::{Json, SqlTime},
 };
 
-/// Why the transaction of a turn does not commit.
-pub enum Abort<T> {
-    With(T),
-    Failed(StoreError),
-}
-
-impl<T> From<diesel::result::Error> for Abort<T> {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 pub fn finish(conn: &mut Conn, turn: &FinishTurn) -> Result<Finish, StoreError> {
-    match write_tx(conn, |conn| finish_within(conn, turn)) {
-        Ok(()) => Ok(Finish::Done),
-        Err(Abort::With(outcome)) => Ok(outcome),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+    let finished = write_tx(conn, |conn| finish_within(conn, turn));
+    Abort::outcome(finished, |()| Finish::Done)
 }
 
 fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>> {
@@ -71,32 +55,28 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
 }
 
 /// Stores what a turn came to, of which the last message has this number.
-pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: i64) -> QueryResult<()> {
+pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: MessageSeq) -> QueryResult<()> {
     if let Some(answer) = &turn.answer {
-        diesel::insert_into(message_rows::table)
-            .values((
-                message_rows::id.eq(answer.message_id),
-                message_rows::conversation_id.eq(turn.conversation_id),
-                message_rows::turn_id.eq(turn.turn_id),
-                message_rows::seq.eq(seq + 1 - turn.messages()),
-                message_rows::role.eq(Role::Assistant),
-                message_rows::direction.eq(Direction::Outgoing),
-                message_rows::message_type.eq(MessageType::AssistantResponse),
-                message_rows::body.eq(&answer.body),
-                message_rows::media_urls.eq(Json(json!([]))),
-                message_rows::audio_urls.eq(Json(json!([]))),
-                message_rows::finish_reason.eq(turn.finish_reason),
-                message_rows::metadata.eq(answer.metadata.clone().map(Json)),
-                message_rows::created_at.eq(db_now()),
-            ))
-            .execute(conn)?;
+        let at = (turn.conversation_id, seq + 1 - turn.messages());
+        let new = NewMessage {
+            turn_id: Some(turn.turn_id),
+            finish_reason: Some(turn.finish_reason),
+            metadata: answer.metadata.clone().map(Json),
+            ..NewMessage::new(
+                answer.message_id,
+                at,
+                MessageType::AssistantResponse,
+                &answer.body,
+            )
+        };
+        messages::insert(conn, new)?;
     }
     if let Some(judging) = &turn.judging {
         jobs::add(conn, Judging::KIND, judging.into())?;
     }
     let first = seq + 1 - turn.messages() + i64::from(turn.answer.is_some());
-    for (seq, shown) in (first..).zip(&turn.widgets) {
-        insert_widget(conn, turn, shown, seq)?;
+    for (at, shown) in (0..).zip(&turn.widgets) {
+        insert_widget(conn, turn, shown, first + at)?;
     }
     let ended = diesel::update(turns::table.filter(turns::id.eq(turn.turn_id))).set((
         turns::finish_reason.eq(turn.finish_reason),
@@ -126,37 +106,25 @@ fn insert_widget(
     conn: &mut Conn,
     turn: &FinishTurn,
     shown: &ShownWidget,
-    seq: i64,
-) -> QueryResult<usize> {
-    diesel::insert_into(message_rows::table)
-        .values((
-            message_rows::id.eq(shown.message_id),
-            message_rows::conversation_id.eq(turn.conversation_id),
-            message_rows::turn_id.eq(turn.turn_id),
-            message_rows::seq.eq(seq),
-            message_rows::role.eq(Role::Assistant),
-            message_rows::direction.eq(Direction::Outgoing),
-            message_rows::message_type.eq(MessageType::Widget),
-            message_rows::body.eq(&shown.text),
-            message_rows::media_urls.eq(Json(json!([]))),
-            message_rows::audio_urls.eq(Json(json!([]))),
-            message_rows::component_type.eq(shown.kind),
-            message_rows::component_data.eq(Json(shown.data.clone())),
-            message_rows::finish_reason.eq(turn.finish_reason),
-            message_rows::metadata.eq(shown.confirms.clone().map(Json)),
-            message_rows::created_at.eq(db_now()),
-        ))
-        .execute(conn)
+    seq: MessageSeq,
+) -> QueryResult<()> {
+    let at = (turn.conversation_id, seq);
+    let new = NewMessage {
+        turn_id: Some(turn.turn_id),
+        component_type: Some(shown.kind),
+        component_data: Some(Json(shown.data.clone())),
+        finish_reason: Some(turn.finish_reason),
+        metadata: shown.confirms.clone().map(Json),
+        ..NewMessage::new(shown.message_id, at, MessageType::Widget, &shown.text)
+    };
+    messages::insert(conn, new)
 }
 
 /// Gives the lease back and counts the answer; nothing where the fence is another's.
-fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<i64>> {
+fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<MessageSeq>> {
     use conversations::{agent_path, context, last_seq, state};
-    let mine = conversations::table
-        .filter(conversations::id.eq(turn.conversation_id))
-        .filter(conversations::fence.eq(turn.fence))
-        .filter(conversations::running_turn.eq(turn.turn_id));
-    diesel::update(mine)
+    let owned = locks::owned(turn.conversation_id, turn.turn_id, turn.fence);
+    diesel::update(owned)
         .set((
             (
                 conversations::running_turn.eq(None::<TurnId>),
@@ -194,23 +162,14 @@ fn finished_before(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Finish> {
     Ok(if done { Finish::Done } else { Finish::Fenced })
 }
 
-/// Locks the conversations of running turns, in the order in which batches do.
-pub fn lock_in_order(conn: &mut Conn, turns: &[TurnId]) -> QueryResult<()> {
-    let held = conversations::table
-        .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))))
-        .order(conversations::id)
-        .select(conversations::id);
-    lock_rows!(held).load::<ConversationId>(conn).map(drop)
-}
-
 /// The columns of a [`TurnRow`].
 type Columns = (
     TurnId,
     ConversationId,
-    i32,
+    Attempt,
     Option<FinishReason>,
     Option<String>,
-    Option<i64>,
+    Option<FrameSeq>,
     Option<bool>,
 );
 

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::{
     begin,
     dialect::{Conn, write_tx},
-    turns,
+    locks, turns,
 };
 use crate::store::{
     InstanceId, StoreError, TurnId,
@@ -37,10 +37,8 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
     write_tx(conn, |conn| {
         let mut mine = Vec::new();
         for piece in pieces {
-            let stop_requested = conversations::table
-                .filter(conversations::id.eq(piece.conversation_id))
-                .filter(conversations::fence.eq(piece.fence))
-                .filter(conversations::running_turn.eq(piece.turn_id))
+            let owned = locks::owned(piece.conversation_id, piece.turn_id, piece.fence);
+            let stop_requested = owned
                 .select(conversations::stop_requested)
                 .first(conn)
                 .optional()?;

@@ -1,0 +1,76 @@
+//! What is wrong with a setting, and the checks that several of the settings' files share.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{Secret, WebhookSettings};
+
+/// A wrong value, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key or variable at fault.
+    pub at: String,
+    /// What is wrong with it and what would be right. Never the value of a secret.
+    pub mend: String,
+}
+
+impl Problem {
+    pub(super) fn new(at: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            at: at.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.mend)
+    }
+}
+
+/// A secret that is there is long enough.
+pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Problem>) {
+    if !secret.is_empty() && secret.reveal().len() < 32 {
+        let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
+        problems.push(Problem::new(at, mend));
+    }
+}
+
+/// Headers that are sent along with calls.
+pub(super) fn check_headers(
+    at: &str,
+    headers: &BTreeMap<String, Secret>,
+    problems: &mut Vec<Problem>,
+) {
+    for (header, value) in headers {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let is_value = |c: char| c == ' ' || c.is_ascii_graphic();
+        if header.is_empty()
+            || !header.chars().all(is_name)
+            || !value.reveal().chars().all(is_value)
+        {
+            let text = format!("{header:?} and its value must be fit for HTTP");
+            problems.push(Problem::new(at, text));
+        }
+    }
+}
+
+/// A service that is called by webhook.
+pub(super) fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
+    let is_web = url::Url::parse(&webhook.url)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
+    if !is_web {
+        let text = "must be an http or https URL without a name and password in it";
+        problems.push(Problem::new(format!("{at}.url"), text));
+    }
+    if webhook.secret.reveal().len() < 24 {
+        let text = "must have 24 characters or more: openssl rand -hex 32 makes one";
+        problems.push(Problem::new(format!("{at}.secret"), text));
+    }
+    if !(1..=300).contains(&webhook.timeout_seconds) {
+        problems.push(Problem::new(
+            format!("{at}.timeout_seconds"),
+            "must be from 1 to 300",
+        ));
+    }
+}

@@ -1,0 +1,28 @@
+//! Cross-origin requests: which pages may call.
+
+use actix_cors::Cors;
+
+/// The origins whose pages may call, and what they may send and see.
+pub(crate) fn cors(origins: &[String]) -> Cors {
+    let exposed = [
+        "X-Device-ID",
+        "X-Conversation-ID",
+        "X-Turn-ID",
+        "Retry-After",
+    ];
+    let allowed = [
+        "Content-Type",
+        "Authorization",
+        "X-Device-ID",
+        "Idempotency-Key",
+        "Last-Event-ID",
+    ];
+    let none = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers(allowed)
+        .expose_headers(exposed)
+        .max_age(3600);
+    origins
+        .iter()
+        .fold(none, |cors, origin| cors.allowed_origin(origin))
+}

@@ -1,0 +1,171 @@
+//! What the people at the desk see of conversations. Compiled once for each database.
+
+use std::cmp::Reverse;
+
+use diesel::prelude::*;
+
+use super::{
+    audit,
+    columns::columns,
+    conversations as conversation_rows,
+    dialect::{Conn, write_tx},
+    locks, messages as message_rows,
+};
+use crate::store::{
+    ConversationId, DeviceId, MessageId, StoreError, TurnId,
+    audit::Actor,
+    conversations::{Conversation, Known},
+    experts::Sight,
+    messages::Page,
+    schema::{conversations, turns},
+    sessions::Mode,
+};
+
+/// How many running conversations are read, of which the newest are shown.
+const RUNNING: i64 = 1_000;
+
+pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conversation>> {
+    let held = conversations::table
+        .filter(conversations::expert_id.is_not_null())
+        .order(conversations::updated_at.desc())
+        .limit(limit)
+        .select(columns!(brief))
+        .into_boxed();
+    let held = match sight {
+        Sight::Own(expert) => held.filter(conversations::expert_id.eq(expert)),
+        Sight::All => held,
+    };
+    let waiting = conversations::table
+        .filter(conversations::waiting_since.is_not_null())
+        .order((conversations::waiting_since, conversations::id))
+        .limit(limit)
+        .select(columns!(brief));
+    let mut all = waiting.load(conn)?;
+    all.extend(held.load(conn)?);
+    Ok(all)
+}
+
+/// Those that agents are answering at this moment, the newest first.
+pub fn answering(conn: &mut Conn, limit: usize) -> QueryResult<Vec<Conversation>> {
+    let mut running: Vec<Conversation> = conversations::table
+        .filter(conversations::running_turn.is_not_null())
+        .filter(conversations::mode.eq(Mode::Ai))
+        // As the index has them that holds no others.
+        .order(conversations::lease_until.desc())
+        .limit(RUNNING)
+        .select(columns!(brief))
+        .load(conn)?;
+    // As they stay, however their leases are renewed.
+    running.sort_by_key(|running| Reverse(running.id));
+    running.truncate(limit);
+    Ok(running)
+}
+
+/// A conversation that the desk may see.
+pub fn seen(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+) -> QueryResult<Option<Conversation>> {
+    let found = conversations::table
+        .filter(conversations::id.eq(id))
+        .select(columns!())
+        .into_boxed();
+    let found = match sight {
+        Sight::All => found,
+        Sight::Own(expert) => found.filter(
+            conversations::expert_id
+                .eq(expert)
+                .or(conversations::waiting_since.is_not_null().nullable()),
+        ),
+    };
+    found.first(conn).optional()
+}
+
+pub fn look(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+) -> Result<Option<Conversation>, StoreError> {
+    write_tx(conn, |conn| Ok(look_within(conn, sight, id, actor)?))
+}
+
+fn look_within(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+) -> QueryResult<Option<Conversation>> {
+    let found = seen(conn, sight, id)?;
+    if found.is_some() {
+        audit::write(conn, actor, id)?;
+    }
+    Ok(found)
+}
+
+/// What whoever sees the conversation may read of it: read, and kept that it was, in one piece.
+fn look_into<T>(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    read: impl FnOnce(&mut Conn) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    write_tx(conn, |conn| {
+        // It may be another's in the next moment.
+        let Some(_) = locks::lock(conn, id)? else {
+            return Ok(None);
+        };
+        match look_within(conn, sight, id, actor)? {
+            Some(_) => read(conn).map(Some),
+            None => Ok(None),
+        }
+    })
+}
+
+/// A page of what was said there.
+pub fn messages(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    (before, limit): (Option<MessageId>, i64),
+) -> Result<Option<Option<Page>>, StoreError> {
+    look_into(conn, sight, id, actor, |conn| {
+        message_rows::page(conn, id, before, limit)
+    })
+}
+
+/// What its agent would be told.
+pub fn known_of(
+    conn: &mut Conn,
+    sight: Sight,
+    id: ConversationId,
+    actor: &Actor,
+    history: i64,
+) -> Result<Option<Known>, StoreError> {
+    let known = look_into(conn, sight, id, actor, |conn| {
+        Ok(conversation_rows::known(conn, id, history)?)
+    })?;
+    Ok(known.flatten())
+}
+
+/// Whose a turn is, in a conversation that the desk may see.
+pub fn turn(
+    conn: &mut Conn,
+    sight: Sight,
+    turn: TurnId,
+    actor: &Actor,
+) -> Result<Option<DeviceId>, StoreError> {
+    let found: Option<(ConversationId, Option<String>)> = turns::table
+        .filter(turns::id.eq(turn))
+        .select((turns::conversation_id, turns::device_id))
+        .first(conn)
+        .optional()?;
+    let Some((conversation, Some(device))) = found else {
+        return Ok(None);
+    };
+    let seen = look(conn, sight, conversation, actor)?;
+    Ok(seen.map(|_| DeviceId::stored(device)))
+}

@@ -1,0 +1,30 @@
+//! Visitors. Compiled once for each database.
+
+use diesel::prelude::*;
+
+use super::dialect::Conn;
+use crate::store::{
+    DeviceId, UserId,
+    cached::cached,
+    schema::{db_now, users},
+};
+
+/// Who a device's visitor is, seen now.
+pub fn person(
+    conn: &mut Conn,
+    new: UserId,
+    device: &DeviceId,
+) -> QueryResult<(UserId, Option<String>)> {
+    let person = diesel::insert_into(users::table)
+        .values((
+            users::id.eq(new),
+            users::phone_number.eq(device.handle()),
+            users::created_at.eq(db_now()),
+            users::last_seen_at.eq(db_now()),
+        ))
+        .on_conflict(users::phone_number)
+        .do_update()
+        .set(users::last_seen_at.eq(db_now()))
+        .returning((users::id, users::name));
+    cached(person).get_result(conn)
+}
