@@ -8,7 +8,12 @@ use crate::{
     app::App,
     context::Caller,
     error::{Code, Error, Result},
-    store::{ConversationId, DeviceId, data::Conversation, messages::Message, sessions::Within},
+    store::{
+        ConversationId, DeviceId,
+        data::{Conversation, Opened},
+        messages::Message,
+        sessions::Within,
+    },
     turn::{Reply, TurnRequest, fold},
 };
 pub use fold::Answer;
@@ -127,12 +132,13 @@ impl Conversations {
             .app
             .store
             .open_conversation(lock, context.map(Value::Object));
-        Ok(Session {
-            conversation_id: opened
-                .await?
-                .map_err(|wait| Error::new(Code::RateLimited).retry_after(wait))?,
-            device,
-        })
+        match opened.await? {
+            Opened::Done(conversation_id) => Ok(Session {
+                conversation_id,
+                device,
+            }),
+            Opened::Limited(wait) => Err(Error::new(Code::RateLimited).retry_after(wait)),
+        }
     }
 
     /// Says something, and gives the answer as it comes.

@@ -28,7 +28,7 @@ use crate::{
 /// Why a judge has said nothing.
 const UNDECIDED: &str = "The judge could not be asked.";
 /// How many messages before the answer judges read, and how much of them, in bytes.
-const HISTORY: u32 = 30;
+const HISTORY_MESSAGES: u32 = 30;
 const READ: usize = 64 * 1024;
 
 /// What is judged, and reviewed.
@@ -87,7 +87,10 @@ impl Evaluations {
         &self,
         mut judging: Judging,
     ) -> std::result::Result<Option<(Judging, ToJudge)>, StoreError> {
-        let to_judge = self.store.to_judge(judging.message_id, HISTORY).await?;
+        let to_judge = self
+            .store
+            .to_judge(judging.message_id, HISTORY_MESSAGES)
+            .await?;
         let Some(to_judge) = to_judge else {
             return Ok(None);
         };

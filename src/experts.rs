@@ -22,14 +22,14 @@ use crate::{
         conversations::Conversation,
         experts::{Presence, Work},
         holds::{Give, Held, Take, To, Write, Written},
-        messages::{Message, Page},
+        messages::{Message, Page, Paged},
         queue::Told,
     },
     turn::{Engine, cut::cut},
 };
 
 /// How many conversations a queue shows.
-const MOST: u32 = 200;
+const MAX_QUEUE: u32 = 200;
 
 /// The people at the desk.
 pub struct Experts {
@@ -125,7 +125,7 @@ impl Experts {
     /// # Errors
     /// When the database fails.
     pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
-        let queue = self.store.queue(person.sight(), MOST).await?;
+        let queue = self.store.queue(person.sight(), MAX_QUEUE).await?;
         let shown = queue.iter().map(|case| case.id).collect();
         self.shown(person, shown).await?;
         Ok(queue)
@@ -154,7 +154,11 @@ impl Experts {
         let actor = person.actor("read_messages");
         let page = (before, limit);
         let read = self.store.messages_of_case(person.sight(), id, actor, page);
-        read.await?.ok_or_else(|| Error::new(Code::NotFound))
+        match read.await? {
+            Paged::Page(page) => Ok(Some(page)),
+            Paged::NoMessage => Ok(None),
+            Paged::NoConversation => Err(Error::new(Code::NotFound)),
+        }
     }
 
     /// Whose a turn is, to read it as it goes on.

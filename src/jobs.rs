@@ -24,14 +24,14 @@ use crate::{
 const POLL: Duration = Duration::from_secs(2);
 /// How long a try may last, and after how long somebody else tries: as long as it may have to wait for its
 /// place, and some more.
-const PATIENCE: Duration = Duration::from_secs(40);
-const LEASE: Duration = Duration::from_secs(120);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
+const JOB_LEASE: Duration = Duration::from_secs(120);
 /// How often a job is tried, how soon again, and how late at the most.
-const ATTEMPTS: i32 = 10;
-const AGAIN: Duration = Duration::from_secs(5);
-const LATEST: Duration = Duration::from_secs(3600);
+const MAX_ATTEMPTS: i32 = 10;
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(5);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(3600);
 /// The longest reason that is kept, in characters.
-const REASON: usize = 2_000;
+const ERROR_CHARACTERS: usize = 2_000;
 
 /// Jobs that do not wait for others: an e-mail does not wait for a service that hangs.
 struct Lane {
@@ -84,7 +84,11 @@ impl Jobs {
                 if let Some(job) = taken.pop() {
                     return Some((job, taken));
                 }
-                match self.store.take_jobs(lane.kinds, lane.places, LEASE).await {
+                match self
+                    .store
+                    .take_jobs(lane.kinds, lane.places, JOB_LEASE)
+                    .await
+                {
                     Ok(jobs) if jobs.is_empty() => sleep(POLL).await,
                     Ok(jobs) => taken = jobs.into_iter().rev().collect(),
                     Err(error) => {
@@ -109,7 +113,10 @@ impl Jobs {
     pub async fn work(&self) -> Result<usize, StoreError> {
         let mut count = 0;
         for lane in &LANES {
-            let jobs = self.store.take_jobs(lane.kinds, lane.places, LEASE).await?;
+            let jobs = self
+                .store
+                .take_jobs(lane.kinds, lane.places, JOB_LEASE)
+                .await?;
             count += jobs.len();
             let done = join_all(jobs.into_iter().map(|job| self.attempt(job))).await;
             done.into_iter().collect::<Result<Vec<()>, _>>()?;
@@ -122,17 +129,17 @@ impl Jobs {
         let tried = async {
             match is_judging {
                 // Nobody has come back from it, again and again.
-                _ if job.attempts > ATTEMPTS => Err("whoever tries it goes away".to_owned()),
+                _ if job.attempts > MAX_ATTEMPTS => Err("whoever tries it goes away".to_owned()),
                 true => self.evaluations.judge(&job).await,
                 false => self.notifier.deliver(&job).await,
             }
         };
-        let error = match timeout(PATIENCE, tried).await {
+        let error = match timeout(ATTEMPT_TIMEOUT, tried).await {
             Ok(Ok(())) => return self.store.job_done(job.id).await,
-            Ok(Err(error)) => text::cleaned(error.chars().take(REASON).collect()),
+            Ok(Err(error)) => text::cleaned(error.chars().take(ERROR_CHARACTERS).collect()),
             Err(_) => "no answer in time".to_owned(),
         };
-        if job.attempts < ATTEMPTS {
+        if job.attempts < MAX_ATTEMPTS {
             tracing::warn!(job.id = %job.id, job.kind, error.cause = error, "a job is tried again later");
             let again = Some(pause(job.attempts));
             return self.store.job_failed(job, error, again).await;
@@ -148,7 +155,9 @@ impl Jobs {
 /// How long to wait after so many attempts: each time four times as long.
 fn pause(attempts: i32) -> Duration {
     let factor = 4_u32.saturating_pow(u32::try_from(attempts - 1).unwrap_or_default());
-    AGAIN.saturating_mul(factor).min(LATEST)
+    FIRST_RETRY_DELAY
+        .saturating_mul(factor)
+        .min(MAX_RETRY_DELAY)
 }
 
 #[cfg(test)]

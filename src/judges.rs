@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The longest reason, in characters.
-const REASON: usize = 1_000;
+const REASON_CHARACTERS: usize = 1_000;
 
 /// The judges of a desk.
 pub struct Judges {
@@ -182,7 +182,7 @@ impl Judges {
             criterion: judge.criterion,
             passed: opinion.score >= judge.pass_at,
             score: opinion.score,
-            reason: reason.chars().take(REASON).collect(),
+            reason: reason.chars().take(REASON_CHARACTERS).collect(),
             usage: opinion.usage,
         }))
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a service may take to say that it was told.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tells people outside.
 pub struct Notifier {
@@ -61,7 +61,7 @@ impl Notifier {
         let call = self
             .client
             .post(&self.settings.webhook_url)
-            .timeout(PATIENCE);
+            .timeout(DELIVERY_TIMEOUT);
         let call = self.key.sign(call, job.id.0, event.to_string());
         let answer = call.send().await;
         let answer = answer.map_err(|error| error.without_url().to_string())?;

@@ -24,7 +24,7 @@ use crate::{
 /// How long connections have for what they are still sending.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long after a failed migration the next one is tried, while the database is away.
-const AGAIN: Duration = Duration::from_secs(1);
+const MIGRATION_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long a connection may be idle between requests: longer than balancers keep theirs, or they would
 /// send requests into connections that are just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -80,7 +80,7 @@ impl Server {
             }
             while let Err(error) = starting.store.adapt().await {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
             }
         });
         let engine = Arc::clone(&app.engine);
@@ -117,7 +117,7 @@ impl Server {
         let all = Duration::from_secs(self.app.settings.server.shutdown_seconds);
         let deadline = Instant::now() + all;
         let turns = deadline
-            .checked_sub(turn::END_PATIENCE + CLOSING)
+            .checked_sub(turn::END_TIMEOUT + CLOSING)
             .unwrap_or_else(Instant::now);
         self.app.engine.drain(turns).await;
         drop(
@@ -172,7 +172,7 @@ async fn stop_signal() {
 
 async fn migrate_later(app: &App) {
     loop {
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
         match app.store.migrate().await {
             Ok(applied) => return report(&applied),
             Err(error) if error.is_away() => {

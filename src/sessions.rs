@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many locks one statement cleans up.
-const BATCH: u32 = 500;
+const MAX_CLEANED_UP: u32 = 500;
 
 /// The session locks of a desk.
 #[derive(Clone)]
@@ -87,9 +87,9 @@ impl Sessions {
     pub async fn clean_up(&self, batches: usize) -> Result<usize, StoreError> {
         let mut all = 0;
         for _ in 0..batches {
-            let deleted = self.store.clean_up_sessions(BATCH).await?;
+            let deleted = self.store.clean_up_sessions(MAX_CLEANED_UP).await?;
             all += deleted;
-            if deleted < BATCH as usize {
+            if deleted < MAX_CLEANED_UP as usize {
                 break;
             }
         }

@@ -302,13 +302,13 @@ impl Store {
             Db::Postgres(lanes) => {
                 lanes
                     .write
-                    .run_for(migrate::DEADLINE, migrate::postgres)
+                    .run_for(migrate::MIGRATION_TIMEOUT, migrate::postgres)
                     .await
             }
             Db::Sqlite(lanes) => {
                 lanes
                     .write
-                    .run_for(migrate::DEADLINE, migrate::sqlite)
+                    .run_for(migrate::MIGRATION_TIMEOUT, migrate::sqlite)
                     .await
             }
         }

@@ -37,7 +37,7 @@ use crate::{
 /// The longest result that a model is shown, in bytes.
 const RESULT_BYTES: usize = 16 * 1024;
 /// How many of a call's faults a model is told at once.
-const FAULTS: usize = 5;
+const MAX_NAMED_FAULTS: usize = 5;
 
 /// The tools of a desk.
 #[derive(Default)]
@@ -278,7 +278,7 @@ impl Tools {
                 }
             }
         }
-        let faults = member.schema.iter_errors(&arguments).take(FAULTS);
+        let faults = member.schema.iter_errors(&arguments).take(MAX_NAMED_FAULTS);
         let faults: Vec<String> = faults
             .map(|fault| format!("{}: {fault}", fault.instance_path()))
             .collect();

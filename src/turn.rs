@@ -70,9 +70,9 @@ pub use request::TurnRequest;
 use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
-pub const END_PATIENCE: Duration = Duration::from_millis(1500);
+pub const END_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long a stop waits for the turn's end.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A turn's answer, as it comes.
 #[derive(Debug)]
@@ -262,7 +262,7 @@ impl Engine {
             running.signal.raise(Cause::Stopped);
             let mut reader = running.log.reader(0);
             let end = async { while reader.next().await.is_some() {} };
-            drop(timeout(STOP_PATIENCE, end).await);
+            drop(timeout(STOP_TIMEOUT, end).await);
             return Ok(());
         }
         match self.store.turn(device, turn).await? {
@@ -311,7 +311,7 @@ impl Engine {
     }
 
     /// Is not ready from now on, refuses new turns a moment later, gives the running ones until
-    /// `deadline` to finish, and ends them then; that takes up to [`END_PATIENCE`].
+    /// `deadline` to finish, and ends them then; that takes up to [`END_TIMEOUT`].
     pub async fn drain(&self, deadline: Instant) {
         self.closing.cancel();
         let lame_duck = Duration::from_millis(self.settings.server.lame_duck_milliseconds);
@@ -323,7 +323,7 @@ impl Engine {
             for running in self.running().values() {
                 running.signal.raise(Cause::Shutdown);
             }
-            drop(timeout(END_PATIENCE, self.tasks.wait()).await);
+            drop(timeout(END_TIMEOUT, self.tasks.wait()).await);
         }
     }
 

@@ -32,7 +32,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const BUDGETS_KEPT: i64 = 7;
 
 /// How many rows one statement handles.
-const BATCH: u32 = 200;
+const MAX_PER_PIECE: u32 = 200;
 
 /// What one sweep found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -109,20 +109,27 @@ impl Upkeep {
             ..Swept::default()
         };
         for _ in 0..batches {
-            let turns = self.store.close_forgotten_turns(FORGOTTEN, BATCH).await?;
-            let logs = self.store.prune_logs(self.log_kept, BATCH).await?;
+            let turns = self
+                .store
+                .close_forgotten_turns(FORGOTTEN, MAX_PER_PIECE)
+                .await?;
+            let logs = self.store.prune_logs(self.log_kept, MAX_PER_PIECE).await?;
             let conversations = match self.kept {
-                Some(kept) => self.store.erase_old(self.clock.now(), kept, BATCH).await?,
+                Some(kept) => {
+                    self.store
+                        .erase_old(self.clock.now(), kept, MAX_PER_PIECE)
+                        .await?
+                }
                 None => 0,
             };
-            let reservations = self.store.settle(None, BATCH).await?;
+            let reservations = self.store.settle(None, MAX_PER_PIECE).await?;
             let today = self.clock.now().0.div_euclid(DAY_MICROS);
             self.store.forget_budgets(today - BUDGETS_KEPT).await?;
             swept.reservations += reservations;
             swept.turns += turns;
             swept.logs += logs;
             swept.conversations += conversations;
-            if turns.max(logs).max(conversations).max(reservations) < BATCH as usize {
+            if turns.max(logs).max(conversations).max(reservations) < MAX_PER_PIECE as usize {
                 break;
             }
         }

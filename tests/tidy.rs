@@ -1,15 +1,14 @@
 //! The fences of the architecture that the compiler does not keep.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
+
+use quote::ToTokens;
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -143,6 +142,24 @@ fn dependencies_point_down() {
 fn no_files_depend_on_each_other() {
     let circles = crate_modules().circles();
     assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn constants_of_one_name_have_one_value() {
+    let mut values: BTreeMap<String, BTreeMap<String, PathBuf>> = BTreeMap::new();
+    for file in files("src", &["rs"]) {
+        let parsed = syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap();
+        for item in parsed.items {
+            let syn::Item::Const(constant) = item else {
+                continue;
+            };
+            let value = constant.expr.to_token_stream().to_string();
+            let known = values.entry(constant.ident.to_string()).or_default();
+            known.insert(value, file.clone());
+        }
+    }
+    values.retain(|_, values| values.len() > 1);
+    assert!(values.is_empty(), "{values:#?}");
 }
 
 fn crate_modules() -> Modules {

@@ -39,14 +39,6 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Tools have changed what is known of the visitor. They have recorded it; where it is recorded once
-    /// more with the answer, it is this.
-    pub fn keep(&mut self, context: &Map<String, Value>) {
-        if let Some(own) = &mut self.context {
-            own.clone_from(context);
-        }
-    }
-
     /// These and later ones.
     pub fn add(&mut self, later: Self) {
         self.state.extend(later.state);

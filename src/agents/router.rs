@@ -20,7 +20,7 @@ const ALIKE: f64 = 0.85;
 const LONG: usize = 5;
 
 /// How long the manager may think; after that the words decide.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ROUTING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Routes by asking the model where there is one, else by the agents' keywords.
 pub(super) struct Router {
@@ -108,7 +108,12 @@ impl Router {
             }],
             ..Request::default()
         };
-        match timeout(PATIENCE, llm::complete(&self.models, model, &request)).await {
+        match timeout(
+            ROUTING_TIMEOUT,
+            llm::complete(&self.models, model, &request),
+        )
+        .await
+        {
             // A server that knows no tools answers in words.
             Ok(Ok(answer)) => {
                 let choice = answer.calls.first().map(ToolCall::input);

@@ -26,11 +26,11 @@ use crate::{
 /// How long keys are kept.
 const FRESH: Duration = Duration::from_secs(3600);
 /// How soon they may be asked for again.
-const AGAIN: Duration = Duration::from_secs(30);
+const REFRESH_DELAY: Duration = Duration::from_secs(30);
 /// How long the issuer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much it may say.
-const BYTES: usize = 512 * 1024;
+const MAX_KEY_SET_BYTES: usize = 512 * 1024;
 
 /// An issuer's keys.
 pub(super) struct Jwks(Arc<Issuer>);
@@ -55,7 +55,7 @@ struct Known {
 impl Known {
     /// A key that need not be asked for.
     fn key(&self, header: &Header, now: Timestamp) -> Option<Result<DecodingKey>> {
-        let is_fresh = !is_old(self.read, FRESH, now) || !is_old(self.asked, AGAIN, now);
+        let is_fresh = !is_old(self.read, FRESH, now) || !is_old(self.asked, REFRESH_DELAY, now);
         find(&self.keys, header).filter(|_| is_fresh).map(made)
     }
 }
@@ -106,11 +106,13 @@ impl Issuer {
     /// Asks for the keys, unless somebody has just done so.
     async fn ask(&self, header: &Header, now: Timestamp) {
         let _alone = self.asking.lock().await;
-        if self.known().key(header, now).is_some() || !is_old(self.known().asked, AGAIN, now) {
+        if self.known().key(header, now).is_some()
+            || !is_old(self.known().asked, REFRESH_DELAY, now)
+        {
             return;
         }
         self.known().asked = Some(now);
-        match timeout(PATIENCE, self.fetch()).await {
+        match timeout(FETCH_TIMEOUT, self.fetch()).await {
             Ok(Ok(keys)) => {
                 let mut known = self.known();
                 (known.keys, known.read) = (keys, Some(now));
@@ -128,8 +130,10 @@ impl Issuer {
         let answer = self.client.get(&self.url).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
         let words = |error: reqwest::Error| error.without_url().to_string();
-        let read = whole(answer.map_err(words)?, BYTES).await.map_err(words)?;
-        let bytes = read.ok_or_else(|| format!("more than {BYTES} bytes"))?;
+        let read = whole(answer.map_err(words)?, MAX_KEY_SET_BYTES)
+            .await
+            .map_err(words)?;
+        let bytes = read.ok_or_else(|| format!("more than {MAX_KEY_SET_BYTES} bytes"))?;
         let set: JwkSet = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         Ok(set.keys)
     }

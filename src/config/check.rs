@@ -8,7 +8,7 @@ use super::{
     tools,
 };
 
-const DAY: u64 = 86_400;
+const DAY_SECONDS: u64 = 86_400;
 
 /// Adds every problem that the settings have.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
@@ -22,18 +22,23 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             "session.ttl_seconds",
             settings.session.ttl_seconds,
             1,
-            10 * 365 * DAY,
+            10 * 365 * DAY_SECONDS,
         ),
         ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
         ("turn.attempts", settings.turn.attempts.into(), 1, 100),
         ("turn.tool_rounds", settings.turn.tool_rounds.into(), 1, 50),
-        ("turn.most_seconds", settings.turn.most_seconds, 1, DAY),
+        (
+            "turn.most_seconds",
+            settings.turn.most_seconds,
+            1,
+            DAY_SECONDS,
+        ),
         ("turn.wait_seconds", settings.turn.wait_seconds, 0, 300),
         (
             "turn.log_kept_seconds",
             settings.turn.log_kept_seconds,
             0,
-            365 * DAY,
+            365 * DAY_SECONDS,
         ),
         (
             "turn.history_messages",
@@ -85,24 +90,46 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             10_000_000,
         ),
         ("llm.retries", settings.llm.retries.into(), 0, 10),
-        ("llm.connect_timeout_seconds", llm.connect.as_secs(), 1, DAY),
+        (
+            "llm.connect_timeout_seconds",
+            llm.connect.as_secs(),
+            1,
+            DAY_SECONDS,
+        ),
         (
             "llm.first_token_timeout_seconds",
             llm.first_token.as_secs(),
             1,
-            DAY,
+            DAY_SECONDS,
         ),
         ("retention.days", settings.retention.days.into(), 0, 36_500),
-        ("llm.idle_timeout_seconds", llm.idle.as_secs(), 1, DAY),
+        (
+            "llm.idle_timeout_seconds",
+            llm.idle.as_secs(),
+            1,
+            DAY_SECONDS,
+        ),
         (
             "llm.payload_idle_timeout_seconds",
             llm.payload_idle.as_secs(),
             1,
-            DAY,
+            DAY_SECONDS,
         ),
-        ("llm.total_timeout_seconds", llm.total.as_secs(), 1, DAY),
+        (
+            "llm.total_timeout_seconds",
+            llm.total.as_secs(),
+            1,
+            DAY_SECONDS,
+        ),
     ];
-    let ttls = ttls.map(|ttl| ("agents: session_ttl_seconds", ttl, 1, 10 * 365 * DAY));
+    let ttls = ttls.map(|ttl| {
+        (
+            "agents: session_ttl_seconds",
+            ttl,
+            1,
+            10 * 365 * DAY_SECONDS,
+        )
+    });
     for (at, value, least, most) in within.into_iter().chain(ttls) {
         if !(least..=most).contains(&value) {
             problems.push(Problem::new(at, format!("must be from {least} to {most}")));

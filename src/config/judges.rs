@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Problem, Settings, WebhookSettings, rules::check_webhook};
 
 /// The longest that a service may take, in seconds: then a job is tried again.
-const LONGEST: u64 = 30;
+const MAX_JUDGE_TIMEOUT_SECONDS: u64 = 30;
 
 /// Who judges answers: rules, a service, or else a model.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,8 +113,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         }
         if let Some(webhook) = &judge.webhook {
             check_webhook(webhook, &at(".webhook"), problems);
-            if webhook.timeout_seconds > LONGEST {
-                let mend = format!("must be at most {LONGEST}");
+            if webhook.timeout_seconds > MAX_JUDGE_TIMEOUT_SECONDS {
+                let mend = format!("must be at most {MAX_JUDGE_TIMEOUT_SECONDS}");
                 problems.push(Problem::new(at(".webhook.timeout_seconds"), mend));
             }
         }

@@ -19,7 +19,7 @@ pub const HUMAN: &str = "human";
 /// What stands between an MCP server's name and its tool's.
 pub const BETWEEN: &str = "__";
 /// The longest that a call may take, in seconds.
-const LONGEST: u64 = 300;
+const MAX_TIMEOUT_SECONDS: u64 = 300;
 
 /// A tool that agents can call: an HTTP endpoint.
 #[derive(Debug, Clone, Deserialize)]
@@ -286,8 +286,11 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         let mut problem = |key: &str, text: String| {
             problems.push(Problem::new(format!("tools.{name}{key}"), text));
         };
-        if !(1..=LONGEST).contains(&tool.timeout_seconds) {
-            problem(".timeout_seconds", format!("must be from 1 to {LONGEST}"));
+        if !(1..=MAX_TIMEOUT_SECONDS).contains(&tool.timeout_seconds) {
+            problem(
+                ".timeout_seconds",
+                format!("must be from 1 to {MAX_TIMEOUT_SECONDS}"),
+            );
         }
     }
     for (name, server) in &settings.mcp {
@@ -303,8 +306,8 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(&at, "needs either a command or a url"));
         }
         check_headers(&format!("{at}.headers"), &server.headers, problems);
-        if !(1..=LONGEST).contains(&server.timeout_seconds) {
-            let text = format!("must be from 1 to {LONGEST}");
+        if !(1..=MAX_TIMEOUT_SECONDS).contains(&server.timeout_seconds) {
+            let text = format!("must be from 1 to {MAX_TIMEOUT_SECONDS}");
             problems.push(Problem::new(format!("{at}.timeout_seconds"), text));
         }
     }

@@ -13,7 +13,7 @@ use super::{Hub, Topic};
 use crate::store::{ConversationId, Store, StoreError, conversations::Stand, experts::Work};
 
 /// How often other instances' changes are looked for.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const CONVERSATIONS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The conversations that somebody watches, and the desk's work.
 pub struct LiveConversations {
@@ -80,7 +80,7 @@ impl Topic for LiveConversations {
         if let Err(error) = hub.topic().tell().await {
             tracing::debug!(error.cause = %error, "changes of conversations could not be read");
         }
-        POLL_INTERVAL
+        CONVERSATIONS_POLL_INTERVAL
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// What the model has to call.
 const OPINION: &str = "give_opinion";
 /// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(25);
+const JUDGE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// What a model is told, and which it is.
 pub(super) struct Rubric {
@@ -53,7 +53,7 @@ impl Rubric {
         let rubric = self.text.as_deref().unwrap_or(rubric(criterion));
         let asked = request(rubric, submission);
         let asked = llm::complete(models, model, &asked);
-        let answer = timeout(PATIENCE, asked).await;
+        let answer = timeout(JUDGE_TIMEOUT, asked).await;
         let answer = answer.map_err(|_| "the model took too long")?;
         let answer = answer.map_err(|error| error.to_string())?;
         // A server that knows no tools answers in words.

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How much of an answer is read.
-const BYTES: usize = 64 * 1024;
+const MAX_JUDGEMENT_BYTES: usize = 64 * 1024;
 
 /// A service that judges.
 pub(super) struct Service {
@@ -91,6 +91,8 @@ async fn read(call: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
         .send()
         .await
         .and_then(reqwest::Response::error_for_status);
-    let read = whole(answer.map_err(words)?, BYTES).await.map_err(words)?;
+    let read = whole(answer.map_err(words)?, MAX_JUDGEMENT_BYTES)
+        .await
+        .map_err(words)?;
     read.ok_or_else(|| "the service says too much".to_owned())
 }

@@ -20,7 +20,7 @@ use crate::{
     text,
 };
 
-const BASE_URL: &str = "https://api.anthropic.com";
+const ANTHROPIC_URL: &str = "https://api.anthropic.com";
 const VERSION: (HeaderName, HeaderValue) = (
     HeaderName::from_static("anthropic-version"),
     HeaderValue::from_static("2023-06-01"),
@@ -29,7 +29,7 @@ const VERSION: (HeaderName, HeaderValue) = (
 /// The longest answer where none is configured: this vendor wants to be told.
 const MAX_TOKENS: u32 = 4096;
 
-pub(super) const FORMAT: Format = Format {
+pub(super) const ANTHROPIC_FORMAT: Format = Format {
     optional: &["temperature"],
     body,
     event,
@@ -44,7 +44,7 @@ pub(super) struct Anthropic(Endpoint);
 impl Anthropic {
     pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
         let base = if vendor.base_url.is_empty() {
-            BASE_URL
+            ANTHROPIC_URL
         } else {
             &vendor.base_url
         };
@@ -69,7 +69,7 @@ impl Provider for Anthropic {
         model: &'a Model,
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Chunks, LlmError>> {
-        self.0.ask(model, request, FORMAT).boxed()
+        self.0.ask(model, request, ANTHROPIC_FORMAT).boxed()
     }
 }
 

@@ -9,12 +9,12 @@ use futures_util::{StreamExt, stream};
 use super::{Failure, Usage, anthropic, events, events::Format, openai};
 use crate::store::messages::FinishReason;
 
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a stream came to: its text, and how it ended.
 async fn read(format: Format, packets: Vec<Vec<u8>>) -> (String, Result<FinishReason, Failure>) {
     let bytes = stream::iter(packets.into_iter().map(|packet| Ok(Bytes::from(packet))));
-    let events = events::Feed::new(bytes.boxed(), IDLE).events();
+    let events = events::Feed::new(bytes.boxed(), IDLE_TIMEOUT).events();
     let mut chunks = events::Reading::new(events, format);
     let mut text = String::new();
     loop {
@@ -48,11 +48,11 @@ async fn read_however_cut(format: Format, body: &[u8]) -> (String, Result<Finish
 }
 
 async fn openai_says(body: &[u8]) -> (String, Result<FinishReason, Failure>) {
-    read_however_cut(openai::FORMAT, body).await
+    read_however_cut(openai::OPENAI_FORMAT, body).await
 }
 
 async fn anthropic_says(body: &[u8]) -> (String, Result<FinishReason, Failure>) {
-    read_however_cut(anthropic::FORMAT, body).await
+    read_however_cut(anthropic::ANTHROPIC_FORMAT, body).await
 }
 
 fn said(text: &str, reason: FinishReason) -> (String, Result<FinishReason, Failure>) {
@@ -156,11 +156,11 @@ async fn invalid_utf8_is_replaced_and_the_answer_goes_on() {
 async fn an_end_without_a_reason_is_a_cut() {
     for (format, body) in [
         (
-            openai::FORMAT as Format,
+            openai::OPENAI_FORMAT as Format,
             "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n",
         ),
         (
-            anthropic::FORMAT,
+            anthropic::ANTHROPIC_FORMAT,
             "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n",
         ),
     ] {
@@ -179,12 +179,12 @@ async fn an_end_without_a_reason_is_a_cut() {
 async fn errors_within_a_stream_are_reported() {
     for (format, text, error) in [
         (
-            openai::FORMAT as Format,
+            openai::OPENAI_FORMAT as Format,
             r#"{"choices":[{"delta":{"content":"a"}}]}"#,
             r#"{"error":{"message":"no","code":500}}"#,
         ),
         (
-            anthropic::FORMAT,
+            anthropic::ANTHROPIC_FORMAT,
             r#"{"type":"content_block_delta","delta":{"text":"a"}}"#,
             r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
         ),
@@ -210,7 +210,7 @@ async fn the_cap_is_on_an_event_and_not_on_the_answer() {
     );
     let end = b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n".to_vec();
     let packets = std::iter::repeat_n(event.into_bytes(), 200).chain([end]);
-    let (text, ended) = read(openai::FORMAT, packets.collect()).await;
+    let (text, ended) = read(openai::OPENAI_FORMAT, packets.collect()).await;
     assert_eq!((text.len(), ended), (200, Ok(FinishReason::Stop)));
 }
 
@@ -218,7 +218,7 @@ async fn the_cap_is_on_an_event_and_not_on_the_answer() {
 async fn what_an_answer_has_cost_is_read_wherever_it_stands() {
     let cost = async |format: Format, body: &str| {
         let bytes = stream::iter([Ok(Bytes::from(body.to_owned()))]);
-        let events = events::Feed::new(bytes.boxed(), IDLE).events();
+        let events = events::Feed::new(bytes.boxed(), IDLE_TIMEOUT).events();
         let chunks = events::Reading::new(events, format);
         let add = async |usage: Usage, chunk: Result<super::Chunk, _>| {
             usage.updated(chunk.ok().and_then(|chunk| chunk.usage))
@@ -233,9 +233,9 @@ async fn what_an_answer_has_cost_is_read_wherever_it_stands() {
     let last = r#"data: {"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
     let usage = r#"data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3}}"#;
     let after = format!("{text}\n\n{last}\n\n{usage}\n\ndata: [DONE]\n\n");
-    assert_eq!(cost(openai::FORMAT, &after).await, expected);
+    assert_eq!(cost(openai::OPENAI_FORMAT, &after).await, expected);
     let begun = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":4,"cache_read_input_tokens":5}}}"#;
     let ended = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}"#;
     let apart = format!("{begun}\n\n{ended}\n\n");
-    assert_eq!(cost(anthropic::FORMAT, &apart).await, expected);
+    assert_eq!(cost(anthropic::ANTHROPIC_FORMAT, &apart).await, expected);
 }

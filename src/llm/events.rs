@@ -28,7 +28,7 @@ use crate::clock::Timer;
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long an answer that is complete waits for what it has cost.
-const USAGE_PATIENCE: Duration = Duration::from_millis(200);
+const USAGE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The data of each event.
 pub(crate) struct Events {
@@ -306,7 +306,7 @@ impl Stream for Reading {
         match chunk {
             Ok(last) if last.finish.is_some() => {
                 if self.format.usage_follows && last.usage.is_none() {
-                    self.last = Some((last, Box::pin(sleep(USAGE_PATIENCE))));
+                    self.last = Some((last, Box::pin(sleep(USAGE_TIMEOUT))));
                     return self.poll_last(cx);
                 }
                 self.leave();

@@ -25,10 +25,10 @@ use crate::{
     text::{self, of},
 };
 
-const BASE_URL: &str = "https://api.openai.com/v1";
+const OPENAI_URL: &str = "https://api.openai.com/v1";
 
 /// Newer models want the first of the optional fields for the second.
-pub(super) const FORMAT: Format = Format {
+pub(super) const OPENAI_FORMAT: Format = Format {
     optional: &[
         "max_completion_tokens",
         "max_tokens",
@@ -50,7 +50,7 @@ pub(super) struct OpenAi(Endpoint);
 impl OpenAi {
     pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
         let url = url(if vendor.base_url.is_empty() {
-            BASE_URL
+            OPENAI_URL
         } else {
             &vendor.base_url
         });
@@ -83,7 +83,7 @@ impl Provider for OpenAi {
         model: &'a Model,
         request: &'a Request,
     ) -> BoxFuture<'a, Result<Chunks, LlmError>> {
-        self.0.ask(model, request, FORMAT).boxed()
+        self.0.ask(model, request, OPENAI_FORMAT).boxed()
     }
 }
 

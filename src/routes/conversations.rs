@@ -27,13 +27,14 @@ use crate::{
     store::{
         ConversationId,
         conversations::{Changes, Kept, Status},
+        messages::{Message, Paged},
     },
     text,
 };
 
 /// The most conversations of a page.
 const PER_PAGE: u32 = 100;
-const TITLE_CHARACTERS: usize = 255;
+const MAX_TITLE_CHARACTERS: usize = 255;
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ConversationList)]
@@ -229,9 +230,9 @@ pub(super) async fn change(
         .map(|title| text::cleaned(title).trim().to_owned());
     if title
         .as_ref()
-        .is_some_and(|title| title.chars().count() > TITLE_CHARACTERS)
+        .is_some_and(|title| title.chars().count() > MAX_TITLE_CHARACTERS)
     {
-        let detail = format!("At most {TITLE_CHARACTERS} characters.");
+        let detail = format!("At most {MAX_TITLE_CHARACTERS} characters.");
         return Err(Error::field("title", detail));
     }
     let changes = Changes {
@@ -280,20 +281,15 @@ pub(super) async fn messages(
     let (before, limit) = page_of(&asked)?;
     let id = id(&path)?;
     let own = app.store.messages_of(&user.id, id, before, limit).await?;
-    let is_own = own.is_some();
-    let page = match own {
-        Some(page) => page,
-        None if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
-        None => {
+    let (page, shown): (_, fn(Message) -> MessageOut) = match own {
+        Paged::Page(page) => (page, MessageOut::from),
+        Paged::NoMessage => return Err(no_message()),
+        Paged::NoConversation if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
+        Paged::NoConversation => {
             let person = app.experts.person(&user).await?;
-            app.experts.messages(&person, id, before, limit).await?
+            let page = app.experts.messages(&person, id, before, limit).await?;
+            (page.ok_or_else(no_message)?, MessageOut::for_desk)
         }
-    };
-    let page = page.ok_or_else(no_message)?;
-    let shown = if is_own {
-        MessageOut::from
-    } else {
-        MessageOut::for_desk
     };
     let messages = page.messages.into_iter().map(shown);
     Ok(HttpResponse::Ok().json(messages.collect::<Vec<_>>()))

@@ -20,7 +20,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ExpertId, MessageId, UserId,
-        messages::{Message, MessageType, Role},
+        messages::{Message, MessageType, Paged, Role},
         sessions::{Mode, Within},
     },
     turn::TurnRequest,
@@ -271,8 +271,10 @@ pub(super) async fn history(
     let id = found.await?.ok_or_else(no_such)?;
     let conversation = app.store.conversation(&user.id, id).await?;
     let conversation = conversation.ok_or_else(no_such)?;
-    let page = app.store.messages_of(&user.id, id, before, limit).await?;
-    let page = page.flatten().ok_or_else(no_such)?;
+    let page = match app.store.messages_of(&user.id, id, before, limit).await? {
+        Paged::Page(page) => page,
+        Paged::NoMessage | Paged::NoConversation => return Err(no_such()),
+    };
     let is_said = |message: &Message| {
         !matches!(
             message.message_type,

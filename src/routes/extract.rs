@@ -33,7 +33,7 @@ const PAGE_MESSAGES: u32 = 200;
 const SESSION_CHARACTERS: usize = 255;
 
 /// How long a body may take to arrive; actix only watches the head.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub(super) struct Json<T>(pub T);
@@ -52,7 +52,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             if !is_json {
                 return Err(Error::new(Code::UnsupportedMediaType));
             }
-            let read = timeout(BODY_PATIENCE, whole(body)).await;
+            let read = timeout(BODY_TIMEOUT, whole(body)).await;
             let bytes = read.map_err(|_| Error::new(Code::RequestTimeout))??;
             // serde would take an array for a struct, too.
             if bytes.trim_ascii_start().first() != Some(&b'{') {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The process is up; depends on nothing.
 #[utoipa::path(
@@ -37,7 +37,7 @@ pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse> {
     if app.engine.is_closing() {
         return Err(unready("This server is shutting down."));
     }
-    match timeout(PATIENCE, app.store.ping()).await {
+    match timeout(READY_TIMEOUT, app.store.ping()).await {
         Ok(Ok(())) => Ok(plain("ready")),
         _ => Err(unready("The database does not answer.")),
     }

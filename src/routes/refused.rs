@@ -22,8 +22,8 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
 /// How much of a body is read that is refused, and for how long.
-const BYTES: usize = 4 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_DRAINED_BYTES: usize = 4 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads on before a refusal leaves.
 pub(crate) async fn read_on<B: MessageBody + 'static>(
@@ -42,7 +42,7 @@ pub(crate) async fn read_on<B: MessageBody + 'static>(
     let response = next.call(request).await;
     let status = response.as_ref().map(|response| response.status());
     if status.is_ok_and(|status| status.is_client_error() || status.is_server_error()) {
-        drop(timeout(PATIENCE, body.rest()).await);
+        drop(timeout(DRAIN_TIMEOUT, body.rest()).await);
     }
     response
 }
@@ -52,7 +52,7 @@ struct Body(Rc<RefCell<Payload>>);
 
 impl Body {
     async fn rest(mut self) {
-        let mut left = BYTES;
+        let mut left = MAX_DRAINED_BYTES;
         while let Some(Ok(piece)) = self.next().await {
             left = left.saturating_sub(piece.len());
             if left == 0 {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How much of the first message stands for a title, in characters.
-const TITLE_CHARACTERS: usize = 60;
+const DERIVED_TITLE_CHARACTERS: usize = 60;
 
 /// A message as a client sees it.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -120,7 +120,7 @@ pub(super) struct ConversationOut {
 
 impl From<Conversation> for ConversationOut {
     fn from(conversation: Conversation) -> Self {
-        let said = text::first_line(&conversation.user_input, TITLE_CHARACTERS);
+        let said = text::first_line(&conversation.user_input, DERIVED_TITLE_CHARACTERS);
         Self {
             id: conversation.id,
             conversation_id: conversation.id,

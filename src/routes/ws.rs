@@ -36,7 +36,7 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// How often the client is pinged; one that says nothing for twice as long is gone.
 const PING: Duration = Duration::from_secs(20);
 /// How long a client may not read before it is given up, where it has to be told something at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers the handshake; what follows goes on by itself.
 #[utoipa::path(
@@ -189,7 +189,7 @@ impl<L: Listener> Link<L> {
         let end = self.listen(&mut stream).await;
         // What is followed is let go first: nothing is said after the close.
         drop(self);
-        drop(timeout(PATIENCE, session.close(end)).await);
+        drop(timeout(SEND_TIMEOUT, session.close(end)).await);
     }
 
     async fn listen(&mut self, stream: &mut AggregatedMessageStream) -> End {
@@ -210,7 +210,7 @@ impl<L: Listener> Link<L> {
                 _ = pings.tick() => {
                     let mut session = self.session.clone();
                     let is_silent = self.heard.elapsed() > 2 * PING;
-                    if is_silent || timeout(PATIENCE, session.ping(b"")).await.is_err() {
+                    if is_silent || timeout(SEND_TIMEOUT, session.ping(b"")).await.is_err() {
                         return Some(CloseCode::Away.into());
                     }
                 }
@@ -225,7 +225,7 @@ impl<L: Listener> Link<L> {
             AggregatedMessage::Text(said) => self.listener.hear(Said::Text(&said)).await,
             AggregatedMessage::Binary(said) => self.listener.hear(Said::Binary(said)).await,
             AggregatedMessage::Ping(said) => {
-                let answered = timeout(PATIENCE, session.pong(&said)).await;
+                let answered = timeout(SEND_TIMEOUT, session.pong(&said)).await;
                 answered.map(drop).map_err(|_| Some(CloseCode::Away.into()))
             }
             AggregatedMessage::Pong(_) => Ok(()),

@@ -19,12 +19,12 @@ use super::{Store, StoreError};
 
 /// After how long a worker does not count as one any more: its connection may hang, and callers wait for
 /// two seconds only.
-const HANGS: Duration = Duration::from_millis(500);
+const WORKER_TIMEOUT: Duration = Duration::from_millis(500);
 /// The most steps in one transaction.
-const MOST: usize = 64;
+const MAX_STEPS: usize = 64;
 /// How much text the steps of one transaction may have, unless one alone has more: it is held several
 /// times over until it is sent, and the connection keeps its largest buffer.
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_BATCH_BYTES: usize = 512 * 1024;
 
 /// A step that can be done for many at once.
 pub(super) trait Step: Send + Sync + Sized + 'static {
@@ -112,7 +112,9 @@ impl<S: Step> Batches<S> {
         let mut state = self.lock();
         state.waiting.push_back(waiting);
         let at_work = state.under_way.values();
-        let at_work = at_work.filter(|since| since.elapsed() < HANGS).count();
+        let at_work = at_work
+            .filter(|since| since.elapsed() < WORKER_TIMEOUT)
+            .count();
         if at_work >= self.most {
             return None;
         }
@@ -138,7 +140,7 @@ impl<S: Step> Batches<S> {
         let mut batch: Vec<Waiting<S>> = Vec::new();
         let mut later = Vec::new();
         let mut bytes = 0;
-        while batch.len() < MOST
+        while batch.len() < MAX_STEPS
             && let Some(next) = state.waiting.pop_front()
         {
             if next.step.deadline() < now {
@@ -150,7 +152,7 @@ impl<S: Step> Batches<S> {
                 continue;
             }
             bytes += next.step.bytes();
-            if bytes > MOST_BYTES && !batch.is_empty() {
+            if bytes > MAX_BATCH_BYTES && !batch.is_empty() {
                 later.push(next);
                 break;
             }

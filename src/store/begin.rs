@@ -16,9 +16,10 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// What URLs and metadata are counted as: as much as they may have.
-const URL_BYTES: usize = 2 * 1024;
-const METADATA_BYTES: usize = 16 * 1024;
+/// The longest URL of an image or recording, in bytes.
+pub const MAX_URL_BYTES: usize = 2 * 1024;
+/// The largest metadata of a message, in bytes of JSON.
+pub const MAX_METADATA_BYTES: usize = 16 * 1024;
 
 /// Everything that begins a turn. The ids are new, and kept when the step is repeated.
 #[derive(Debug, Clone)]
@@ -219,12 +220,13 @@ impl Step for BeginTurn {
         self.deadline
     }
 
+    /// URLs and metadata are charged at their maximum.
     fn bytes(&self) -> usize {
         let said = &self.said;
         let urls = [&said.media_urls, &said.audio_urls].into_iter();
         let urls: usize = urls.filter_map(Value::as_array).map(Vec::len).sum();
         let metadata = usize::from(said.metadata.is_some());
-        said.body.len() + urls * URL_BYTES + metadata * METADATA_BYTES
+        said.body.len() + urls * MAX_URL_BYTES + metadata * MAX_METADATA_BYTES
     }
 }
 

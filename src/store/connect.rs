@@ -90,7 +90,10 @@ extern "SQL" {
 }
 
 /// Makes a fresh SQLite connection fit: durable, and with the clock that the statements use.
-fn prepare_sqlite(conn: &mut SqliteConnection, clock: &Arc<dyn Clock>) -> QueryResult<()> {
+pub(super) fn prepare_sqlite(
+    conn: &mut SqliteConnection,
+    clock: &Arc<dyn Clock>,
+) -> QueryResult<()> {
     conn.batch_execute(
         "pragma busy_timeout = 2000; pragma journal_mode = wal; \
          pragma synchronous = full; pragma foreign_keys = on; \

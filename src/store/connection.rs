@@ -16,14 +16,14 @@ use super::StoreError;
 use crate::clock::Clock;
 
 /// How long to wait for a connection before the database counts as away.
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long a connection that was just in use is taken for alive.
-const TRUSTED: Duration = Duration::from_secs(1);
+const TRUSTED_TIME: Duration = Duration::from_secs(1);
 
 /// For how long a connection that nobody needs is kept: a database has few for many instances, and each
 /// holds buffers as large as what was last said.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE_TIME: Duration = Duration::from_secs(120);
 
 /// A pool that has no connection yet.
 pub(super) fn pool<C: R2D2Connection + 'static>(
@@ -35,8 +35,8 @@ pub(super) fn pool<C: R2D2Connection + 'static>(
     Ok(Pool::builder()
         .max_size(size)
         .min_idle(Some(0))
-        .connection_timeout(CONNECT)
-        .idle_timeout(Some(IDLE))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(Some(IDLE_TIME))
         .test_on_check_out(true)
         .error_handler(Box::new(LogError))
         .build_unchecked(Connections {
@@ -92,7 +92,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
     }
 
     fn is_valid(&self, connection: &mut Connection<C>) -> Result<(), r2d2::Error> {
-        if connection.taken.elapsed() > TRUSTED {
+        if connection.taken.elapsed() > TRUSTED_TIME {
             self.manager.is_valid(&mut connection.conn)?;
         }
         connection.taken = Instant::now();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     ConversationId, DeviceId, ExpertId, MessageId, MessageSeq, Store, StoreError, TurnId, UserId,
-    messages::{Message, Page},
+    messages::{Message, Paged},
     on_db,
     sessions::Mode,
     types::{OptionalTime, SqlTime},
@@ -212,8 +212,7 @@ impl Store {
         ))
     }
 
-    /// The newest messages of a user's conversation, or the newest before one of them. `None` where there
-    /// is no such conversation; a page is `None` where `before` is no message of it.
+    /// The newest messages of a user's conversation, or the newest before one of them.
     ///
     /// # Errors
     /// When the database fails.
@@ -223,13 +222,13 @@ impl Store {
         id: ConversationId,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Option<Option<Page>>, StoreError> {
+    ) -> Result<Paged, StoreError> {
         let user = user.clone();
         on_db!(self, read, |conn, db| {
-            if db::conversations::agent(conn, &user, id)?.is_none() {
-                return Ok(None);
+            if db::conversations::by_id(conn, &user, id)?.is_none() {
+                return Ok(Paged::NoConversation);
             }
-            db::messages::page(conn, id, before, limit.into()).map(Some)
+            db::messages::page(conn, id, before, limit.into()).map(Into::into)
         })
     }
 

@@ -57,9 +57,17 @@ pub struct PersonalData {
     pub conversations: Vec<(Conversation, Vec<Message>)>,
 }
 
+/// What became of opening a conversation.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is open.
+    Done(ConversationId),
+    /// The device wrote too much; it may open one after this long.
+    Limited(Duration),
+}
+
 impl Store {
-    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it; or says after
-    /// how long the device may open one.
+    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it.
     ///
     /// # Errors
     /// When the database fails.
@@ -67,7 +75,7 @@ impl Store {
         &self,
         lock: LockRequest,
         context: Option<Value>,
-    ) -> Result<Result<ConversationId, Duration>, StoreError> {
+    ) -> Result<Opened, StoreError> {
         let user = UserId::new();
         on_db!(self, write, |conn, db| db::begin::open(
             conn,

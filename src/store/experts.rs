@@ -7,7 +7,7 @@ use super::{
     ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId,
     audit::Actor,
     conversations::{Conversation, Known},
-    messages::Page,
+    messages::Paged,
     on_db, schema,
     types::Json,
 };
@@ -129,8 +129,7 @@ impl Store {
     }
 
     /// The newest messages of a conversation that the desk may see, or the newest before one of them, by
-    /// somebody whose reading is kept. `None` where there is no such conversation; a page is `None` where
-    /// `before` is no message of it.
+    /// somebody whose reading is kept.
     ///
     /// # Errors
     /// When the database fails.
@@ -140,7 +139,7 @@ impl Store {
         id: ConversationId,
         actor: Actor,
         (before, limit): (Option<MessageId>, u32),
-    ) -> Result<Option<Option<Page>>, StoreError> {
+    ) -> Result<Paged, StoreError> {
         on_db!(self, write, |conn, db| db::desk::messages(
             conn,
             sight,

@@ -23,9 +23,9 @@ use super::{StoreError, connection::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
-const DEADLINE: Duration = Duration::from_secs(4);
+const STEP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How often a step is repeated that lost to another transaction.
-const REPEATS: usize = 3;
+const MAX_REPEATS: usize = 3;
 
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
 /// done by tasks and never by threads. Cheap to clone.
@@ -73,7 +73,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         &self,
         step: impl FnMut(&mut C) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run_for(DEADLINE, step).await
+        self.run_for(STEP_TIMEOUT, step).await
     }
 
     pub(super) async fn run_for<T: Send + 'static>(
@@ -82,7 +82,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         mut step: impl FnMut(&mut C) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + patience;
-        if self.permits.available_permits() == 0 && self.busy.all_since_before(DEADLINE) {
+        if self.permits.available_permits() == 0 && self.busy.all_since_before(STEP_TIMEOUT) {
             return Err(unavailable("every connection hangs"));
         }
         let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
@@ -111,7 +111,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         mut step: impl FnMut(&mut C) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        match self.runtime.block_on(timeout(DEADLINE, permit)) {
+        match self.runtime.block_on(timeout(STEP_TIMEOUT, permit)) {
             Ok(Ok(permit)) => self.work(permit, &mut step),
             _ => Err(unavailable("no connection became free")),
         }
@@ -131,7 +131,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let mut tries = 0;
         loop {
             match step(&mut conn.conn) {
-                Err(StoreError::Conflict(_)) if tries < REPEATS => tries += 1,
+                Err(StoreError::Conflict(_)) if tries < MAX_REPEATS => tries += 1,
                 done => {
                     let failed = done.as_ref().err();
                     conn.is_stale = failed.is_some_and(StoreError::spoils_connection);

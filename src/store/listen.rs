@@ -15,7 +15,7 @@ use super::{Db, Store, StoreError, TurnId, connect};
 /// The channel of `NOTIFY` and `LISTEN`.
 pub(super) const CHANNEL: &str = "frontdesk";
 /// How often a connection is looked at: libpq tells of what has come only when it is asked.
-const LOOK: Duration = Duration::from_millis(15);
+const LISTEN_POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 impl Store {
     /// Listens, for as long as `hear` says that it shall go on. It is given the turns of each hint,
@@ -54,7 +54,7 @@ impl Store {
             if !hear(&[]) {
                 return Ok(());
             }
-            sleep(LOOK);
+            sleep(LISTEN_POLL_INTERVAL);
         }
     }
 }

@@ -35,8 +35,6 @@ pub struct LogPiece {
 pub struct Piece {
     /// The number of the first frame.
     pub first_seq: FrameSeq,
-    /// The number of the last frame.
-    pub last_seq: FrameSeq,
     /// The frames.
     pub frames: Vec<u8>,
 }

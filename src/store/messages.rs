@@ -225,6 +225,23 @@ pub struct Page {
     pub has_more: bool,
 }
 
+/// What became of asking for a page of a conversation that has to be the reader's to see.
+#[derive(Debug)]
+pub enum Paged {
+    /// The page.
+    Page(Page),
+    /// `before` is no message of this conversation.
+    NoMessage,
+    /// There is no such conversation, or they may not see it.
+    NoConversation,
+}
+
+impl From<Option<Page>> for Paged {
+    fn from(page: Option<Page>) -> Self {
+        page.map_or(Self::NoMessage, Self::Page)
+    }
+}
+
 impl Store {
     /// A widget that a device was shown in its conversation, and whether it was answered.
     ///

@@ -11,7 +11,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// How long a migration may take.
-pub(super) const DEADLINE: Duration = Duration::from_secs(600);
+pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// One transaction for all that is pending. Whoever creates or locks diesel's own table first
 /// goes first; the others then find nothing to do. A lock on a table and not an advisory one,

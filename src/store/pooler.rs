@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Lanes, StoreError};
 
 /// A pooler gives the session that was used last, unless somebody else was quicker.
-const TRIES: usize = 3;
+const PROBE_TRIES: usize = 3;
 
 #[derive(QueryableByName)]
 struct Count {
@@ -22,7 +22,7 @@ struct Count {
 
 /// Prepares a statement by one connection, and looks whether another one sees it.
 pub(super) async fn stands_between(lanes: &Lanes<PgConnection>) -> Result<bool, StoreError> {
-    for _ in 0..TRIES {
+    for _ in 0..PROBE_TRIES {
         // A name of its own: what another server left behind is no sign.
         let name = format!("frontdesk_{}", Uuid::now_v7().simple());
         let prepare = format!("prepare {name} as select 1");

@@ -12,7 +12,7 @@ use crate::{
 /// What the model calls it by.
 pub const NAME: &str = config::HANDOFF;
 /// The longest reason and summary, in characters.
-const LONGEST: usize = 2_000;
+const MAX_HANDOFF_CHARACTERS: usize = 2_000;
 
 /// A conversation on its way to another agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -63,7 +63,7 @@ pub fn read(call: &ToolCall, agents: &[String]) -> Result<Handoff, String> {
         return Err(format!("It can be handed to: {}.", agents.join(", ")));
     }
     for text in [&mut handoff.reason, &mut handoff.summary] {
-        *text = text.chars().take(LONGEST).collect();
+        *text = text.chars().take(MAX_HANDOFF_CHARACTERS).collect();
     }
     Ok(handoff)
 }

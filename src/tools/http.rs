@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How much of an answer is read.
-const ANSWER_BYTES: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// An endpoint. Arguments that its URL names go there; the others are the query of a GET or DELETE, or
 /// the JSON body.
@@ -107,7 +107,7 @@ impl HttpTool {
     /// An answer with success means that it was done, whatever else is wrong with it.
     async fn read(&self, response: Response) -> Result<Output, String> {
         let status = response.status();
-        let body = whole(response, ANSWER_BYTES).await;
+        let body = whole(response, MAX_RESPONSE_BYTES).await;
         let body = body.map_err(|_| "It was answered, but the answer was cut off.")?;
         let body = body.ok_or("It was answered, but the answer is too large.")?;
         let text = String::from_utf8_lossy(&body).into_owned();

@@ -43,9 +43,9 @@ use crate::{
 };
 
 /// How long a server may take to start and to say what it has.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest that a server which cannot be reached is not tried again.
-const PAUSE: Duration = Duration::from_secs(60);
+const MCP_MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// How much sooner than its caller a call gives up: then it knows that the connection is no good.
 const SOONER: Duration = Duration::from_secs(1);
 /// The most tools of a server.
@@ -126,7 +126,7 @@ impl McpServer {
         }
         let server = Arc::clone(self);
         let connecting = self.runtime.spawn(async move {
-            let connected = timeout(PATIENCE, server.connect()).await;
+            let connected = timeout(MCP_CONNECT_TIMEOUT, server.connect()).await;
             connected.unwrap_or_else(|_| Err("it took too long".to_owned()))
         });
         let connected = connecting
@@ -147,7 +147,8 @@ impl McpServer {
             Err(error) => {
                 tracing::warn!(mcp.server = self.name, error.cause = error, "no MCP server");
                 // One that takes long to fail is not waited for by every turn.
-                *not_before = Some(Instant::now() + (began.elapsed() * 10).min(PAUSE));
+                *not_before =
+                    Some(Instant::now() + (began.elapsed() * 10).min(MCP_MAX_RETRY_DELAY));
                 None
             }
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How many turns a sweep adopts.
-const BATCH: u32 = 50;
+const MAX_ADOPTED: u32 = 50;
 
 impl Engine {
     /// Takes over a turn whose owner is dead; whether something came of it.
@@ -52,7 +52,7 @@ impl Engine {
 
     /// Adopts turns that nobody came back to.
     pub(super) async fn adopt_some(self: &Arc<Self>) {
-        let abandoned = match self.store.abandoned_turns(BATCH).await {
+        let abandoned = match self.store.abandoned_turns(MAX_ADOPTED).await {
             Ok(abandoned) => abandoned,
             Err(error) => {
                 self.leases.fail();

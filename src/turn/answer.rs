@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often a widget is looked for that a running turn has shown and not stored yet.
-const AGAIN: Duration = Duration::from_millis(300);
+const WIDGET_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 impl Engine {
     /// Answers a widget, which begins a turn; the request says who does. Once: the second answer is refused.
@@ -72,7 +72,7 @@ impl Engine {
                 let end = async { while reader.next().await.is_some() {} };
                 drop(timeout_at(until, end).await);
             }
-            None => sleep(AGAIN).await,
+            None => sleep(WIDGET_RETRY_DELAY).await,
         }
     }
 

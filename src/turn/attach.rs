@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// How often a turn is looked for whose owner is dead and that cannot be adopted yet.
-const TRIES: usize = 20;
-const PAUSE: Duration = Duration::from_millis(100);
+const ADOPTION_TRIES: usize = 20;
+const ADOPTION_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,7 +62,7 @@ impl Engine {
         place: Place,
     ) -> Result<Option<Reply>> {
         self.nudge_upkeep();
-        for _ in 0..TRIES {
+        for _ in 0..ADOPTION_TRIES {
             if let Some(running) = self.running_here(device, turn) {
                 let live = Live {
                     turn,
@@ -88,7 +88,7 @@ impl Engine {
                     .await;
             }
             if !self.adopt(turn).await? {
-                sleep(PAUSE).await;
+                sleep(ADOPTION_RETRY_DELAY).await;
             }
         }
         Err(Error::new(Code::Unavailable).detail("The turn is being taken over."))

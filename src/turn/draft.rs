@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// How long the agent may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DRAFT_TIMEOUT: Duration = Duration::from_secs(60);
 /// As much as a person may send at once.
-const CHARACTERS: usize = 10_000;
+const DRAFT_CHARACTERS: usize = 10_000;
 
 impl Engine {
     /// What a conversation's agent would answer to what the visitor said last. Nothing, where the visitor
@@ -45,7 +45,7 @@ impl Engine {
             context: context.unwrap_or_default(),
             ..TurnInput::default()
         };
-        let said = timeout(PATIENCE, self.propose(known.agent_path, &input)).await;
+        let said = timeout(DRAFT_TIMEOUT, self.propose(known.agent_path, &input)).await;
         said.unwrap_or_else(|_| Err(Error::new(Code::UpstreamTimeout)))
     }
 
@@ -65,10 +65,12 @@ impl Engine {
             if let Some(usage) = chunk.usage.filter(|_| chunk.finish.is_some()) {
                 self.metrics.tokens(usage.input, usage.output);
             }
-            if chunk.finish.is_some() || draft.len() > 4 * CHARACTERS {
+            if chunk.finish.is_some() || draft.len() > 4 * DRAFT_CHARACTERS {
                 break;
             }
         }
-        Ok(text::cleaned(draft.chars().take(CHARACTERS).collect()))
+        Ok(text::cleaned(
+            draft.chars().take(DRAFT_CHARACTERS).collect(),
+        ))
     }
 }

@@ -8,12 +8,12 @@ use super::{Engine, Running};
 use crate::store::{FrameSeq, StoreError, TurnId, logs::LogPiece};
 
 /// How far the durable log may be behind.
-const BEHIND: Duration = Duration::from_millis(100);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, while a turn is read on another instance.
-const WATCHED: Duration = Duration::from_millis(30);
+const FLUSH_INTERVAL_WATCHED: Duration = Duration::from_millis(30);
 
 /// About how many bytes of frames go with one statement: what is sent is held several times over.
-const AT_ONCE: usize = 512 * 1024;
+const STATEMENT_BYTES: usize = 512 * 1024;
 
 /// What was written, and for whom.
 #[derive(PartialEq, Eq)]
@@ -30,12 +30,12 @@ impl Engine {
     /// Writes what has been said since, again and again, for ever: one statement for all turns, as long
     /// as they have not said very much.
     pub(super) async fn flush_for_ever(self: Arc<Self>) {
-        let mut pause = BEHIND;
+        let mut pause = FLUSH_INTERVAL;
         loop {
             sleep(pause).await;
             pause = match self.flush().await {
-                Flushed::Watched => WATCHED,
-                Flushed::Unwatched => BEHIND,
+                Flushed::Watched => FLUSH_INTERVAL_WATCHED,
+                Flushed::Unwatched => FLUSH_INTERVAL,
                 Flushed::Nothing => pause,
             };
         }
@@ -100,13 +100,13 @@ impl Engine {
     }
 }
 
-/// What the next turns have said since, up to [`AT_ONCE`].
+/// What the next turns have said since, up to [`STATEMENT_BYTES`].
 fn unflushed<'a>(
     turns: &mut impl Iterator<Item = &'a (TurnId, Running)>,
 ) -> Vec<(&'a Running, LogPiece)> {
     let mut pieces = Vec::new();
     let mut bytes = 0;
-    while bytes < AT_ONCE
+    while bytes < STATEMENT_BYTES
         && let Some((turn, running)) = turns.next()
     {
         let Some((frames, first_seq, last_seq)) = running.log.unflushed() else {

@@ -18,16 +18,16 @@ use crate::{
 use super::Engine;
 
 /// So much is judged though no sentence has ended.
-const LONGEST: usize = 8 * 1024;
+const MAX_JUDGED_BYTES: usize = 8 * 1024;
 /// So much is held while the judge thinks; then nothing more is read.
-const MOST: usize = 256 * 1024;
+const MAX_HELD_BYTES: usize = 256 * 1024;
 /// What follows is judged by so much, or more slowly where the judge is slower: each time costs a judge's call.
-const LEAST: usize = 200;
+const MIN_JUDGED_BYTES: usize = 200;
 /// How much a judge reads each time of what was said before the answer, and of what of it has passed, in bytes.
-const HISTORY: usize = 8 * 1024;
-const PASSED: usize = 8 * 1024;
+const HISTORY_BYTES: usize = 8 * 1024;
+const PASSED_BYTES: usize = 8 * 1024;
 /// How much of what is refused the person reads, in characters.
-const SHOWN: usize = 2_000;
+const REFUSED_CHARACTERS: usize = 2_000;
 
 /// An answer, as far as it may be shown.
 pub(super) struct Guarded {
@@ -60,7 +60,7 @@ impl Guarded {
                 conversation_id: input.conversation_id,
                 message_id: None,
                 agent: agent.to_owned(),
-                history: said(&input.history, HISTORY),
+                history: said(&input.history, HISTORY_BYTES),
                 passed: passed.to_owned(),
                 answer: String::new(),
             },
@@ -153,7 +153,7 @@ impl Guard {
                         return Some(Ok(Passed::Refused(why, self.cost())));
                     }
                 }
-                piece = reply.next(), if self.after.is_none() && self.held.len() < MOST => self.hold(piece),
+                piece = reply.next(), if self.after.is_none() && self.held.len() < MAX_HELD_BYTES => self.hold(piece),
             }
         }
     }
@@ -162,10 +162,10 @@ impl Guard {
     fn begin(&mut self) -> bool {
         let end = match self.after {
             Some(_) => self.held.len(),
-            None if self.held.len() > LONGEST => self.held.len(),
+            None if self.held.len() > MAX_JUDGED_BYTES => self.held.len(),
             // The first sentence is not kept waiting.
             None => Some(sentences(&self.held))
-                .filter(|end| self.submission.passed.is_empty() || *end >= LEAST)
+                .filter(|end| self.submission.passed.is_empty() || *end >= MIN_JUDGED_BYTES)
                 .unwrap_or_default(),
         };
         let rest = self.held.split_off(end);
@@ -218,14 +218,14 @@ impl Guard {
             }
         };
         let all = format!("{}\n{}", held.text, held.shown);
-        let text: String = all.trim().chars().take(SHOWN).collect();
+        let text: String = all.trim().chars().take(REFUSED_CHARACTERS).collect();
         Err(format!("{} held this back ({why}): {}", self.judge, text))
     }
 
     fn pass(&mut self, text: String) {
         if !text.is_empty() {
             self.submission.passed.push_str(&text);
-            let begin = self.submission.passed.len().saturating_sub(PASSED);
+            let begin = self.submission.passed.len().saturating_sub(PASSED_BYTES);
             let begin = self.submission.passed.ceil_char_boundary(begin);
             self.submission.passed.drain(..begin);
             self.ready.push_back(Piece::Chunk(Chunk {

@@ -20,12 +20,12 @@ use super::signal::{Cause, Signal};
 use crate::store::{Fence, InstanceId, Store, TurnId, turns::Renewed};
 
 /// How often leases are renewed at the least: a stop from another instance is heard with it.
-const OFTEN: Duration = Duration::from_millis(800);
+const MAX_RENEWAL_INTERVAL: Duration = Duration::from_millis(800);
 /// How long after a failed renewal the next one is tried.
-const AFTER_FAILURE: Duration = Duration::from_millis(500);
+const RENEWAL_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// How often a turn looks whether it may send again.
-const LOOK: Duration = Duration::from_millis(20);
+const VALID_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One turn's lease.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Lease {
     /// Waits until the turn may send. For ever if its lease is lost.
     pub(super) async fn valid(&self) {
         while !self.is_valid() {
-            sleep(LOOK).await;
+            sleep(VALID_POLL_INTERVAL).await;
         }
     }
 
@@ -140,14 +140,14 @@ impl Keeper {
 
     /// Renews for ever.
     pub(super) async fn run(&self) {
-        let often = (self.lease / 4).min(OFTEN);
+        let often = (self.lease / 4).min(MAX_RENEWAL_INTERVAL);
         let mut pause = often;
         loop {
             sleep(pause).await;
             pause = if self.renew().await {
                 often
             } else {
-                AFTER_FAILURE
+                RENEWAL_RETRY_DELAY
             };
         }
     }

@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How often other instances' turns are looked at.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MIRROR_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, where hints say when there is something to see.
-const POLL_INTERVAL_WITH_HINTS: Duration = Duration::from_millis(500);
+const MIRROR_POLL_INTERVAL_WITH_HINTS: Duration = Duration::from_millis(500);
 /// For how long owners are told that somebody reads their turns here.
 const WATCH_TIME: Duration = Duration::from_secs(15);
 /// How often they are told so.
@@ -101,8 +101,8 @@ impl Topic for Mirrors {
         }
         mirrors.tell_readers(&read).await;
         match mirrors.hears.load(Ordering::Relaxed) {
-            true => POLL_INTERVAL_WITH_HINTS,
-            false => POLL_INTERVAL,
+            true => MIRROR_POLL_INTERVAL_WITH_HINTS,
+            false => MIRROR_POLL_INTERVAL,
         }
     }
 }

@@ -35,9 +35,9 @@ use crate::{
 };
 
 /// How long a message waits that finds its conversation busy elsewhere, before it tries again.
-const AGAIN: Duration = Duration::from_millis(200);
+const BEGIN_RETRY_DELAY: Duration = Duration::from_millis(200);
 /// How many messages of a device may wait here at once.
-const MOST_WAITING: usize = 8;
+const MAX_WAITING: usize = 8;
 
 /// Messages that wait for the same conversation: whose they are, and where they go.
 type Line = (DeviceId, Within);
@@ -170,7 +170,7 @@ impl Engine {
                     biased;
                     answer = &mut place.answer => return answer.unwrap_or_else(|_| Err(lost())),
                     () = self.draining.cancelled() => {}
-                    () = sleep_until(until.min(Instant::now() + AGAIN)) => {}
+                    () = sleep_until(until.min(Instant::now() + BEGIN_RETRY_DELAY)) => {}
                 }
                 continue;
             };
@@ -227,7 +227,7 @@ impl Engine {
                 None => {}
             }
         }
-        if queue.len() >= MOST_WAITING {
+        if queue.len() >= MAX_WAITING {
             return Err(Error::new(Code::TurnInProgress));
         }
         let id = self.queues.last_id.fetch_add(1, Ordering::Relaxed);
@@ -250,7 +250,7 @@ impl Engine {
     async fn give_up_waiting(&self, mut place: Place) -> Result<Reply> {
         while !place.leave() {
             // The newer one puts it back where it cannot begin.
-            if let Ok(answer) = timeout(AGAIN, &mut place.answer).await {
+            if let Ok(answer) = timeout(BEGIN_RETRY_DELAY, &mut place.answer).await {
                 return answer.unwrap_or_else(|_| Err(lost()));
             }
         }
@@ -267,7 +267,7 @@ impl Engine {
         until: Instant,
     ) -> Result<Reply> {
         while Instant::now() < until && !self.draining.is_cancelled() {
-            sleep(AGAIN).await;
+            sleep(BEGIN_RETRY_DELAY).await;
             if let Some(known) = self.known(&request).await? {
                 return self.begun(request, Instant::now(), Ok(known)).await;
             }
@@ -322,7 +322,7 @@ impl Engine {
         let end = async {
             match here {
                 Some(mut reader) => while reader.next().await.is_some() {},
-                None => sleep(AGAIN).await,
+                None => sleep(BEGIN_RETRY_DELAY).await,
             }
         };
         drop(timeout_at(until, end).await);

@@ -95,7 +95,7 @@ pub(super) async fn run(
         if started.mode == Mode::Ai {
             let reason = "The visitor asked for a person.".to_owned();
             let mut asks = engine.ask(reason, place.agent);
-            asks.skill = asked.flatten().or(asks.skill);
+            asks.skill = asked.and_then(|asked| asked.skill).or(asks.skill);
             progress.asks = Some(asks);
         }
         leave_to_person(&engine, &mut output).await.into()
@@ -130,9 +130,14 @@ pub(super) async fn run(
     );
 }
 
-/// Whether a message asks for a person plainly, or by the call that it came with; and what that wants them to
-/// know.
-fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<Option<String>> {
+/// A visitor's wish for a person.
+struct PersonWanted {
+    /// What the person has to know.
+    skill: Option<String>,
+}
+
+/// Whether a message asks for a person plainly, or by the call that it came with.
+fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<PersonWanted> {
     // Of those that are answered together, too.
     let turn = input.history.last().and_then(|last| last.turn_id);
     let asked = input.history.iter().filter(|said| said.turn_id == turn);
@@ -140,10 +145,10 @@ fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<Option<String>>
     let by_call = asked.find(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
     if let Some(metadata) = by_call {
         let skill = of(&metadata.0, SKILL).as_str().map(str::to_owned);
-        return Some(skill);
+        return Some(PersonWanted { skill });
     }
     let is_asked_for = engine.settings.experts.is_asked_for(&input.text());
-    is_asked_for.then_some(None)
+    is_asked_for.then_some(PersonWanted { skill: None })
 }
 
 /// A person answers: what was said is stored, and that is all.

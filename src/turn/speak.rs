@@ -25,11 +25,11 @@ use crate::{
 };
 
 /// The longest answer, in bytes of text.
-const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// The longest log, in frames: a model that sends single letters must not fill the memory.
-const ANSWER_FRAMES: usize = 400_000;
+const MAX_ANSWER_FRAMES: usize = 400_000;
 /// How much arguments and results a turn's model reads; once they are more, it has to answer.
-const ROUNDS_BYTES: usize = 128 * 1024;
+const MAX_ROUNDS_BYTES: usize = 128 * 1024;
 
 /// What stands between what is said before tools and after them.
 const GAP: &str = "\n\n";
@@ -75,7 +75,7 @@ pub(super) async fn speak(
         if input.rounds.last().is_some_and(Round::only_shows) {
             return Ok(FinishReason::Stop);
         }
-        let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < ROUNDS_BYTES;
+        let has_room = input.own_rounds().map(Round::bytes).sum::<usize>() < MAX_ROUNDS_BYTES;
         let most = engine.agents.tool_rounds(&agent);
         let most = most.unwrap_or(engine.settings.turn.tool_rounds);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -358,7 +358,7 @@ async fn say(
         };
         gap &= text.is_empty();
         let text = text::cleaned(text);
-        let room = ANSWER_BYTES - progress.text.len();
+        let room = MAX_ANSWER_BYTES - progress.text.len();
         let fitting = text
             .get(..text.floor_char_boundary(room))
             .unwrap_or_default();
@@ -373,7 +373,7 @@ async fn say(
             progress.frames += 1;
             engine.metrics.chunk(came.elapsed());
         }
-        if fitting.len() < text.len() || progress.frames >= ANSWER_FRAMES {
+        if fitting.len() < text.len() || progress.frames >= MAX_ANSWER_FRAMES {
             return Ok(Said::All(FinishReason::Length));
         }
         match chunk.finish {

@@ -33,16 +33,17 @@ use crate::{
 };
 
 /// How many tools a turn calls at the same time.
-const AT_ONCE: usize = 4;
+const MAX_PARALLEL_CALLS: usize = 4;
 /// How often a conversation may be handed from agent to agent in one turn.
-const HANDOFFS: usize = 3;
+const MAX_HANDOFFS: usize = 3;
 /// What a model is told that hands the conversation over again and again.
 const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
 /// What a model is told of a call that was under way when the server died.
 pub(super) const UNKNOWN: &str =
     "It is not known whether this was done: the server stopped meanwhile.";
 /// What a model is told of a widget.
-const SHOWN: &str = "Shown to the visitor. What they answer comes as their next message.";
+const SHOWN_TO_VISITOR: &str =
+    "Shown to the visitor. What they answer comes as their next message.";
 /// What a model is told of a call that the visitor has to allow.
 const TO_CONFIRM: &str =
     "Not done yet: the visitor is asked whether it may be. It is done when they say yes.";
@@ -79,12 +80,12 @@ pub(super) async fn carry_out(
         show(engine, agent, call, ToolStatus::Running, output).await?;
     }
     engine.agents.reach(&calls).await;
-    let places = Semaphore::new(AT_ONCE);
+    let places = Semaphore::new(MAX_PARALLEL_CALLS);
     // All read what was known before; what they learn is recorded one after the other.
     let context = known.context.clone();
     let learnt = Mutex::new(known);
     let handed = before.iter().filter_map(Round::handoff).count();
-    let mut may_hand_over = handed < HANDOFFS;
+    let mut may_hand_over = handed < MAX_HANDOFFS;
     let mut called = FuturesUnordered::new();
     for (at, call) in calls.iter().enumerate() {
         let free = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
@@ -207,7 +208,7 @@ fn without_calling(
             *may_hand_over = false;
             Some(told(Ok("Handed over.")))
         }
-        Asked::Widget(Ok(widget)) => Some(told(Ok(SHOWN)).showing(widget, None)),
+        Asked::Widget(Ok(widget)) => Some(told(Ok(SHOWN_TO_VISITOR)).showing(widget, None)),
         Asked::Handoff(Err(fault)) | Asked::Widget(Err(fault)) => Some(told(Err(&fault))),
         _ if consent == Some(false) => Some(told(Err("The visitor was asked, and said no."))),
         _ if may_have_been_done(engine, before, call) => Some(told(Err(UNKNOWN))),

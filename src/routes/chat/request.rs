@@ -10,15 +10,17 @@ use crate::{
     context::Caller,
     error::{Code, Error, Result},
     routes::extract,
-    store::{DeviceId, begin::Idempotency, sessions::Within},
+    store::{
+        DeviceId,
+        begin::{Idempotency, MAX_METADATA_BYTES, MAX_URL_BYTES},
+        sessions::Within,
+    },
     text,
     turn::{ASKS_FOR, SKILL, TurnRequest},
 };
 
 pub(in crate::routes) const CONTENT_CHARACTERS: usize = 10_000;
 const URLS: usize = 8;
-const URL_BYTES: usize = 2_048;
-const METADATA_BYTES: usize = 16 * 1024;
 const KEY_BYTES: usize = 255;
 
 /// A message as a client sends it.
@@ -165,11 +167,11 @@ pub(in crate::routes) fn turn_request(
     let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
     if metadata
         .as_ref()
-        .is_some_and(|metadata| metadata.to_string().len() > METADATA_BYTES)
+        .is_some_and(|metadata| metadata.to_string().len() > MAX_METADATA_BYTES)
     {
         return Err(Error::field(
             "metadata",
-            format!("At most {METADATA_BYTES} bytes."),
+            format!("At most {MAX_METADATA_BYTES} bytes."),
         ));
     }
     let mut turn = TurnRequest::new(writer.device, text::cleaned(content));
@@ -204,8 +206,8 @@ fn context(
         return Ok(None);
     };
     let bytes = serde_json::to_string(&given).map_or(0, |json| json.len());
-    if bytes > METADATA_BYTES {
-        let detail = format!("At most {METADATA_BYTES} bytes.");
+    if bytes > MAX_METADATA_BYTES {
+        let detail = format!("At most {MAX_METADATA_BYTES} bytes.");
         return Err(Error::new(Code::InvalidContext).detail(detail));
     }
     agents
@@ -220,7 +222,7 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
     }
     let is_web = |url: &String| {
         let parsed = url::Url::parse(url);
-        url.len() <= URL_BYTES
+        url.len() <= MAX_URL_BYTES
             && !url.contains('\0')
             && parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     };
@@ -228,7 +230,7 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
         true => Ok(urls),
         false => Err(Error::field(
             param,
-            format!("Each must be an http or https URL of at most {URL_BYTES} bytes."),
+            format!("Each must be an http or https URL of at most {MAX_URL_BYTES} bytes."),
         )),
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    End, Listener, PATIENCE, Said,
+    End, Listener, SEND_TIMEOUT, Said,
     client::{After, Client, Follow, MessageIn},
 };
 use crate::{
@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// How many messages that cannot be read close the connection.
-const FAULTS: usize = 5;
+const MAX_CLIENT_FAULTS: usize = 5;
 /// How many turns and conversations are followed at once on one connection.
-const MOST: usize = 32;
+const MAX_UNDER_WAY: usize = 32;
 
 /// A client of the chat, and all that goes on for it.
 pub(super) struct Chat {
@@ -82,7 +82,7 @@ impl Chat {
 
     /// Begins what a client asks for.
     fn begin(&mut self, said: MessageIn) -> Result<()> {
-        if self.work.len() >= MOST {
+        if self.work.len() >= MAX_UNDER_WAY {
             return Err(Error::new(Code::RateLimited));
         }
         let client = self.client.clone();
@@ -126,7 +126,7 @@ impl Chat {
             Some(at) => drop(self.followed.remove(at).map(|(_, older)| older.abort())),
             None => {}
         }
-        if self.followed.len() >= MOST
+        if self.followed.len() >= MAX_UNDER_WAY
             && let Some((_, oldest)) = self.followed.pop_front()
         {
             oldest.abort();
@@ -142,12 +142,12 @@ impl Chat {
             self.faults += 1;
         }
         if !matches!(
-            timeout(PATIENCE, self.client.fail(error, own)).await,
+            timeout(SEND_TIMEOUT, self.client.fail(error, own)).await,
             Ok(Ok(()))
         ) {
             return Err(Some(CloseCode::Away.into()));
         }
-        match self.faults < FAULTS {
+        match self.faults < MAX_CLIENT_FAULTS {
             true => Ok(()),
             false => Err(Some(CloseCode::Policy.into())),
         }

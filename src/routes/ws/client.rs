@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// How often a turn is looked for whose server went away, and how soon again.
-const TRIES: usize = 40;
-const AGAIN: Duration = Duration::from_millis(500);
+const ATTACH_TRIES: usize = 40;
+const ATTACH_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What a client says.
 #[derive(Debug, Deserialize)]
@@ -198,7 +198,7 @@ impl Client {
         }
         let turn = reply.turn_id;
         let (mut reader, mut last) = (reply.reader, None);
-        for _ in 0..TRIES {
+        for _ in 0..ATTACH_TRIES {
             while let Some(bytes) = reader.next().await {
                 for (id, data) in events(&bytes) {
                     let is_final = data.contains("\"is_final\":true");
@@ -217,7 +217,7 @@ impl Client {
             match self.app.engine.attach(&self.user.id, turn, place).await {
                 Ok(Some(reply)) => reader = reply.reader,
                 Ok(None) => return,
-                Err(_) => sleep(AGAIN).await,
+                Err(_) => sleep(ATTACH_RETRY_DELAY).await,
             }
         }
         drop(self.fail(&Error::new(Code::Interrupted), None).await);
@@ -237,7 +237,7 @@ impl Client {
                 (Ok(_), Ok(_)) => return,
                 // The database is away: from where it was, once it is back.
                 _ => {
-                    sleep(AGAIN).await;
+                    sleep(ATTACH_RETRY_DELAY).await;
                     continue;
                 }
             };
@@ -246,7 +246,7 @@ impl Client {
                 match self.app.store.begins_at(turn).await {
                     Ok(seq) => seen = seq,
                     Err(_) => {
-                        sleep(AGAIN).await;
+                        sleep(ATTACH_RETRY_DELAY).await;
                         continue;
                     }
                 }
@@ -267,7 +267,7 @@ impl Client {
                     seen = at.map(|at| at.seq).or(seen);
                 }
             }
-            sleep(AGAIN).await;
+            sleep(ATTACH_RETRY_DELAY).await;
         }
     }
 }

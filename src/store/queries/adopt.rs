@@ -74,12 +74,13 @@ fn started(
     device: DeviceId,
     history: u32,
 ) -> QueryResult<Started> {
-    let agent: Option<Option<String>> = session_locks::table
+    let agent = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::conversation_id.eq(held.id))
         .select(session_locks::active_agent)
-        .first(conn)
-        .optional()?;
+        .first::<Option<String>>(conn)
+        .optional()?
+        .flatten();
     let mut history = messages::window(conn, held.id, held.last_seq, history.into())?;
     // All that the turn has done, however much that was.
     history.retain(|message| message.turn_id != Some(turn_id));
@@ -92,7 +93,7 @@ fn started(
         user_id: held.user_id,
         user_name: None,
         fence: held.fence,
-        agent: agent.flatten().or_else(|| held.agent_path.clone()),
+        agent: agent.or_else(|| held.agent_path.clone()),
         agent_before: held.agent_path,
         mode: held.mode,
         state: held.state,

@@ -17,6 +17,7 @@ use crate::store::{
     begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
     cached::cached,
     conversations::Status,
+    data::Opened,
     error::Abort,
     messages::FinishReason,
     milliseconds,
@@ -192,12 +193,9 @@ pub fn open(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> Result<Result<ConversationId, Duration>, StoreError> {
-    match write_tx(conn, |conn| open_within(conn, new_user, lock, context)) {
-        Ok(()) => Ok(Ok(lock.new_conversation)),
-        Err(Abort::With(wait)) => Ok(Err(wait)),
-        Err(Abort::Failed(error)) => Err(error),
-    }
+) -> Result<Opened, StoreError> {
+    let opened = write_tx(conn, |conn| open_within(conn, new_user, lock, context));
+    Abort::outcome(opened, |()| Opened::Done(lock.new_conversation))
 }
 
 fn open_within(
@@ -205,10 +203,10 @@ fn open_within(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> Result<(), Abort<Duration>> {
+) -> Result<(), Abort<Opened>> {
     sessions::end(conn, &lock.device)?;
     if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
-        return Err(Abort::With(wait));
+        return Err(Abort::With(Opened::Limited(wait)));
     }
     let (user, _) = users::person(conn, new_user, &lock.device)?;
     diesel::insert_into(conversations::table)

@@ -65,16 +65,16 @@ pub fn get(conn: &mut Conn, handle: &str, id: ConversationId) -> QueryResult<Opt
         .optional()
 }
 
-/// The agent of a user's conversation, where there is that conversation.
-pub fn agent(
+/// A user's conversation and its agent.
+pub fn by_id(
     conn: &mut Conn,
     user: &DeviceId,
     id: ConversationId,
-) -> QueryResult<Option<Option<String>>> {
+) -> QueryResult<Option<(ConversationId, Option<String>)>> {
     conversations::table
         .filter(conversations::id.eq(id))
         .filter(owned!(user.handle()))
-        .select(conversations::agent_path)
+        .select((conversations::id, conversations::agent_path))
         .first(conn)
         .optional()
 }
@@ -92,7 +92,7 @@ pub fn of_session(
         .first(conn)
         .optional()?;
     match (named, name.parse::<ConversationId>()) {
-        (None, Ok(id)) => Ok(agent(conn, user, id)?.map(|agent| (id, agent))),
+        (None, Ok(id)) => by_id(conn, user, id),
         (named, _) => Ok(named),
     }
 }

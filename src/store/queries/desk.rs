@@ -16,7 +16,7 @@ use crate::store::{
     audit::Actor,
     conversations::{Conversation, Known},
     experts::Sight,
-    messages::Page,
+    messages::Paged,
     schema::{conversations, turns},
     sessions::Mode,
 };
@@ -131,10 +131,11 @@ pub fn messages(
     id: ConversationId,
     actor: &Actor,
     (before, limit): (Option<MessageId>, i64),
-) -> Result<Option<Option<Page>>, StoreError> {
-    look_into(conn, sight, id, actor, |conn| {
-        message_rows::page(conn, id, before, limit)
-    })
+) -> Result<Paged, StoreError> {
+    let page = look_into(conn, sight, id, actor, |conn| {
+        message_rows::page(conn, id, before, limit).map(Paged::from)
+    })?;
+    Ok(page.unwrap_or(Paged::NoConversation))
 }
 
 /// What its agent would be told.

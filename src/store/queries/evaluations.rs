@@ -24,9 +24,9 @@ use crate::store::{
 };
 
 /// What waits for somebody to look at it.
-const OPEN: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus::Undecided];
+const UNREVIEWED: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus::Undecided];
 /// So many of them are counted.
-const MOST: i64 = 100;
+const MAX_COUNTED: i64 = 100;
 
 /// The columns of an [`Evaluation`]; with no more of the answer than a list needs.
 macro_rules! columns {
@@ -236,8 +236,8 @@ fn around(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<Evaluatio
 /// How many wait for somebody to look at them; a lot is not counted to its end.
 pub fn to_review(conn: &mut Conn) -> QueryResult<i64> {
     let open = evaluations::table
-        .filter(evaluations::status.eq_any(OPEN))
-        .limit(MOST)
+        .filter(evaluations::status.eq_any(UNREVIEWED))
+        .limit(MAX_COUNTED)
         .select(evaluations::id);
     let open: Vec<EvaluationId> = open.load(conn)?;
     Ok(i64::try_from(open.len()).unwrap_or(i64::MAX))
@@ -263,7 +263,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
         let Some(evaluation) = get(conn)? else {
             return Ok(Reviewed::None);
         };
-        if !OPEN.contains(&evaluation.status) {
+        if !UNREVIEWED.contains(&evaluation.status) {
             return Ok(Reviewed::Before);
         }
         let holder = row.expert_id.filter(|holder| *holder != reviewing.expert);
@@ -273,7 +273,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
         // Who has looked at the answer has looked at what all judges say of it.
         let open = evaluations::table
             .filter(evaluations::message_id.eq(evaluation.message_id))
-            .filter(evaluations::status.eq_any(OPEN));
+            .filter(evaluations::status.eq_any(UNREVIEWED));
         diesel::update(open)
             .set((
                 evaluations::status.eq(EvaluationStatus::Reviewed),

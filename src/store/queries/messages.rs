@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 /// How many messages are read at once.
-const AT_ONCE: i64 = 100;
+const MAX_NEW_MESSAGES: i64 = 100;
 
 /// Stores a message. Its number was given under the lock of its conversation's row.
 pub fn insert(conn: &mut Conn, new: NewMessage<'_>) -> QueryResult<()> {
@@ -181,7 +181,7 @@ pub fn after(
         .filter(messages::conversation_id.eq(conversation))
         .filter(messages::seq.gt(seq))
         .order(messages::seq)
-        .limit(AT_ONCE)
+        .limit(MAX_NEW_MESSAGES)
         .select(Message::as_select())
         .into_boxed();
     if !with_turns {

@@ -20,7 +20,7 @@ use crate::store::{
 /// How many places of the queue are counted.
 const PLACES: i64 = 1_000;
 /// How many conversations are given out at once.
-const AT_ONCE: usize = 100;
+const MAX_HANDED_OUT: usize = 100;
 
 /// Those that wait, the longest first.
 pub fn places(conn: &mut Conn) -> QueryResult<Vec<ConversationId>> {
@@ -39,13 +39,13 @@ pub fn position(places: &[ConversationId], id: ConversationId) -> i64 {
 }
 
 pub fn place(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<(i64, bool)>> {
-    let asked: Option<Option<ExpertId>> = conversations::table
+    let waiting: Option<(ConversationId, Option<ExpertId>)> = conversations::table
         .filter(conversations::id.eq(id))
         .filter(conversations::waiting_since.is_not_null())
-        .select(conversations::assigned_to)
+        .select((conversations::id, conversations::assigned_to))
         .first(conn)
         .optional()?;
-    let Some(asked) = asked else {
+    let Some((_, asked)) = waiting else {
         return Ok(None);
     };
     let mut there = people::there(conn)?.into_iter();
@@ -273,7 +273,7 @@ pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
     }
     let mut team = Team::there(conn)?;
     let mut given = 0;
-    for (id, skill, before, _) in waiting.into_iter().take(AT_ONCE) {
+    for (id, skill, before, _) in waiting.into_iter().take(MAX_HANDED_OUT) {
         let asked = team.ask(skill.as_deref(), before).map(|expert| expert.id);
         if asked == before {
             continue;

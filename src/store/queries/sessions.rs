@@ -120,8 +120,8 @@ pub fn go_to(
             let known = conversations::of_session(conn, &request.device, name)?;
             known.unwrap_or((request.new_conversation, None))
         }
-        Within::Conversation(id) => match conversations::agent(conn, &request.device, *id)? {
-            Some(agent) => (*id, agent),
+        Within::Conversation(id) => match conversations::by_id(conn, &request.device, *id)? {
+            Some(known) => known,
             None => return Ok(None),
         },
     };
