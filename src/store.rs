@@ -33,6 +33,8 @@ mod schema;
 pub mod sessions;
 mod settings;
 pub mod steps;
+#[cfg(test)]
+mod tests;
 pub mod turns;
 mod types;
 pub mod typing;
