@@ -2,7 +2,7 @@
  * An answer as it comes: its words and what it shows, as far as they count.
  */
 
-/** @typedef {import("./stream.js").Frame} Frame */
+/** @typedef {import("./types.js").Frame} Frame */
 
 export class Answer {
   #words;

@@ -2,14 +2,14 @@
  * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
  */
 import { Answer } from "./answer.js";
-import { Refused } from "./desk.js";
+import { Refused } from "./api.js";
 import { make } from "./make.js";
 import { reason } from "./sign-in.js";
 import { tellTyping } from "./typing.js";
 
-/** @typedef {import("./people.js").Case} Case */
-/** @typedef {import("./people.js").Expert} Expert */
-/** @typedef {import("./desk.js").Message} Message */
+/** @typedef {import("./types.js").Case} Case */
+/** @typedef {import("./types.js").Expert} Expert */
+/** @typedef {import("./types.js").Message} Message */
 
 /** Who says something. @type {Record<string, string>} */
 const SPEAKERS = { user: "Visitor", assistant: "Assistant", expert: "Desk", system: "", tool: "" };
@@ -34,7 +34,7 @@ const QUIET = 1_000;
 const drafts = new Map();
 
 export class Conversation {
-  #people;
+  #api;
   #me;
   #case;
   #changed;
@@ -75,14 +75,14 @@ export class Conversation {
   #form;
 
   /**
-   * @param {import("./people.js").People} people
+   * @param {import("./api.js").Api} api
    * @param {Expert} me
    * @param {Case} found
    * @param {(changed: Case) => void} changed
    * @param {(why: string) => void} left Told when it is not theirs to see any more.
    */
-  constructor(people, me, found, changed, left) {
-    this.#people = people;
+  constructor(api, me, found, changed, left) {
+    this.#api = api;
     this.#me = me;
     this.#case = found;
     this.#changed = changed;
@@ -92,7 +92,7 @@ export class Conversation {
     this.#form = make("form", {}, this.#input, this.#propose, make("button", { class: "main" }, "Send"));
     this.#propose.addEventListener("click", () => void this.#draft());
     this.elements = [header, this.#messages, this.#typing, make("div", {}, this.#unsent, this.#status), this.#form];
-    tellTyping(this.#input, () => people.send("POST", `conversations/${this.id}/typing`, {}));
+    tellTyping(this.#input, () => api.send("POST", `conversations/${this.id}/typing`, {}));
     this.#take.addEventListener("click", () => this.#claim());
     const note = () => this.#note.value.trim();
     this.#back.addEventListener("click", () => void this.#give("release", note() ? { note: note() } : {}));
@@ -159,7 +159,7 @@ export class Conversation {
   /** Whom it may be passed on to. */
   async #meet() {
     try {
-      this.#offer((await this.#people.get("experts")).experts);
+      this.#offer((await this.#api.get("experts")).experts);
     } catch (error) {
       this.#tell(error);
     }
@@ -186,12 +186,12 @@ export class Conversation {
       for (const message of said) this.#show(message);
       setTimeout(() => this.#messages.setAttribute("aria-live", "polite"), QUIET);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
-      const tell = (/** @type {boolean} */ isLost) => {
+      const tell = (/** @type {string} */ isLost) => {
         if (isLost) this.#typing.textContent = "";
         if (isLost) this.#tell(null, LOST);
         else if (this.#status.textContent === LOST) this.#tell(null);
       };
-      for await (const change of this.#people.standBy(`${path}/events`, this.#aborted.signal, tell, after)) {
+      for await (const change of this.#api.standBy(`${path}/events`, after, this.#aborted.signal, tell)) {
         const { type, message, message_id: id, turn_id: turn } = change;
         // The mode is what a stream says first: who wrote before may write no more.
         if (type === "typing" || type === "mode" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
@@ -213,7 +213,7 @@ export class Conversation {
   async #load(path) {
     for (;;) {
       try {
-        const said = await this.#people.get(path);
+        const said = await this.#api.get(path);
         this.#tell(null);
         return said;
       } catch (error) {
@@ -259,12 +259,18 @@ export class Conversation {
     this.#live?.remove();
     this.#live = item;
     const shown = new Answer(words);
-    for await (const frame of this.#people.answer(turn, this.#aborted.signal)) {
-      const wasAtEnd = this.#isAtEnd();
-      shown.take(frame);
-      if (!words.textContent) item.remove();
-      else if (!item.isConnected && this.#live === item) this.#messages.append(item);
-      this.#scroll(wasAtEnd);
+    try {
+      const { signal } = this.#aborted;
+      const response = await this.#api.call(`messages/stream/${turn}?restart=1`, { signal });
+      for await (const frame of this.#api.answer(response, "messages/stream", () => {}, signal)) {
+        const wasAtEnd = this.#isAtEnd();
+        shown.take(frame);
+        if (!words.textContent) item.remove();
+        else if (!item.isConnected && this.#live === item) this.#messages.append(item);
+        this.#scroll(wasAtEnd);
+      }
+    } catch {
+      // The stored message follows it anyway.
     }
     item.removeAttribute("aria-busy");
   }
@@ -277,7 +283,7 @@ export class Conversation {
   async #do(action, body) {
     try {
       this.#tell(null);
-      const changed = await this.#people.send("POST", `conversations/${this.id}/${action}`, body);
+      const changed = await this.#api.send("POST", `conversations/${this.id}/${action}`, body);
       this.#isClaiming = false;
       this.update(changed);
       this.#changed(changed);
@@ -317,7 +323,7 @@ export class Conversation {
     this.#propose.disabled = true;
     try {
       this.#tell(null);
-      const { content } = await this.#people.send("POST", `conversations/${this.id}/draft`, {});
+      const { content } = await this.#api.send("POST", `conversations/${this.id}/draft`, {});
       if (content) this.#input.value = [this.#input.value.trim(), content].filter(Boolean).join("\n\n");
       else this.#status.textContent = "There is nothing to answer.";
       this.#input.focus();
@@ -350,7 +356,7 @@ export class Conversation {
     const body = { session_id: this.id, message, target_user_id: this.#case.user_id };
     try {
       this.#tell(null);
-      await this.#people.send("POST", "passthrough", body, key);
+      await this.#api.send("POST", "passthrough", body, key);
       this.#keys.delete(message);
     } catch (error) {
       this.#keys.set(message, key);

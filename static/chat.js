@@ -2,7 +2,8 @@
  * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
 import { Answer } from "./answer.js";
-import { Desk, Gone, Refused } from "./desk.js";
+import { Gone, Refused } from "./api.js";
+import { Desk } from "./desk.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
 import { tellTyping } from "./typing.js";
@@ -289,7 +290,7 @@ export class Panel {
     if (isGone) await this.#restore();
   }
 
-  /** @type {import("./desk.js").Tell} */
+  /** @type {import("./api.js").Tell} */
   #connection = (state) => {
     this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
   };

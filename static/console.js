@@ -2,16 +2,16 @@
  * The console of the people at the desk: who waits, whom they have, what is said there as it is said, and which
  * answers they have to look at.
  */
+import { Api, Refused } from "./api.js";
 import { Conversation } from "./case.js";
-import { Refused } from "./desk.js";
+import { Token, token } from "./credentials.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
-import { People, token } from "./people.js";
 import { Reviews } from "./review.js";
 import { reason, signIn } from "./sign-in.js";
 
-/** @typedef {import("./people.js").Case} Case */
-/** @typedef {import("./people.js").Expert} Expert */
+/** @typedef {import("./types.js").Case} Case */
+/** @typedef {import("./types.js").Expert} Expert */
 
 /** How often what is said of times is brought up to date, in ms. */
 const MINUTE = 60_000;
@@ -21,7 +21,7 @@ const MOST = 100;
 const RECENT = 10 * MINUTE;
 
 class Console {
-  #people;
+  #api;
   #me;
   /** @type {Map<string, Case>} What they see, by its id. */
   #cases = new Map();
@@ -48,11 +48,11 @@ class Console {
   #changing = Promise.resolve();
 
   /**
-   * @param {People} people
+   * @param {Api} api
    * @param {Expert} me
    */
-  constructor(people, me) {
-    this.#people = people;
+  constructor(api, me) {
+    this.#api = api;
     this.#me = me;
     const there = this.#there;
     there.checked = me.available;
@@ -93,7 +93,7 @@ class Console {
   /** @param {object} presence */
   async #put(presence) {
     try {
-      this.#me = await this.#people.send("PUT", "experts/me", presence);
+      this.#me = await this.#api.send("PUT", "experts/me", presence);
       this.#problem.textContent = "";
     } catch (error) {
       this.#there.checked = this.#me.available;
@@ -103,11 +103,11 @@ class Console {
 
   /** What the desk has to do, for as long as the page is open. */
   async #follow() {
-    const tell = (/** @type {boolean} */ isLost) => {
+    const tell = (/** @type {string} */ isLost) => {
       const lost = isLost ? "Not connected: this may be out of date." : "";
       if (this.#lost.textContent !== lost) this.#lost.textContent = lost;
     };
-    for await (const change of this.#people.standBy("experts/events", new AbortController().signal, tell)) {
+    for await (const change of this.#api.standBy("experts/events", "", new AbortController().signal, tell)) {
       if (change.to_review !== undefined) this.#count(change.to_review);
       for (const found of change.conversations ?? []) this.#note(found);
       if (change.conversations) this.#cases = new Map(change.conversations.map((found) => [found.id, found]));
@@ -132,7 +132,7 @@ class Console {
     if (this.#reviews) return;
     this.#open?.close();
     this.#open = null;
-    this.#reviews = new Reviews(this.#people, (taken) => this.#show(taken));
+    this.#reviews = new Reviews(this.#api, (taken) => this.#show(taken));
     this.#main.replaceChildren(...this.#reviews.elements);
     this.#review.setAttribute("aria-current", "true");
     this.#list();
@@ -169,7 +169,7 @@ class Console {
   /** Looks whether the one that is open is still theirs to see. @param {Conversation} open */
   async #look(open) {
     try {
-      const found = await this.#people.get(`conversations/${open.id}`);
+      const found = await this.#api.get(`conversations/${open.id}`);
       if (this.#open === open) open.update(found);
     } catch (error) {
       const isGone = error instanceof Refused && error.status === 404;
@@ -232,7 +232,7 @@ class Console {
       if (!changed.expert_id && !changed.waiting_since) this.#cases.delete(changed.id);
       this.#list();
     };
-    const open = new Conversation(this.#people, this.#me, found, changed, (why) => {
+    const open = new Conversation(this.#api, this.#me, found, changed, (why) => {
       if (this.#open === open) this.#leave(why);
     });
     this.#open = open;
@@ -267,9 +267,9 @@ function isAssisted(found) {
 /** Shows the desk to whoever is signed in, and asks everybody else. @param {string} [problem] */
 async function begin(problem = "") {
   const open = async () => {
-    const people = new People(token());
-    const me = await people.get("experts/me");
-    document.body.replaceChildren(new Console(people, me).element);
+    const api = new Api(new URL("/api/v1/chat/", location.href), new Token(token()));
+    const me = await api.get("experts/me");
+    document.body.replaceChildren(new Console(api, me).element);
   };
   await signIn("The desk", open, problem);
 }

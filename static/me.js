@@ -1,12 +1,13 @@
 /**
  * The chat of somebody who is signed in: their conversations, and the one that is open.
  */
+import { Refused } from "./api.js";
 import { Panel } from "./chat.js";
-import { Desk, Refused } from "./desk.js";
+import { subject, token } from "./credentials.js";
+import { Desk } from "./desk.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { OwnDesk } from "./own.js";
-import { subject, token } from "./people.js";
 import { signIn } from "./sign-in.js";
 import { sheet } from "./style.js";
 

@@ -1,7 +1,9 @@
 /**
  * The conversations of somebody who is signed in: which there are, and each as a desk of its own.
  */
-import { Desk, Refused } from "./desk.js";
+import { Api } from "./api.js";
+import { Token } from "./credentials.js";
+import { Desk } from "./desk.js";
 
 const API = "api/v1/chat";
 
@@ -12,14 +14,13 @@ const API = "api/v1/chat";
  * @property {string} status
  * @property {"ai" | "expert"} mode
  *
- * @typedef {import("./desk.js").Message} Message
- * @typedef {import("./desk.js").Tell} Tell
+ * @typedef {import("./types.js").Message} Message
+ * @typedef {import("./api.js").Tell} Tell
  */
 
 export class OwnDesk extends Desk {
   #conversation;
   #began;
-  #signedOut;
 
   /**
    * @param {URL} base
@@ -29,23 +30,12 @@ export class OwnDesk extends Desk {
    * @param {() => void} signedOut Told when the token is not taken any more.
    */
   constructor(base, token, conversation, began, signedOut) {
-    super(base, token);
+    super(base, new Api(base, new Token(token)));
     this.#conversation = conversation;
     this.#began = began;
-    this.#signedOut = signedOut;
-  }
-
-  /**
-   * @param {string} path
-   * @param {RequestInit} [init]
-   */
-  async call(path, init) {
-    try {
-      return await super.call(path, init);
-    } catch (error) {
-      if (error instanceof Refused && error.status === 401) this.#signedOut();
-      throw error;
-    }
+    this.api.refused = (refused) => {
+      if (refused.status === 401) signedOut();
+    };
   }
 
   /** The one that is shown. */
@@ -68,7 +58,7 @@ export class OwnDesk extends Desk {
   /** @param {Tell} tell */
   async history(tell) {
     if (!this.#conversation) return [];
-    const response = await this.persist(`${API}/conversations/${this.#conversation}/messages?limit=200`, {}, tell);
+    const response = await this.api.persist(`${API}/conversations/${this.#conversation}/messages?limit=200`, {}, tell);
     return /** @type {Message[]} */ (await response.json());
   }
 
@@ -83,7 +73,7 @@ export class OwnDesk extends Desk {
    */
   async say(content, key, tell) {
     const body = this.#conversation ? { content, conversation_id: this.#conversation } : { content };
-    const response = await this.post(`${API}/messages/stream`, body, key, tell);
+    const response = await this.api.post(`${API}/messages/stream`, body, key, tell);
     this.#conversation = response.headers.get("X-Conversation-ID") ?? this.#conversation;
     this.#began(this.#conversation);
     return response;
@@ -96,7 +86,7 @@ export class OwnDesk extends Desk {
    * @param {Tell} tell
    */
   async fill(message, answer, key, tell) {
-    return this.post(`${API}/widgets/${message}`, { answer }, key, tell);
+    return this.api.post(`${API}/widgets/${message}`, { answer }, key, tell);
   }
 
   /**
@@ -116,7 +106,7 @@ export class OwnDesk extends Desk {
     const last = said.at(-1);
     if (last?.role !== "user") return null;
     const turn = /** @type {Message & { turn_id: string }} */ (last).turn_id;
-    const response = await this.call(`${this.turns}/${turn}`).catch(() => null);
+    const response = await this.api.call(`${this.turns}/${turn}`).catch(() => null);
     return response?.status === 200 ? response : null;
   }
 
@@ -126,11 +116,11 @@ export class OwnDesk extends Desk {
    * @returns {Promise<{ conversations: Listed[], total: number }>}
    */
   async list(page) {
-    return (await this.call(`${API}/conversations?per_page=30&page=${page}`)).json();
+    return this.api.get(`${API}/conversations?per_page=30&page=${page}`);
   }
 
   /** @param {string} id */
   async remove(id) {
-    await this.call(`${API}/conversations/${id}`, { method: "DELETE" });
+    await this.api.call(`${API}/conversations/${id}`, { method: "DELETE" });
   }
 }

@@ -4,10 +4,10 @@
 import { make } from "./make.js";
 import { reason } from "./sign-in.js";
 
-/** @typedef {import("./people.js").Evaluation} Evaluation */
+/** @typedef {import("./types.js").Evaluation} Evaluation */
 
 export class Reviews {
-  #people;
+  #api;
   #taken;
   #list = make("ul", { class: "reviews" });
   #status = make("p", { class: "status", role: "status" });
@@ -16,11 +16,11 @@ export class Reviews {
   #lost = "";
 
   /**
-   * @param {import("./people.js").People} people
-   * @param {(taken: import("./people.js").Case) => void} taken Told when somebody takes the conversation of one.
+   * @param {import("./api.js").Api} api
+   * @param {(taken: import("./types.js").Case) => void} taken Told when somebody takes the conversation of one.
    */
-  constructor(people, taken) {
-    this.#people = people;
+  constructor(api, taken) {
+    this.#api = api;
     this.#taken = taken;
     const title = make("h2", { tabindex: "-1" }, "Answers to review");
     this.elements = [make("header", {}, make("div", {}, title)), this.#list, this.#status];
@@ -37,7 +37,7 @@ export class Reviews {
   async #refresh() {
     try {
       const [failed, undecided] = await Promise.all(
-        ["failed", "undecided"].map((status) => this.#people.get(`evaluations?status=${status}&per_page=50`)),
+        ["failed", "undecided"].map((status) => this.#api.get(`evaluations?status=${status}&per_page=50`)),
       );
       /** @type {Evaluation[]} */
       const all = [...failed.evaluations, ...undecided.evaluations];
@@ -99,7 +99,7 @@ export class Reviews {
   async #take(id, button) {
     button.disabled = true;
     try {
-      this.#taken(await this.#people.send("POST", `conversations/${id}/claim`, {}));
+      this.#taken(await this.#api.send("POST", `conversations/${id}/claim`, {}));
     } catch (error) {
       button.disabled = false;
       this.#status.textContent = reason(error);
@@ -116,7 +116,7 @@ export class Reviews {
     const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (item.querySelectorAll("button"));
     for (const button of buttons) button.disabled = true;
     try {
-      await this.#people.send("POST", `evaluations/${id}/review`, body);
+      await this.#api.send("POST", `evaluations/${id}/review`, body);
       item.remove();
       await this.refresh();
       // Whoever goes by keyboard goes on with the next.

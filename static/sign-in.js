@@ -1,9 +1,9 @@
 /**
  * Asks for a token, where there is none that is taken.
  */
-import { Refused } from "./desk.js";
+import { Refused } from "./api.js";
+import { keep, token } from "./credentials.js";
 import { make } from "./make.js";
-import { keep, token } from "./people.js";
 
 /** The pause before a server that does not answer is asked again, in ms. */
 const AGAIN = 3_000;

@@ -1,20 +1,7 @@
 /**
  * Reading an event stream from a fetch response.
  *
- * @typedef {object} Frame
- * @property {string} content Text to append.
- * @property {boolean} is_final
- * @property {string} [type]
- * @property {string} [message_id]
- * @property {import("./widgets.js").Widget} [widget]
- * @property {string} [finish_reason]
- * @property {"ai" | "expert"} [mode]
- * @property {number} [position] The visitor's place in the queue.
- * @property {number} [keep] In a final frame: what came after so many frames does not count.
- * @property {import("./desk.js").Message} [message]
- * @property {boolean} [is_typing] Whether somebody is writing.
- * @property {{code: string, message: string}} [error]
- *
+ * @typedef {import("./types.js").Frame} Frame
  * @typedef {{id: string, frame: Frame}} Event
  */
 
