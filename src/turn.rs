@@ -327,6 +327,11 @@ impl Engine {
         }
     }
 
+    /// How many messages wait here until their conversation is free.
+    pub fn waiting(&self) -> usize {
+        self.queues.count()
+    }
+
     /// Whether the server is about to shut down.
     pub fn is_closing(&self) -> bool {
         self.closing.is_cancelled()

@@ -86,6 +86,11 @@ impl Queues {
         self.waiting.lock()
     }
 
+    /// How many messages wait.
+    pub(super) fn count(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
     /// Whether messages wait in a request's line. A newer one must not overtake them.
     pub(super) fn has(&self, request: &TurnRequest) -> bool {
         self.lock().contains_key(&line(request))

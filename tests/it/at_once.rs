@@ -1,18 +1,19 @@
 //! Many messages at once, of one conversation and of many.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    support::{Db, Said, Stream, TestApp},
+    support::{Db, Said, Stream, TestApp, until},
     turns::keyed,
 };
 
 both! {
     requests_with_one_key_at_once_are_one_turn
     many_messages_at_once_get_each_its_own_answer
+}
+
+postgres_only! {
     a_locked_row_holds_up_only_its_own_conversation
 }
 
@@ -75,23 +76,23 @@ async fn many_messages_at_once_get_each_its_own_answer(db: Db) {
     assert_eq!(busy.told().await, "b|stop");
 }
 
-async fn a_locked_row_holds_up_only_its_own_conversation(db: Db) {
-    if db == Db::Sqlite {
-        return; // It has one lock for all.
-    }
-    let app = TestApp::start(db).await;
+async fn a_locked_row_holds_up_only_its_own_conversation() {
+    let app = TestApp::start(Db::Postgres).await;
     app.say("locked", "1").await;
     let lock = app.database.execute(
         "begin; select from session_locks where device_id = 'locked' for update; select pg_sleep(1)",
     );
+    let is_locked = "pg_stat_activity where datname = current_database() and query like '%pg_sleep(1)' \
+        and wait_event = 'PgSleep'";
+    let is_locked = async || until(async || app.count(is_locked).await == 1).await;
     let others = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        is_locked().await;
         let devices: Vec<String> = (0..20).map(|n| format!("d{n}")).collect();
         let others = devices.iter().map(|device| app.say(device, "2"));
         futures_util::future::join_all(others).await
     };
     let locked = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        is_locked().await;
         app.say("locked", "2").await
     };
     let order = std::sync::Mutex::new(Vec::new());

@@ -8,9 +8,8 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use tokio::time::sleep;
 
-use crate::support::{Db, Person, Said, Stream, TestApp, id_of, text, tidy};
+use crate::support::{Db, Person, Said, Stream, TestApp, id_of, text, tidy, until};
 
 both! {
     a_user_has_many_conversations

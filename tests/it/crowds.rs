@@ -7,7 +7,7 @@ use reqwest::{Client, Method};
 use serde_json::json;
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
-use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client};
+use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client, until};
 
 const CROWD: usize = 2_000;
 const IDLE: usize = 10_000;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 64;
 struct Desk {
     process: Process,
     llm: FakeLlm,
-    _database: Database,
+    database: Database,
     http: Client,
 }
 
@@ -37,7 +37,7 @@ impl Desk {
         Self {
             process,
             llm,
-            _database: database,
+            database,
             http: client(),
         }
     }
@@ -132,11 +132,14 @@ async fn large_answers_that_end_together_do_not_pile_up() {
         let all = (0..LARGE).map(|n| answer(round * LARGE + n));
         let all = futures_util::future::join_all(all);
         let go_on = async {
-            while desk.llm.asked().len() < (round + 1) * LARGE {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            // Its log has been flushed meanwhile.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            until(async || desk.llm.asked().len() == (round + 1) * LARGE).await;
+            // Their logs have been flushed.
+            let flushed =
+                "(select distinct turn_id from turn_pieces where last_seq = 5) as flushed";
+            until(async || {
+                desk.database.count(flushed.into()).await == i64::try_from(LARGE).unwrap()
+            })
+            .await;
             (0..LARGE).for_each(|_| desk.llm.go_on());
         };
         futures_util::future::join(all, go_on).await;

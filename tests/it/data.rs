@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Db, Process, TestApp, client};
+use crate::support::{Db, Process, TestApp, client, until};
 
 both! {
     a_visitor_gets_all_that_is_kept_and_nobody_elses
@@ -107,12 +107,7 @@ async fn what_is_old_is_erased(db: Db) {
     app.advance(15 * DAY).await;
     // Any message does a piece of the housekeeping.
     app.say("new", "Hi").await;
-    for _ in 0..50 {
-        if app.count("conversations").await == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(async || app.count("conversations").await == 2).await;
     for (table, left) in [
         ("users", 2),
         ("conversations", 2),
@@ -145,14 +140,7 @@ async fn nothing_that_is_said_is_in_the_log() {
     let erased = call(Method::DELETE, "/chat/data").send().await.unwrap();
     assert_eq!(erased.status(), 204);
     // A line is read a moment after it was written.
-    let mut log = process.log();
-    for _ in 0..100 {
-        if log.contains("a visitor's data was erased") {
-            assert!(!log.contains(CANARY), "{log}");
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        log = process.log();
-    }
-    panic!("{log}");
+    until(async || process.log().contains("a visitor's data was erased")).await;
+    let log = process.log();
+    assert!(!log.contains(CANARY), "{log}");
 }

@@ -13,7 +13,7 @@ use insta::assert_snapshot;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Db, Person, Said, TestApp, id_of, text};
+use crate::support::{Db, Person, Said, TestApp, id_of, text, until};
 
 both! {
     a_visitor_asks_for_a_person_and_comes_back_to_the_agents

@@ -13,12 +13,12 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{Database, Db, Event, FakeLlm, Process, Said, Stream, client};
+use crate::support::{
+    Database, Db, Event, FakeLlm, Process, Said, Stream, client, until, until_open,
+};
 
-/// Longer than the durable log may be behind.
-const FLUSHED: Duration = Duration::from_millis(400);
 /// The instances' lease, and a little more.
-const LEASE: Duration = Duration::from_millis(3_300);
+const LONGER_THAN_LEASE: Duration = Duration::from_millis(3_300);
 
 /// Two instances, one database, one model's server.
 struct Fleet {
@@ -89,6 +89,18 @@ impl Fleet {
         let mut stream = Stream::of(call.json(&json!({"content": "one"})).send().await.unwrap());
         let first = stream.next().await.unwrap();
         (stream, first)
+    }
+
+    /// Waits until so many turns have a frame in the durable log.
+    async fn flushed(&self, turns: i64) {
+        let flushed = "(select distinct turn_id from turn_pieces) as flushed".to_owned();
+        until(async || self.database.count(flushed.clone()).await == turns).await;
+    }
+
+    /// Waits until the lease of a turn has expired.
+    async fn expired(&self) {
+        let expired = "conversations where lease_until <= now()".to_owned();
+        until(async || self.database.count(expired.clone()).await == 1).await;
     }
 
     async fn resume(&self, turn: &str, last: &str, query: &str) -> Stream {

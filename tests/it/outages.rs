@@ -26,13 +26,7 @@ async fn proxied() -> (TestApp, Proxy) {
 
 /// Waits until the server is ready, which it has to be soon.
 async fn ready(app: &TestApp) {
-    for _ in 0..100 {
-        if app.get("d", "/readyz").await.status == 200 {
-            return;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the server is not ready");
+    until(async || app.get("d", "/readyz").await.status == 200).await;
 }
 
 /// A turn that has said "a", and says "b" when it may.
@@ -184,7 +178,8 @@ async fn away_in_the_middle(mode: Mode) {
     let mut stream = speaking(&app).await;
     proxy.set(mode);
     app.llm.go_on();
-    sleep(Duration::from_secs(5)).await;
+    let expired = "conversations where lease_until <= now()";
+    until(async || app.count(expired).await == 1).await;
     proxy.set(Mode::Pass);
     let mut told = String::new();
     while let Some(event) = stream.next().await {
@@ -239,7 +234,10 @@ async fn a_database_without_a_free_connection_counts_as_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_answer() {
     let (app, _proxy) = proxied().await;
-    let full = "create function full_disk() returns trigger language plpgsql as $$ begin \
+    // A sequence counts, although what is tried is rolled back.
+    let full = "create sequence tries; \
+        create function full_disk() returns trigger language plpgsql as $$ begin \
+        perform nextval('tries'); \
         raise exception 'could not extend file \"base/1/2\": No space left on device' \
         using errcode = '53100'; end $$; \
         create trigger full_disk before insert on messages execute function full_disk()";
@@ -248,7 +246,7 @@ async fn a_full_disk_loses_no_answer() {
     app.llm.go_on();
     let other = app.say("other", "1").await;
     assert_eq!(other.json()["degraded"], true, "{}", other.text);
-    sleep(Duration::from_secs(1)).await;
+    until(async || app.count("tries where last_value >= 4").await == 1).await;
     app.database
         .execute("drop trigger full_disk on messages")
         .await;
@@ -266,8 +264,9 @@ async fn connections_to_a_server_that_became_a_standby_are_dropped() {
     app.database.execute(demoted).await;
     app.database.terminate("true").await;
     app.llm.go_on();
-    assert_eq!(app.say("other", "1").await.json()["degraded"], true);
-    sleep(Duration::from_secs(1)).await;
+    for _ in 0..5 {
+        assert_eq!(app.say("other", "1").await.json()["degraded"], true);
+    }
     let promoted = "begin read write; do $$ begin \
         execute format('alter database %I reset default_transaction_read_only', current_database()); end $$; commit";
     app.database.execute(promoted).await;
@@ -303,7 +302,7 @@ async fn an_answer_whose_commit_was_not_confirmed_is_stored_once() {
     let (app, proxy) = proxied().await;
     let stream = speaking(&app).await;
     // The durable log's commit would be lost instead.
-    sleep(Duration::from_millis(300)).await;
+    until(async || app.count("turn_pieces").await == 1).await;
     proxy.set(Mode::LoseAnswer);
     app.llm.go_on();
     assert_eq!(stream.told().await, "b|stop");
@@ -318,11 +317,5 @@ async fn a_connection_that_was_cut_off_is_not_used_again() {
     ready(&app).await;
     app.database.terminate("true").await;
     // Without a pause after which connections are tested, and with a statement that is new to them.
-    for _ in 0..50 {
-        if app.get("d", "/chat/history").await.status == 200 {
-            return;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("every request meets a dead connection");
+    until(async || app.get("d", "/chat/history").await.status == 200).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::{Db, TestApp};
+use crate::support::{Db, TestApp, until};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -165,15 +165,7 @@ async fn every_turn_does_a_piece_of_the_housekeeping(db: Db) {
     app.say("old", "Hi").await;
     app.advance(DAY + Duration::from_secs(1)).await;
     app.say("new", "Hi").await;
-    let mut left = 1;
-    for _ in 0..50 {
-        left = app.count("session_locks where device_id = 'old'").await;
-        if left == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(left, 0);
+    until(async || app.count("session_locks where device_id = 'old'").await == 0).await;
 }
 
 async fn two_sweepers_share_the_work(db: Db) {

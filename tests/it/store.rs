@@ -9,8 +9,11 @@ use crate::support::{Database, Db, TestApp};
 both! {
     five_instances_migrate_at_once
     the_schema_is_the_one_that_the_queries_know
-    a_turn_costs_few_statements
     the_message_is_committed_before_the_head_and_the_answer_before_the_end
+}
+
+postgres_only! {
+    a_turn_costs_few_statements
 }
 
 async fn five_instances_migrate_at_once(db: Db) {
@@ -101,11 +104,8 @@ fn sql_type(db: Db, kind: &str) -> String {
     format!("{name}{nullable}")
 }
 
-async fn a_turn_costs_few_statements(db: Db) {
-    if db == Db::Sqlite {
-        return; // It does not count them.
-    }
-    let app = TestApp::start(db).await;
+async fn a_turn_costs_few_statements() {
+    let app = TestApp::start(Db::Postgres).await;
     app.say("d", "Hi").await;
     app.get("d", "/chat/session").await;
     app.database.count_statements().await;

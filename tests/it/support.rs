@@ -38,6 +38,18 @@ macro_rules! both {
     )*};
 }
 
+/// A test of something that only PostgreSQL has: several instances, row locks, statistics.
+macro_rules! postgres_only {
+    ($($test:ident)*) => {$(
+        mod $test {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$test().await;
+            }
+        }
+    )*};
+}
+
 /// A client that talks to loopback alone.
 pub fn client() -> reqwest::Client {
     // Already installed, by another test.
@@ -75,4 +87,16 @@ pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("it never is");
+}
+
+/// Waits until somebody listens on a port of this machine, as a program does that has just been started.
+pub fn until_open(port: u16) {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    for _ in 0..1_500 {
+        if std::net::TcpStream::connect(address).is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("nobody listens on port {port}");
 }

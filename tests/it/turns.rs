@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Db, Event, Said, Stream, TestApp};
+use crate::support::{Db, Event, Said, Stream, TestApp, until};
 
 both! {
     a_cut_stream_resumes_without_loss
@@ -305,8 +305,9 @@ async fn an_instance_that_lives_keeps_its_turn(db: Db) {
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
-    // Longer than the lease, so that only a renewal explains what comes then.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Longer than the lease, so that only renewals explain what comes then.
+    let lease_until = app.lease_until().await;
+    until(async || app.lease_until().await > lease_until + 4_000_000).await;
     assert_eq!(app.app.store.abandoned_turns(10).await.unwrap(), []);
     app.llm.go_on();
     assert_eq!(stream.told().await, "b|stop");

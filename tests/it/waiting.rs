@@ -1,12 +1,9 @@
 //! Messages that come while another one is being answered.
 
-use std::time::Duration;
-
 use frontdesk::config::{Settings, WhenBusy};
-use tokio::time::sleep;
 
 use crate::{
-    support::{Db, Stream, TestApp},
+    support::{Db, Stream, TestApp, until},
     turns::keyed,
 };
 
@@ -16,14 +13,19 @@ both! {
     messages_that_wait_are_answered_together
     a_message_that_does_not_go_with_the_others_is_refused_alone
     a_key_that_waits_is_not_stored_twice
-    a_message_that_is_just_being_begun_is_not_taken_along
     an_agent_may_refuse_what_comes_meanwhile
     an_agent_may_be_interrupted
+}
+
+postgres_only! {
+    a_message_that_is_just_being_begun_is_not_taken_along
     another_instances_turn_is_waited_for
 }
 
-/// Long enough for a request to have come.
-const MOMENT: Duration = Duration::from_millis(300);
+/// Waits until so many messages wait.
+async fn waiting(app: &TestApp, count: usize) {
+    until(async || app.app.engine.waiting() == count).await;
+}
 
 /// A turn that has said "a", and says "b" when it may.
 async fn busy(app: &TestApp) -> Stream {
@@ -53,7 +55,7 @@ async fn a_second_message_waits_for_its_turn(db: Db) {
     let app = TestApp::start(db).await;
     let stream = busy(&app).await;
     let (second, ()) = tokio::join!(app.say("d", "2"), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        waiting(&app, 1).await;
         assert_eq!(app.history("d").await, ["user: 1"]);
         app.llm.go_on();
     });
@@ -76,15 +78,15 @@ async fn messages_that_wait_are_answered_together(db: Db) {
     let (second, third, fourth, ()) = tokio::join!(
         async { Stream::of(keyed(&app, "k2", "2").await).rest().await },
         async {
-            sleep(MOMENT).await;
+            waiting(&app, 1).await;
             app.say("d", "3").await
         },
         async {
-            sleep(2 * MOMENT).await;
+            waiting(&app, 2).await;
             app.stream("d", "4").await
         },
         async {
-            sleep(3 * MOMENT).await;
+            waiting(&app, 3).await;
             app.llm.go_on();
         }
     );
@@ -137,11 +139,11 @@ async fn a_message_that_does_not_go_with_the_others_is_refused_alone(db: Db) {
     let (second, third, ()) = tokio::join!(
         app.say("d", "2"),
         async {
-            sleep(MOMENT).await;
+            waiting(&app, 1).await;
             app.say("d", "3").await
         },
         async {
-            sleep(2 * MOMENT).await;
+            waiting(&app, 2).await;
             app.llm.go_on();
         }
     );
@@ -156,18 +158,20 @@ async fn a_message_that_does_not_go_with_the_others_is_refused_alone(db: Db) {
 async fn a_key_that_waits_is_not_stored_twice(db: Db) {
     let app = TestApp::start(db).await;
     let first = busy(&app).await;
-    let say = |content: &'static str, after: u32| {
-        let app = &app;
-        async move {
-            sleep(after * MOMENT).await;
-            Stream::of(keyed(app, "k", content).await)
+    let say = async |content: &'static str| Stream::of(keyed(&app, "k", content).await);
+    let (second, same, ()) = tokio::join!(
+        say("2"),
+        async {
+            waiting(&app, 1).await;
+            say("2").await
+        },
+        async {
+            waiting(&app, 1).await;
+            // Refused at once: the same key stands for something else.
+            assert_eq!(say("3").await.status(), 422);
+            app.llm.go_on();
         }
-    };
-    let (second, same, other, ()) = tokio::join!(say("2", 0), say("2", 1), say("3", 1), async {
-        sleep(3 * MOMENT).await;
-        app.llm.go_on();
-    });
-    assert_eq!(other.status(), 422);
+    );
     assert_eq!(second.turn_id(), same.turn_id());
     assert_eq!(second.told().await, "Very well.|stop");
     assert_eq!(same.told().await, "Very well.|stop");
@@ -175,27 +179,27 @@ async fn a_key_that_waits_is_not_stored_twice(db: Db) {
     assert_eq!(app.count("messages where body = '2'").await, 1);
 }
 
-async fn a_message_that_is_just_being_begun_is_not_taken_along(db: Db) {
-    if db == Db::Sqlite {
-        return; // No row of it can be locked.
-    }
-    let app = TestApp::start(db).await;
+async fn a_message_that_is_just_being_begun_is_not_taken_along() {
+    let app = TestApp::start(Db::Postgres).await;
     // The end of the first answer writes the lock's row, the end of the next does not.
     app.say("d", "0").await;
     let first = busy(&app).await;
     let lock =
         "begin; select from session_locks where device_id = 'd' for update; select pg_sleep(0.9)";
+    let is_locked =
+        "pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'";
+    let begins = "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     let (second, third, ()) = tokio::join!(
         app.say("d", "2"),
         async {
-            sleep(3 * MOMENT).await;
+            until(async || app.count(begins).await > 0).await;
             app.say("d", "3").await
         },
         async {
-            sleep(MOMENT).await;
+            waiting(&app, 1).await;
             // Its begin has to wait for this, and the third comes meanwhile.
             tokio::join!(app.database.execute(lock), async {
-                sleep(MOMENT / 3).await;
+                until(async || app.count(is_locked).await == 1).await;
                 app.llm.go_on();
             });
         }
@@ -244,21 +248,18 @@ async fn an_agent_may_be_interrupted(db: Db) {
     );
 }
 
-async fn another_instances_turn_is_waited_for(db: Db) {
-    if db == Db::Sqlite {
-        return; // It has one instance.
-    }
-    let app = TestApp::start(db).await;
+async fn another_instances_turn_is_waited_for() {
+    let app = TestApp::start(Db::Postgres).await;
     let other = app.another().await;
     let first = busy(&app).await;
     let (second, third, ()) = tokio::join!(
         other.say("d", "2"),
         async {
-            sleep(MOMENT).await;
+            waiting(&other, 1).await;
             other.say("d", "3").await
         },
         async {
-            sleep(2 * MOMENT).await;
+            waiting(&other, 2).await;
             app.llm.go_on();
         }
     );

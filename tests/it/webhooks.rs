@@ -1,7 +1,7 @@
 //! Agents that are HTTP services.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use frontdesk::config::{Secret, Settings};
 use serde_json::{Value, json};
 
-use crate::support::{Db, Endpoint, Person, TestApp, id_of};
+use crate::support::{Db, Endpoint, Person, TestApp, id_of, until_open};
 
 both! {
     a_service_is_told_the_turn_and_answers
@@ -185,9 +185,7 @@ impl Service {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until_open(port);
         let url = format!("http://127.0.0.1:{port}/");
         Self { child, url }
     }

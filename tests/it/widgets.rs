@@ -1,14 +1,10 @@
 //! What visitors are shown beside text, and what they answer.
 
-use std::time::Duration;
-
 use frontdesk::config::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use tokio::time::sleep;
-
-use crate::support::{Db, Endpoint, Event, Said, TestApp, tidy};
+use crate::support::{Db, Endpoint, Event, Said, TestApp, tidy, until};
 
 both! {
     a_model_shows_choices_and_goes_on_with_the_answer
@@ -25,9 +21,6 @@ both! {
     a_widget_of_a_tool_does_not_end_the_answer
     a_form_is_sent_nowhere_else
 }
-
-/// Long enough for a request to have come.
-const MOMENT: Duration = Duration::from_millis(300);
 
 fn with_widgets(settings: &mut Settings) {
     settings.agents.retain(|path, _| path == "support");
@@ -310,7 +303,7 @@ async fn two_answers_that_wait_are_one_and_a_refusal(db: Db) {
     stream.next().await.unwrap();
     let answers = ["o", "Else"].map(|choice| answer(&app, "d", &widget, json!({"choice": choice})));
     let (said, ()) = tokio::join!(futures_util::future::join_all(answers), async {
-        sleep(MOMENT).await;
+        until(async || app.app.engine.waiting() == 2).await;
         app.llm.go_on();
     });
     let mut codes: Vec<u16> = said.iter().map(|said| said.status.as_u16()).collect();
@@ -327,12 +320,13 @@ async fn an_answer_that_waits_is_no_part_of_another_message(db: Db) {
     let mut stream = app.stream("d", "Wait").await;
     stream.next().await.unwrap();
     let answering = answer(&app, "d", &widget, json!({"choice": "o"}));
+    let waiting = async |count| until(async || app.app.engine.waiting() == count).await;
     let saying = async {
-        sleep(MOMENT).await;
+        waiting(1).await;
         app.say("d", "Thanks").await
     };
     let going_on = async {
-        sleep(2 * MOMENT).await;
+        waiting(2).await;
         app.llm.go_on();
     };
     let (answered, said, ()) = tokio::join!(answering, saying, going_on);

@@ -98,7 +98,7 @@ async fn messages_to_different_conversations_do_not_wait_for_each_other(db: Db) 
     busy.next().await.unwrap();
     let id = busy.conversation_id();
     let (waits, other) = tokio::join!(ann.stream(Some(&id), "Two"), async {
-        sleep(Duration::from_millis(200)).await;
+        until(async || app.app.engine.waiting() == 1).await;
         let said = ann.say(None, "Elsewhere").await;
         app.llm.go_on();
         said

@@ -138,16 +138,24 @@ async fn a_person_is_asked_for_though_another_message_came(db: Db) {
     let ann = Person::of(&app, "ann").await;
     app.llm.says(["a", "b"]).pause_after(1);
     let body = |message: &str| json!({"session_id": "s", "message": message});
-    let later = async |call, message: &str, after| {
-        tokio::time::sleep(Duration::from_millis(after)).await;
-        ann.post(call, body(message)).await
+    let waiting = async |count| until(async || app.app.engine.waiting() == count).await;
+    let running = async || {
+        app.count("conversations where running_turn is not null")
+            .await
+            == 1
     };
     let (first, asked, last, ()) = tokio::join!(
-        later("/end-user", "Hi", 0),
-        later("/expert", "A person, please", 300),
-        later("/end-user", "Hello?", 600),
+        ann.post("/end-user", body("Hi")),
         async {
-            tokio::time::sleep(Duration::from_millis(1_000)).await;
+            until(running).await;
+            ann.post("/expert", body("A person, please")).await
+        },
+        async {
+            waiting(1).await;
+            ann.post("/end-user", body("Hello?")).await
+        },
+        async {
+            waiting(2).await;
             app.llm.go_on();
         }
     );

@@ -35,7 +35,7 @@ async fn reading(app: &TestApp) -> (Stream, Event, String) {
     stream.next().await.unwrap();
     let seen = stream.next().await.unwrap();
     // It is stored, too.
-    sleep(Duration::from_millis(400)).await;
+    until(async || app.count("turn_pieces where last_seq = 2").await == 1).await;
     let id = stream.conversation_id();
     (stream, seen, id)
 }
@@ -62,8 +62,8 @@ async fn an_answer_ends_where_it_is_stored(db: Db) {
     let history = app.get("d", "/chat/history").await.json();
     assert_eq!(history["messages"][1]["finish_reason"], "handoff");
     assert_eq!(history["messages"][1]["id"], last.data["message_id"]);
-    // What the turn's owner would still write comes to nothing.
-    sleep(Duration::from_millis(300)).await;
+    // What the turn's owner would still write comes to nothing: its model's server is not read any more.
+    app.llm.hung_up().await;
     assert_eq!(app.history("d").await, expected);
     assert_eq!(
         app.count("conversations where running_turn is not null")
@@ -102,7 +102,7 @@ async fn an_answer_in_one_piece_ends_there_too(db: Db) {
     let eva = at_desk(&app, "eva", &[]).await;
     app.llm.says(["a", "b", "c"]).pause_after(2);
     let (said, ()) = tokio::join!(app.say("d", "Hi"), async {
-        sleep(Duration::from_millis(600)).await;
+        until(async || app.count("turn_pieces where last_seq = 2").await == 1).await;
         let id = id_of(&app.get("d", "/chat/session").await.json());
         assert_eq!(eva.does("claim", &id).await.status, 200);
     });

@@ -7,7 +7,7 @@ async fn a_dead_servers_turn_is_answered_anew_by_another() {
     let fleet = Fleet::start(&[]).await;
     let (stream, first) = fleet.begin().await;
     let turn = stream.turn_id();
-    sleep(FLUSHED).await;
+    fleet.flushed(1).await;
     fleet.first.signal("KILL");
     let all = fleet
         .read_to_the_end(&turn, first.id.clone(), "?restart=1")
@@ -37,18 +37,13 @@ async fn a_dead_servers_turn_is_answered_though_nobody_comes_back() {
     let fleet = Fleet::start(&[]).await;
     drop(fleet.begin().await);
     fleet.first.signal("KILL");
-    sleep(LEASE).await;
+    fleet.expired().await;
     // Any request does a piece of the housekeeping.
     let other = fleet
         .call_of("other", &fleet.second, Method::POST, "/chat")
         .json(&json!({"content": "Hi"}));
     assert_eq!(other.send().await.unwrap().status(), 200);
-    let mut tries = 0;
-    while fleet.history().await != ["one", "Very well."] {
-        tries += 1;
-        assert!(tries < 50, "{:?}", fleet.history().await);
-        sleep(Duration::from_millis(100)).await;
-    }
+    until(async || fleet.history().await == ["one", "Very well."]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +52,7 @@ async fn a_reader_that_was_told_of_the_interruption_is_told_no_more() {
     let (stream, first) = fleet.begin().await;
     let turn = stream.turn_id();
     fleet.llm.says(["c", "d"]).pause_after(1);
-    sleep(FLUSHED).await;
+    fleet.flushed(1).await;
     fleet.first.signal("KILL");
     let rest = fleet.read_to_the_end(&turn, first.id.clone(), "").await;
     assert_eq!(ids(&rest), ["2:0"]);
@@ -86,9 +81,7 @@ async fn a_server_may_die_at_any_chunk() {
         for _ in 0..words {
             last = stream.next().await.unwrap().id;
         }
-        while fleet.llm.asked().is_empty() {
-            sleep(Duration::from_millis(10)).await;
-        }
+        until(async || !fleet.llm.asked().is_empty()).await;
         fleet.first.signal("KILL");
         assert_eq!(stream.rest().await.len(), 0);
         let all = fleet.read_to_the_end(&turn, last, "?restart=1").await;
@@ -149,6 +142,7 @@ async fn a_server_that_is_frozen_between_requests_finishes_what_it_began() {
     let fleet = Fleet::start(&[]).await;
     let freeze = async |time: Duration| {
         fleet.first.signal("STOP");
+        // What is tested is time itself: the processor is withdrawn for so long.
         sleep(time).await;
         fleet.first.signal("CONT");
     };
@@ -163,7 +157,7 @@ async fn a_server_that_is_frozen_between_requests_finishes_what_it_began() {
     let turn = stream.turn_id();
     drop(stream);
     fleet.llm.go_on();
-    freeze(LEASE).await;
+    freeze(LONGER_THAN_LEASE).await;
     let path = format!("/chat/stream/{turn}");
     let call = fleet.call(&fleet.first, Method::GET, &path);
     let stream = Stream::of(call.header("Last-Event-ID", first.id).send().await.unwrap());
@@ -196,7 +190,8 @@ async fn clocks_that_are_two_minutes_off_do_not_matter() {
     let turn = stream.turn_id();
     let elsewhere = fleet.resume(&turn, &first.id, "?restart=1").await;
     // For longer than a lease the other one, whose clock is four minutes behind, must not take it.
-    sleep(LEASE).await;
+    let lease_until = fleet.database.lease_until().await;
+    until(async || fleet.database.lease_until().await > lease_until + 3_000_000).await;
     let other = fleet.call_of("other", &fleet.second, Method::POST, "/chat");
     let other = other.json(&json!({"content": "Hi"})).send().await.unwrap();
     assert_eq!(Said::of(other).await.content(), "Very well.");
@@ -236,7 +231,7 @@ async fn a_server_that_stops_hands_its_turns_over_at_once() {
         .json(&json!({"content": "one"}));
     fleet.llm.says(["c", "d"]).pause_after(1);
     let json = tokio::spawn(json.send());
-    sleep(FLUSHED).await;
+    fleet.flushed(2).await;
     fleet.first.signal("TERM");
     // Cut after a whole frame, not ended; JSON is told to come back.
     assert_eq!(stream.rest().await.len(), 0);
@@ -280,7 +275,7 @@ async fn a_key_finds_its_turn_after_a_crash() {
     let mut stream = Stream::of(ask(&fleet.first).send().await.unwrap());
     stream.next().await.unwrap();
     fleet.first.signal("KILL");
-    sleep(LEASE).await;
+    fleet.expired().await;
     let again = Stream::of(ask(&fleet.second).send().await.unwrap());
     assert_eq!(again.turn_id(), stream.turn_id());
     assert_eq!(again.told().await, "Very well.|stop");

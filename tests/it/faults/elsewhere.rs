@@ -50,7 +50,7 @@ async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
     let mut stream = app.stream("d", "2").await;
     stream.next().await.unwrap();
     let turn: TurnId = stream.turn_id().parse().unwrap();
-    store.watch(vec![turn], LEASE).await.unwrap();
+    store.watch(vec![turn], LONGER_THAN_LEASE).await.unwrap();
     app.llm.go_on();
     assert_eq!(hints.recv().await, Some(turn));
     assert_eq!(stream.told().await, "b|stop");

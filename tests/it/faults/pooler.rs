@@ -40,9 +40,7 @@ impl Pooler {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            sleep(Duration::from_millis(20)).await;
-        }
+        until_open(port);
         Self {
             url: format!("postgres://frontdesk@127.0.0.1:{port}/{name}"),
             child,

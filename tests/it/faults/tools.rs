@@ -115,9 +115,7 @@ async fn what_may_have_been_done_is_not_done_again() {
         running.data["tool"],
         json!({"name": "book", "status": "running"})
     );
-    while booking.endpoint.asked().is_empty() {
-        sleep(Duration::from_millis(10)).await;
-    }
+    until(async || !booking.endpoint.asked().is_empty()).await;
     let turn = stream.turn_id();
     // The model tries it once more, all the same.
     let again = ["d", "book", r#"{ "day": "Monday" }"#];

@@ -104,6 +104,11 @@ impl TestApp {
         }
     }
 
+    /// Until when the only running turn's lease lasts, in microseconds since 1970.
+    pub async fn lease_until(&self) -> i64 {
+        self.database.lease_until().await
+    }
+
     /// The server's time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

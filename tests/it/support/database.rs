@@ -84,11 +84,13 @@ impl Database {
 
     /// How many rows a table has; a condition may follow its name.
     pub async fn count(&self, table: String) -> i64 {
-        let (url, sql) = (
-            self.url.clone(),
-            format!("select count(*) as value from {table}"),
-        );
-        let counted = tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
+        self.number(format!("select count(*) as value from {table}"))
+            .await
+    }
+
+    async fn number(&self, sql: String) -> i64 {
+        let url = self.url.clone();
+        let found = tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
             Some(path) => {
                 sql_query(sql).get_result::<Number>(&mut SqliteConnection::establish(path).unwrap())
             }
@@ -96,7 +98,19 @@ impl Database {
                 sql_query(sql).get_result::<Number>(&mut PgConnection::establish(&url).unwrap())
             }
         });
-        counted.await.unwrap().unwrap().value
+        found.await.unwrap().unwrap().value
+    }
+
+    /// Until when the only running turn's lease lasts, in microseconds since 1970.
+    pub async fn lease_until(&self) -> i64 {
+        let of = "from conversations where lease_until is not null";
+        self.number(match self.url.starts_with("sqlite:") {
+            true => format!("select lease_until as value {of}"),
+            false => {
+                format!("select (extract(epoch from lease_until) * 1000000)::bigint as value {of}")
+            }
+        })
+        .await
     }
 
     /// The columns of a table, with their types, by name.

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use frontdesk::config::Settings;
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::{shown, tool};
-use crate::support::{Db, Endpoint, Event, Person, TestApp};
+use crate::support::{Db, Endpoint, Event, Person, TestApp, until};
 
 both! {
     a_visitor_is_asked_and_says_yes
@@ -273,8 +272,14 @@ async fn a_question_outlives_the_person_who_took_over(db: Db) {
     app.llm.calls("Let me see.", [CANCEL, slow]);
     let mut stream = app.stream("d", "Cancel A-1").await;
     let id = stream.conversation_id();
-    while stream.next().await.unwrap().data["type"] != "widget" {}
-    sleep(Duration::from_millis(400)).await;
+    let mut last = stream.next().await.unwrap();
+    while last.data["type"] != "widget" {
+        last = stream.next().await.unwrap();
+    }
+    // The frame that shows it is stored.
+    let (_, seq) = last.id.rsplit_once(':').unwrap();
+    let stored = format!("turn_pieces where last_seq >= {seq}");
+    until(async || app.count(&stored).await > 0).await;
     let eva = Person::expert(&app, "eva").await;
     assert_eq!(eva.does("claim", &id).await.status, 200);
     stream.rest().await;

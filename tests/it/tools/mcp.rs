@@ -1,16 +1,15 @@
 //! Tools of a real MCP server, over both transports.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use frontdesk::config::{McpSettings, Settings};
 use serde_json::{Value, json};
 
 use super::shown;
-use crate::support::{Db, TestApp};
+use crate::support::{Db, TestApp, until_open};
 
 /// The protocol's own test server; `scripts/test` installs it.
 const SERVER: &str = concat!(
@@ -190,9 +189,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until_open(port);
         Self(child)
     }
 }
