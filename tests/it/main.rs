@@ -31,6 +31,7 @@ mod library;
 mod limits;
 mod llm;
 mod messages;
+mod migrations;
 mod notify;
 mod openapi;
 mod ops;

@@ -1,3 +1,5 @@
+-- A database as version 14 of the schema left it.
+set check_function_bodies = false;
 CREATE FUNCTION public.audit_log_is_kept() RETURNS trigger
     LANGUAGE plpgsql
     AS $$

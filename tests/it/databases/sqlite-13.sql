@@ -1,3 +1,5 @@
+-- A database as version 13 of the schema left it.
+pragma foreign_keys = off;
 BEGIN TRANSACTION;
 CREATE TABLE __diesel_schema_migrations (
        version VARCHAR(50) PRIMARY KEY NOT NULL,

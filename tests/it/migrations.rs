@@ -1,0 +1,126 @@
+//! Databases of earlier versions: migrated with their data, and tidied up after the deploy.
+
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
+
+use frontdesk::{clock::SystemClock, store::Store};
+
+use crate::support::{Database, Db, FakeLlm, Process, TestApp, until};
+
+both! {
+    a_database_of_an_earlier_version_goes_on_with_its_data
+    functions_of_earlier_versions_are_dropped_after_the_deploy
+}
+
+const RUNNING: &str = "turns where finish_reason is null";
+
+/// A database as an earlier version left it, killed in the middle of an answer: visitors with and without a login,
+/// idempotency keys, a conversation that a person holds.
+async fn of_earlier_version(db: Db) -> Database {
+    let database = Database::empty(db).await;
+    database
+        .execute(match db {
+            Db::Postgres => include_str!("databases/postgres-14.sql"),
+            Db::Sqlite => include_str!("databases/sqlite-13.sql"),
+        })
+        .await;
+    database
+}
+
+async fn a_database_of_an_earlier_version_goes_on_with_its_data(db: Db) {
+    let database = of_earlier_version(db).await;
+    let tables = [
+        "users",
+        "conversations",
+        "messages",
+        "turns",
+        "experts",
+        "audit_log",
+    ];
+    let mut before = Vec::new();
+    for table in tables {
+        before.push(database.count(table.to_owned()).await);
+    }
+    assert_eq!(before, [4, 5, 17, 8, 1, 3], "as it was made");
+    assert_eq!(database.count(RUNNING.to_owned()).await, 1);
+    let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
+    let applied = store.migrate().await.unwrap();
+    let known = match db {
+        Db::Postgres => 14,
+        Db::Sqlite => 13,
+    };
+    assert_eq!(applied.len(), numbers(db).len() - known);
+    for (table, count) in tables.into_iter().zip(before) {
+        assert_eq!(database.count(table.to_owned()).await, count, "{table}");
+    }
+    let fresh = Database::migrated(db).await;
+    let schema = Store::open(&fresh.settings(), Arc::new(SystemClock)).unwrap();
+    schema.migrate().await.unwrap();
+    for table in tables.into_iter().chain(["session_locks", "turn_pieces"]) {
+        let (migrated, new) = (database.columns(table).await, fresh.columns(table).await);
+        assert_eq!(migrated, new, "{table}");
+    }
+    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
+    let exported = app.get("anna", "/chat/export").await.json();
+    let said = exported["conversations"][0]["messages"].as_array().unwrap();
+    assert_eq!(said.len(), 8);
+    assert_eq!(
+        said[0]["content"],
+        "Hello, I want to schedule an appointment"
+    );
+    // The answer that was cut off is given after all, by this version.
+    app.say("other", "Any request does a piece of the housekeeping.")
+        .await;
+    until(async || app.count(RUNNING).await == 0).await;
+    let exported = app.get("cut", "/chat/export").await.json();
+    let said = exported["conversations"][0]["messages"].as_array().unwrap();
+    assert_eq!(said[1]["content"], "Very well.");
+}
+
+async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {
+    let database = of_earlier_version(db).await;
+    let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
+    store.migrate().await.unwrap();
+    let unused = match db {
+        Db::Postgres => 3,
+        Db::Sqlite => 0,
+    };
+    assert_eq!(store.unused_functions().await.unwrap(), unused);
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let (_, said) = Process::run(&["config", "check"], &environment);
+    assert_eq!(
+        said.contains("3 functions of other versions"),
+        unused > 0,
+        "{said}"
+    );
+    let (code, said) = Process::run(&["migrate", "--finish"], &environment);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!(
+            "{unused} database functions of earlier versions dropped"
+        )),
+        "{said}"
+    );
+    assert_eq!(store.unused_functions().await.unwrap(), 0);
+    // Those of this version are there still.
+    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
+    app.llm.says(["Hi"]);
+    assert_eq!(app.say("d", "Hello").await.status, 200);
+}
+
+/// The numbers of the migrations.
+fn numbers(db: Db) -> BTreeSet<String> {
+    let folder = match db {
+        Db::Postgres => "migrations/postgres",
+        Db::Sqlite => "migrations/sqlite",
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.map(|name| name[..14].to_owned()).collect()
+}
+
+#[test]
+fn from_the_fourteenth_on_both_databases_have_the_same_migrations() {
+    let from = |db| numbers(db).split_off("00000000000014");
+    assert_eq!(from(Db::Postgres), from(Db::Sqlite));
+}
