@@ -55,7 +55,7 @@
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
 //! | what is known of a visitor and not for the model | [`context`] |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
-//! | what is kept, and the queries for both databases | [`store`] |
+//! | what is kept, and the queries for both databases | [`store`]; the fence predicate: `store::postgres::locks` |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |
@@ -67,10 +67,11 @@
 //! | every setting | [`config`] |
 //! | every error a client can see | [`error::Code`] |
 //!
-//! Dependencies point down only: [`server`] → `routes` → [`jobs`] → [`evaluations`] → [`experts`] → [`turn`],
-//! [`sessions`] → [`judges`], [`agents`] → [`tools`], [`llm`] → [`store`] → [`config`] → [`widgets`],
-//! [`context`], [`error`], [`clock`]. actix-web is known to [`server`], `routes` and [`error`] alone, diesel to [`store`], the environment to [`config`], reqwest's
-//! builder to [`http`].
+//! Dependencies point down only: [`server`] → `routes` → [`jobs`] → [`evaluations`] → [`experts`] → [`turn`] →
+//! [`hub`], [`judges`], [`sessions`] → [`agents`] → [`tools`] → [`llm`] → [`store`] → [`config`] → [`widgets`],
+//! [`context`], [`error`]; `tests/tidy.rs` has the whole table, and fails where two files depend on each other.
+//! actix-web is known to [`server`], `routes` and [`error`] alone, diesel to [`store`], the environment to
+//! [`config`], reqwest's builder to [`http`].
 
 pub mod agents;
 pub mod app;
