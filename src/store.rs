@@ -21,6 +21,7 @@ mod error;
 pub mod evaluations;
 pub mod experts;
 pub mod holds;
+mod ids;
 pub mod jobs;
 mod lane;
 mod listen;
@@ -52,11 +53,11 @@ use std::{
 use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
-use listen::CHANNEL;
-pub use types::{
+pub use ids::{
     Attempt, AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, Fence, FrameSeq,
     InstanceId, JobId, MessageId, MessageSeq, TurnId, UserId,
 };
+use listen::CHANNEL;
 
 use crate::{clock::Clock, config};
 use batches::Batches;

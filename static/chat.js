@@ -290,8 +290,7 @@ export class Panel {
     if (isGone) await this.#restore();
   }
 
-  /** @type {import("./api.js").Tell} */
-  #connection = (state) => {
+  #connection = (/** @type {"" | "lost" | "offline"} */ state) => {
     this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
   };
 
