@@ -101,6 +101,8 @@ pub struct Server {
     /// Proxies that are believed.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
+    /// The header that names the caller, in small letters.
+    pub client_ip_header: String,
     /// Origins that a form may be sent to.
     pub widget_callback_origins: Vec<String>,
     /// Whether there is a WebSocket for protocol test suites.

@@ -58,21 +58,25 @@ impl Limits {
         })
     }
 
-    /// Who is calling: the peer, or whom the trusted proxies name, the nearest first. What
-    /// stands beyond the first that is not trusted may be invented.
+    /// Whether what a peer says of others is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Who is calling: the peer, or whom trusted proxies name, the nearest last. What stands before the first that
+    /// is not trusted may be invented, and so may what stands before a hop that cannot be read.
     pub fn caller(
         &self,
         peer: IpAddr,
-        forwarded: impl DoubleEndedIterator<Item = IpAddr>,
+        hops: impl DoubleEndedIterator<Item = Option<IpAddr>>,
     ) -> IpAddr {
-        let is_trusted =
-            |address: &IpAddr| self.trusted.iter().any(|network| network.contains(address));
         let mut caller = peer.to_canonical();
-        let mut hops = forwarded.rev();
-        while is_trusted(&caller) {
+        let mut hops = hops.rev();
+        while self.trusts(caller) {
             match hops.next() {
-                Some(hop) => caller = hop.to_canonical(),
-                None => break,
+                Some(Some(hop)) => caller = hop.to_canonical(),
+                Some(None) | None => break,
             }
         }
         caller

@@ -135,6 +135,12 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(at, format!("must be from {least} to {most}")));
         }
     }
+    let header = &settings.server.client_ip_header;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if header.is_empty() || !header.chars().all(fits) {
+        let mend = "must be the name of one header in small letters: x-forwarded-for";
+        problems.push(Problem::new("server.client_ip_header", mend));
+    }
     check_secret("FRONTDESK_SECRET", &settings.server.secret, problems);
     people::check(settings, problems);
     judges::check(settings, problems);

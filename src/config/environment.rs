@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 /// The settings' short environment names.
-const SHORT_NAMES: [(&str, &str); 25] = [
+const SHORT_NAMES: [(&str, &str); 26] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("FRONTDESK_ALLOWED_ORIGINS", "server.allowed_origins"),
     ("FRONTDESK_TRUSTED_PROXIES", "server.trusted_proxies"),
+    ("FRONTDESK_CLIENT_IP_HEADER", "server.client_ip_header"),
     ("FRONTDESK_DEVICE_IDS", "server.device_ids"),
     ("FRONTDESK_SECRET", "server.secret"),
     ("FRONTDESK_WS_ECHO", "server.ws_echo"),

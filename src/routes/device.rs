@@ -13,6 +13,7 @@ use actix_web::{
 };
 use std::future::{Ready, ready};
 
+use super::caller::is_https;
 use crate::{
     app::App,
     devices::Device,
@@ -32,7 +33,9 @@ pub(super) async fn identify(
         Ok(found) => found,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
-    let is_https = request.connection_info().scheme() == "https";
+    let is_https = request
+        .app_data::<Data<App>>()
+        .is_some_and(|app| is_https(app, request.request()));
     request.extensions_mut().insert(device.clone());
     let mut response = next.call(request).await?.map_into_boxed_body();
     let headers = response.headers_mut();

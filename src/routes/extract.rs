@@ -10,12 +10,12 @@ use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use std::{
     future::{Ready, ready},
-    net::{IpAddr, SocketAddr},
     str::FromStr,
     time::Duration,
 };
 use tokio::time::timeout;
 
+use super::caller::caller;
 use crate::{
     app::App,
     error::{Code, Error, Result},
@@ -215,48 +215,7 @@ pub(super) fn session_name(name: String) -> Result<String> {
     }
 }
 
-/// Who is calling, as far as the proxies that are trusted tell.
-pub(super) fn caller(app: &App, request: &HttpRequest) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
-    let header = |name: &str| {
-        request
-            .headers()
-            .get_all(name)
-            .filter_map(|value| value.to_str().ok())
-            .collect::<Vec<_>>()
-    };
-    let (standard, customary) = (header("forwarded"), header("x-forwarded-for"));
-    // RFC 7239 §4: `for=192.0.2.1;proto=https, for="[2001:db8::1]:4711"`.
-    let by_standard = standard
-        .iter()
-        .flat_map(|line| line.split(','))
-        .filter_map(|hop| {
-            let mut pairs = hop
-                .split(';')
-                .filter_map(|pair| pair.trim().split_once('='));
-            pairs
-                .find(|(name, _)| name.eq_ignore_ascii_case("for"))
-                .map(|(_, value)| value)
-        });
-    let by_custom = customary.iter().flat_map(|line| line.split(','));
-    let hops: Vec<IpAddr> = match standard.is_empty() {
-        false => by_standard.filter_map(address).collect(),
-        true => by_custom.filter_map(address).collect(),
-    };
-    Some(app.limits.caller(peer, hops.into_iter()))
-}
-
 /// Counts a message for its sender's address.
 pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
     caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
-}
-
-/// An address as proxies write it, with or without quotes, brackets and port.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim().trim_matches('"');
-    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    text.trim_matches(['[', ']'])
-        .parse()
-        .ok()
-        .or_else(with_port)
 }

@@ -24,6 +24,7 @@ pub(super) struct MessageOut {
     id: MessageId,
     conversation_id: ConversationId,
     turn_id: Option<TurnId>,
+    #[schema(value_type = i64)]
     seq: MessageSeq,
     role: Role,
     direction: Direction,

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::responses::{DeviceParams, Frames, NotSignedIn, Turning};
 use super::{
+    caller::caller,
     chat::idempotency,
-    extract::{Json, caller, count, id},
+    extract::{Json, count, id},
     sse,
 };
 use crate::{

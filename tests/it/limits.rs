@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Db, Said, TestApp, settings};
+use crate::support::{Db, Said, TestApp, client, settings};
 
 both! {
     a_device_has_its_limit_on_all_instances
@@ -112,15 +112,38 @@ async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
         statuses(invented.map(|line| ("X-Forwarded-For", line))).await,
         [200, 200, 429]
     );
-    let standard = [
-        "for=192.0.2.3",
-        "For=\"192.0.2.3:4711\";proto=https",
-        "for=192.0.2.3, for=127.0.0.1",
+    // A hop that is no address ends the walk where it stands: what is before it may be invented.
+    let unreadable = [
+        "198.51.100.1, unknown, 192.0.2.4, 127.0.0.2",
+        "198.51.100.2, unknown, 192.0.2.4, 127.0.0.2",
+        "198.51.100.3, _hidden, 192.0.2.4, 127.0.0.2",
     ];
     assert_eq!(
-        statuses(standard.map(|line| ("Forwarded", line))).await,
+        statuses(unreadable.map(|line| ("X-Forwarded-For", line))).await,
         [200, 200, 429]
     );
+    let hidden = [
+        "unknown",
+        "192.0.2.5, unknown",
+        "192.0.2.6, secret, 127.0.0.2",
+    ];
+    assert_eq!(
+        statuses(hidden.map(|line| ("X-Forwarded-For", line))).await,
+        [200, 200, 429],
+        "the proxy itself counts"
+    );
+    // Proxies that write X-Forwarded-For pass on a Forwarded that the caller sent.
+    let invented = ["192.0.2.7", "192.0.2.8", "192.0.2.9"];
+    let mut passed_on = Vec::new();
+    for (device, address) in ["a", "b", "c"].into_iter().zip(invented) {
+        let call = app
+            .request(Method::POST, device, "/chat")
+            .header("Forwarded", format!("for={address}"))
+            .header("X-Forwarded-For", "192.0.2.10");
+        let call = call.json(&json!({"content": "Hi"})).send().await.unwrap();
+        passed_on.push(call.status().as_u16());
+    }
+    assert_eq!(passed_on, [200, 200, 429]);
     let customer = ["2001:db8::1", "2001:db8::2", "2001:db8::ffff:1"];
     assert_eq!(
         statuses(customer.map(|line| ("X-Forwarded-For", line))).await,
@@ -136,6 +159,61 @@ async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
         [200, 200, 429],
         "the peer counts, whatever it says"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_header_that_names_the_caller_is_the_operators_choice() {
+    for (header, named, passed_on) in [
+        (
+            "forwarded",
+            [
+                "for=192.0.2.3",
+                "For=\"192.0.2.3:4711\";proto=https",
+                "for=203.0.113.9, for=192.0.2.3, for=127.0.0.1",
+            ],
+            "X-Forwarded-For",
+        ),
+        (
+            "x-real-ip",
+            ["192.0.2.3", "192.0.2.3", "192.0.2.3"],
+            "X-Forwarded-For",
+        ),
+    ] {
+        let app = TestApp::with(Db::Sqlite, |settings| {
+            settings.limits.address_messages_per_minute = 2;
+            settings.llm.model = "offline".into();
+            settings.server.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+            settings.server.client_ip_header = header.into();
+        })
+        .await;
+        let mut statuses = Vec::new();
+        for (number, line) in named.into_iter().enumerate() {
+            let call = app
+                .request(Method::POST, &format!("d{number}"), "/chat")
+                .header(header, line)
+                .header(passed_on, format!("198.51.100.{number}"));
+            let call = call.json(&json!({"content": "Hi"})).send().await.unwrap();
+            statuses.push(call.status().as_u16());
+        }
+        assert_eq!(statuses, [200, 200, 429], "{header}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheme_is_believed_of_trusted_proxies_only() {
+    for (trusted, is_secure) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
+        let app = TestApp::with(Db::Sqlite, |settings| {
+            settings.llm.model = "offline".into();
+            settings.server.trusted_proxies = vec![trusted.parse().unwrap()];
+        })
+        .await;
+        let call = client()
+            .get(format!("{}/chat/session", app.url))
+            .header("X-Forwarded-Proto", "https");
+        let cookie = Said::of(call.send().await.unwrap()).await;
+        let cookie = cookie.header("set-cookie");
+        assert_eq!(cookie.contains("Secure"), is_secure, "{cookie}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     app::App,
     context::Caller,
     error::{Code, Error, Result},
-    routes::extract,
+    routes::caller::caller,
     store::{
         DeviceId,
         begin::{Idempotency, MAX_METADATA_BYTES, MAX_URL_BYTES},
@@ -183,7 +183,7 @@ pub(in crate::routes) fn turn_request(
     let given = body.context.clone();
     turn.context = context(app, turn.agent.as_deref(), body.context, writer.claims)?;
     turn.mirror_text = mirror_text;
-    turn.address = extract::caller(app, request);
+    turn.address = caller(app, request);
     turn.idempotency = idempotency(request, &all_of(&turn, given.as_ref()))?;
     Ok(turn)
 }

@@ -14,9 +14,10 @@ use crate::{
     auth::User,
     error::{Code, Error, Result},
     routes::{
+        caller::caller,
         chat::{ChatIn, Writer, digest, turn_request},
         events::{Reader, event::EventOut, stand_by},
-        extract::{caller, session_name},
+        extract::session_name,
     },
     store::{
         ConversationId, MessageSeq, TurnId, begin::Idempotency, sessions::Within, typing::Typist,
