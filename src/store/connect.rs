@@ -1,6 +1,9 @@
 //! Opening a database: which it is, and how its connections are prepared.
 
 use std::{
+    fs::{DirBuilder, OpenOptions, Permissions},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -24,10 +27,8 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
     let url = settings.url.reveal();
     if url.starts_with("sqlite:") {
         let path = sqlite_path(url);
-        let directory = Path::new(path).parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory).map_err(|error| {
-            StoreError::Unavailable(format!("{}: {error}", directory.display()))
-        })?;
+        private_file(Path::new(path))
+            .map_err(|error| StoreError::Unavailable(format!("{path}: {error}")))?;
         let direct = Arc::default();
         let lane = |size| {
             let pool = pool(path.to_owned(), size, prepare_sqlite, &clock);
@@ -58,6 +59,32 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
         renew: lane(2)?,
         pooled,
     }))
+}
+
+/// Makes the database's file and folder for the server's user alone: conversations are in it, and the site's secret.
+/// A folder that was there keeps its mode; a file does not. SQLite gives its other files the same mode.
+fn private_file(file: &Path) -> std::io::Result<()> {
+    if let Some(directory) = file.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    let opened = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(file)?;
+    opened.set_permissions(Permissions::from_mode(0o600))?;
+    for ending in ["-wal", "-shm"] {
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(ending);
+        match std::fs::set_permissions(beside, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The file that a `sqlite:` URL names.

@@ -1,8 +1,8 @@
 //! The database: its schema, its migrations, and what it is asked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use frontdesk::{clock::SystemClock, store::Store};
+use frontdesk::{clock::SystemClock, config::Secret, store::Store};
 
 use crate::support::{Database, Db, TestApp};
 
@@ -127,4 +127,32 @@ async fn the_message_is_committed_before_the_head_and_the_answer_before_the_end(
             assert_eq!(app.count("messages where body = 'a'").await, 1);
         }
     }
+}
+
+/// Conversations are in it, and the site's secret.
+#[tokio::test]
+async fn sqlites_file_and_folder_are_the_servers_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = directory.path().join("data/desk");
+    let file = folder.join("frontdesk.db");
+    let settings = || {
+        let mut settings = Database::nowhere().settings();
+        settings.url = Secret::new(format!("sqlite:{}", file.display()));
+        settings
+    };
+    let open = async || {
+        let store = Store::open(&settings(), Arc::new(SystemClock)).unwrap();
+        store.migrate().await.unwrap();
+        store
+    };
+    let store = open().await;
+    assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600));
+    assert_eq!(mode(&folder.join("frontdesk.db-wal")), 0o600);
+    drop(store);
+    // As an earlier version left it, or a backup that was copied back.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = open().await;
+    assert_eq!(mode(&file), 0o600);
 }
