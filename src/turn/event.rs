@@ -47,6 +47,7 @@ pub struct Frame<'a> {
     /// In a final frame: the text counts up to the frame of this number, and what came after it is to be
     /// dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i64>)]
     pub keep: Option<FrameSeq>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +85,8 @@ pub enum Kind {
 /// A tool that an agent calls.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameTool<'a> {
+    /// The call's id, alike in all its frames: the id of its message in the history. Calls run in parallel.
+    pub id: MessageId,
     /// Its name.
     pub name: Cow<'a, str>,
     /// How the call stands.
@@ -144,10 +147,11 @@ impl<'a> Frame<'a> {
     }
 
     /// The agent calls a tool.
-    pub fn tool(name: &'a str, status: ToolStatus, timestamp: Timestamp) -> Self {
+    pub fn tool(id: MessageId, name: &'a str, status: ToolStatus, timestamp: Timestamp) -> Self {
         Self {
             kind: Some(Kind::Tool),
             tool: Some(FrameTool {
+                id,
                 name: name.into(),
                 status,
             }),

@@ -75,9 +75,11 @@ pub(super) async fn carry_out(
         }
         made
     });
-    record(engine, turn, made.collect(), None).await?;
-    for call in &calls {
-        show(engine, agent, call, ToolStatus::Running, output).await?;
+    let made: Vec<NewStep> = made.collect();
+    let ids: Vec<MessageId> = made.iter().map(|made| made.id).collect();
+    record(engine, turn, made, None).await?;
+    for (id, call) in ids.iter().zip(&calls) {
+        show(engine, agent, (*id, call), ToolStatus::Running, output).await?;
     }
     engine.agents.reach(&calls).await;
     let places = Semaphore::new(MAX_PARALLEL_CALLS);
@@ -121,8 +123,8 @@ pub(super) async fn carry_out(
             (false, Some(shown)) if shown.asks() => ToolStatus::Waiting,
             (false, _) => ToolStatus::Done,
         };
-        if let Some(call) = calls.get(at) {
-            show(engine, agent, call, status, output).await?;
+        if let Some((id, call)) = ids.get(at).zip(calls.get(at)) {
+            show(engine, agent, (*id, call), status, output).await?;
         }
         // What is asked here must not be lost where the turn is stopped now.
         if let Some(shown) = &came.1 {
@@ -308,14 +310,14 @@ fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> boo
 async fn show(
     engine: &Engine,
     agent: &str,
-    call: &ToolCall,
+    (id, call): (MessageId, &ToolCall),
     status: ToolStatus,
     output: &mut Output<'_>,
 ) -> Result<()> {
     if !engine.agents.has_tool(agent, &call.name) {
         return Ok(());
     }
-    let frame = |now| Frame::tool(&call.name, status, now);
+    let frame = |now| Frame::tool(id, &call.name, status, now);
     output.append(engine, frame).await
 }
 

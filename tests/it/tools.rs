@@ -130,6 +130,21 @@ async fn two_tools_at_once_one_of_them_with_bad_arguments(db: Db) {
             "|stop"
         ]
     );
+    // Calls run in parallel: a call's frames have the id of its message.
+    let history = app.get("d", "/chat/history").await.json();
+    let calls = history["messages"].as_array().unwrap().iter();
+    let calls = calls.filter(|message| message["message_type"] == "tool_call");
+    let calls: Vec<_> = calls
+        .map(|call| (&call["tool_name"], &call["id"]))
+        .collect();
+    assert_eq!(calls.len(), 2);
+    for (name, id) in calls {
+        let frames = events
+            .iter()
+            .filter(|event| event.data["tool"]["id"] == *id);
+        let names: Vec<_> = frames.map(|frame| &frame.data["tool"]["name"]).collect();
+        assert_eq!(names, [name, name]);
+    }
     let asked = endpoint.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].path, "/orders/A-1");
