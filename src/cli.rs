@@ -69,8 +69,8 @@ enum Command {
 
 #[derive(Args, Clone, Copy)]
 struct MigrateOptions {
-    /// Also drop the database functions that only earlier versions call. Run it when no server of an earlier
-    /// version is left.
+    /// Also drop the database functions that only other versions call. Run it when no server of another version
+    /// is left.
     #[arg(long)]
     finish: bool,
 }
@@ -189,7 +189,7 @@ async fn migrate(settings: &Settings, options: MigrateOptions) -> Result<(), Sta
     println!("{}: {} migrations applied", store.describe(), applied.len());
     if options.finish {
         let dropped = store.finish_migration().await?;
-        println!("{dropped} database functions of earlier versions dropped");
+        println!("{dropped} database functions of other versions dropped");
     }
     Ok(())
 }
@@ -301,7 +301,7 @@ async fn check(settings: Settings) -> Result<(), StartError> {
     match store.unused_functions().await? {
         0 => {}
         count => println!(
-            "{store:?} has {count} functions of other versions. When no server of an earlier version is left, \
+            "{store:?} has {count} functions of other versions. When no server of another version is left, \
              `frontdesk migrate --finish` drops them."
         ),
     }

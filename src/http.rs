@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-
 use reqwest::{Client, ClientBuilder, Response, dns::Resolve, redirect};
 use rustls::{
     ClientConfig, RootCertStore,

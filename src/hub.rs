@@ -57,10 +57,10 @@ impl<T: Topic> Hub<T> {
 
     /// Polls from now on. Called after somebody new waits.
     pub(crate) fn poll(self: &Arc<Self>) {
-        if !std::mem::replace(&mut *self.is_polled.lock(), true) {
-            self.runtime.spawn(Arc::clone(self).poll_while_watched());
+        match std::mem::replace(&mut *self.is_polled.lock(), true) {
+            true => self.hint(),
+            false => drop(self.runtime.spawn(Arc::clone(self).poll_while_watched())),
         }
-        self.hint();
     }
 
     async fn poll_while_watched(self: Arc<Self>) {

@@ -55,7 +55,7 @@
 //! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
 //! | what is known of a visitor and not for the model | [`context`] |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
-//! | what is kept, and the queries for both databases | [`store`]; the fence predicate: `store::postgres::locks` |
+//! | what is kept, and the queries for both databases | [`store`]; the fence predicate: `store/queries/locks.rs` |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |

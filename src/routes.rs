@@ -2,6 +2,7 @@
 
 mod assets;
 mod auth;
+mod caller;
 mod chat;
 mod conversations;
 pub(crate) mod cors;

@@ -37,9 +37,8 @@ mod steps;
 
 use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures_util::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until, timeout, timeout_at},

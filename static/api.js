@@ -20,6 +20,9 @@ const OFFLINE = 15_000;
  */
 const HEAD = { READ: 8_000, WRITE: 40_000, DRAFT: 70_000 };
 
+/** Methods that are answered at once. */
+const QUICK = [undefined, "GET", "DELETE"];
+
 /** A refusal. */
 export class Refused extends Error {
   /**
@@ -70,7 +73,7 @@ export class Api {
     const headers = new Headers(init.headers);
     this.#credentials.sign(headers);
     const late = new AbortController();
-    const patience = !init.method ? HEAD.READ : path.endsWith("/draft") ? HEAD.DRAFT : HEAD.WRITE;
+    const patience = QUICK.includes(init.method) ? HEAD.READ : path.endsWith("/draft") ? HEAD.DRAFT : HEAD.WRITE;
     const timer = setTimeout(() => late.abort(), patience);
     const signal = init.signal ? AbortSignal.any([late.signal, init.signal]) : late.signal;
     const asked = fetch(new URL(path, this.#base), { ...init, headers, signal });
@@ -79,7 +82,7 @@ export class Api {
     if (response.ok) return response;
     const problem = await response.json().catch(() => ({}));
     if (this.#credentials.renews(problem.code)) return this.call(path, init);
-    const refused = new Refused(problem.detail ?? problem.title ?? "The chat does not answer", response.status);
+    const refused = new Refused(problem.detail ?? problem.title ?? "The server does not answer", response.status);
     this.refused(refused);
     throw refused;
   }
@@ -164,6 +167,20 @@ export class Api {
         throw error.status === 404 || error.status === 410 ? new Gone() : error;
       });
       if (response.status === 204) throw new Gone();
+    }
+  }
+
+  /**
+   * An answer as it comes, as far as it comes without a break: the stored message follows it anyway.
+   * @param {string} path
+   * @param {AbortSignal} aborted
+   */
+  async *watch(path, aborted) {
+    try {
+      const response = await this.call(path, { signal: aborted });
+      for await (const { frame } of events(response, aborted)) yield frame;
+    } catch {
+      // What was said is in the conversation.
     }
   }
 

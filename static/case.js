@@ -186,9 +186,9 @@ export class Conversation {
       for (const message of said) this.#show(message);
       setTimeout(() => this.#messages.setAttribute("aria-live", "polite"), QUIET);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
-      const tell = (/** @type {string} */ isLost) => {
-        if (isLost) this.#typing.textContent = "";
-        if (isLost) this.#tell(null, LOST);
+      const tell = (/** @type {string} */ state) => {
+        if (state) this.#typing.textContent = "";
+        if (state) this.#tell(null, LOST);
         else if (this.#status.textContent === LOST) this.#tell(null);
       };
       for await (const change of this.#api.standBy(`${path}/events`, after, this.#aborted.signal, tell)) {
@@ -259,18 +259,12 @@ export class Conversation {
     this.#live?.remove();
     this.#live = item;
     const shown = new Answer(words);
-    try {
-      const { signal } = this.#aborted;
-      const response = await this.#api.call(`messages/stream/${turn}?restart=1`, { signal });
-      for await (const frame of this.#api.answer(response, "messages/stream", () => {}, signal)) {
-        const wasAtEnd = this.#isAtEnd();
-        shown.take(frame);
-        if (!words.textContent) item.remove();
-        else if (!item.isConnected && this.#live === item) this.#messages.append(item);
-        this.#scroll(wasAtEnd);
-      }
-    } catch {
-      // The stored message follows it anyway.
+    for await (const frame of this.#api.watch(`messages/stream/${turn}?restart=1`, this.#aborted.signal)) {
+      const wasAtEnd = this.#isAtEnd();
+      shown.take(frame);
+      if (!words.textContent) item.remove();
+      else if (!item.isConnected && this.#live === item) this.#messages.append(item);
+      this.#scroll(wasAtEnd);
     }
     item.removeAttribute("aria-busy");
   }

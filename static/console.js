@@ -103,8 +103,8 @@ class Console {
 
   /** What the desk has to do, for as long as the page is open. */
   async #follow() {
-    const tell = (/** @type {string} */ isLost) => {
-      const lost = isLost ? "Not connected: this may be out of date." : "";
+    const tell = (/** @type {string} */ state) => {
+      const lost = state ? "Not connected: this may be out of date." : "";
       if (this.#lost.textContent !== lost) this.#lost.textContent = lost;
     };
     for await (const change of this.#api.standBy("experts/events", "", new AbortController().signal, tell)) {

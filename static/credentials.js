@@ -43,9 +43,9 @@ export class Device {
     return true;
   }
 
-  /** The next message is a new visitor's. */
+  /** The next call is a new visitor's. */
   forget() {
-    store("");
+    store((this.#id = ""));
   }
 }
 
@@ -56,10 +56,6 @@ export class Token {
   /** @param {string} token */
   constructor(token) {
     this.#token = token;
-  }
-
-  get isKnown() {
-    return true;
   }
 
   /** @param {Headers} headers Of a request. */

@@ -15,8 +15,8 @@ export class Desk {
    * @param {Api} [api] Of a user who is signed in; without it, it is the visitor's device that counts.
    */
   constructor(base, api) {
-    this.#device = new Device();
-    this.api = api ?? new Api(base, this.#device);
+    this.#device = api ? null : new Device();
+    this.api = api ?? new Api(base, /** @type {Device} */ (this.#device));
   }
 
   /** Told what could not be sent, where the panel that sent it is closed. */
@@ -59,7 +59,7 @@ export class Desk {
    * @param {() => boolean} agrees
    */
   async signIn(token, agrees) {
-    if (!this.#device.isKnown) return "";
+    if (!this.#device?.isKnown) return "";
     const { messages } = await this.api.get("chat/history");
     if (!messages.length || !agrees()) return "";
     const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
@@ -83,7 +83,7 @@ export class Desk {
    */
   async say(content, key, tell) {
     // Without an id yet, a repeated message would be another visitor's.
-    if (!this.#device.isKnown) await this.api.persist("chat/session", {}, tell);
+    if (!this.#device?.isKnown) await this.api.persist("chat/session", {}, tell);
     return this.api.post("chat/stream", { content }, key, tell);
   }
 

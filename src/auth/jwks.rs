@@ -6,12 +6,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use jsonwebtoken::{
     AlgorithmFamily, DecodingKey, Header,
     jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::Client;
 use serde_json::json;
 use tokio::{runtime::Handle, time::timeout};

@@ -7,9 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures_util::{StreamExt, stream};
+use parking_lot::{Mutex, MutexGuard};
 use reqwest::{
     RequestBuilder, Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},

@@ -10,9 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{Store, StoreError};

@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use diesel::r2d2::R2D2Connection;
+use parking_lot::Mutex;
 use r2d2::Pool;
 use tokio::{
     runtime::Handle,

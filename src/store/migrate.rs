@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use diesel::{Connection, PgConnection, SqliteConnection, connection::SimpleConnection};
+use diesel::{
+    Connection, PgConnection, SqliteConnection,
+    connection::SimpleConnection,
+    migration::{Migration, MigrationSource},
+    pg::Pg,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{StoreError, postgres::functions};
@@ -41,9 +46,24 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
     }
 }
 
-/// Drops what only earlier versions use.
+/// Drops what only other versions use. Not where a later version has migrated: its servers need what is theirs.
 pub(super) fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
+    let known = MigrationSource::<Pg>::migrations(&POSTGRES).map_err(refused)?;
+    let known: Vec<_> = known
+        .iter()
+        .map(|migration| migration.name().version())
+        .collect();
+    let applied = conn.applied_migrations().map_err(refused)?;
+    if applied.iter().any(|version| !known.contains(version)) {
+        let why =
+            "a later version has migrated this database: run its `frontdesk migrate --finish`";
+        return Err(StoreError::Refused(why.to_owned()));
+    }
     Ok(conn.transaction(functions::drop_unused)?)
+}
+
+fn refused(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Refused(error.to_string())
 }
 
 pub(super) fn sqlite(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {

@@ -188,7 +188,7 @@ fn fill(template: &str, arguments: &mut Map<String, Value>) -> Result<String, St
     Ok(url)
 }
 
-/// What stays as it is in a URL's path: letters, digits, `-` and `_`.
+/// What is escaped in a URL's path: everything but letters, digits, `-` and `_`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 #[cfg(test)]

@@ -11,9 +11,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::RwLock;
-
 use futures_util::{FutureExt, future::BoxFuture};
+use parking_lot::RwLock;
 use reqwest::{
     Client,
     header::{HeaderName, HeaderValue},

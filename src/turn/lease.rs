@@ -13,7 +13,6 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-
 use tokio::time::{Instant, sleep};
 
 use super::signal::{Cause, Signal};

@@ -53,8 +53,8 @@ struct State {
     is_listening: bool,
     /// When the owners were told that they are read here; none where one does not know it yet.
     watched: Option<Instant>,
-    /// Since when the database does not answer.
-    away: Option<Instant>,
+    /// When the database answered last, or was asked first.
+    answered: Option<Instant>,
 }
 
 /// A mirror that somebody reads.
@@ -83,7 +83,7 @@ impl Topic for Mirrors {
         let mut state = self.state.lock();
         state.logs.retain(|_, log| log.strong_count() > 0);
         if state.logs.is_empty() {
-            state.away = None;
+            state.answered = None;
         }
         !state.logs.is_empty()
     }
@@ -120,6 +120,7 @@ impl Mirrors {
     /// The mirrors that somebody reads, and whether their owners know it; if not, the caller tells them.
     fn read(&self) -> (Vec<Read>, bool) {
         let mut state = self.state.lock();
+        state.answered.get_or_insert_with(Instant::now);
         let logs = state.logs.iter();
         let read =
             logs.filter_map(|((turn, attempt), log)| Some((*turn, *attempt, log.upgrade()?)));
@@ -167,12 +168,13 @@ impl Mirrors {
     fn is_over(&self, error: Option<&StoreError>) -> bool {
         let mut state = self.state.lock();
         let Some(error) = error else {
-            state.away = None;
+            state.answered = Some(Instant::now());
             return false;
         };
         tracing::debug!(error.cause = %error, "other instances' turns could not be read");
-        let away = *state.away.get_or_insert_with(Instant::now);
-        away.elapsed() >= OUTAGE_TIMEOUT
+        state
+            .answered
+            .is_some_and(|answered| answered.elapsed() >= OUTAGE_TIMEOUT)
     }
 
     /// Whether it is the caller's to listen from now on.

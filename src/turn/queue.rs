@@ -10,9 +10,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures_util::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::oneshot::{self, Receiver, Sender},
     time::{Instant, sleep, sleep_until, timeout, timeout_at},

@@ -96,7 +96,7 @@ async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains(&format!(
-            "{unused} database functions of earlier versions dropped"
+            "{unused} database functions of other versions dropped"
         )),
         "{said}"
     );

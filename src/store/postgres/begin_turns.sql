@@ -121,7 +121,7 @@ begin
             raise exception 'another turn began meanwhile' using errcode = 'serialization_failure';
         end if;
 
-        perform insert_message(
+        perform :insert_message(
             message_ids[n], held.id, turn_ids[n], held.last_seq, 'user', 'incoming', 'user_input',
             bodies[n], all_media_urls[n], all_audio_urls[n], null, all_metadata[n], now
         );

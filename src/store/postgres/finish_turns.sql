@@ -38,14 +38,14 @@ begin
             agent_path = coalesce(new_agents[n], c.agent_path),
             state = coalesce(new_states[n], c.state),
             context = coalesce(new_contexts[n], c.context)
-        where c.id = conversation_ids[n] and owns(c.running_turn, c.fence, turn_ids[n], fences[n])
+        where c.id = conversation_ids[n] and :owns(c.running_turn, c.fence, turn_ids[n], fences[n])
         returning c.last_seq, c.watched_until > now as is_watched into released;
         if not found then
             continue;
         end if;
 
         if message_ids[n] is not null then
-            perform insert_message(
+            perform :insert_message(
                 message_ids[n], conversation_ids[n], turn_ids[n], released.last_seq, 'assistant',
                 'outgoing', 'assistant_response', bodies[n], '[]', '[]', finish_reasons[n], null, now
             );

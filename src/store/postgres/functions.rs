@@ -36,7 +36,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// `called`: functions that the definition calls by their plain names.
+    /// `called`: functions that the definition calls, as `:name(…)`.
     fn new(
         plain: &'static str,
         definition: &str,
@@ -147,4 +147,21 @@ pub fn drop_unused(conn: &mut Conn) -> QueryResult<usize> {
         conn.batch_execute(&format!("drop function if exists {name}"))?;
     }
     Ok(unused.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_constant_and_every_function_that_is_called_is_filled_in() {
+        let placeholder = regex::Regex::new(r"[^:]:[a-z]").unwrap();
+        for function in ALL {
+            assert!(
+                !placeholder.is_match(&function.create),
+                "{}",
+                function.create
+            );
+        }
+    }
 }

@@ -28,7 +28,7 @@ with input as materialized (
 mine as (
     select input.*, c.stop_requested, coalesce(c.watched_until > db_now(), false) as is_watched
     from input join conversations as c on c.id = conversation_id
-    where owns(c.running_turn, c.fence, turn_id, input.fence)
+    where :owns(c.running_turn, c.fence, turn_id, input.fence)
     order by c.id
     for no key update of c
 ),

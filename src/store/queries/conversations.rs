@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// The conversations of whoever has this handle.
-macro_rules! owned {
+macro_rules! of_handle {
     ($handle:expr) => {
         conversations::user_id.eq_any(
             users::table
@@ -27,7 +27,7 @@ macro_rules! owned {
 
 pub fn count(conn: &mut Conn, handle: &str, status: Option<Status>) -> QueryResult<i64> {
     let mut found = conversations::table
-        .filter(owned!(handle))
+        .filter(of_handle!(handle))
         .count()
         .into_boxed();
     if let Some(status) = status {
@@ -44,7 +44,7 @@ pub fn list(
     (limit, skipped): (i64, i64),
 ) -> QueryResult<Vec<Conversation>> {
     let mut found = conversations::table
-        .filter(owned!(handle))
+        .filter(of_handle!(handle))
         .order((conversations::created_at.desc(), conversations::id.desc()))
         .limit(limit)
         .offset(skipped)
@@ -59,7 +59,7 @@ pub fn list(
 pub fn get(conn: &mut Conn, handle: &str, id: ConversationId) -> QueryResult<Option<Conversation>> {
     conversations::table
         .filter(conversations::id.eq(id))
-        .filter(owned!(handle))
+        .filter(of_handle!(handle))
         .select(columns!())
         .first(conn)
         .optional()
@@ -73,7 +73,7 @@ pub fn by_id(
 ) -> QueryResult<Option<(ConversationId, Option<String>)>> {
     conversations::table
         .filter(conversations::id.eq(id))
-        .filter(owned!(user.handle()))
+        .filter(of_handle!(user.handle()))
         .select((conversations::id, conversations::agent_path))
         .first(conn)
         .optional()
@@ -86,7 +86,7 @@ pub fn of_session(
     name: &str,
 ) -> QueryResult<Option<(ConversationId, Option<String>)>> {
     let named = conversations::table
-        .filter(owned!(user.handle()))
+        .filter(of_handle!(user.handle()))
         .filter(conversations::session_key.eq(name))
         .select((conversations::id, conversations::agent_path))
         .first(conn)
@@ -182,7 +182,7 @@ pub fn change(
     write_tx(conn, |conn| {
         let own = conversations::table
             .filter(conversations::id.eq(id))
-            .filter(owned!(handle));
+            .filter(of_handle!(handle));
         let changed = diesel::update(own)
             .set((
                 // What is `None` stays as it is.
@@ -209,7 +209,7 @@ pub fn delete(conn: &mut Conn, handle: &str, id: ConversationId) -> Result<bool,
         let own = || {
             conversations::table
                 .filter(conversations::id.eq(id))
-                .filter(owned!(handle))
+                .filter(of_handle!(handle))
         };
         let locks = session_locks::table
             .filter(session_locks::conversation_id.eq_any(own().select(conversations::id)));

@@ -212,7 +212,8 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
         message_rows::insert(conn, new)?;
         audit::write(conn, &write.actor, write.conversation)?;
         let said = message_rows::get(conn, write.conversation, write.id)?;
-        Ok(said.map_or(Written::None, |said| Written::Done(Box::new(said))))
+        let said = said.ok_or(diesel::NotFound)?;
+        Ok(Written::Done(Box::new(said)))
     })
 }
 
