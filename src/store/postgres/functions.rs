@@ -46,7 +46,7 @@ impl Function {
         let definition = called
             .iter()
             .fold(with_constants(definition), |text, called| {
-                text.replace(&format!("{}(", called.plain), &format!("{}(", called.name))
+                text.replace(&format!(":{}(", called.plain), &format!("{}(", called.name))
             });
         let digest = Sha256::digest(&definition);
         let digest = HEXLOWER.encode(digest.get(..DIGEST_BYTES).unwrap_or_default());
