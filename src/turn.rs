@@ -17,6 +17,7 @@ mod budget;
 mod commit;
 pub(crate) mod cut;
 mod draft;
+mod elsewhere;
 pub mod event;
 mod finish;
 mod flush;
@@ -61,6 +62,7 @@ use crate::{
     upkeep::Upkeep,
 };
 pub use attach::Place;
+pub use elsewhere::Elsewhere;
 use event::{Cursor, Frame};
 use lease::Keeper;
 use log::{Log, Reader};
@@ -82,6 +84,8 @@ pub struct Reply {
     pub conversation_id: Option<ConversationId>,
     /// The frames.
     pub reader: Reader,
+    /// Where the turn runs, if that is another instance: its reader [goes on](Engine::go_on).
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Runs turns and knows those that are running here.
@@ -249,6 +253,7 @@ impl Engine {
             turn_id: Some(turn_id),
             conversation_id: Some(conversation_id),
             reader,
+            elsewhere: None,
         }
     }
 

@@ -89,6 +89,7 @@ pub(super) async fn answered(reply: Reply) -> Result<fold::Answer> {
         turn_id,
         conversation_id,
         reader,
+        elsewhere: _,
     } = reply;
     let answer = fold::fold(reader)
         .await

@@ -6,15 +6,19 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpResponse, HttpResponseBuilder, http::header, web::Bytes};
-use futures_util::{Stream, StreamExt};
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::header,
+    web::{Bytes, Data},
+};
+use futures_util::{FutureExt, Stream, StreamExt, future::LocalBoxFuture};
 use tokio::time::Instant;
 
 use crate::{
     app::App,
     clock::Timer,
-    error::Error,
-    turn::{Reply, log::Reader},
+    error::{Code, Error},
+    turn::Reply,
 };
 
 /// How long a stream may be silent before a comment shows that it lives.
@@ -34,8 +38,9 @@ pub(super) fn head() -> HttpResponseBuilder {
     response
 }
 
-/// Streams a turn. Frames that are ready together leave in one piece.
-pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
+/// Streams a turn. Frames that are ready together leave in one piece. A stream ends with the final frame; one that
+/// cannot have it is aborted, so that nobody takes half an answer for a whole one.
+pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
     let mut response = head();
     if let Some(id) = reply.conversation_id {
         response.insert_header(("X-Conversation-ID", id.to_string()));
@@ -44,7 +49,9 @@ pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
         response.insert_header(("X-Turn-ID", id.to_string()));
     }
     response.streaming(Open {
-        reader: reply.reader,
+        app: app.clone(),
+        reply,
+        following: None,
         silence: Timer::new(Instant::now() + SILENCE),
         begun: false,
         _counted: app.metrics.open_stream(),
@@ -53,23 +60,60 @@ pub(super) fn respond(app: &App, reply: Reply) -> HttpResponse {
 
 /// A stream on its way to a client.
 struct Open<C> {
-    reader: Reader,
+    app: Data<App>,
+    reply: Reply,
+    /// What follows where the turn ran on another instance.
+    following: Option<LocalBoxFuture<'static, Option<Reply>>>,
     silence: Timer,
     begun: bool,
     _counted: C,
+}
+
+impl<C: Unpin> Open<C> {
+    /// The next frames; none after the final one.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        loop {
+            if let Some(following) = &mut self.following {
+                let reply = ready!(following.poll_unpin(cx));
+                self.following = None;
+                match reply {
+                    Some(reply) => self.reply = reply,
+                    None => return Poll::Ready(Some(Err(cut()))),
+                }
+            }
+            if let Some(frames) = ready!(self.reply.reader.poll_next_unpin(cx)) {
+                return Poll::Ready(Some(Ok(frames)));
+            }
+            if self.reply.reader.is_complete() {
+                return Poll::Ready(None);
+            }
+            let Some(elsewhere) = self.reply.elsewhere.take() else {
+                return Poll::Ready(Some(Err(cut())));
+            };
+            let (app, reader) = (self.app.clone(), self.reply.reader.clone());
+            self.following = Some(Box::pin(async move {
+                app.engine.go_on(&elsewhere, &reader).await
+            }));
+        }
+    }
+}
+
+/// Ends the body of a response without its end.
+fn cut() -> Error {
+    Error::new(Code::Interrupted)
 }
 
 impl<C: Unpin> Stream for Open<C> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let bytes = match self.reader.poll_next_unpin(cx) {
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(frames)) if self.begun => frames,
-            Poll::Ready(Some(frames)) => {
+        let bytes = match self.poll_frames(cx) {
+            Poll::Ready(Some(Ok(frames))) if self.begun => frames,
+            Poll::Ready(Some(Ok(frames))) => {
                 self.begun = true;
                 [RETRY, &frames].concat().into()
             }
+            Poll::Ready(end) => return Poll::Ready(end),
             Poll::Pending => {
                 ready!(self.silence.poll_ring(cx));
                 Bytes::from_static(COMMENT)

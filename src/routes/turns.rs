@@ -35,7 +35,7 @@ pub(super) async fn resume(
 
 /// The rest of a turn of whoever this is.
 pub(super) async fn rest(
-    app: &App,
+    app: &Data<App>,
     whose: &DeviceId,
     path: &str,
     place: Place,
@@ -84,7 +84,7 @@ pub(super) async fn end(app: &App, whose: &DeviceId, path: &str) -> Result<HttpR
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn respond(app: &App, reply: Option<Reply>) -> HttpResponse {
+fn respond(app: &Data<App>, reply: Option<Reply>) -> HttpResponse {
     reply.map_or_else(
         || HttpResponse::NoContent().finish(),
         |reply| sse::respond(app, reply),

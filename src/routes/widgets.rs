@@ -67,7 +67,7 @@ pub(super) async fn answer_signed_in(
 }
 
 async fn stream(
-    app: &App,
+    app: &Data<App>,
     request: &HttpRequest,
     mut turn: TurnRequest,
     path: &str,

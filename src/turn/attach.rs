@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
-    Engine, Reply,
+    Elsewhere, Engine, Reply,
     event::{Cursor, Frame},
     log::{Log, Reader},
 };
@@ -82,9 +82,17 @@ impl Engine {
                     conversation: row.conversation_id,
                     attempt: row.attempt,
                 };
-                return self
-                    .follow(live, self.mirror(turn, row.attempt), place)
-                    .await;
+                let mirror = self.mirror(turn, row.attempt);
+                let reply = self.follow(live, mirror, place).await?;
+                return Ok(reply.map(|reply| Reply {
+                    elsewhere: Some(Elsewhere {
+                        device: device.clone(),
+                        turn,
+                        attempt: row.attempt,
+                        place,
+                    }),
+                    ..reply
+                }));
             }
             if !self.adopt(turn).await? {
                 sleep(ADOPTION_RETRY_DELAY).await;
@@ -154,7 +162,7 @@ impl Engine {
         let prefix = Cursor::prefix(after.turn_id, after.attempt.next());
         last.write(Some((&prefix, 0)), &mut end);
         log.append_framed(FrameSeq::of(log.count()).next(), &end);
-        log.give_up();
+        log.finish();
         Ok(Some(live.reply(Arc::new(log).reader(seen))))
     }
 
@@ -245,6 +253,7 @@ impl Live {
             turn_id: Some(self.turn),
             conversation_id: Some(self.conversation),
             reader,
+            elsewhere: None,
         }
     }
 }

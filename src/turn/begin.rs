@@ -207,6 +207,7 @@ impl Engine {
             turn_id: None,
             conversation_id: None,
             reader,
+            elsewhere: None,
         })
     }
 }

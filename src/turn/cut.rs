@@ -98,7 +98,7 @@ impl Engine {
         };
         let all = Log::complete(&kept.frames);
         log.append_framed(FrameSeq::of(log.count()).next(), &all.last());
-        log.give_up();
+        log.finish();
         Some(FinishReason::Handoff)
     }
 }

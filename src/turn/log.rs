@@ -41,6 +41,8 @@ struct Written {
     /// How many frames are in the durable log.
     flushed: usize,
     closed: bool,
+    /// Whether the last frame is the turn's final one.
+    complete: bool,
     /// The readers that wait for more.
     waiting: Vec<Waker>,
     /// How often they were woken.
@@ -96,7 +98,7 @@ impl Log {
     pub fn complete(bytes: &[u8]) -> Self {
         let log = Self::new(None, false);
         log.append_framed(FrameSeq(1), bytes);
-        log.give_up();
+        log.finish();
         log
     }
 
@@ -169,6 +171,13 @@ impl Log {
         written.wake();
     }
 
+    /// The final frame has been appended: readers end after it.
+    pub fn finish(&self) {
+        let mut written = self.lock();
+        (written.closed, written.complete) = (true, true);
+        written.wake();
+    }
+
     /// Appends a frame. Only the turn's own task does.
     pub fn append(&self, mut frame: Frame<'_>) {
         self.mirror(&mut frame);
@@ -198,7 +207,7 @@ impl Log {
             return;
         }
         self.append(last);
-        self.give_up();
+        self.finish();
     }
 
     /// A reader of the frames after this number.
@@ -228,7 +237,7 @@ impl Log {
 
 /// One reader of a log: a stream of frames, as many at once as are there. One that is ahead of the log
 /// waits. It ends after the last frame.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reader {
     log: Arc<Log>,
     /// How many frames it has.
@@ -238,6 +247,18 @@ pub struct Reader {
     /// It waits for more. Its place among those that do, and how often they had been woken when it took
     /// it.
     waits: Option<(usize, usize)>,
+}
+
+impl Reader {
+    /// Whether the reader ends, or has ended, with the turn's final frame.
+    pub fn is_complete(&self) -> bool {
+        self.log.lock().complete
+    }
+
+    /// How many frames of the attempt the reader has, or takes for granted.
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
 }
 
 impl Stream for Reader {

@@ -240,6 +240,7 @@ fn go_on(log: &Log, progress: &Progress) -> bool {
     }
     if let Some(kept) = &progress.kept {
         log.append_framed(FrameSeq(1), &kept.frames);
+        log.finish();
     }
     let row = &progress.row;
     row.finish_reason.is_none() && row.attempt == progress.attempt && !row.is_abandoned

@@ -347,6 +347,7 @@ impl Engine {
             turn_id: Some(turn),
             conversation_id: Some(conversation),
             reader: Arc::new(Log::complete(&bytes)).reader(0),
+            elsewhere: None,
         }
     }
 }

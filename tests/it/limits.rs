@@ -122,11 +122,7 @@ async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
         statuses(unreadable.map(|line| ("X-Forwarded-For", line))).await,
         [200, 200, 429]
     );
-    let hidden = [
-        "unknown",
-        "192.0.2.5, unknown",
-        "192.0.2.6, secret",
-    ];
+    let hidden = ["unknown", "192.0.2.5, unknown", "192.0.2.6, secret"];
     assert_eq!(
         statuses(hidden.map(|line| ("X-Forwarded-For", line))).await,
         [200, 200, 429],

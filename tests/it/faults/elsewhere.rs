@@ -26,6 +26,29 @@ async fn another_instances_answer_is_read_as_it_comes() {
     assert_eq!(fleet.database.count("turn_pieces".into()).await, 0);
 }
 
+/// On the same connection: nobody has to come back because the other instance died.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_elsewhere_goes_on_when_the_owner_dies() {
+    let fleet = Fleet::start(&[]).await;
+    let (stream, first) = fleet.begin().await;
+    let turn = stream.turn_id();
+    let start = format!("{turn}.1:0");
+    let mut knows_reset = fleet.resume(&turn, &start, "?restart=1").await;
+    let mut plain = fleet.resume(&turn, &start, "").await;
+    for reader in [&mut knows_reset, &mut plain] {
+        assert_eq!(reader.next().await.unwrap().id, first.id);
+    }
+    fleet.first.signal("KILL");
+    let (anew, interrupted) = tokio::join!(knows_reset.rest(), plain.rest());
+    assert_eq!(ids(&anew), ["2:1", "2:2", "2:3"]);
+    assert_eq!(anew[0].data["type"], "reset");
+    assert_eq!(anew[1].content(), "Very well.");
+    assert_eq!(anew[2].data["finish_reason"], "stop");
+    assert_eq!(ids(&interrupted), ["2:0"]);
+    assert_eq!(interrupted[0].data["finish_reason"], "interrupted");
+    assert_eq!(fleet.history().await, ["one", "Very well."]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
     let app = TestApp::start(Db::Postgres).await;

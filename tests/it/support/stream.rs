@@ -12,6 +12,8 @@ pub struct Stream {
     buffer: BytesMut,
     /// All bytes so far.
     pub raw: String,
+    /// Whether its body was aborted.
+    pub was_cut: bool,
 }
 
 /// One frame.
@@ -37,6 +39,7 @@ impl Stream {
             response,
             buffer: BytesMut::new(),
             raw: String::new(),
+            was_cut: false,
         }
     }
 
@@ -64,7 +67,9 @@ impl Stream {
                 let block = self.buffer.split_to(end + 2);
                 return Some(parse(std::str::from_utf8(&block).unwrap()));
             }
-            let Some(bytes) = self.response.chunk().await.ok()? else {
+            let chunk = self.response.chunk().await;
+            self.was_cut = chunk.is_err();
+            let Some(bytes) = chunk.ok()? else {
                 assert!(
                     self.buffer.is_empty(),
                     "the stream ends within a frame: {:?}",

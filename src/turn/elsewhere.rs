@@ -1,0 +1,63 @@
+//! Readers of a turn that runs on another instance: when that instance dies, or the attempt ends, they go on with
+//! what follows, on the same connection.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Engine, Place, Reply, event::Cursor, log::Reader};
+use crate::{
+    error::{Code, Error},
+    store::{Attempt, DeviceId, FrameSeq, TurnId},
+};
+
+/// How often the turn is looked for, and how soon again: an owner that died has its lease for a while.
+const FOLLOW_TRIES: usize = 40;
+const FOLLOW_RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// Where a turn runs that a reader follows from here.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    pub(super) device: DeviceId,
+    pub(super) turn: TurnId,
+    pub(super) attempt: Attempt,
+    pub(super) place: Place,
+}
+
+impl Elsewhere {
+    /// Where a reader stands that has come to the end of what was mirrored.
+    fn place(&self, reader: &Reader) -> Place {
+        let is_ahead = |after: &Cursor| after.attempt > self.attempt;
+        let reached = Cursor {
+            turn_id: self.turn,
+            attempt: self.attempt,
+            seq: FrameSeq::of(reader.seen()),
+        };
+        Place {
+            after: self.place.after.filter(is_ahead).or(Some(reached)),
+            ..self.place
+        }
+    }
+}
+
+impl Engine {
+    /// What follows for a reader whose mirror has ended without the final frame: the same attempt, the next one from
+    /// its `reset`, or the end. `None` where this server cannot tell: the client has to come back.
+    pub async fn go_on(self: &Arc<Self>, from: &Elsewhere, reader: &Reader) -> Option<Reply> {
+        let place = from.place(reader);
+        for _ in 0..FOLLOW_TRIES {
+            if self.draining.is_cancelled() {
+                return None;
+            }
+            match self.attach(&from.device, from.turn, place).await {
+                Ok(reply) => return reply,
+                Err(Error {
+                    code: Code::Unavailable,
+                    ..
+                }) => sleep(FOLLOW_RETRY_DELAY).await,
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+}
