@@ -301,6 +301,9 @@ impl ResponseError for Error {
         if let Some(seconds) = self.retry_after.or_else(by_code) {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
+        if let Some(turn) = self.extra.get("turn_id").and_then(Value::as_str) {
+            response.insert_header(("X-Turn-ID", turn));
+        }
         if self.code == Code::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }

@@ -82,6 +82,12 @@ impl Server {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
                 tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
             }
+            if !starting.store.is_read_committed() {
+                tracing::warn!(
+                    "the database role's transactions are not read committed by default, which costs each batch two \
+                     round trips; to mend it: alter role NAME set default_transaction_isolation = 'read committed'"
+                );
+            }
         });
         let engine = Arc::clone(&app.engine);
         runtime.spawn(async move { engine.agents().connect().await });

@@ -227,12 +227,16 @@ enum Db {
 /// The ways to a database, by what is done there; two names may be the same lane.
 struct Lanes<C: R2D2Connection + 'static> {
     read: Lane<C>,
+    /// Small writes that messages must not wait for: who types, who asks for a stop.
+    side: Lane<C>,
     /// SQLite has one writer: more would only wait for each other, for seconds.
     write: Lane<C>,
     /// Leases are renewed on time however long the others wait.
     renew: Lane<C>,
     /// Whether a pooler stands between, so that nothing may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
+    /// Whether transactions are read committed where they do not say what they are.
+    read_committed: Arc<AtomicBool>,
 }
 
 impl<C: R2D2Connection + 'static> Lanes<C> {
@@ -288,6 +292,15 @@ impl Store {
                 let (write, read) = (lanes.write.connections(), lanes.read.connections());
                 (write.0 + read.0, write.1 + read.1)
             }
+        }
+    }
+
+    /// Whether transactions are read committed where they do not say what they are, as far as connections have been
+    /// made. Where they are not, batches cost two round trips more.
+    pub fn is_read_committed(&self) -> bool {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.read_committed.load(Ordering::Relaxed),
+            Db::Sqlite(_) => true,
         }
     }
 

@@ -2,7 +2,12 @@
  * An answer as it comes: its words and what it shows, as far as they count.
  */
 
+import { make } from "./make.js";
+
 /** @typedef {import("./types.js").Frame} Frame */
+
+/** Said beside an answer of which nothing is stored. */
+const NOT_KEPT = "The chat cannot keep messages at the moment: nobody will see this later.";
 
 export class Answer {
   #words;
@@ -30,6 +35,7 @@ export class Answer {
     this.#words.append(frame.content);
     // A person took over: what came after that does not count.
     if (frame.keep !== undefined) this.#cut(this.#after[frame.keep - 1] ?? [0, 0]);
+    if (frame.degraded && frame.is_final) this.#words.after(make("small", { class: "not-kept" }, NOT_KEPT));
     if (item) this.#shown.push(item);
     this.#after.push([this.#words.textContent.length, this.#shown.length]);
   }

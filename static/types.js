@@ -50,6 +50,7 @@
  * @typedef {object} Frame An event of a stream.
  * @property {string} content Text to append.
  * @property {boolean} is_final
+ * @property {boolean} [degraded] Nothing of it is stored.
  * @property {string} [type]
  * @property {string} [message_id] What is shown, or withdrawn.
  * @property {import("./widgets.js").Widget} [widget]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::responses::{DeviceParams, Frames, Turning};
 use super::{
     extract::{Json, count},
-    sse,
+    turns,
 };
 use crate::{
     app::App,
@@ -23,10 +23,10 @@ use crate::{
         messages::FinishReason,
         sessions::{Mode, Within},
     },
-    turn::{Reply, fold},
+    turn::{Place, Reply, fold},
     widgets::Widget,
 };
-pub(super) use request::{ChatIn, Writer, digest, idempotency, spoken, turn_request};
+pub(super) use request::{ChatIn, Writer, hash, key, spoken, turn_request};
 
 /// `POST /chat`: a message, and its answer in one piece.
 #[utoipa::path(
@@ -123,19 +123,20 @@ fn handed_over(turn: Option<TurnId>) -> Error {
     post, path = "/chat/stream",
     operation_id = "chat_stream",
     tag = "chat",
-    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of a frame of this very request's turn: the answer goes on after it, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
     request_body = request::Body,
-    responses(Frames, Turning)
+    responses(Frames, (status = 204, description = "All of it was read"), Turning)
 )]
 pub(super) async fn stream(
     app: Data<App>,
     device: Device,
     request: HttpRequest,
+    place: Place,
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
     count(&app, &request)?;
-    let request = turn_request(&app, &request, anonymous(device), body.0)?;
-    Ok(sse::respond(&app, app.engine.start(request).await?))
+    let turn = turn_request(&app, &request, anonymous(device), body.0)?;
+    turns::begin(&app, place, turn).await
 }
 
 /// An answer in one piece. What is not stored has no ids.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
-    chat::{ChatIn, Writer, answered, idempotency, spoken, turn_request},
+    chat::{ChatIn, Writer, answered, key, spoken, turn_request},
     extract::{Json, Query, checked_skill, count, page_of, session_name},
 };
 use crate::{
@@ -191,7 +191,7 @@ pub(super) async fn pass(
     let message = spoken("message", message)?;
     let found = app.store.session_of_user(target_user_id, &session_id);
     let id = found.await?.ok_or_else(|| Error::new(Code::NotFound))?;
-    let key = idempotency(&request, &Value::Null)?.map(|said| said.key);
+    let key = key(&request)?;
     let said = app
         .experts
         .write(&person, id, target_user_id, message, key.as_deref())

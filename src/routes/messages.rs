@@ -12,7 +12,7 @@ use super::{
     chat::{ChatIn, Writer, answered, turn_request},
     extract::{Json, count, id},
     shapes::MessageOut,
-    sse, turns,
+    turns,
 };
 use crate::{
     app::App,
@@ -92,19 +92,20 @@ pub(super) async fn send(
     post, path = "/messages/stream",
     operation_id = "messages_stream",
     tag = "messages",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of a frame of this very request's turn: the answer goes on after it, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
     request_body = MessageIn,
-    responses(Frames, Turning, NotSignedIn),
+    responses(Frames, (status = 204, description = "All of it was read"), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn stream(
     app: Data<App>,
     user: User,
     request: HttpRequest,
+    place: Place,
     body: Json<MessageIn>,
 ) -> Result<HttpResponse> {
     let turn = turn_of(&app, &user, &request, body.0)?;
-    Ok(sse::respond(&app, app.engine.start(turn).await?))
+    turns::begin(&app, place, turn).await
 }
 
 /// `GET /messages/stream/{turn_id}`: the rest of a turn; for the desk, of one that it may see.

@@ -13,7 +13,7 @@ use crate::{
     devices::Device,
     error::{Code, Error, Result},
     store::DeviceId,
-    turn::{Place, Reply},
+    turn::{Place, Reply, TurnRequest},
 };
 
 /// The rest of a turn.
@@ -45,6 +45,23 @@ pub(super) async fn rest(
         return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
     }
     Ok(respond(app, app.engine.attach(whose, turn, place).await?))
+}
+
+/// A message as a stream. A request that is repeated with the id of a frame of its own turn (clients do so of
+/// themselves when they are cut off) goes on after that frame: nothing is stored. Any other begins a turn.
+pub(super) async fn begin(
+    app: &Data<App>,
+    place: Place,
+    turn: TurnRequest,
+) -> Result<HttpResponse> {
+    if let Some(after) = place.after {
+        let (id, hash) = (after.turn_id, turn.request_hash.clone());
+        if app.store.began_with(&turn.device, id, hash).await? {
+            let rest = app.engine.attach(&turn.device, id, place).await?;
+            return Ok(respond(app, rest));
+        }
+    }
+    Ok(sse::respond(app, app.engine.start(turn).await?))
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::responses::{DeviceParams, Frames, NotSignedIn, Turning};
 use super::{
     caller::caller,
-    chat::idempotency,
+    chat::{hash, key},
     extract::{Json, count, id},
     sse,
 };
@@ -76,8 +76,8 @@ async fn stream(
     count(app, request)?;
     let widget: MessageId = id(path)?;
     let answer = Value::Object(body.answer);
-    let key = idempotency(request, &json!([widget, answer]))?;
-    turn.idempotency = key;
+    turn.key = key(request)?;
+    turn.request_hash = hash(&json!([widget, answer]));
     turn.address = caller(app, request);
     let reply = app.engine.answer(turn, widget, answer).await?;
     Ok(sse::respond(app, reply))

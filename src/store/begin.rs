@@ -1,6 +1,12 @@
 //! The beginning of a turn: what a visitor said is stored, and the turn is the caller's to run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -45,6 +51,37 @@ pub struct BeginTurn {
     pub history: u32,
     /// Until when the caller waits; later than that nothing is committed.
     pub deadline: std::time::Instant,
+    /// Whether it was sent.
+    pub sent: Arc<Sent>,
+}
+
+/// Whether a step was sent to the database. Until then its caller may give it up; from then on its outcome is
+/// unknown until the database answers.
+#[derive(Debug, Default)]
+pub struct Sent(AtomicU8);
+
+impl Sent {
+    const WAITING: u8 = 0;
+    const SENT: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    /// The step is sent now, for the first time or once more; false where it was given up.
+    pub(super) fn send(&self) -> bool {
+        let (from, to) = (Self::WAITING, Self::SENT);
+        let changed = self
+            .0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        changed.unwrap_or_else(|now| now) != Self::GIVEN_UP
+    }
+
+    /// Gives the step up: it is not sent any more. False where it was sent.
+    pub fn give_up(&self) -> bool {
+        let (from, to) = (Self::WAITING, Self::GIVEN_UP);
+        let changed = self
+            .0
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        changed.unwrap_or_else(|now| now) != Self::SENT
+    }
 }
 
 /// A message of a visitor's, to be stored.
@@ -62,8 +99,20 @@ pub struct Said {
     pub metadata: Option<Value>,
     /// The widget that it answers.
     pub answers: Option<WidgetAnswer>,
+    /// A digest of everything that makes the request what it is.
+    pub request_hash: Vec<u8>,
     /// The key that makes a repeated request the same turn.
-    pub idempotency: Option<Idempotency>,
+    pub key: Option<String>,
+}
+
+impl Said {
+    /// The key, and what the request was.
+    pub(super) fn idempotency(&self) -> Option<Idempotency> {
+        self.key.as_ref().map(|key| Idempotency {
+            key: key.clone(),
+            request_hash: self.request_hash.clone(),
+        })
+    }
 }
 
 /// What a visitor answers to a widget.
@@ -77,13 +126,22 @@ pub struct WidgetAnswer {
     pub answer: Value,
 }
 
-/// A client's key for a request, and what the request was.
+/// A client's key for a request, and what the request was. A turn's id is the key of a request that came without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The key.
     pub key: String,
     /// A digest of the body.
     pub request_hash: Vec<u8>,
+}
+
+impl Idempotency {
+    /// The turn whose id the key is, if it is one.
+    pub(super) fn turn(&self) -> Option<TurnId> {
+        let turn: TurnId = self.key.parse().ok()?;
+        // Clients' own keys are mostly random UUIDs, which no turn has.
+        (turn.0.get_version_num() == 7).then_some(turn)
+    }
 }
 
 /// What became of a [`BeginTurn`].
@@ -109,6 +167,8 @@ pub enum Begin {
     NoConversation,
     /// The device wrote too much; it may go on after this long.
     Limited(Duration),
+    /// It was sent, and the database has not answered: it may be committed, now or later.
+    Unknown(TurnId),
 }
 
 /// The turn that a conversation is busy with.
@@ -208,7 +268,9 @@ impl Step for BeginTurn {
 
     fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Vec<Option<Begin>>, StoreError> {
         on_db_blocking!(store, write, |conn, db| db::batches::begin_turns(
-            conn, turns
+            conn,
+            turns,
+            store.is_read_committed()
         ))
     }
 

@@ -5,10 +5,16 @@ use std::{
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use diesel::{PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
+use diesel::{
+    PgConnection, QueryResult, QueryableByName, RunQueryDsl, SqliteConnection,
+    connection::SimpleConnection, sql_query, sql_types::Text,
+};
 
 use super::{Db, Lane, Lanes, StoreError, connection::pool};
 use crate::{clock::Clock, config};
@@ -28,37 +34,62 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
     if url.starts_with("sqlite:") {
         let path = sqlite_path(url);
         private_file(Path::new(path))
-            .map_err(|error| StoreError::Unavailable(format!("{path}: {error}")))?;
+            .map_err(|error| StoreError::Away(format!("{path}: {error}")))?;
         let direct = Arc::default();
         let lane = |size| {
-            let pool = pool(path.to_owned(), size, prepare_sqlite, &clock);
+            let clock = Arc::clone(&clock);
+            let prepare = move |conn: &mut SqliteConnection| prepare_sqlite(conn, &clock);
+            let pool = pool(path.to_owned(), size, prepare);
             pool.map(|pool| Lane::new(pool, &direct))
         };
         let write = lane(1)?;
         let renew = write.clone();
         return Ok(Db::Sqlite(Lanes {
             read: lane(settings.pool_size)?,
+            side: write.clone(),
             write,
             renew,
             pooled: direct,
+            read_committed: Arc::new(AtomicBool::new(true)),
         }));
     }
     let url = postgres_url(url);
-    let nothing = |_: &mut PgConnection, _: &Arc<dyn Clock>| Ok(());
+    let read_committed = Arc::new(AtomicBool::new(true));
     // Until it is known that there is none.
     let pooled = Arc::new(AtomicBool::new(true));
     let lane = |size| {
-        let pool = pool(url.clone(), size, nothing, &clock);
+        let read_committed = Arc::clone(&read_committed);
+        let prepare = move |conn: &mut PgConnection| note_isolation(conn, &read_committed);
+        let pool = pool(url.clone(), size, prepare);
         pool.map(|pool| Lane::new(pool, &pooled))
     };
     let write = lane(settings.pool_size)?;
+    // Of what is not a message no more than half at once: messages do not queue behind it.
+    let read = write.with_at_most(settings.pool_size.div_ceil(2));
     Ok(Db::Postgres(Lanes {
-        read: write.clone(),
+        side: read.clone(),
+        read,
         write,
         // Two: one that hangs must not take the other with it.
         renew: lane(2)?,
         pooled,
+        read_committed,
     }))
+}
+
+/// Reads how transactions are isolated that do not say it: the role, or its database, may have any default.
+fn note_isolation(conn: &mut PgConnection, read_committed: &AtomicBool) -> QueryResult<()> {
+    #[derive(QueryableByName)]
+    struct Isolation {
+        #[diesel(sql_type = Text)]
+        isolation: String,
+    }
+    let asked = sql_query("select current_setting('transaction_isolation') as isolation");
+    let found: Isolation = asked.get_result(conn)?;
+    if found.isolation != "read committed" {
+        read_committed.store(false, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Makes the database's file and folder for the server's user alone: conversations are in it, and the site's secret.

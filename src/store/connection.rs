@@ -1,9 +1,6 @@
 //! A pool's connections: checked, prepared, and given up when they are dead.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use ::r2d2::{ManageConnection, Pool};
 use diesel::{
@@ -13,7 +10,6 @@ use diesel::{
 };
 
 use super::StoreError;
-use crate::clock::Clock;
 
 /// How long to wait for a connection before the database counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,8 +25,7 @@ const IDLE_TIME: Duration = Duration::from_secs(120);
 pub(super) fn pool<C: R2D2Connection + 'static>(
     url: String,
     size: u32,
-    prepare: fn(&mut C, &Arc<dyn Clock>) -> QueryResult<()>,
-    clock: &Arc<dyn Clock>,
+    prepare: impl Fn(&mut C) -> QueryResult<()> + Send + Sync + 'static,
 ) -> Result<Pool<Connections<C>>, StoreError> {
     Ok(Pool::builder()
         .max_size(size)
@@ -41,17 +36,18 @@ pub(super) fn pool<C: R2D2Connection + 'static>(
         .error_handler(Box::new(LogError))
         .build_unchecked(Connections {
             manager: ConnectionManager::new(url),
-            prepare,
-            clock: Arc::clone(clock),
+            prepare: Box::new(prepare),
         }))
 }
 
 /// Makes connections fit, and tests those that have been idle: a test costs a round trip.
 pub(super) struct Connections<C: R2D2Connection + 'static> {
     manager: ConnectionManager<C>,
-    prepare: fn(&mut C, &Arc<dyn Clock>) -> QueryResult<()>,
-    clock: Arc<dyn Clock>,
+    prepare: Box<Prepare<C>>,
 }
+
+/// Makes a fresh connection fit.
+type Prepare<C> = dyn Fn(&mut C) -> QueryResult<()> + Send + Sync;
 
 /// A connection, and when it was last taken.
 pub(super) struct Connection<C> {
@@ -81,7 +77,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
 
     fn connect(&self) -> Result<Connection<C>, r2d2::Error> {
         let mut conn = self.manager.connect()?;
-        (self.prepare)(&mut conn, &self.clock).map_err(r2d2::Error::QueryError)?;
+        (self.prepare)(&mut conn).map_err(r2d2::Error::QueryError)?;
         let taken = Instant::now();
         Ok(Connection {
             conn,

@@ -4,16 +4,19 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::{Code, Error};
 
-/// A failed step. Nothing of it was kept, unless the commit's own answer was [lost](Self::Lost).
+/// A failed step. Nothing of it was kept, unless its outcome is [unknown](Self::Unknown).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, or not now.
-    #[error("the database is not available: {0}")]
-    Unavailable(String),
-    /// The connection broke while the step was committed: it is done, or not. To repeat a finish finds
+    /// The database cannot be reached, or cannot serve. Nothing is kept.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// The database, or this server's share of it, is busy: the step may be repeated. Nothing is kept.
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    /// The step was sent and not answered: it is done, or not, or will be. To repeat a finish finds
     /// out; of a beginning, [`Store::begun`](super::Store::begun) tells.
-    #[error("the commit's answer was lost: {0}")]
-    Lost(String),
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
     /// The caller no longer waits. Nothing was done.
     #[error("nobody waits for it any more")]
     Late,
@@ -27,8 +30,7 @@ pub enum StoreError {
 
 /// What PostgreSQL and SQLite say when they cannot serve, rather than when a statement is
 /// wrong; diesel has no kind for these.
-const UNAVAILABLE: [&str; 14] = [
-    "canceling statement due to",
+const AWAY: [&str; 12] = [
     "idle-in-transaction",
     "terminating connection",
     "server closed the connection",
@@ -41,29 +43,31 @@ const UNAVAILABLE: [&str; 14] = [
     "No space left",
     "disk is full",
     "disk I/O error",
-    "database is locked",
 ];
+
+/// What they say when a statement had to wait for too long: for a row, or for SQLite's one writer.
+const BUSY: [&str; 2] = ["canceling statement due to", "database is locked"];
 
 impl StoreError {
     /// Whether the database is away, rather than wrong or busy.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Lost(_))
+        matches!(self, Self::Away(_) | Self::Unknown(_))
+    }
+
+    /// Whether the same step may succeed a moment later, and nothing of it is kept.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Conflict(_))
     }
 
     /// Whether it is the database that says so because it cannot serve.
     pub(super) fn is_outage(text: &str) -> bool {
-        UNAVAILABLE.iter().any(|sign| text.contains(sign))
-    }
-
-    /// Whether a row was locked for longer than a statement may wait.
-    pub fn is_lock_timeout(&self) -> bool {
-        matches!(self, Self::Unavailable(text) if text.contains("lock timeout"))
+        AWAY.iter().any(|sign| text.contains(sign))
     }
 
     /// Whether to connect anew: the connection is dead, which outside of a transaction nobody notices
     /// who does not test it; or it leads to a server that may not write any more since a failover.
     pub(super) fn spoils_connection(&self) -> bool {
-        self.is_away() && !self.is_lock_timeout()
+        self.is_away()
     }
 }
 
@@ -74,17 +78,20 @@ impl From<DieselError> for StoreError {
         };
         let text = error.to_string();
         match &error {
-            DieselError::RollbackErrorOnCommit { .. } => Self::Lost(text),
+            DieselError::RollbackErrorOnCommit { .. } => Self::Unknown(text),
             DieselError::DatabaseError(SerializationFailure, _) => Self::Conflict(text),
             DieselError::DatabaseError(
                 ClosedConnection | UnableToSendCommand | ReadOnlyTransaction,
                 _,
             )
-            | DieselError::BrokenTransactionManager => Self::Unavailable(text),
+            | DieselError::BrokenTransactionManager => Self::Away(text),
             DieselError::DatabaseError(..) if text.contains("deadlock detected") => {
                 Self::Conflict(text)
             }
-            DieselError::DatabaseError(..) if Self::is_outage(&text) => Self::Unavailable(text),
+            DieselError::DatabaseError(..) if BUSY.iter().any(|sign| text.contains(sign)) => {
+                Self::Busy(text)
+            }
+            DieselError::DatabaseError(..) if Self::is_outage(&text) => Self::Away(text),
             _ => Self::Refused(text),
         }
     }
@@ -121,8 +128,9 @@ impl<T> Abort<T> {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Unavailable(_)
-            | StoreError::Lost(_)
+            StoreError::Away(_)
+            | StoreError::Busy(_)
+            | StoreError::Unknown(_)
             | StoreError::Late
             | StoreError::Conflict(_) => Code::Unavailable,
             StoreError::Refused(_) => Code::Internal,

@@ -15,7 +15,7 @@ use r2d2::Pool;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{StoreError, connection::Connections};
@@ -23,14 +23,17 @@ use super::{StoreError, connection::Connections};
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
 const STEP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How often a step is repeated that lost to another transaction.
-const MAX_REPEATS: usize = 3;
+/// How soon a step is repeated that lost to another transaction, until it may take no longer.
+const FIRST_REPEAT_DELAY: Duration = Duration::from_millis(5);
+const MAX_REPEAT_DELAY: Duration = Duration::from_millis(200);
 
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
 /// done by tasks and never by threads. Cheap to clone.
 pub(super) struct Lane<C: R2D2Connection + 'static> {
     pool: Pool<Connections<C>>,
     permits: Arc<Semaphore>,
+    /// Permits of this lane alone, taken before those that it shares with others of its pool.
+    own: Arc<Semaphore>,
     busy: Arc<Busy>,
     /// Whether a pooler stands between: then nothing may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
@@ -42,6 +45,7 @@ impl<C: R2D2Connection + 'static> Clone for Lane<C> {
         Self {
             pool: self.pool.clone(),
             permits: Arc::clone(&self.permits),
+            own: Arc::clone(&self.own),
             busy: Arc::clone(&self.busy),
             pooled: Arc::clone(&self.pooled),
             runtime: self.runtime.clone(),
@@ -55,10 +59,26 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         Self {
             pool,
             permits,
+            own: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             busy: Arc::default(),
             pooled: Arc::clone(pooled),
             runtime: Handle::current(),
         }
+    }
+
+    /// A lane to the same connections that takes at most so many at once.
+    pub(super) fn with_at_most(&self, connections: u32) -> Self {
+        Self {
+            own: Arc::new(Semaphore::new(connections as usize)),
+            ..self.clone()
+        }
+    }
+
+    /// A place in this lane, then one of the pool's connections.
+    async fn permit(&self) -> Option<Permit> {
+        let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
+        let shared = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        Some((own, shared))
     }
 
     /// How many connections there are, and how many of them are idle.
@@ -82,11 +102,10 @@ impl<C: R2D2Connection + 'static> Lane<C> {
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + patience;
         if self.permits.available_permits() == 0 && self.busy.all_since_before(STEP_TIMEOUT) {
-            return Err(unavailable("every connection hangs"));
+            return Err(StoreError::Away("every connection hangs".to_owned()));
         }
-        let permit = timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            return Err(unavailable("no connection became free"));
+        let Ok(Some(permit)) = timeout_at(deadline, self.permit()).await else {
+            return Err(no_connection());
         };
         let lane = self.clone();
         #[expect(
@@ -95,10 +114,10 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         )]
         let work = self
             .runtime
-            .spawn_blocking(move || lane.work(permit, &mut step));
+            .spawn_blocking(move || lane.work(permit, deadline, &mut step));
         match timeout_at(deadline, work).await {
             Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
-            Err(_) => Err(StoreError::Lost("no answer in time".to_owned())),
+            Err(_) => Err(StoreError::Unknown("no answer in time".to_owned())),
         }
     }
 }
@@ -109,28 +128,33 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         &self,
         mut step: impl FnMut(&mut C) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        match self.runtime.block_on(timeout(STEP_TIMEOUT, permit)) {
-            Ok(Ok(permit)) => self.work(permit, &mut step),
-            _ => Err(unavailable("no connection became free")),
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        match self.runtime.block_on(timeout_at(deadline, self.permit())) {
+            Ok(Some(permit)) => self.work(permit, deadline, &mut step),
+            _ => Err(no_connection()),
         }
     }
 
     fn work<T>(
         &self,
-        _permit: OwnedSemaphorePermit,
+        _permit: Permit,
+        deadline: Instant,
         step: &mut dyn FnMut(&mut C) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let _busy = Arc::clone(&self.busy).enter();
         let mut conn = self
             .pool
             .get()
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            .map_err(|error| StoreError::Away(error.to_string()))?;
         conn.keep_statements(!self.pooled.load(Ordering::Relaxed));
-        let mut tries = 0;
+        let mut pause = FIRST_REPEAT_DELAY;
         loop {
             match step(&mut conn.conn) {
-                Err(StoreError::Conflict(_)) if tries < MAX_REPEATS => tries += 1,
+                Err(StoreError::Conflict(_)) if Instant::now() + pause < deadline => {
+                    // Not all at once who lost to the same transaction.
+                    std::thread::sleep(pause.mul_f64(rand::random_range(0.5..1.5)));
+                    pause = (pause * 2).min(MAX_REPEAT_DELAY);
+                }
                 done => {
                     let failed = done.as_ref().err();
                     conn.is_stale = failed.is_some_and(StoreError::spoils_connection);
@@ -141,8 +165,11 @@ impl<C: R2D2Connection + 'static> Lane<C> {
     }
 }
 
-fn unavailable(why: &str) -> StoreError {
-    StoreError::Unavailable(why.to_owned())
+/// Held for as long as a connection is used.
+type Permit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+fn no_connection() -> StoreError {
+    StoreError::Busy("no connection became free".to_owned())
 }
 
 /// Since when each working thread works. One that hangs keeps its permit, whoever has stopped

@@ -37,7 +37,7 @@ impl Store {
             true => &self.url,
         };
         let mut conn = PgConnection::establish(&connect::postgres_url(url.reveal()))
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            .map_err(|error| StoreError::Away(error.to_string()))?;
         conn.batch_execute(&format!("listen {CHANNEL}"))?;
         let hint = format!("notify {CHANNEL}, '{}'", TurnId::new());
         lanes

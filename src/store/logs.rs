@@ -61,8 +61,11 @@ impl Store {
     /// When the database fails.
     pub async fn write_logs(&self, pieces: Vec<LogPiece>) -> Result<Vec<Renewed>, StoreError> {
         let pieces = Arc::new(pieces);
+        let is_read_committed = self.is_read_committed();
         on_db!(self, renew, |conn, db| db::batches::write_logs(
-            conn, &pieces
+            conn,
+            &pieces,
+            is_read_committed
         ))
     }
 

@@ -24,7 +24,8 @@ pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let mut tries = 0;
     loop {
-        let migrated = conn.transaction::<_, Failure, _>(|conn| {
+        let mut transaction = conn.build_transaction().read_committed();
+        let migrated = transaction.run::<_, Failure, _>(|conn| {
             conn.batch_execute(
                 "create table if not exists __diesel_schema_migrations \
                  (version varchar(50) primary key, run_on timestamp not null default current_timestamp); \
@@ -100,7 +101,7 @@ impl From<Failure> for StoreError {
         match failure {
             Failure::Database(error) => error.into(),
             // What broke in the middle of one has no type any more.
-            Failure::Migration(text) if Self::is_outage(&text) => Self::Unavailable(text),
+            Failure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
             Failure::Migration(text) => Self::Refused(format!("migration: {text}")),
         }
     }

@@ -21,7 +21,7 @@ use super::{
 
 /// How many steps a script has, and how many scripts there are.
 const STEPS: usize = 150;
-const SCRIPTS: u64 = 4;
+const SCRIPTS: u64 = 6;
 
 #[test]
 fn every_path_to_the_database_stores_the_same() {
@@ -80,7 +80,7 @@ impl World {
             Step::Begin(turns) => self.begin(turns),
             Step::Finish(turns) => self.finish(turns),
             Step::Log(pieces) => {
-                let written = on!(self, |conn, db| db::batches::write_logs(conn, pieces));
+                let written = on!(self, |conn, db| db::batches::write_logs(conn, pieces, true));
                 let mut written = written.unwrap();
                 written.sort_by_key(|written| written.turn_id);
                 // Only PostgreSQL has other instances, which read along.
@@ -89,7 +89,7 @@ impl World {
             }
             Step::Renew(owner, turns, lease) => {
                 let renewed = on!(self, |conn, db| {
-                    db::batches::renew_leases(conn, *owner, turns, *lease)
+                    db::batches::renew_leases(conn, *owner, turns, *lease, true)
                 });
                 let mut renewed = renewed.unwrap();
                 renewed.sort_by_key(|renewed| renewed.turn_id);
@@ -125,7 +125,11 @@ impl World {
     fn begin(&mut self, turns: &[Arc<BeginTurn>]) -> Vec<Outcome> {
         let begun = self.in_batches(
             turns,
-            |world, turns| on!(world, |conn, db| db::batches::begin_turns(conn, turns)),
+            |world, turns| {
+                on!(world, |conn, db| db::batches::begin_turns(
+                    conn, turns, true
+                ))
+            },
             |world, turn| on!(world, |conn, db| db::begin::begin(conn, turn)),
         );
         let outcomes = begun.into_iter().map(|begun| {
@@ -141,7 +145,11 @@ impl World {
     fn finish(&mut self, turns: &[Arc<FinishTurn>]) -> Vec<Outcome> {
         let finished = self.in_batches(
             turns,
-            |world, turns| on!(world, |conn, db| db::batches::finish_turns(conn, turns)),
+            |world, turns| {
+                on!(world, |conn, db| db::batches::finish_turns(
+                    conn, turns, true
+                ))
+            },
             |world, turn| on!(world, |conn, db| db::turns::finish(conn, turn)),
         );
         finished.iter().map(Outcome::told).collect()

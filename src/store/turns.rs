@@ -173,7 +173,9 @@ impl Step for FinishTurn {
 
     fn together(store: &Store, turns: &[Arc<Self>]) -> Result<Vec<Option<Finish>>, StoreError> {
         on_db_blocking!(store, write, |conn, db| db::batches::finish_turns(
-            conn, turns
+            conn,
+            turns,
+            store.is_read_committed()
         ))
     }
 
@@ -212,8 +214,13 @@ impl Store {
         turns: Vec<TurnId>,
         lease: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
+        let is_read_committed = self.is_read_committed();
         on_db!(self, renew, |conn, db| db::batches::renew_leases(
-            conn, owner, &turns, lease
+            conn,
+            owner,
+            &turns,
+            lease,
+            is_read_committed
         ))
     }
 
@@ -229,6 +236,26 @@ impl Store {
         let device = device.clone();
         on_db!(self, read, |conn, db| db::turns::get(conn, &device, turn)
             .map_err(Into::into))
+    }
+
+    /// Whether a device's turn was begun by a request with this digest.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn began_with(
+        &self,
+        device: &DeviceId,
+        turn: TurnId,
+        request_hash: Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let device = device.clone();
+        on_db!(self, read, |conn, db| db::turns::began_with(
+            conn,
+            &device,
+            turn,
+            &request_hash
+        )
+        .map_err(Into::into))
     }
 
     /// The newest turn of the conversation that a device is in.
@@ -255,7 +282,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn request_stop(&self, turn: TurnId) -> Result<(), StoreError> {
-        on_db!(self, write, |conn, db| db::turns::request_stop(conn, turn)
+        on_db!(self, side, |conn, db| db::turns::request_stop(conn, turn)
             .map(drop)
             .map_err(Into::into))
     }

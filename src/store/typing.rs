@@ -36,7 +36,7 @@ impl Store {
             .map_err(StoreError::from))?
         };
         if is_news == Some(true) {
-            on_db!(self, write, |conn, db| db::typing::note(
+            on_db!(self, side, |conn, db| db::typing::note(
                 conn, id, &typist, LASTS
             )
             .map_err(StoreError::from))?;

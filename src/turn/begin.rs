@@ -3,21 +3,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{Engine, Origin, Reply, TurnRequest, log::Log, run};
 use crate::{
     config::{OnOutage, WhenBusy},
     error::{Code, Error, Result},
     store::{
-        StoreError,
-        begin::{Begin, BeginTurn, Busy, Started},
+        StoreError, TurnId,
+        begin::{Begin, BeginTurn},
         sessions::Within,
     },
 };
 
-/// How long a message may take to be committed before the database counts as away.
+/// How long a message may wait to be sent to the database before that counts as away.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the outcome of what was sent is looked for.
+const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked for on another connection.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a step is repeated, at first and at the latest.
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(20);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Begins a turn: its message is committed when this returns. It goes on whether or not
@@ -86,20 +93,21 @@ impl Engine {
             Ok(Begin::Answered) => Err(Error::new(Code::AlreadyAnswered)),
             Ok(Begin::NoWidget | Begin::NoConversation) => Err(Error::new(Code::NotFound)),
             Ok(Begin::KeyReused) => Err(Error::new(Code::IdempotencyKeyReused)),
-            Err(error @ StoreError::Refused(_)) => Err(Error::new(Code::Internal).caused_by(error)),
-            Err(error) => self.without_database(request, error),
+            Ok(Begin::Unknown(turn)) => Err(unknown(turn)),
+            Err(error @ StoreError::Away(_)) => self.without_database(request, error),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// What became of a request with the same key, if there was one.
     pub(super) async fn known(&self, request: &TurnRequest) -> Result<Option<Begin>> {
-        match &request.idempotency {
-            Some(key) => Ok(self.store.known_turn(&request.device, key.clone()).await?),
+        match request.idempotency() {
+            Some(key) => Ok(self.store.known_turn(&request.device, key).await?),
             None => Ok(None),
         }
     }
 
-    /// One try to begin a turn. Nothing is kept of one that does not begin.
+    /// One try to begin a turn. Nothing is kept of one that does not begin, unless its outcome is unknown.
     /// `earlier` messages go with it.
     pub(super) async fn try_to_begin(
         self: &Arc<Self>,
@@ -107,78 +115,83 @@ impl Engine {
         earlier: &[&TurnRequest],
     ) -> std::result::Result<Begin, StoreError> {
         let since = Instant::now();
-        let deadline = since + BEGIN_TIMEOUT;
-        let turn = request.begin(self, earlier, deadline);
-        let mut committed = Box::pin(Arc::clone(self).commit(turn, since));
-        match timeout_at(deadline, &mut committed).await {
-            Ok(begun) => {
-                if begun.as_ref().is_err_and(StoreError::is_away) {
-                    self.leases.fail();
-                }
-                begun
-            }
-            Err(_) => {
+        let until = since + UNKNOWN_TIMEOUT;
+        let turn = Arc::new(request.begin(self, earlier, until));
+        let mut committed = Box::pin(Arc::clone(self).commit(Arc::clone(&turn), since));
+        if let Ok(begun) = timeout_at(since + BEGIN_TIMEOUT, &mut committed).await {
+            if begun.as_ref().is_err_and(StoreError::is_away) {
                 self.leases.fail();
-                let engine = Arc::clone(self);
-                self.spawn(async move {
-                    // Its sender has stopped waiting, but it was said, and a sender with a key comes back.
-                    if let Ok(Begin::Started(started)) = committed.await {
-                        drop(engine.launch(*started, since, Origin::default()));
-                    }
-                });
-                Err(StoreError::Unavailable("not committed in time".to_owned()))
             }
+            return begun;
         }
+        self.leases.fail();
+        if turn.sent.give_up() {
+            return Err(StoreError::Away("no connection in time".to_owned()));
+        }
+        // It was sent: what it comes to is looked for on other connections, too.
+        let found = async {
+            loop {
+                sleep(LOOK_INTERVAL).await;
+                if let Ok(Some(started)) = self.store.begun(Arc::clone(&turn)).await {
+                    return started;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            begun = &mut committed => return begun,
+            started = found => return Ok(Begin::Started(Box::new(started))),
+            () = sleep_until(until) => {}
+        }
+        let turn_id = turn.turn_id;
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            // Its sender has been told that this is the turn to come back for.
+            if let Ok(Begin::Started(started)) = committed.await {
+                drop(engine.launch(*started, since, Origin::default()));
+            }
+        });
+        Ok(Begin::Unknown(turn_id))
     }
 
-    /// Commits the beginning of a turn. Where the database's answer is lost, it is asked for it, for as
-    /// long as the turn's lease would last.
+    /// Commits the beginning of a turn. A busy database is asked again. Where it does not answer what was sent, the
+    /// same step is repeated: its ids make it the same turn, however often it is committed.
     async fn commit(
         self: Arc<Self>,
-        turn: BeginTurn,
+        turn: Arc<BeginTurn>,
         since: Instant,
     ) -> std::result::Result<Begin, StoreError> {
-        let turn = Arc::new(turn);
-        let is_own = |busy: &Option<Busy>| {
-            busy.as_ref()
-                .is_some_and(|busy| busy.turn_id == turn.turn_id)
-        };
-        let mut is_lost = false;
+        let mut is_unknown = false;
+        let mut pause = FIRST_RETRY_PAUSE;
         loop {
-            match self.store.begin_turn(Arc::clone(&turn)).await {
-                Err(StoreError::Lost(error)) => {
-                    tracing::warn!(error, "a commit's answer was lost");
-                    is_lost = true;
+            let begun = self.store.begin_turn(Arc::clone(&turn)).await;
+            let is_own = match &begun {
+                Ok(Begin::Busy(Some(busy))) => busy.turn_id == turn.turn_id,
+                Ok(Begin::Repeated(id) | Begin::Merged(id)) => *id == turn.turn_id,
+                _ => false,
+            };
+            match begun {
+                // It was committed before.
+                Ok(_) if is_own => {}
+                Err(StoreError::Unknown(error)) => {
+                    tracing::warn!(turn.id = %turn.turn_id, error, "it is not known whether a message was stored");
+                    is_unknown = true;
                 }
-                // It was committed after all, after it had been looked for.
-                Ok(Begin::Busy(busy)) if is_own(&busy) => {}
-                Ok(Begin::Repeated(id) | Begin::Merged(id)) if id == turn.turn_id => {}
-                Err(StoreError::Refused(_)) if is_lost => {}
+                // Whatever this try met says nothing of the one before.
+                Err(_) if is_unknown => {}
+                Err(error) if error.is_passing() && since.elapsed() < BEGIN_TIMEOUT => {}
                 begun => return begun,
             }
-            match self.look_for(&turn, since + turn.lease).await {
-                Ok(Some(started)) => return Ok(Begin::Started(Box::new(started))),
-                Ok(None) if since.elapsed() < BEGIN_TIMEOUT => {}
-                Ok(None) => return Err(StoreError::Late),
-                Err(error) => return Err(error),
+            if (is_own || is_unknown)
+                && let Ok(Some(started)) = self.store.begun(Arc::clone(&turn)).await
+            {
+                return Ok(Begin::Started(Box::new(started)));
             }
-        }
-    }
-
-    /// A turn that may have been committed.
-    async fn look_for(
-        &self,
-        turn: &Arc<BeginTurn>,
-        until: Instant,
-    ) -> std::result::Result<Option<Started>, StoreError> {
-        let mut pause = Duration::from_millis(50);
-        loop {
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
-            match self.store.begun(Arc::clone(turn)).await {
-                Err(_) if Instant::now() < until => {}
-                found => return found,
+            if since.elapsed() > UNKNOWN_TIMEOUT {
+                return Ok(Begin::Unknown(turn.turn_id));
             }
+            sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+            pause = (pause * 2).min(MAX_RETRY_PAUSE);
         }
     }
 
@@ -210,6 +223,16 @@ impl Engine {
             elsewhere: None,
         })
     }
+}
+
+/// It is not known whether a message is stored. The turn's id is what its sender comes back with.
+pub(super) fn unknown(turn: TurnId) -> Error {
+    Error::new(Code::Unavailable)
+        .detail(
+            "It is not known yet whether the message was stored. Repeat the request with the same \
+             Idempotency-Key, or with this turn's id as the key: it is answered once.",
+        )
+        .with("turn_id", turn)
 }
 
 /// This server takes no more turns.

@@ -64,7 +64,7 @@ impl Engine {
                 Ok(false) if flushed == Flushed::Nothing => flushed = Flushed::Unwatched,
                 Ok(false) => {}
                 Err(error) => {
-                    if let StoreError::Lost(_) = error {
+                    if let StoreError::Unknown(_) = error {
                         // What was written just before a crash may be lost as well.
                         running
                             .iter()
@@ -72,7 +72,7 @@ impl Engine {
                     }
                     tracing::debug!(error.cause = %error, "the durable log was not written");
                     // A row that is locked holds up its own statement, not those of other turns.
-                    if error.is_away() && !error.is_lock_timeout() {
+                    if error.is_away() {
                         return Flushed::Unwatched;
                     }
                 }

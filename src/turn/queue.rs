@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Engine, Reply, TurnRequest,
+    begin::unknown,
     event::{Cursor, Frame},
     log::Log,
 };
@@ -211,6 +212,13 @@ impl Engine {
                     }
                     return self.begun(request, tried, Err(error)).await;
                 }
+                // They may be stored together: none of them is tried alone.
+                Ok(Begin::Unknown(turn)) => {
+                    for waiting in earlier {
+                        waiting.tell(Err(unknown(turn)));
+                    }
+                    return Err(unknown(turn));
+                }
                 // One of them does not go with the others: then one after the other.
                 Ok(_) => busy = self.begin_oldest(&place, earlier).await,
             }
@@ -221,11 +229,11 @@ impl Engine {
         let (sender, answer) = oneshot::channel();
         let mut queues = self.queues.lock();
         let queue = queues.entry(line(request)).or_default();
-        if let Some(key) = &request.idempotency {
-            let twin = queue
+        if let Some(key) = request.idempotency() {
+            let mut twins = queue
                 .iter()
-                .filter_map(|waiting| waiting.request.idempotency.as_ref());
-            match twin.into_iter().find(|twin| twin.key == key.key) {
+                .filter_map(|waiting| waiting.request.idempotency());
+            match twins.find(|twin| twin.key == key.key) {
                 Some(twin) if twin == key => return Ok(Entered::Twin),
                 Some(_) => return Err(Error::new(Code::IdempotencyKeyReused)),
                 None => {}

@@ -1,6 +1,6 @@
 //! What a turn begins with.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -34,8 +34,10 @@ pub struct TurnRequest {
     pub agent: Option<String>,
     /// The widget that it answers.
     pub answers: Option<WidgetAnswer>,
+    /// A digest of everything that makes the request what it is.
+    pub request_hash: Vec<u8>,
     /// The client's key for this request.
-    pub idempotency: Option<Idempotency>,
+    pub key: Option<String>,
     /// Who sends it.
     pub address: Option<IpAddr>,
     /// Whether frames also say their content as `text`.
@@ -55,10 +57,19 @@ impl TurnRequest {
             context: None,
             agent: None,
             answers: None,
-            idempotency: None,
+            request_hash: Vec::new(),
+            key: None,
             address: None,
             mirror_text: false,
         }
+    }
+
+    /// Its key, and what it is.
+    pub(super) fn idempotency(&self) -> Option<Idempotency> {
+        self.key.as_ref().map(|key| Idempotency {
+            key: key.clone(),
+            request_hash: self.request_hash.clone(),
+        })
     }
 
     /// What is known of it beside what is stored.
@@ -91,6 +102,7 @@ impl TurnRequest {
             earlier: earlier.iter().map(|request| request.said()).collect(),
             history: engine.settings.turn.history_messages,
             deadline: deadline.into_std(),
+            sent: Arc::default(),
         }
     }
 
@@ -102,7 +114,8 @@ impl TurnRequest {
             audio_urls: json!(self.audio_urls),
             metadata: self.metadata.clone(),
             answers: self.answers.clone(),
-            idempotency: self.idempotency.clone(),
+            request_hash: self.request_hash.clone(),
+            key: self.key.clone(),
         }
     }
 

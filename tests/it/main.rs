@@ -42,6 +42,7 @@ mod sessions;
 mod store;
 mod tools;
 mod turns;
+mod unknown;
 mod waiting;
 mod webhooks;
 mod widgets;

@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Stream, TestApp, until};
 
-/// How soon a request has to be answered, whatever the database does; and room for a slow machine.
-const ANSWERED: Duration = Duration::from_secs(8);
+/// How soon a request has to be answered, whatever the database does: the outcome of what was sent is looked for up to
+/// 10 s. And room for a slow machine.
+const ANSWERED: Duration = Duration::from_secs(14);
 
 /// How long a statement may hang.
 const HANGS: Duration = Duration::from_secs(4);
@@ -148,10 +149,11 @@ async fn a_silent_database_keeps_nobody_waiting() {
             )
         };
         let (said, other, history, ready, health) = timeout(ANSWERED, calls).await.unwrap();
-        assert_eq!(
-            [&said, &other].map(|said| said.json()["degraded"].clone()),
-            [true, true]
-        );
+        for said in [said, other] {
+            // Nothing was sent, or it is not known what became of it: never both.
+            let is_unknown = said.status == 503 && !said.header("x-turn-id").is_empty();
+            assert_ne!(said.json()["degraded"] == true, is_unknown, "{}", said.text);
+        }
         assert_eq!(history.json()["code"], "unavailable");
         assert_eq!([ready.status.as_u16(), health.status.as_u16()], [503, 200]);
     }
@@ -227,6 +229,13 @@ async fn an_answer_that_cannot_be_stored_says_so() {
 async fn a_database_without_a_free_connection_counts_as_away() {
     let (app, proxy) = proxied().await;
     proxy.set(Mode::Full);
+    // What is sent on a connection that has just been closed has an unknown outcome, which nobody can ask for.
+    let first = app.say("other", "1").await;
+    assert!(
+        first.json()["degraded"] == true || first.status == 503,
+        "{}",
+        first.text
+    );
     assert_eq!(app.say("d", "1").await.json()["degraded"], true);
     proxy.set(Mode::Pass);
     // The next who connects finds out.

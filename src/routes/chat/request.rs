@@ -12,7 +12,7 @@ use crate::{
     routes::caller::caller,
     store::{
         DeviceId,
-        begin::{Idempotency, MAX_METADATA_BYTES, MAX_URL_BYTES},
+        begin::{MAX_METADATA_BYTES, MAX_URL_BYTES},
         sessions::Within,
     },
     text,
@@ -184,7 +184,8 @@ pub(in crate::routes) fn turn_request(
     turn.context = context(app, turn.agent.as_deref(), body.context, writer.claims)?;
     turn.mirror_text = mirror_text;
     turn.address = caller(app, request);
-    turn.idempotency = idempotency(request, &all_of(&turn, given.as_ref()))?;
+    turn.key = key(request)?;
+    turn.request_hash = hash(&all_of(&turn, given.as_ref()));
     Ok(turn)
 }
 
@@ -255,11 +256,8 @@ fn all_of(turn: &TurnRequest, context: Option<&Map<String, Value>>) -> Value {
     }
 }
 
-/// The client's key, and a digest of everything that makes the request what it is.
-pub(in crate::routes) fn idempotency(
-    request: &HttpRequest,
-    content: &Value,
-) -> Result<Option<Idempotency>> {
+/// The client's key for the request.
+pub(in crate::routes) fn key(request: &HttpRequest) -> Result<Option<String>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
@@ -268,11 +266,7 @@ pub(in crate::routes) fn idempotency(
         let detail = format!("1 to {KEY_BYTES} visible ASCII characters.");
         return Err(Error::field("Idempotency-Key", detail));
     }
-    let request_hash = hash(content);
-    Ok(Some(Idempotency {
-        key: key.to_owned(),
-        request_hash,
-    }))
+    Ok(Some(key.to_owned()))
 }
 
 /// What somebody at the desk says to a visitor, checked.
@@ -285,11 +279,7 @@ pub(in crate::routes) fn spoken(param: &str, said: String) -> Result<String> {
     Ok(said)
 }
 
-/// A digest of everything that makes a message without a context what it is.
-pub(in crate::routes) fn digest(turn: &TurnRequest) -> Vec<u8> {
-    hash(&all_of(turn, None))
-}
-
-fn hash(content: &Value) -> Vec<u8> {
+/// A digest of everything that makes a request what it is.
+pub(in crate::routes) fn hash(content: &Value) -> Vec<u8> {
     Sha256::digest(content.to_string()).to_vec()
 }

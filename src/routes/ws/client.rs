@@ -15,13 +15,11 @@ use crate::{
     error::{Code, Error, Result},
     routes::{
         caller::caller,
-        chat::{ChatIn, Writer, digest, turn_request},
+        chat::{ChatIn, Writer, turn_request},
         events::{Reader, event::EventOut, stand_by},
         extract::session_name,
     },
-    store::{
-        ConversationId, MessageSeq, TurnId, begin::Idempotency, sessions::Within, typing::Typist,
-    },
+    store::{ConversationId, MessageSeq, TurnId, sessions::Within, typing::Typist},
     text,
     turn::{Place, Reply, TurnRequest, event::Cursor},
 };
@@ -123,12 +121,9 @@ impl Client {
         let content = said.content.or(said.message).unwrap_or_default();
         let chat = ChatIn::of(content, None);
         let mut turn = turn_request(&self.app, &self.request, writer, chat)?;
-        turn.idempotency = match said.client_message_id {
+        turn.key = match said.client_message_id {
             None => None,
-            Some(id) if is_name(&id) => Some(Idempotency {
-                request_hash: digest(&turn),
-                key: format!("ws:{id}"),
-            }),
+            Some(id) if is_name(&id) => Some(format!("ws:{id}")),
             Some(_) => {
                 let detail = "1 to 200 bytes, without control characters.";
                 return Err(Error::field("client_message_id", detail));

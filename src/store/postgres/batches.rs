@@ -10,7 +10,7 @@ use diesel::{
 use serde_json::Value;
 
 use super::{
-    dialect::{Conn, autocommit},
+    dialect::{Conn, batch},
     functions::{BEGIN_TURNS, FINISH_TURNS, RENEW_LEASES, WRITE_LOGS},
 };
 use crate::store::{
@@ -60,19 +60,25 @@ struct Begun {
 pub fn begin_turns(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],
+    is_read_committed: bool,
 ) -> Result<Vec<Option<Begin>>, StoreError> {
     let is_plain = |turn: &&Arc<BeginTurn>| {
         turn.earlier.is_empty()
             && turn.said.answers.is_none()
             && turn.context.is_none()
             && turn.lock.within == Within::Session
+            && turn
+                .said
+                .idempotency()
+                .is_none_or(|key| key.turn().is_none())
+            && turn.sent.send()
     };
     let mut fit: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));
-    let mut begun = or_none(autocommit(conn, |conn| begin_all(conn, &fit)))?;
+    let mut begun = or_none(batch(conn, is_read_committed, |conn| begin_all(conn, &fit)))?;
     // They have begun by now; whoever is not told so looks for it.
     let mut histories =
-        histories(conn, &fit, &begun).map_err(|error| StoreError::Lost(error.to_string()))?;
+        histories(conn, &fit, &begun).map_err(|error| StoreError::Unknown(error.to_string()))?;
     let started = turns.iter().map(|turn| {
         let begun = begun.remove(&turn.turn_id)?;
         let history = histories.remove(&begun.conversation_id);
@@ -103,8 +109,8 @@ pub fn begin_turns(
 /// done: alone they do not harm each other.
 fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
     match done {
-        Err(error) if error.is_lock_timeout() => Ok(T::default()),
-        Err(StoreError::Refused(_) | StoreError::Conflict(_)) => Ok(T::default()),
+        Err(error) if error.is_passing() => Ok(T::default()),
+        Err(StoreError::Refused(_)) => Ok(T::default()),
         done => done,
     }
 }
@@ -126,14 +132,8 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.media_urls.clone())))
         .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.audio_urls.clone())))
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.said.metadata.clone().map(Json)))
-        .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| {
-            let key = turn.said.idempotency.as_ref();
-            key.map(|key| key.key.as_str())
-        }))
-        .bind::<Array<Nullable<Binary>>, _>(column(turns, |turn| {
-            let key = turn.said.idempotency.as_ref();
-            key.map(|key| key.request_hash.as_slice())
-        }))
+        .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.said.key.as_deref()))
+        .bind::<Array<Binary>, _>(column(turns, |turn| turn.said.request_hash.as_slice()))
         .bind::<BigInt, _>(milliseconds(WINDOW))
         .bind::<Uid, _>(first.owner)
         .bind::<BigInt, _>(milliseconds(first.lease))
@@ -177,6 +177,7 @@ fn histories(
 pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
+    is_read_committed: bool,
 ) -> Result<Vec<Option<Finish>>, StoreError> {
     let has_metadata = |turn: &FinishTurn| {
         turn.answer
@@ -191,7 +192,9 @@ pub fn finish_turns(
     if sorted.is_empty() {
         return Ok(turns.iter().map(|_| None).collect());
     }
-    let finished = or_none(autocommit(conn, |conn| finish_all(conn, &sorted)))?;
+    let finished = or_none(batch(conn, is_read_committed, |conn| {
+        finish_all(conn, &sorted)
+    }))?;
     let done = turns
         .iter()
         .map(|turn| finished.contains(&turn.turn_id).then_some(Finish::Done));
@@ -243,7 +246,11 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
 }
 
 /// Appends to the logs of running turns, without waiting for the disk.
-pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, StoreError> {
+pub fn write_logs(
+    conn: &mut Conn,
+    pieces: &[LogPiece],
+    is_read_committed: bool,
+) -> Result<Vec<Renewed>, StoreError> {
     #[derive(QueryableByName)]
     struct Mine {
         #[diesel(sql_type = Uid)]
@@ -264,7 +271,7 @@ pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, 
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.first_seq))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.last_seq))
         .bind::<Array<Binary>, _>(column(pieces, |piece| piece.frames.as_slice()));
-    let mine: Vec<Mine> = autocommit(conn, |conn| cached(statement).load(conn))?;
+    let mine: Vec<Mine> = batch(conn, is_read_committed, |conn| cached(statement).load(conn))?;
     let mine = mine.into_iter().map(|mine| Renewed {
         turn_id: mine.written_turn,
         stop_requested: mine.is_to_stop,
@@ -279,6 +286,7 @@ pub fn renew_leases(
     owner: InstanceId,
     turns: &[TurnId],
     lease: Duration,
+    is_read_committed: bool,
 ) -> Result<Vec<Renewed>, StoreError> {
     #[derive(QueryableByName)]
     struct Own {
@@ -291,7 +299,7 @@ pub fn renew_leases(
         .bind::<Array<Uid>, _>(turns)
         .bind::<Uid, _>(owner)
         .bind::<BigInt, _>(milliseconds(lease));
-    let own: Vec<Own> = autocommit(conn, |conn| cached(statement).load(conn))?;
+    let own: Vec<Own> = batch(conn, is_read_committed, |conn| cached(statement).load(conn))?;
     let renewed = own.into_iter().map(|own| Renewed {
         turn_id: own.renewed_turn,
         stop_requested: own.is_to_stop,

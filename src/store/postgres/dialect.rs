@@ -21,7 +21,7 @@ pub const LOCK_TIMEOUT: u32 = 1_500;
 /// within a transaction would stop all that wait for its locks.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "begin; set local lock_timeout = {LOCK_TIMEOUT}; set local statement_timeout = 3500; \
+        "begin isolation level read committed; set local lock_timeout = {LOCK_TIMEOUT}; set local statement_timeout = 3500; \
          set local idle_in_transaction_session_timeout = 5000"
     )
 });
@@ -60,17 +60,30 @@ fn commit(conn: &mut Conn) -> QueryResult<()> {
 
 /// A statement that is a transaction of its own. Whether it was done is unknown where the connection
 /// broke meanwhile.
-pub fn autocommit<T>(
+fn autocommit<T>(
     conn: &mut Conn,
     statement: impl FnOnce(&mut Conn) -> QueryResult<T>,
 ) -> Result<T, StoreError> {
     statement(conn).map_err(|error| {
         let is_broken = AnsiTransactionManager::is_broken_transaction_manager(conn);
         match StoreError::from(error) {
-            StoreError::Unavailable(text) if is_broken => StoreError::Lost(text),
+            StoreError::Away(text) if is_broken => StoreError::Unknown(text),
             error => error,
         }
     })
+}
+
+/// A batch: one function of the database, which is a transaction of its own where the role's transactions are read
+/// committed. Elsewhere it needs one around it: the functions rely on that isolation.
+pub fn batch<T>(
+    conn: &mut Conn,
+    is_read_committed: bool,
+    statement: impl FnOnce(&mut Conn) -> QueryResult<T>,
+) -> Result<T, StoreError> {
+    match is_read_committed {
+        true => autocommit(conn, statement),
+        false => write_tx(conn, |conn| statement(conn).map_err(StoreError::from)),
+    }
 }
 
 /// Locks the rows that a query selects, against all but readers and foreign keys.

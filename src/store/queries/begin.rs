@@ -30,6 +30,9 @@ use crate::store::{
 const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
+    if !turn.sent.send() {
+        return Err(StoreError::Late);
+    }
     let begun = write_tx(conn, |conn| begin_within(conn, turn));
     Abort::outcome(begun, |started| Begin::Started(Box::new(started)))
 }
@@ -38,8 +41,8 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     let lock = sessions::set(conn, &turn.lock)?;
     // Under the lock of the device's row: a request with the same key has committed, or waits.
     for said in turn.earlier.iter().chain([&turn.said]) {
-        if let Some(idempotency) = &said.idempotency {
-            check_key(conn, &turn.lock.device, idempotency)?;
+        if let Some(idempotency) = said.idempotency() {
+            check_key(conn, &turn.lock.device, &idempotency)?;
         }
     }
     if let Some(wait) = lock.wait(turn.lock.limit) {
@@ -147,17 +150,28 @@ impl Keyed {
 }
 
 fn keyed(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<Option<Keyed>> {
-    turns::table
-        .filter(turns::device_id.eq(device.as_str()))
+    let of_device = || {
+        turns::table
+            .filter(turns::device_id.eq(device.as_str()))
+            .select((
+                turns::id,
+                turns::request_hash,
+                turns::merged_into,
+                turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT))),
+            ))
+    };
+    let by_key = of_device()
         .filter(turns::idempotency_key.eq(&key.key))
-        .select((
-            turns::id,
-            turns::request_hash,
-            turns::merged_into,
-            turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT))),
-        ))
         .first(conn)
-        .optional()
+        .optional()?;
+    match (by_key, key.turn()) {
+        (None, Some(turn)) => of_device()
+            .filter(turns::id.eq(turn))
+            .filter(turns::idempotency_key.is_null())
+            .first(conn)
+            .optional(),
+        (by_key, _) => Ok(by_key),
+    }
 }
 
 fn open_conversation(
@@ -289,10 +303,7 @@ fn insert_turn(
     fence: Fence,
 ) -> Result<(), Abort<Begin>> {
     insert_turn_row(conn, turn, &turn.said, None, conversation, fence)?;
-    let keyed = turn
-        .earlier
-        .iter()
-        .filter(|said| said.idempotency.is_some());
+    let keyed = turn.earlier.iter().filter(|said| said.key.is_some());
     for said in keyed {
         insert_turn_row(conn, turn, said, Some(turn.turn_id), conversation, fence)?;
     }
@@ -307,7 +318,6 @@ fn insert_turn_row(
     conversation: ConversationId,
     fence: Fence,
 ) -> Result<(), Abort<Begin>> {
-    let key = said.idempotency.as_ref();
     let row = diesel::insert_into(turns::table)
         .values((
             turns::id.eq(merged_into.map_or(turn.turn_id, |_| TurnId::new())),
@@ -315,8 +325,8 @@ fn insert_turn_row(
             turns::device_id.eq(turn.lock.device.as_str()),
             turns::attempt.eq(Attempt::FIRST),
             turns::fence.eq(fence),
-            turns::idempotency_key.eq(key.map(|key| &key.key)),
-            turns::request_hash.eq(key.map(|key| &key.request_hash)),
+            turns::idempotency_key.eq(&said.key),
+            turns::request_hash.eq(&said.request_hash),
             turns::started_at.eq(db_now()),
             turns::merged_into.eq(merged_into),
             turns::finish_reason.eq(merged_into.map(|_| FinishReason::Merged)),

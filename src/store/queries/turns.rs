@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use diesel::prelude::*;
+use diesel::{dsl::exists, prelude::*, select};
 
 use super::{
     dialect::{Conn, write_tx},
@@ -210,6 +210,19 @@ pub fn get(conn: &mut Conn, device: &DeviceId, turn: TurnId) -> QueryResult<Opti
         .first(conn)
         .optional()?;
     Ok(found.map(row))
+}
+
+pub fn began_with(
+    conn: &mut Conn,
+    device: &DeviceId,
+    turn: TurnId,
+    request_hash: &[u8],
+) -> QueryResult<bool> {
+    let same = turns::table
+        .filter(turns::id.eq(turn))
+        .filter(turns::device_id.eq(device.as_str()))
+        .filter(turns::request_hash.eq(request_hash));
+    select(exists(same)).get_result(conn)
 }
 
 pub fn newest(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<TurnRow>> {

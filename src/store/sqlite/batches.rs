@@ -1,4 +1,5 @@
-//! Turns begun and finished many at once: one after the other in one transaction, a savepoint each.
+//! Turns begun and finished many at once: one after the other in one transaction, a savepoint each. SQLite has one
+//! isolation, so nothing here depends on it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::store::{
 pub fn begin_turns(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],
+    _: bool,
 ) -> Result<Vec<Option<Begin>>, StoreError> {
     each(conn, turns, begin::begin)
 }
@@ -28,12 +30,17 @@ pub fn begin_turns(
 pub fn finish_turns(
     conn: &mut Conn,
     turns: &[Arc<FinishTurn>],
+    _: bool,
 ) -> Result<Vec<Option<Finish>>, StoreError> {
     each(conn, turns, turns::finish)
 }
 
 /// Appends to the logs of running turns.
-pub fn write_logs(conn: &mut Conn, pieces: &[LogPiece]) -> Result<Vec<Renewed>, StoreError> {
+pub fn write_logs(
+    conn: &mut Conn,
+    pieces: &[LogPiece],
+    _: bool,
+) -> Result<Vec<Renewed>, StoreError> {
     write_tx(conn, |conn| {
         let mut mine = Vec::new();
         for piece in pieces {
@@ -72,6 +79,7 @@ pub fn renew_leases(
     owner: InstanceId,
     turns: &[TurnId],
     lease: Duration,
+    _: bool,
 ) -> Result<Vec<Renewed>, StoreError> {
     let own = conversations::table
         .filter(conversations::owner.eq(owner))
@@ -99,7 +107,7 @@ fn each<S, T>(
     write_tx(conn, |conn| {
         let done = steps.iter().map(|step| match run(conn, step) {
             // Nothing that follows could be trusted: SQLite may have given the transaction up.
-            Err(error) if error.is_away() => Err(error),
+            Err(error) if error.is_away() || error.is_passing() => Err(error),
             done => Ok(done.ok()),
         });
         done.collect()

@@ -15,7 +15,7 @@ use super::{
         ConversationId, DeviceId, ExpertId, FrameSeq, InstanceId, MessageId, TurnId, UserId,
         adopt::Adopt,
         audit::Actor,
-        begin::{BeginTurn, Idempotency, Said, Started},
+        begin::{BeginTurn, Said, Sent, Started},
         holds::{Broken, Cut, Give, Take, To},
         jobs::Judging,
         logs::LogPiece,
@@ -178,15 +178,14 @@ impl Author {
             context: None,
             history: 20,
             deadline: Instant::now() + Duration::from_secs(3_600),
+            sent: Arc::new(Sent::default()),
         }
     }
 
     fn said(&mut self, keys: &mut Vec<&str>) -> Said {
-        let idempotency = self.random.random_bool(0.4).then(|| Idempotency {
-            key: keys
-                .remove(self.random.random_range(0..keys.len()))
-                .to_owned(),
-            request_hash: vec![self.random.random_range(0..2)],
+        let key = self.random.random_bool(0.4).then(|| {
+            let at = self.random.random_range(0..keys.len());
+            keys.remove(at).to_owned()
         });
         Said {
             id: MessageId::new(),
@@ -195,7 +194,8 @@ impl Author {
             audio_urls: json!([]),
             metadata: self.random.random_bool(0.2).then(|| json!({"page": "/"})),
             answers: None,
-            idempotency,
+            request_hash: vec![self.random.random_range(0..2)],
+            key,
         }
     }
 

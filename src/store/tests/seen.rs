@@ -41,7 +41,7 @@ impl Seen {
             }];
             let turn = &turns[at];
             seen.extend((!turn.earlier.is_empty()).then_some("merged"));
-            seen.extend(turn.said.idempotency.as_ref().map(|_| "with a key"));
+            seen.extend(turn.said.key.as_ref().map(|_| "with a key"));
             for kind in seen {
                 *self.kinds.entry(kind.to_owned()).or_default() += 1;
             }

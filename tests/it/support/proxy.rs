@@ -27,6 +27,10 @@ pub enum Mode {
     Stall,
     /// Everything takes a tenth of a second more.
     Slow,
+    /// Requests arrive, and each answer comes by so much later.
+    LateAnswers(Duration),
+    /// Requests arrive, and no answer comes before the mode changes.
+    NoAnswers,
     /// Connections are closed, new ones too.
     Cut,
     /// The next statement or commit reaches the server, but its answer is lost with its connection; then
@@ -87,7 +91,12 @@ async fn serve(mut client: TcpStream, target: (String, u16), mode: Arc<watch::Se
             drop(client.write_all(&refusal).await);
             return;
         }
-        Mode::Pass | Mode::Stall | Mode::Slow | Mode::LoseAnswer => {}
+        Mode::Pass
+        | Mode::Stall
+        | Mode::Slow
+        | Mode::LateAnswers(_)
+        | Mode::NoAnswers
+        | Mode::LoseAnswer => {}
     }
     let Ok(server) = TcpStream::connect(target).await else {
         return;
@@ -161,8 +170,13 @@ async fn answers(
     let mut modes = mode.subscribe();
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
+        let is_held = |mode: &Mode| matches!(mode, Mode::Stall | Mode::NoAnswers);
+        if modes.wait_for(|mode| !is_held(mode)).await.is_err() {
             return;
+        }
+        let now = *mode.borrow();
+        if let Mode::LateAnswers(late) = now {
+            sleep(late).await;
         }
         let dropped = silent.load(Ordering::Relaxed);
         if !dropped && to.write_all(&buffer[..count]).await.is_err() {
