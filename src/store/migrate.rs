@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use diesel::{
-    Connection, PgConnection, SqliteConnection,
+    Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection,
     connection::SimpleConnection,
     migration::{Migration, MigrationSource},
     pg::Pg,
+    sql_query,
+    sql_types::{Array, Bool, Text},
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -15,13 +17,109 @@ use super::{StoreError, postgres::functions};
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
+/// The tables of this version, diesel's own included.
+const TABLES: [&str; 15] = [
+    "__diesel_schema_migrations",
+    "audit_log",
+    "budgets",
+    "conversations",
+    "evaluations",
+    "experts",
+    "jobs",
+    "messages",
+    "reservations",
+    "session_locks",
+    "settings",
+    "turn_events",
+    "turn_pieces",
+    "turns",
+    "users",
+];
+
 /// How long a migration may take.
 pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Looks first: a role that may only read and write rows has nothing to create or to lock where all is there.
+pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    let applied = match is_up_to_date(conn)? {
+        true => Vec::new(),
+        false => migrate(conn)?,
+    };
+    check_rights(conn)?;
+    Ok(applied)
+}
+
+/// Whether every migration and every function of this version is there.
+fn is_up_to_date(conn: &mut PgConnection) -> Result<bool, StoreError> {
+    #[derive(QueryableByName)]
+    struct Known {
+        #[diesel(sql_type = Bool)]
+        is_known: bool,
+    }
+    let known = sql_query(
+        "select to_regclass(quote_ident(current_schema()) || '.__diesel_schema_migrations') is not null as is_known",
+    );
+    let known: Known = known.get_result(conn)?;
+    if !known.is_known {
+        return Ok(false);
+    }
+    let applied = applied(conn)?;
+    let mut own = own()?.into_iter();
+    Ok(own.all(|version| applied.contains(&version)) && functions::all_known(conn)?)
+}
+
+/// The versions of this build's migrations.
+fn own() -> Result<Vec<String>, StoreError> {
+    let own = MigrationSource::<Pg>::migrations(&POSTGRES).map_err(refused)?;
+    let versions = own.iter().map(|migration| migration.name().version());
+    Ok(versions.map(|version| version.to_string()).collect())
+}
+
+/// The versions of the migrations that were applied. Not by diesel, which creates its table even to read it.
+fn applied(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Applied {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let applied = sql_query("select version::text as version from __diesel_schema_migrations");
+    let applied: Vec<Applied> = applied.load(conn)?;
+    Ok(applied.into_iter().map(|applied| applied.version).collect())
+}
+
+/// Names the rights that the role lacks: without one, some messages would fail and others not.
+fn check_rights(conn: &mut PgConnection) -> Result<(), StoreError> {
+    #[derive(QueryableByName)]
+    struct Missing {
+        #[diesel(sql_type = Text)]
+        missing: String,
+    }
+    // The audit is only added to.
+    let missing = sql_query(
+        "select coalesce(string_agg(wanted || ' on ' || name, ', '), '') as missing \
+         from (select c.oid, c.relname::text as name from pg_class as c \
+               where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r') as tables, \
+              unnest(case \
+                  when name = '__diesel_schema_migrations' then array['select'] \
+                  when name = 'audit_log' then array['select', 'insert'] \
+                  else array['select', 'insert', 'update', 'delete'] end) as wanted \
+         where name = any($1) and not has_table_privilege(oid, wanted)",
+    );
+    let missing: Missing = missing
+        .bind::<Array<Text>, _>(TABLES.as_slice())
+        .get_result(conn)?;
+    match missing.missing.as_str() {
+        "" => Ok(()),
+        missing => Err(StoreError::Refused(format!(
+            "the database role lacks rights: {missing}; docs/deploy.md has the grants"
+        ))),
+    }
+}
 
 /// One transaction for all that is pending. Whoever creates or locks diesel's own table first
 /// goes first; the others then find nothing to do. A lock on a table and not an advisory one,
 /// which a transaction pooler breaks.
-pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let mut tries = 0;
     loop {
         let mut transaction = conn.build_transaction().read_committed();
@@ -41,7 +139,7 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(50));
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(named(failure.into())),
             Ok(done) => return Ok(done),
         }
     }
@@ -49,18 +147,25 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
 
 /// Drops what only other versions use. Not where a later version has migrated: its servers need what is theirs.
 pub(super) fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
-    let known = MigrationSource::<Pg>::migrations(&POSTGRES).map_err(refused)?;
-    let known: Vec<_> = known
-        .iter()
-        .map(|migration| migration.name().version())
-        .collect();
-    let applied = conn.applied_migrations().map_err(refused)?;
-    if applied.iter().any(|version| !known.contains(version)) {
+    let own = own()?;
+    if applied(conn)?.iter().any(|version| !own.contains(version)) {
         let why =
             "a later version has migrated this database: run its `frontdesk migrate --finish`";
         return Err(StoreError::Refused(why.to_owned()));
     }
     Ok(conn.transaction(functions::drop_unused)?)
+}
+
+/// What a role needs that may not change the schema.
+fn named(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(text) if text.contains("permission denied") => {
+            StoreError::Refused(format!(
+                "{text}: this role may not change the schema; run `frontdesk migrate` as the role that owns it"
+            ))
+        }
+        error => error,
+    }
 }
 
 fn refused(error: impl std::fmt::Display) -> StoreError {

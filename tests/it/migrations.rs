@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use frontdesk::{clock::SystemClock, store::Store};
 
-use crate::support::{Database, Db, FakeLlm, Process, TestApp, until};
+use crate::support::{Database, Db, FakeLlm, Process, TestApp, client, until};
 
 both! {
     a_database_of_an_earlier_version_goes_on_with_its_data
@@ -123,4 +123,63 @@ fn numbers(db: Db) -> BTreeSet<String> {
 fn from_the_fourteenth_on_both_databases_have_the_same_migrations() {
     let from = |db| numbers(db).split_off("00000000000014");
     assert_eq!(from(Db::Postgres), from(Db::Sqlite));
+}
+
+/// The deploy guide's roles: one owns the schema, the server reads and writes rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_with_least_rights_serves_what_another_has_migrated() {
+    let database = Database::empty(Db::Postgres).await;
+    let name = format!("r{}", uuid::Uuid::new_v4().simple());
+    let (owner, server) = (format!("{name}_owner"), format!("{name}_server"));
+    let guide = include_str!("../../docs/deploy.md");
+    let (_, guide) = guide
+        .split_once("## A database role with least rights")
+        .unwrap();
+    let blocks = guide.split("```sql\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let blocks: Vec<String> = blocks
+        .map(|block| block.replace("frontdesk_owner", &owner))
+        .map(|block| block.replace("frontdesk_server", &server))
+        .collect();
+    let [first, second] = blocks.as_slice() else {
+        panic!("{blocks:?}")
+    };
+    database.execute(first).await;
+    let url = |role: &str| database.url.replace("//frontdesk@", &format!("//{role}@"));
+    let (as_owner, as_server) = (url(&owner), url(&server));
+    let run = |command: &[&str], url: &str| Process::run(command, &[("DATABASE_URL", url)]);
+    let (code, said) = run(&["serve", "--port", "0"], &as_server);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("permission denied for schema public"),
+        "{said}"
+    );
+    assert!(
+        said.contains("run `frontdesk migrate` as the role"),
+        "{said}"
+    );
+    let (code, said) = run(&["migrate"], &as_owner);
+    assert_eq!(code, Some(0), "{said}");
+    database.execute(second).await;
+    let process = Process::start(&[("DATABASE_URL", &as_server)]);
+    let call = client()
+        .post(format!("{}/chat", process.url))
+        .json(&serde_json::json!({"content": "Hi"}));
+    assert_eq!(call.send().await.unwrap().status(), 200);
+    let erase = client().delete(format!("{}/chat/data", process.url));
+    let erase = erase.header("X-Device-ID", "d").send().await.unwrap();
+    assert_eq!(erase.status(), 204);
+    let (code, said) = run(&["tick"], &as_server);
+    assert_eq!(code, Some(0), "{said}");
+    drop(process);
+    database
+        .execute(format!("revoke insert on messages from {server}"))
+        .await;
+    let (code, said) = run(&["serve", "--port", "0"], &as_server);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("lacks rights: insert on messages"), "{said}");
+    let roles = format!(
+        "drop owned by {server} cascade; drop owned by {owner} cascade; drop role {owner}; drop role {server}"
+    );
+    database.execute(roles).await;
 }

@@ -121,6 +121,12 @@ fn known(conn: &mut Conn) -> QueryResult<Vec<String>> {
     Ok(known.into_iter().map(|known| known.name).collect())
 }
 
+/// Whether all of this version are there.
+pub fn all_known(conn: &mut Conn) -> QueryResult<bool> {
+    let known = known(conn)?;
+    Ok(ALL.iter().all(|function| known.contains(&function.name)))
+}
+
 /// Makes those that are not there.
 pub fn create(conn: &mut Conn) -> QueryResult<()> {
     let known = known(conn)?;
