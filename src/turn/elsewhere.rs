@@ -25,8 +25,12 @@ pub struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Where a reader stands that has come to the end of what was mirrored.
+    /// Where a reader stands that has come to the end of what was mirrored. One who has read nothing yet may begin
+    /// with any attempt.
     fn place(&self, reader: &Reader) -> Place {
+        if reader.seen() == 0 {
+            return self.place;
+        }
         let is_ahead = |after: &Cursor| after.attempt > self.attempt;
         let reached = Cursor {
             turn_id: self.turn,

@@ -276,7 +276,14 @@ async fn connections_to_a_server_that_became_a_standby_are_dropped() {
     app.database.execute(demoted).await;
     app.database.terminate("true").await;
     app.llm.go_on();
-    for _ in 0..5 {
+    // What is sent on a connection that has just been closed has an unknown outcome, which nobody can find out there.
+    let first = app.say("other", "1").await;
+    assert!(
+        first.json()["degraded"] == true || first.status == 503,
+        "{}",
+        first.text
+    );
+    for _ in 0..4 {
         assert_eq!(app.say("other", "1").await.json()["degraded"], true);
     }
     let promoted = "begin read write; do $$ begin \

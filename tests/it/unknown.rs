@@ -39,6 +39,8 @@ async fn a_late_commit_is_not_answered_twice() {
     until(async || app.get("d", "/readyz").await.status == 200).await;
     until(async || app.say("last", "Hi").await.status == 200).await;
     until(async || app.count("turns where finish_reason is null").await == 0).await;
+    let unanswered = "conversations c where 2 > (select count(*) from messages m where m.conversation_id = c.id)";
+    until(async || app.count(unanswered).await == 0).await;
     let (mut stored, mut degraded) = (0, 0);
     for (device, said) in &told {
         let export = app.get(device, "/chat/export").await.json();

@@ -49,6 +49,25 @@ async fn a_reader_elsewhere_goes_on_when_the_owner_dies() {
     assert_eq!(fleet.history().await, ["one", "Very well."]);
 }
 
+/// Who has read nothing yet has nothing to forget: the answer begins with the attempt that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_elsewhere_who_has_read_nothing_is_answered_when_the_owner_dies() {
+    let fleet = Fleet::start(&[]).await;
+    fleet.llm.says(["a"]).pause_after(0);
+    let ask = async |process: &Process| {
+        let call = fleet.call(process, Method::POST, "/chat/stream");
+        let call = call.header("Idempotency-Key", "k");
+        Stream::of(call.json(&json!({"content": "one"})).send().await.unwrap())
+    };
+    let here = ask(&fleet.first).await;
+    let there = ask(&fleet.second).await;
+    assert_eq!(here.turn_id(), there.turn_id());
+    until(async || fleet.llm.asked().len() == 1).await;
+    fleet.first.signal("KILL");
+    assert_eq!(there.told().await, "Very well.|stop");
+    assert_eq!(fleet.history().await, ["one", "Very well."]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
     let app = TestApp::start(Db::Postgres).await;

@@ -190,7 +190,7 @@ impl World {
             let url = self.url(&mut random);
             let call = match turn.is_empty() {
                 true => {
-                    let call = self.http.post(format!("{url}/chat/stream"));
+                    let call = self.http.post(format!("{url}/chat/stream?restart=1"));
                     let call = call.header("Idempotency-Key", message.replace(' ', ""));
                     call.json(&json!({"content": message}))
                 }
