@@ -109,8 +109,6 @@ impl Evaluations {
         let judgement = judgement.map_err(|error| format!("{judge}: {error}"))?;
         // Another instance may know it: settings change on one after the other.
         let judgement = judgement.ok_or_else(|| format!("{judge} is none of the judges"))?;
-        let usage = judgement.usage;
-        self.metrics.tokens(usage.input, usage.output);
         let new = self.evaluation(judge, to_judge, judgement.criterion, Some(judgement));
         let status = new.status;
         let kept = self.store.evaluated(new).await;

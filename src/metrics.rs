@@ -1,6 +1,7 @@
 //! What operators watch, in the OpenMetrics text format, at `/metrics`.
 //!
-//! Labels are closed sets: nothing that a visitor or a model says can make a new series.
+//! Labels are closed sets: nothing that a visitor or a model says can make a new series. A model is named as
+//! it is configured.
 
 use std::{fmt, time::Duration};
 
@@ -21,10 +22,10 @@ pub struct Metrics {
     turns: Family<FinishReason, Counter>,
     evaluations: Family<Status, Counter>,
     guard_refusals: Counter,
-    upstream_errors: Family<Kind, Counter>,
+    upstream_errors: Family<Failed, Counter>,
     chunks: Counter,
-    tokens: Family<Direction, Counter>,
-    first_chunk: Histogram,
+    tokens: Family<Tokens, Counter>,
+    first_chunk: Family<OfModel, Histogram>,
     chunk: Histogram,
     open_streams: Gauge,
     database_connections: Family<State, Gauge>,
@@ -41,12 +42,19 @@ struct Status {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct OfModel {
+    model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    model: String,
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Direction {
+struct Tokens {
+    model: String,
     direction: &'static str,
 }
 
@@ -65,7 +73,9 @@ impl Default for Metrics {
             upstream_errors: Family::default(),
             chunks: Counter::default(),
             tokens: Family::default(),
-            first_chunk: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
+            first_chunk: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.01, 2.0, 13))
+            }),
             chunk: Histogram::new(exponential_buckets(0.000_01, 4.0, 9)),
             open_streams: Gauge::default(),
             database_connections: Family::default(),
@@ -89,7 +99,7 @@ impl Default for Metrics {
         let about = "Tokens that models read (input) and wrote (output)";
         registry.register("tokens", about, metrics.tokens.clone());
         let seconds = Unit::Seconds;
-        let about = "From a message's arrival to the first piece of its answer";
+        let about = "From a call of a model to the first piece of its answer";
         registry.register_with_unit(
             "first_chunk",
             about,
@@ -131,23 +141,30 @@ impl Metrics {
         self.guard_refusals.inc();
     }
 
-    /// The models of a turn, or of a judge, have cost this.
-    pub fn tokens(&self, input: u64, output: u64) {
+    /// A call to a model has cost this.
+    pub fn tokens(&self, model: &str, input: u64, output: u64) {
         for (direction, tokens) in [("input", input), ("output", output)] {
+            let model = model.to_owned();
             self.tokens
-                .get_or_create(&Direction { direction })
+                .get_or_create(&Tokens { model, direction })
                 .inc_by(tokens);
         }
     }
 
     /// A call to a model has failed.
-    pub fn upstream_error(&self, kind: &'static str) {
-        self.upstream_errors.get_or_create(&Kind { kind }).inc();
+    pub fn upstream_error(&self, model: &str, kind: &'static str) {
+        let model = model.to_owned();
+        self.upstream_errors
+            .get_or_create(&Failed { model, kind })
+            .inc();
     }
 
-    /// The first piece of an answer, so long after the message.
-    pub fn first_chunk(&self, after: Duration) {
-        self.first_chunk.observe(after.as_secs_f64());
+    /// The first piece of a model's answer, so long after it was asked.
+    pub fn first_chunk(&self, model: &str, after: Duration) {
+        let model = model.to_owned();
+        self.first_chunk
+            .get_or_create(&OfModel { model })
+            .observe(after.as_secs_f64());
     }
 
     /// A piece of an answer, in the log so long after it came.

@@ -37,7 +37,7 @@ pub fn start(log: &Log) {
         lines
             .json()
             .flatten_event(true)
-            .with_current_span(false)
+            .with_span_list(false)
             .try_init()
     };
 }

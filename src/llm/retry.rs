@@ -13,12 +13,13 @@ use std::{
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rand::Rng as _;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Span;
 
 use super::{
     Calls, Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, ToolCall,
     Usage, visible::Visible,
 };
-use crate::clock::Timer;
+use crate::{clock::Timer, metrics::Metrics};
 
 /// The longest that a vendor may ask to wait before another try; else the next model's turn.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub async fn open(models: &Models, model: &Model, request: &Request) -> Result<C
     let deadline = Instant::now() + models.policy.timeouts.total;
     let mut last = LlmError::new(Failure::Connect, "no model");
     for model in models.with_fallbacks(model) {
+        // What is logged of the turn from now on names it.
+        Span::current().record("llm.model", &model.spec);
         match with_retries(models, &model, request, deadline).await {
             Ok(chunks) => return Ok(chunks),
             Err(error) => {
@@ -96,7 +99,9 @@ async fn with_retries(
             Ok(chunks) => return Ok(chunks),
             Err(error) => error,
         };
-        models.metrics.upstream_error(error.kind.name());
+        models
+            .metrics
+            .upstream_error(&model.spec, error.kind.name());
         let wait = error.retry_after.unwrap_or_else(|| back_off(tries));
         let in_time = wait <= LONGEST_WAIT && Instant::now() + wait < deadline;
         if tries >= policy.retries || !error.is_passing() || !in_time {
@@ -120,7 +125,8 @@ async fn first_word(
     deadline: Instant,
 ) -> Result<Chunks, LlmError> {
     let timeouts = models.policy.timeouts;
-    let first_token = deadline.min(Instant::now() + timeouts.first_token);
+    let asked = Instant::now();
+    let first_token = deadline.min(asked + timeouts.first_token);
     let late = |_| LlmError::new(Failure::Timeout, "no beginning of an answer for too long");
     let chunks = timeout_at(first_token, model.provider.ask(model, request))
         .await
@@ -135,15 +141,21 @@ async fn first_word(
         usage: Usage::default(),
         prompt_bytes: request.bytes(),
         said_bytes: 0,
+        cost: Cost {
+            usage: Usage::default(),
+            model: model.spec.clone(),
+            metrics: Arc::clone(&models.metrics),
+        },
     };
     loop {
         match timed.next().await {
             Some(Ok(chunk)) if !chunk.text.is_empty() || !chunk.calls.is_empty() => {
                 timed.first = Some(chunk);
-                let metrics = Arc::clone(&models.metrics);
-                let counted =
-                    timed.inspect_err(move |error| metrics.upstream_error(error.kind.name()));
-                return Ok(counted.boxed());
+                models.metrics.first_chunk(&model.spec, asked.elapsed());
+                let (metrics, spec) = (Arc::clone(&models.metrics), model.spec.clone());
+                let failed =
+                    move |error: &LlmError| metrics.upstream_error(&spec, error.kind.name());
+                return Ok(timed.inspect_err(failed).boxed());
             }
             Some(Ok(Chunk { finish: None, .. })) => {}
             // After its tools it may have nothing to add.
@@ -176,6 +188,23 @@ struct Timed {
     /// What is counted where the vendor says nothing.
     prompt_bytes: usize,
     said_bytes: usize,
+    cost: Cost,
+}
+
+/// What a call has cost, counted once it is over, however it ends.
+struct Cost {
+    usage: Usage,
+    model: String,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Cost {
+    fn drop(&mut self) {
+        if self.usage != Usage::default() {
+            let Usage { input, output } = self.usage;
+            self.metrics.tokens(&self.model, input, output);
+        }
+    }
 }
 
 impl Timed {
@@ -190,10 +219,11 @@ impl Timed {
         self.usage = self.usage.updated(chunk.usage.take());
         let counted = |bytes: usize| u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX);
         let or = |said: u64, bytes: usize| if said > 0 { said } else { counted(bytes) };
-        chunk.usage = Some(Usage {
+        self.cost.usage = Usage {
             input: or(self.usage.input, self.prompt_bytes),
             output: or(self.usage.output, self.said_bytes),
-        });
+        };
+        chunk.usage = Some(self.cost.usage);
     }
 }
 

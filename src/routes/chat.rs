@@ -47,6 +47,7 @@ pub(super) async fn json(
     let request = turn_request(&app, &request, anonymous(device), body.0)?;
     let mirror_text = request.mirror_text;
     let reply = app.engine.start(request).await?;
+    turns::received("json", &reply);
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
     let answer = answered(reply).await?;
     let last = answer.last;

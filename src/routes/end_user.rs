@@ -12,6 +12,7 @@ use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
     chat::{ChatIn, Writer, answered, key, spoken, turn_request},
     extract::{Json, Query, checked_skill, count, page_of, session_name},
+    turns::received,
 };
 use crate::{
     app::App,
@@ -89,7 +90,9 @@ pub(super) async fn say(
     let said = body.0;
     let chat = ChatIn::of(said.message.clone(), said.metadata.clone());
     let turn = turn_of(&app, &user, &request, &said, chat)?;
-    let answer = answered(app.engine.start(turn).await?).await?;
+    let reply = app.engine.start(turn).await?;
+    received("json", &reply);
+    let answer = answered(reply).await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: answer.last.message_id,
         session_id: said.session_id,
@@ -123,6 +126,7 @@ pub(super) async fn ask(
     let chat = ChatIn::of(said.message.clone(), said.metadata.clone()).asking(skill);
     let turn = turn_of(&app, &user, &request, &said, chat)?;
     let reply = app.engine.start(turn).await?;
+    received("json", &reply);
     let conversation = reply.conversation_id;
     let answer = answered(reply).await?;
     let (newest, place) = match conversation {

@@ -68,6 +68,7 @@ pub(super) async fn send(
     let turn = turn_of(&app, &user, &request, body.0)?;
     let said = turn.body.clone();
     let reply = app.engine.start(turn).await?;
+    turns::received("json", &reply);
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
     let answer = answered(reply).await?;
     let stored = match turn_id {

@@ -61,7 +61,19 @@ pub(super) async fn begin(
             return Ok(respond(app, rest));
         }
     }
-    Ok(sse::respond(app, app.engine.start(turn).await?))
+    let reply = app.engine.start(turn).await?;
+    received("stream", &reply);
+    Ok(sse::respond(app, reply))
+}
+
+/// One line for a message, with what finds the lines of its turn.
+pub(super) fn received(channel: &'static str, reply: &Reply) {
+    tracing::info!(
+        channel,
+        turn.id = reply.turn_id.map(tracing::field::display),
+        conversation.id = reply.conversation_id.map(tracing::field::display),
+        "message received"
+    );
 }
 
 /// The rest of the turn that a client was reading, or the newest one; else the running one.

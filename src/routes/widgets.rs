@@ -13,6 +13,7 @@ use super::{
     chat::{hash, key},
     extract::{Json, count, id},
     sse,
+    turns::received,
 };
 use crate::{
     app::App, auth::User, devices::Device, error::Result, store::MessageId, turn::TurnRequest,
@@ -80,5 +81,6 @@ async fn stream(
     turn.request_hash = hash(&json!([widget, answer]));
     turn.address = caller(app, request);
     let reply = app.engine.answer(turn, widget, answer).await?;
+    received("stream", &reply);
     Ok(sse::respond(app, reply))
 }

@@ -50,8 +50,7 @@ impl Engine {
     }
 
     async fn propose(&self, agent: Option<String>, input: &TurnInput) -> Result<String> {
-        let (agent, routed) = self.agents.choose(agent.as_deref(), false, input).await;
-        self.metrics.tokens(routed.input, routed.output);
+        let (agent, _) = self.agents.choose(agent.as_deref(), false, input).await;
         if !self.agents.can_draft(&agent) {
             return Ok(String::new());
         }
@@ -62,9 +61,6 @@ impl Engine {
                 continue;
             };
             draft.push_str(&chunk.text);
-            if let Some(usage) = chunk.usage.filter(|_| chunk.finish.is_some()) {
-                self.metrics.tokens(usage.input, usage.output);
-            }
             if chunk.finish.is_some() || draft.len() > 4 * DRAFT_CHARACTERS {
                 break;
             }

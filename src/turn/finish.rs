@@ -72,7 +72,6 @@ pub(super) async fn finish(
     last.agent = progress.agent.clone().map(Into::into);
     let widgets = shown.into_iter().map(stored).collect();
     let spent = progress.spent.plus(progress.asking);
-    engine.metrics.tokens(spent.input, spent.output);
     let spent = (spent != Usage::default()).then(|| {
         let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
         (count(spent.input), count(spent.output))
@@ -85,13 +84,11 @@ pub(super) async fn finish(
         .is_some_and(|error| error.code == Code::AnswerNotStored);
     let deadline = Instant::now() + if waited { LAST_TRY } else { FINISH_TIMEOUT };
     let turn = &engine.settings.turn;
-    let ttl = |agent: &str| {
-        engine
-            .agents
-            .session_ttl(agent)
-            .unwrap_or(engine.sessions.default_ttl())
-    };
-    let moved = progress.agent.filter(|agent| {
+    let lock = progress.agent.map(|agent| {
+        let ttl = engine.agents.session_ttl(&agent);
+        (agent, ttl.unwrap_or(engine.sessions.default_ttl()))
+    });
+    let moved = lock.clone().filter(|(agent, _)| {
         started.agent.as_ref() != Some(agent) || started.agent_before.as_ref() != Some(agent)
     });
     let finish = FinishTurn {
@@ -108,7 +105,7 @@ pub(super) async fn finish(
         widgets,
         asks: progress.asks,
         with_person: started.mode == Mode::Expert,
-        agent: moved.map(|agent| (agent.clone(), ttl(&agent))),
+        agent: moved,
         state: changed(&started.state, progress.effects.state),
         context: progress.effects.context.map(Value::Object),
         user_name: progress.effects.user_name.map(text::cleaned),
@@ -120,6 +117,7 @@ pub(super) async fn finish(
     };
     let last = match commit(engine, finish, deadline).await {
         Ok(Finish::Done) => {
+            log_lock(started, lock);
             // Whoever writes next finds what is left.
             engine.settle(started.turn_id).await;
             last
@@ -130,6 +128,24 @@ pub(super) async fn finish(
     let reason = last.finish_reason.unwrap_or(FinishReason::Error);
     log.close(last);
     Some(reason)
+}
+
+/// One line for what became of the session lock.
+fn log_lock(started: &Started, lock: Option<(String, Duration)>) {
+    let Some((agent, ttl)) = lock else {
+        return;
+    };
+    let became = match &started.agent_before {
+        None => "set",
+        Some(before) if *before == agent => "kept",
+        Some(_) => "moved",
+    };
+    tracing::debug!(
+        session.agent = agent,
+        session.ttl_seconds = ttl.as_secs(),
+        session.lock = became,
+        "session lock"
+    );
 }
 
 /// What the agents remember, with what has changed; none if nothing has.

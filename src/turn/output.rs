@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::Span;
 
 use super::{Engine, commit::FINISH_TIMEOUT, event::Frame, lease::Lease, log::Log};
 use crate::{
@@ -21,6 +22,8 @@ pub(super) struct Progress {
     pub from: usize,
     pub frames: usize,
     pub agent: Option<String>,
+    /// When its first word came.
+    pub first_word: Option<Instant>,
     pub effects: Effects,
     /// The person who is asked for.
     pub asks: Option<Ask>,
@@ -28,6 +31,14 @@ pub(super) struct Progress {
     pub spent: Usage,
     /// What that one has cost so far.
     pub asking: Usage,
+}
+
+impl Progress {
+    /// This agent answers from now on, and is named by what is logged.
+    pub(super) fn answers(&mut self, agent: String) {
+        Span::current().record("agent", &agent);
+        self.agent = Some(agent);
+    }
 }
 
 /// Why a turn is over.

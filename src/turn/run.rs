@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 
 use super::{
     Engine,
@@ -50,7 +51,19 @@ impl From<Ending> for End {
     }
 }
 
-/// Runs a turn that has begun.
+/// Runs a turn that has begun. Whatever is logged meanwhile names the turn, its conversation, and the agent and
+/// the model that are asked.
+// At the level of errors, so that no filter leaves it out.
+#[tracing::instrument(
+    name = "turn", level = "error", skip_all,
+    fields(
+        turn.id = %started.turn_id,
+        turn.attempt = started.attempt.0,
+        conversation.id = %started.conversation_id,
+        agent = Empty,
+        llm.model = Empty,
+    )
+)]
 pub(super) async fn run(
     engine: Arc<Engine>,
     started: Started,
@@ -105,6 +118,8 @@ pub(super) async fn run(
     } else {
         refuse(&engine, &mut progress, &mut output).await.into()
     };
+    let spent = progress.spent.plus(progress.asking);
+    let first_word = progress.first_word;
     let reason = match end {
         End::Over(ending) => {
             let ended = Ended {
@@ -121,11 +136,13 @@ pub(super) async fn run(
         return;
     };
     engine.metrics.turn(reason.as_str());
+    let since = |then: Instant| u64::try_from(then.duration_since(began).as_millis()).ok();
     tracing::info!(
-        turn.id = %started.turn_id,
-        conversation.id = %started.conversation_id,
         turn.finish_reason = reason.as_str(),
-        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        turn.first_word_ms = first_word.and_then(since),
+        turn.duration_ms = since(Instant::now()),
+        llm.input_tokens = spent.input,
+        llm.output_tokens = spent.output,
         "turn finished"
     );
 }
@@ -176,7 +193,7 @@ async fn hand_over(engine: &Engine, started: &Started, log: &Log) {
         tracing::warn!(error.cause = %error, "a turn's lease was not given up");
     }
     log.give_up();
-    tracing::info!(turn.id = %started.turn_id, "turn handed over");
+    tracing::info!("turn handed over");
 }
 
 /// Runs a turn of which nothing is kept, while the database is away.

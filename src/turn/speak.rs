@@ -58,12 +58,12 @@ pub(super) async fn speak(
     for round in std::mem::take(&mut input.rounds) {
         repeat(engine, &agent, input, &round, progress, output).await?;
         if let Some(asks) = asks_for_person(engine, &agent, &round) {
-            progress.agent = Some(agent);
+            progress.answers(agent);
             return hand_to_person(engine, asks, progress, output).await;
         }
         add(engine, input, round, &mut agent);
     }
-    progress.agent = Some(agent.clone());
+    progress.answers(agent.clone());
     meet(engine, &agent, input, place, progress).await?;
     if input.handed_over.is_some() || had.is_some_and(|had| had != agent) {
         output
@@ -118,7 +118,7 @@ pub(super) async fn speak(
             return hand_to_person(engine, asks, progress, output).await;
         }
         if add(engine, input, round, &mut agent) {
-            progress.agent = Some(agent.clone());
+            progress.answers(agent.clone());
             meet(engine, &agent, input, place, progress).await?;
             output
                 .append(engine, |now| Frame::agent(&agent, now))
@@ -306,7 +306,6 @@ async fn say(
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<Said, Error> {
-    let began = Instant::now();
     let reply = engine.agents.respond(agent, input).await?;
     let mut reply = Guarded::new(engine, agent, input, &progress.text, reply);
     let mut calls = Calls::default();
@@ -366,9 +365,7 @@ async fn say(
             output
                 .append(engine, |now| Frame::text(fitting, now))
                 .await?;
-            if progress.frames == 0 {
-                engine.metrics.first_chunk(began.elapsed());
-            }
+            progress.first_word.get_or_insert(came);
             progress.text.push_str(fitting);
             progress.frames += 1;
             engine.metrics.chunk(came.elapsed());

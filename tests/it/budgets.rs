@@ -48,7 +48,7 @@ async fn what_a_turn_costs_is_kept(db: Db) {
     );
     let metrics = app.get("d", "/metrics").await.text;
     assert!(
-        metrics.contains(r#"frontdesk_tokens_total{direction="input"} 1600"#),
+        metrics.contains(r#"frontdesk_tokens_total{model="openai:fake",direction="input"} 1600"#),
         "{metrics}"
     );
 }

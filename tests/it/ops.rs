@@ -1,6 +1,8 @@
 //! What operators have.
 
-use crate::support::{Db, Process, TestApp};
+use serde_json::{Value, json};
+
+use crate::support::{Database, Db, FakeLlm, Process, Said, TestApp, client, until};
 
 both! {
     the_metrics_count_what_happened
@@ -43,11 +45,16 @@ async fn the_metrics_count_what_happened(db: Db) {
         1.0
     );
     assert_eq!(
-        value(text, r#"frontdesk_upstream_errors_total{kind="status"}"#),
+        value(
+            text,
+            r#"frontdesk_upstream_errors_total{model="openai:fake",kind="status"}"#
+        ),
         1.0
     );
     assert_eq!(value(text, "frontdesk_chunks_total"), 3.0);
-    assert_eq!(value(text, "frontdesk_first_chunk_seconds_count"), 2.0);
+    // The manager chose, too.
+    let first = r#"frontdesk_first_chunk_seconds_count{model="openai:fake"}"#;
+    assert_eq!(value(text, first), 3.0);
     assert_eq!(value(text, "frontdesk_chunk_seconds_count"), 3.0);
     assert_eq!(value(text, "frontdesk_open_streams"), 1.0);
     assert!(value(text, r#"frontdesk_database_connections{state="idle"}"#) >= 1.0);
@@ -67,4 +74,67 @@ async fn a_healthcheck_asks_the_server_that_runs_here() {
     };
     assert_eq!(check("0.0.0.0", port).await.unwrap(), Some(0));
     assert_eq!(check("127.0.0.1", "9".into()).await.unwrap(), Some(1));
+}
+
+/// The lines that say this.
+fn lines(process: &Process, said: &str) -> Vec<Value> {
+    let log = process.log();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &Value| line["message"] == said)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_line_of_a_turn_names_what_it_is_of() {
+    let database = Database::empty(Db::Postgres).await;
+    let llm = FakeLlm::start().await;
+    llm.says(["a"]).refuses(401, "", "");
+    let base = format!("{}/v1", llm.url);
+    let process = Process::start(&[
+        ("DATABASE_URL", &database.url),
+        ("OPENAI_BASE_URL", &base),
+        ("FRONTDESK_MODEL", "openai:fake"),
+        ("DEBUG", "true"),
+    ]);
+    let say = async |path: &str| {
+        let call = client().post(format!("{}{path}", process.url));
+        let call = call
+            .header("X-Device-ID", "d")
+            .json(&json!({"content": "1"}));
+        Said::of(call.send().await.unwrap()).await
+    };
+    let first = say("/chat").await.json();
+    say("/chat/stream").await;
+    // A line is read a moment after it was written.
+    until(async || lines(&process, "turn finished").len() == 2).await;
+    let received = lines(&process, "message received");
+    assert_eq!(received[0]["channel"], "json");
+    assert_eq!(received[1]["channel"], "stream");
+    let finished = lines(&process, "turn finished");
+    assert_eq!(finished[0]["turn.finish_reason"], "stop");
+    assert_eq!(finished[1]["turn.finish_reason"], "error");
+    assert!(finished[0]["turn.first_word_ms"].is_u64(), "{finished:?}");
+    assert!(finished[0]["llm.output_tokens"].as_u64().unwrap() > 0);
+    assert_eq!(finished[1].get("turn.first_word_ms"), None);
+    let failed = lines(&process, "request failed");
+    assert_eq!(failed.len(), 1, "each error once");
+    let locks = lines(&process, "session lock");
+    assert_eq!(locks[0]["session.lock"], "set");
+    assert_eq!(locks[1]["session.lock"], "kept");
+    assert_eq!(locks[0]["session.ttl_seconds"], 86_400);
+    assert_eq!(received[0]["turn.id"], first["turn_id"]);
+    for (line, turn) in [
+        (&finished[0], &received[0]),
+        (&locks[0], &received[0]),
+        (&finished[1], &received[1]),
+        (&failed[0], &received[1]),
+        (&locks[1], &received[1]),
+    ] {
+        let of = &line["span"];
+        assert_eq!(of["turn.id"], turn["turn.id"], "{line}");
+        assert_eq!(of["conversation.id"], first["conversation_id"], "{line}");
+        assert_eq!(of["agent"], first["agent"], "{line}");
+        assert_eq!(of["llm.model"], "openai:fake", "{line}");
+    }
 }

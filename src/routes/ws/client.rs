@@ -18,6 +18,7 @@ use crate::{
         chat::{ChatIn, Writer, turn_request},
         events::{Reader, event::EventOut, stand_by},
         extract::session_name,
+        turns::received,
     },
     store::{ConversationId, MessageSeq, TurnId, sessions::Within, typing::Typist},
     text,
@@ -100,7 +101,10 @@ impl Client {
             Err(error) => Err(error),
         };
         match started {
-            Ok(reply) => self.forward(reply, own).await,
+            Ok(reply) => {
+                received("socket", &reply);
+                self.forward(reply, own).await;
+            }
             Err(error) => drop(self.fail(&error, own).await),
         }
     }
