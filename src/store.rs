@@ -309,53 +309,6 @@ impl Store {
         matches!(&*self.db, Db::Sqlite(_))
     }
 
-    /// Brings the schema up to date. Any number of instances may do so at once.
-    ///
-    /// # Errors
-    /// When the database is away, or a migration fails; then nothing has changed.
-    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
-        match &*self.db {
-            Db::Postgres(lanes) => {
-                lanes
-                    .write
-                    .run_for(migrate::MIGRATION_TIMEOUT, migrate::postgres)
-                    .await
-            }
-            Db::Sqlite(lanes) => {
-                lanes
-                    .write
-                    .run_for(migrate::MIGRATION_TIMEOUT, migrate::sqlite)
-                    .await
-            }
-        }
-    }
-
-    /// Finishes an upgrade once no server of an earlier version runs: drops the database functions that only
-    /// those call. Returns how many there were.
-    ///
-    /// # Errors
-    /// When the database is away or refuses.
-    pub async fn finish_migration(&self) -> Result<usize, StoreError> {
-        match &*self.db {
-            Db::Postgres(lanes) => lanes.write.run(migrate::finish).await,
-            Db::Sqlite(_) => Ok(0),
-        }
-    }
-
-    /// How many database functions of other versions there are.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn unused_functions(&self) -> Result<usize, StoreError> {
-        match &*self.db {
-            Db::Postgres(lanes) => {
-                let count = |conn: &mut PgConnection| Ok(postgres::functions::unused(conn)?.len());
-                lanes.read.run(count).await
-            }
-            Db::Sqlite(_) => Ok(0),
-        }
-    }
-
     /// Finds out whether a transaction pooler stands between. Where there is none, statements stay
     /// prepared from now on, and other instances can be [heard](Store::listen).
     ///

@@ -12,7 +12,7 @@ use diesel::{
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::{StoreError, postgres::functions};
+use super::{Db, Store, StoreError, postgres::functions};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -37,7 +37,46 @@ const TABLES: [&str; 15] = [
 ];
 
 /// How long a migration may take.
-pub(super) const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl Store {
+    /// Brings the schema up to date. Any number of instances may do so at once.
+    ///
+    /// # Errors
+    /// When the database is away, or a migration fails; then nothing has changed.
+    pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.write.run_for(MIGRATION_TIMEOUT, postgres).await,
+            Db::Sqlite(lanes) => lanes.write.run_for(MIGRATION_TIMEOUT, sqlite).await,
+        }
+    }
+
+    /// Finishes an upgrade once no server of an earlier version runs: drops the database functions that only
+    /// those call. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the database is away or refuses.
+    pub async fn finish_migration(&self) -> Result<usize, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.write.run(finish).await,
+            Db::Sqlite(_) => Ok(0),
+        }
+    }
+
+    /// How many database functions of other versions there are.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn unused_functions(&self) -> Result<usize, StoreError> {
+        match &*self.db {
+            Db::Postgres(lanes) => {
+                let count = |conn: &mut PgConnection| Ok(functions::unused(conn)?.len());
+                lanes.read.run(count).await
+            }
+            Db::Sqlite(_) => Ok(0),
+        }
+    }
+}
 
 /// Looks first: a role that may only read and write rows has nothing to create or to lock where all is there.
 pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
@@ -146,7 +185,7 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
 }
 
 /// Drops what only other versions use. Not where a later version has migrated: its servers need what is theirs.
-pub(super) fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
+fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
     let own = own()?;
     if applied(conn)?.iter().any(|version| !own.contains(version)) {
         let why =

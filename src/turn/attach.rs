@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
-    Elsewhere, Engine, Reply,
+    Elsewhere, Engine, Place, Reply,
     event::{Cursor, Frame},
     log::{Log, Reader},
 };
@@ -27,25 +27,6 @@ use crate::{
 /// How often a turn is looked for whose owner is dead and that cannot be adopted yet.
 const ADOPTION_TRIES: usize = 20;
 const ADOPTION_RETRY_DELAY: Duration = Duration::from_millis(100);
-
-/// Where a reader stands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Place {
-    /// The last frame that it has.
-    pub after: Option<Cursor>,
-    /// Whether it understands `reset`: then it is given the newest attempt, whichever it was
-    /// reading.
-    pub restart: bool,
-}
-
-impl Place {
-    /// Whether the reader, which does not go on to another attempt, has the final frame of the one
-    /// that it read.
-    fn has_been_interrupted(&self) -> bool {
-        let after = self.after.filter(|_| !self.restart);
-        after.is_some_and(|after| after.seq == FrameSeq::START && after.attempt > Attempt::FIRST)
-    }
-}
 
 impl Engine {
     /// The rest of a turn, wherever it runs. `None`: the reader has it all. A turn whose server

@@ -21,7 +21,6 @@ both! {
     a_tool_that_an_agent_was_not_given_is_not_called
     an_address_of_our_own_network_is_not_asked
     what_goes_wrong_with_a_tool_is_for_the_model_to_mend
-    an_agent_has_to_answer_in_the_end
     a_visitor_is_shown_neither_arguments_nor_results
     later_turns_do_not_read_of_tools
     nothing_is_called_that_cannot_be_recorded
@@ -255,38 +254,6 @@ async fn what_goes_wrong_with_a_tool_is_for_the_model_to_mend(db: Db) {
         "{}",
         result(5)
     );
-}
-
-async fn an_agent_has_to_answer_in_the_end(db: Db) {
-    let endpoint = Endpoint::start().await;
-    let tools = with_tools(&endpoint);
-    let app = TestApp::with(db, |settings| {
-        tools(settings);
-        settings.turn.tool_rounds = 2;
-    })
-    .await;
-    for _ in 0..2 {
-        app.llm.calls("", [CALLS[0]]);
-    }
-    app.llm.says(["Enough."]);
-    assert_eq!(app.say("d", "Hi").await.content(), "Enough.");
-    let choices: Vec<Value> = app
-        .llm
-        .asked()
-        .iter()
-        .map(|request| request.body["tool_choice"].clone())
-        .collect();
-    assert_eq!(choices, [Value::Null, Value::Null, json!("none")]);
-    // One that does not listen has said nothing.
-    for _ in 0..3 {
-        app.llm.calls("", [CALLS[0]]);
-    }
-    let said = app.say("d", "Hi").await;
-    assert_eq!(
-        (said.status.as_u16(), said.json()["code"].clone()),
-        (502, json!("upstream_error"))
-    );
-    assert_eq!(endpoint.asked().len(), 4);
 }
 
 async fn a_visitor_is_shown_neither_arguments_nor_results(db: Db) {

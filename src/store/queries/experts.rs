@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Whoever was not seen for so long is not there: the console shows itself every minute.
-pub const AWAY: Duration = Duration::from_secs(300);
+pub const AWAY_AFTER: Duration = Duration::from_secs(300);
 
 /// What was asked of who leaves is asked of nobody from then on.
 pub fn known(
@@ -74,7 +74,7 @@ macro_rules! is_there {
     () => {
         experts::available
             .eq(true)
-            .and(experts::seen_at.gt(db_now_plus(-milliseconds(AWAY))))
+            .and(experts::seen_at.gt(db_now_plus(-milliseconds(AWAY_AFTER))))
     };
 }
 

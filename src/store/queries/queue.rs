@@ -236,7 +236,7 @@ fn is_nobodys(
     left: &HashMap<ExpertId, SqlTime>,
 ) -> bool {
     let Some(asked) = asked else { return true };
-    let away = i64::try_from(people::AWAY.as_micros()).unwrap_or(i64::MAX);
+    let away = i64::try_from(people::AWAY_AFTER.as_micros()).unwrap_or(i64::MAX);
     let seen = left.get(&asked).map(|seen| seen.0.0);
     seen.zip(since)
         .is_some_and(|(seen, since)| seen + away > since.0.0)
@@ -246,7 +246,7 @@ fn is_nobodys(
 pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
     let left: Vec<(ExpertId, SqlTime)> = experts::table
         .filter(experts::available.eq(true))
-        .filter(experts::seen_at.le(db_now_plus(-milliseconds(people::AWAY))))
+        .filter(experts::seen_at.le(db_now_plus(-milliseconds(people::AWAY_AFTER))))
         .select((experts::id, experts::seen_at))
         .load(conn)?;
     let left: HashMap<ExpertId, SqlTime> = left.into_iter().collect();

@@ -19,7 +19,7 @@ use super::super::{connect, migrate};
 use crate::clock::{Clock, Timestamp};
 
 /// The tables that turns write, and what of them is made anew by each path.
-const TABLES: [(&str, &[&str]); 10] = [
+const COMPARED: [(&str, &[&str]); 10] = [
     ("users", &[]),
     ("conversations", &[]),
     ("session_locks", &[]),
@@ -147,7 +147,7 @@ impl World {
 
     /// Every row of every table that turns write, alike for both databases.
     pub fn rows(&mut self) -> Vec<(&'static str, Vec<Value>)> {
-        TABLES
+        COMPARED
             .iter()
             .map(|(table, own)| (*table, self.rows_of(table, own)))
             .collect()

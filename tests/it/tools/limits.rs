@@ -1,9 +1,12 @@
 //! How much an agent may do.
 
-use super::with_tools;
+use serde_json::{Value, json};
+
+use super::{CALLS, with_tools};
 use crate::support::{Db, Endpoint, TestApp};
 
 both! {
+    an_agent_has_to_answer_in_the_end
     an_agent_has_limits_of_its_own
     a_turn_has_an_end
 }
@@ -39,4 +42,36 @@ async fn a_turn_has_an_end(db: Db) {
     let said = app.say("d", "Hi").await.json();
     assert_eq!(said["code"], "upstream_timeout");
     assert_eq!(said["content"], "So far");
+}
+
+async fn an_agent_has_to_answer_in_the_end(db: Db) {
+    let endpoint = Endpoint::start().await;
+    let tools = with_tools(&endpoint);
+    let app = TestApp::with(db, |settings| {
+        tools(settings);
+        settings.turn.tool_rounds = 2;
+    })
+    .await;
+    for _ in 0..2 {
+        app.llm.calls("", [CALLS[0]]);
+    }
+    app.llm.says(["Enough."]);
+    assert_eq!(app.say("d", "Hi").await.content(), "Enough.");
+    let choices: Vec<Value> = app
+        .llm
+        .asked()
+        .iter()
+        .map(|request| request.body["tool_choice"].clone())
+        .collect();
+    assert_eq!(choices, [Value::Null, Value::Null, json!("none")]);
+    // One that does not listen has said nothing.
+    for _ in 0..3 {
+        app.llm.calls("", [CALLS[0]]);
+    }
+    let said = app.say("d", "Hi").await;
+    assert_eq!(
+        (said.status.as_u16(), said.json()["code"].clone()),
+        (502, json!("upstream_error"))
+    );
+    assert_eq!(endpoint.asked().len(), 4);
 }
