@@ -1,4 +1,4 @@
-//! One poll for many waiters: looks in the database for what has changed, and tells whoever waits for it here.
+//! One poll for many waiters: reads from the database what has changed, and wakes those who wait for it on this instance.
 //!
 //! A [`Hub`] polls while somebody waits, and at once after a [hint](Hub::hint). What it polls for is its
 //! [`Topic`]: [conversations and the desk](LiveConversations), or the turns of other instances (`turn::mirror`).
@@ -71,7 +71,7 @@ impl<T: Topic> Hub<T> {
         }
     }
 
-    /// Whether to poll on. Whoever begins to wait after this said no starts another poll.
+    /// Whether anybody still waits. Once this is false the poll ends; the next one who waits starts another.
     fn goes_on(&self) -> bool {
         let mut is_polled = self.is_polled.lock();
         *is_polled = self.topic.is_watched();

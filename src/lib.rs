@@ -59,7 +59,7 @@
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
 //! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::cut` |
 //! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |
-//! | what whoever stands by is told | [`hub`]; who is writing: [`typing`] |
+//! | live updates for open pages | [`hub`]; who is writing: [`typing`] |
 //! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
 //! | expired locks, dead turns, old logs | [`upkeep`] |

@@ -64,8 +64,9 @@ impl Limits {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// Who is calling: the peer, or whom trusted proxies name, the nearest last. What stands before the first that
-    /// is not trusted may be invented, and so may what stands before a hop that cannot be read.
+    /// The address of the caller: the peer's own, or the one that trusted proxies report. The addresses are read from
+    /// the last to the first, up to the first one that is not trusted; what stands before it may be invented. A hop
+    /// that cannot be read ends the walk at the last trusted one.
     pub fn caller(
         &self,
         peer: IpAddr,

@@ -1,7 +1,7 @@
 //! What changes in conversations beside their turns, and what the desk has to do.
 //!
 //! A conversation's messages are numbered under the lock of its row, so a reader who has read up to a number has
-//! missed nothing below it. What is watched is only how far each conversation has come; whoever is told reads what
+//! missed nothing below it. What is watched is only how far each conversation has come; a reader that is woken reads what
 //! is new. A change made on this instance is looked for at once, one made on another within half a second.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -1,4 +1,4 @@
-//! Who is calling, and how: the peer, or what trusted proxies say of whom they call for.
+//! The address and the scheme of a request: the connection's own, or what a trusted proxy reports in a header.
 //!
 //! Anybody may send a forwarding header, and proxies pass on those they do not write. So one header counts, which is
 //! configured (`server.client_ip_header`), and only as far as trusted proxies wrote it: read from its end.

@@ -61,7 +61,7 @@ pub(super) struct Deleted {
 /// An answer as it comes.
 pub(super) struct Frames;
 
-/// What is said to whoever stands by.
+/// The responses of a stream of live updates.
 pub(super) struct Events;
 
 /// What these statuses say: which codes have them.
