@@ -50,6 +50,7 @@ impl Server {
     /// # Errors
     /// When the schema cannot be brought up to date, or the address is taken.
     pub async fn start(app: Arc<App>) -> Result<Self, StartError> {
+        raise_open_files();
         let pending = match app.store.migrate().await {
             Ok(applied) => {
                 report(&applied);
@@ -187,6 +188,17 @@ async fn migrate_later(app: &App) {
             Err(error) => {
                 tracing::error!(error.cause = %error, "the schema could not be brought up to date")
             }
+        }
+    }
+}
+
+/// Lets this process open as many files as its hard limit permits. Every connection is one, and the usual soft limit
+/// is 1024.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(most) => tracing::debug!(most, "how many files and connections may be open"),
+        Err(error) => {
+            tracing::warn!(error.cause = %error, "the limit of open files stays as it is")
         }
     }
 }

@@ -25,10 +25,14 @@ struct Desk {
 
 impl Desk {
     async fn start() -> Self {
+        Self::run(Process::start).await
+    }
+
+    async fn run(start: impl FnOnce(&[(&str, &str)]) -> Process) -> Self {
         let database = Database::migrated(Db::Postgres).await;
         let llm = FakeLlm::start().await;
         let base_url = format!("{}/v1", llm.url);
-        let process = Process::start(&[
+        let process = start(&[
             ("DATABASE_URL", &database.url),
             ("OPENAI_BASE_URL", &base_url),
             ("FRONTDESK_LIMITS__ENABLED", "false"),
@@ -170,4 +174,16 @@ async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
     desk.others_are_served().await;
     assert!(held < 600 * 1024, "{held} KiB for {IDLE} connections");
     assert!(!desk.process.log().contains("panicked"));
+}
+
+/// The usual soft limit of open files is far below what the machine permits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_connections_than_the_soft_limit_of_open_files_harm_nobody() {
+    const SOFT: u32 = 128;
+    let desk = Desk::run(|env| Process::with_open_files(SOFT, env)).await;
+    let address = desk.process.url.trim_start_matches("http://").to_owned();
+    let connect = stream::iter(0..2 * SOFT).map(|_| TcpStream::connect(&address));
+    let idle: Vec<_> = connect.buffer_unordered(AT_ONCE).collect().await;
+    desk.others_are_served().await;
+    assert!(idle.iter().all(Result::is_ok));
 }

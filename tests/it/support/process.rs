@@ -27,6 +27,14 @@ impl Process {
         Self::spawn(command, directory, env)
     }
 
+    /// Starts the binary where at first only so many files may be open.
+    pub fn with_open_files(most: u32, env: &[(&str, &str)]) -> Self {
+        let mut command = command("/bin/sh".as_ref());
+        let limited = format!("ulimit -S -n {most} && exec \"$0\" serve --port 0");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_frontdesk")]);
+        Self::spawn(command, &std::env::temp_dir(), env)
+    }
+
     /// Starts one of the examples, on a database of its own.
     pub fn example(name: &str, directory: &Path, env: &[(&str, &str)]) -> Self {
         static BUILT: Once = Once::new();
