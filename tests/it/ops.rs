@@ -111,6 +111,8 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
     let received = lines(&process, "message received");
     assert_eq!(received[0]["channel"], "json");
     assert_eq!(received[1]["channel"], "stream");
+    let created = lines(&process, "user created");
+    assert_eq!(created.len(), 1, "{created:?}");
     let finished = lines(&process, "turn finished");
     assert_eq!(finished[0]["turn.finish_reason"], "stop");
     assert_eq!(finished[1]["turn.finish_reason"], "error");

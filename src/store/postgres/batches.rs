@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     dialect::{Conn, batch},
     functions::{BEGIN_TURNS, FINISH_TURNS, RENEW_LEASES, WRITE_LOGS},
+    users,
 };
 use crate::store::{
     Attempt, ConversationId, Fence, InstanceId, JobId, MessageId, MessageSeq, StoreError, TurnId,
@@ -81,6 +82,7 @@ pub fn begin_turns(
         histories(conn, &fit, &begun).map_err(|error| StoreError::Unknown(error.to_string()))?;
     let started = turns.iter().map(|turn| {
         let begun = begun.remove(&turn.turn_id)?;
+        users::log_new(begun.user_id, turn.new_user);
         let history = histories.remove(&begun.conversation_id);
         let history = history.unwrap_or_else(|| {
             let (id, seq) = (begun.conversation_id, begun.last_seq);

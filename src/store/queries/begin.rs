@@ -34,7 +34,10 @@ pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
         return Err(StoreError::Late);
     }
     let begun = write_tx(conn, |conn| begin_within(conn, turn));
-    Abort::outcome(begun, |started| Begin::Started(Box::new(started)))
+    Abort::outcome(begun, |started| {
+        users::log_new(started.user_id, turn.new_user);
+        Begin::Started(Box::new(started))
+    })
 }
 
 fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begin>> {
@@ -209,7 +212,10 @@ pub fn open(
     context: Option<Value>,
 ) -> Result<Opened, StoreError> {
     let opened = write_tx(conn, |conn| open_within(conn, new_user, lock, context));
-    Abort::outcome(opened, |()| Opened::Done(lock.new_conversation))
+    Abort::outcome(opened, |user| {
+        users::log_new(user, new_user);
+        Opened::Done(lock.new_conversation)
+    })
 }
 
 fn open_within(
@@ -217,7 +223,7 @@ fn open_within(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> Result<(), Abort<Opened>> {
+) -> Result<UserId, Abort<Opened>> {
     sessions::end(conn, &lock.device)?;
     if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
         return Err(Abort::With(Opened::Limited(wait)));
@@ -237,7 +243,7 @@ fn open_within(
             conversations::updated_at.eq(db_now()),
         ))
         .execute(conn)?;
-    Ok(())
+    Ok(user)
 }
 
 /// Takes the lease of a conversation that is not answering.

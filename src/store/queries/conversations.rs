@@ -228,7 +228,12 @@ pub fn keep(
     new_user: UserId,
 ) -> Result<Kept, StoreError> {
     let kept = write_tx(conn, |conn| keep_within(conn, device, user, new_user));
-    Abort::outcome(kept, |()| Kept::Done)
+    Abort::outcome(kept, |user| {
+        if let Some(user) = user {
+            people::log_new(user, new_user);
+        }
+        Kept::Done
+    })
 }
 
 fn keep_within(
@@ -236,7 +241,7 @@ fn keep_within(
     device: &DeviceId,
     user: &DeviceId,
     new_user: UserId,
-) -> Result<(), Abort<Kept>> {
+) -> Result<Option<UserId>, Abort<Kept>> {
     let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
     diesel::delete(lock).execute(conn)?;
     // Locked: a conversation that is just being opened for them is seen below.
@@ -246,7 +251,7 @@ fn keep_within(
     let known: Option<(UserId, Option<String>)> = lock_rows!(known).first(conn).optional()?;
     diesel::delete(lock).execute(conn)?;
     let Some((visitor, name)) = known else {
-        return Ok(());
+        return Ok(None);
     };
     let (id, own_name) = people::person(conn, new_user, user)?;
     let of_visitor = || conversations::table.filter(conversations::user_id.eq(visitor));
@@ -272,5 +277,5 @@ fn keep_within(
             .execute(conn)?;
     }
     diesel::delete(users::table.filter(users::id.eq(visitor))).execute(conn)?;
-    Ok(())
+    Ok(Some(id))
 }

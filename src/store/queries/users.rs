@@ -28,3 +28,10 @@ pub fn person(
         .returning((users::id, users::name));
     cached(person).get_result(conn)
 }
+
+/// One line for a user who was not there before; to be called once the row is committed.
+pub fn log_new(person: UserId, new: UserId) {
+    if person == new {
+        tracing::info!(user.id = %person, "user created");
+    }
+}
