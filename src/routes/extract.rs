@@ -3,7 +3,10 @@
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
-    http::header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    http::{
+        Method,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
     web::{BytesMut, Payload as Body},
 };
 use futures_util::{StreamExt, future::LocalBoxFuture};
@@ -127,14 +130,16 @@ impl FromRequest for Place {
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let after = last_event_id(request).map(|id| id.parse());
-        let refused =
-            |_| Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.");
-        let place = after.transpose().map_err(refused).map(|after| Self {
-            after,
-            restart: Query::of(request).get("restart") == Some("1"),
-        });
-        ready(place)
+        let after = last_event_id(request).map(|id| id.parse()).transpose();
+        let after = match after {
+            // No message is refused for the id of another stream's event, which some clients carry along.
+            Err(_) if request.method() == Method::POST => Ok(None),
+            after => after.map_err(|_| {
+                Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.")
+            }),
+        };
+        let restart = Query::of(request).get("restart") == Some("1");
+        ready(after.map(|after| Self { after, restart }))
     }
 }
 

@@ -177,8 +177,8 @@ impl Engine {
                     tracing::warn!(turn.id = %turn.turn_id, error, "it is not known whether a message was stored");
                     is_unknown = true;
                 }
-                // Whatever this try met says nothing of the one before.
-                Err(_) if is_unknown => {}
+                // Whatever this try met says nothing of the one before, or is what that one did.
+                Err(_) | Ok(Begin::Limited(_) | Begin::Answered) if is_unknown => {}
                 Err(error) if error.is_passing() && since.elapsed() < BEGIN_TIMEOUT => {}
                 begun => return begun,
             }

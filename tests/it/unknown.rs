@@ -10,12 +10,18 @@ use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Said, Stream, TestApp, 
 
 /// A server that reaches its PostgreSQL through a proxy, and has connections.
 async fn proxied() -> (TestApp, Proxy) {
+    with_limit(None).await
+}
+
+/// The same, where each device may write so many messages a minute.
+async fn with_limit(limit: Option<u32>) -> (TestApp, Proxy) {
     let database = Arc::new(Database::migrated(Db::Postgres).await);
     let proxy = Proxy::before(&database.url).await;
     let url = frontdesk::config::Secret::new(&proxy.url);
     let app = TestApp::on(database, FakeLlm::start().await, |settings| {
         settings.database.url = url;
-        settings.limits.enabled = false;
+        settings.limits.enabled = limit.is_some();
+        settings.limits.device_messages_per_minute = limit.unwrap_or_default();
     })
     .await;
     app.say("first", "Hi").await;
@@ -71,6 +77,18 @@ async fn a_late_commit_is_not_answered_twice() {
     assert_eq!(asked, stored + degraded + others, "each is answered once");
     // A new connection takes several late answers: then nothing is sent, and the database counts as away.
     assert!(stored >= 4, "{stored} of {}", told.len());
+}
+
+/// The step that is repeated meets what it did itself: that is no refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_message_of_a_minute_is_answered_when_its_commit_is_not_confirmed() {
+    let (app, proxy) = with_limit(Some(2)).await;
+    app.say("d", "1").await;
+    proxy.set(Mode::LoseAnswer);
+    assert_eq!(app.say("d", "2").await.content(), "Very well.");
+    assert_eq!(proxy.mode(), Mode::Pass, "an answer was lost");
+    assert_eq!(app.say("d", "3").await.status, 429);
+    assert_eq!(app.count("messages where body = '2'").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,6 +197,9 @@ async fn a_repeated_post_goes_on_after_the_last_frame() {
                 post("More", Some(&last.id)).await.told().await,
                 "Very well.|stop"
             );
+            // So is one with the id of another stream's event.
+            let other = post("Again", Some("42")).await;
+            assert_eq!(other.told().await, "Very well.|stop");
             // And so is the same one to somebody else.
             let call = app
                 .request(Method::POST, "stranger", "/chat/stream")
