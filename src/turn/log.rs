@@ -250,9 +250,10 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Whether the reader ends, or has ended, with the turn's final frame.
+    /// Whether the reader has ended with the turn's final frame. One that was ahead of the log has not.
     pub fn is_complete(&self) -> bool {
-        self.log.lock().complete
+        let written = self.log.lock();
+        written.complete && written.ends.len() == self.seen
     }
 
     /// How many frames of the attempt the reader has, or takes for granted.
