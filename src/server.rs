@@ -18,7 +18,9 @@ use tokio::{
 use crate::{
     app::{App, StartError},
     conversations::Conversations,
-    routes, telemetry, turn,
+    routes,
+    store::StoreError,
+    telemetry, turn,
 };
 
 /// How long connections have for what they are still sending.
@@ -56,8 +58,8 @@ impl Server {
                 report(&applied);
                 false
             }
-            Err(error) if error.is_away() && !app.store.is_single_instance() => {
-                tracing::warn!(error.cause = %error, "the database is away: serving, and not ready");
+            Err(error) if may_pass(&error) && !app.store.is_single_instance() => {
+                tracing::warn!(error.cause = %error, "the database is away or busy: serving, and not ready");
                 true
             }
             Err(error) => return Err(error.into()),
@@ -182,8 +184,8 @@ async fn migrate_later(app: &App) {
         tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
         match app.store.migrate().await {
             Ok(applied) => return report(&applied),
-            Err(error) if error.is_away() => {
-                tracing::warn!(error.cause = %error, "the database is still away: not ready");
+            Err(error) if may_pass(&error) => {
+                tracing::warn!(error.cause = %error, "the database is still away or busy: not ready");
             }
             Err(error) => {
                 tracing::error!(error.cause = %error, "the schema could not be brought up to date")
@@ -201,6 +203,11 @@ fn raise_open_files() {
             tracing::warn!(error.cause = %error, "the limit of open files stays as it is")
         }
     }
+}
+
+/// Whether the schema may be brought up to date later.
+fn may_pass(error: &StoreError) -> bool {
+    error.is_away() || error.is_passing()
 }
 
 fn report(applied: &[String]) {

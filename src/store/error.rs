@@ -64,6 +64,11 @@ impl StoreError {
         AWAY.iter().any(|sign| text.contains(sign))
     }
 
+    /// Whether it is the database that says so because something else held it up.
+    pub(super) fn is_wait(text: &str) -> bool {
+        BUSY.iter().any(|sign| text.contains(sign))
+    }
+
     /// Whether to connect anew: the connection is dead, which outside of a transaction nobody notices
     /// who does not test it; or it leads to a server that may not write any more since a failover.
     pub(super) fn spoils_connection(&self) -> bool {
@@ -88,9 +93,7 @@ impl From<DieselError> for StoreError {
             DieselError::DatabaseError(..) if text.contains("deadlock detected") => {
                 Self::Conflict(text)
             }
-            DieselError::DatabaseError(..) if BUSY.iter().any(|sign| text.contains(sign)) => {
-                Self::Busy(text)
-            }
+            DieselError::DatabaseError(..) if Self::is_wait(&text) => Self::Busy(text),
             DieselError::DatabaseError(..) if Self::is_outage(&text) => Self::Away(text),
             _ => Self::Refused(text),
         }

@@ -150,8 +150,8 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let mut pause = FIRST_REPEAT_DELAY;
         loop {
             match step(&mut conn.conn) {
-                Err(StoreError::Conflict(_)) if Instant::now() + pause < deadline => {
-                    // Not all at once who lost to the same transaction.
+                // Pauses differ, so that those who lost to the same transaction do not meet again.
+                Err(StoreError::Conflict(_)) if Instant::now() + pause * 3 / 2 < deadline => {
                     std::thread::sleep(pause.mul_f64(rand::random_range(0.5..1.5)));
                     pause = (pause * 2).min(MAX_REPEAT_DELAY);
                 }

@@ -246,6 +246,7 @@ impl From<Failure> for StoreError {
             Failure::Database(error) => error.into(),
             // What broke in the middle of one has no type any more.
             Failure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
+            Failure::Migration(text) if Self::is_wait(&text) => Self::Busy(text),
             Failure::Migration(text) => Self::Refused(format!("migration: {text}")),
         }
     }
