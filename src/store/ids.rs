@@ -112,7 +112,7 @@ ids! {
     EvaluationId;
     /// Something to do.
     JobId;
-    /// A running server, anew at each start; the owner of its turns.
+    /// One run of a server, with a new id at each start. It owns the turns that it runs.
     InstanceId;
 }
 
@@ -194,7 +194,7 @@ impl FrameSeq {
     /// Before the first frame.
     pub const START: Self = Self(0);
 
-    /// The number of the last of so many frames.
+    /// The last frame's number, given how many frames there are.
     pub fn of(frames: usize) -> Self {
         Self(i64::try_from(frames).unwrap_or(i64::MAX))
     }

@@ -66,7 +66,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         }
     }
 
-    /// A lane to the same connections that takes at most so many at once.
+    /// A lane that shares this one's connections and uses at most `connections` of them at once.
     pub(super) fn with_at_most(&self, connections: u32) -> Self {
         Self {
             own: Arc::new(Semaphore::new(connections as usize)),

@@ -184,7 +184,8 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Drops what only other versions use. Not where a later version has migrated: its servers need what is theirs.
+/// Drops the functions that only other versions use. Refused where a later version has migrated, since its servers
+/// need theirs.
 fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
     let own = own()?;
     if applied(conn)?.iter().any(|version| !own.contains(version)) {

@@ -104,7 +104,7 @@ fn look_within(
     Ok(found)
 }
 
-/// What whoever sees the conversation may read of it: read, and kept that it was, in one piece.
+/// Reads a conversation for somebody who may see it, and records in the audit that they did, in one transaction.
 fn look_into<T>(
     conn: &mut Conn,
     sight: Sight,
