@@ -7,6 +7,7 @@ use crate::{
     auth::Auth,
     clock::Clock,
     config::Settings,
+    connections::Connections,
     devices::Devices,
     evaluations::Evaluations,
     experts::Experts,
@@ -53,6 +54,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Rate limits.
     pub limits: Limits,
+    /// Clients' connections.
+    pub connections: Arc<Connections>,
 }
 
 /// Why an application cannot be put together.
@@ -153,6 +156,7 @@ impl App {
             devices: Devices::new(server.device_ids, secret),
             clock,
             limits: Limits::new(&settings),
+            connections: Connections::new(&settings, Arc::clone(&metrics)),
             typing: Typing::new(store.clone(), Arc::clone(&hub)),
             engine,
             hub,

@@ -117,6 +117,9 @@ pub struct Server {
     pub lame_duck_milliseconds: u64,
     /// Threads that serve connections; 0: one for each core.
     pub workers: usize,
+    /// How many connections clients may have open.
+    #[serde(deserialize_with = "some")]
+    pub max_connections: usize,
 }
 
 /// An address, or `localhost`.
@@ -126,6 +129,14 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> 
         text => text
             .parse()
             .map_err(|_| D::Error::custom("must be an IP address: 127.0.0.1, or 0.0.0.0 for all")),
+    }
+}
+
+/// A number from 1 on.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("must be 1 or more")),
+        some => Ok(some),
     }
 }
 
@@ -236,6 +247,12 @@ pub struct Limits {
     pub user_messages_per_minute: u32,
     /// From one address, on each instance.
     pub address_messages_per_minute: u32,
+    /// Streams that one device, or one user, may read at once, on each instance.
+    #[serde(deserialize_with = "some")]
+    pub device_streams: usize,
+    /// Connections that one address may have, on each instance.
+    #[serde(deserialize_with = "some")]
+    pub address_connections: usize,
 }
 
 /// What models may cost, in tokens of a day (UTC); 0: no limit.

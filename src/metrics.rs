@@ -28,6 +28,8 @@ pub struct Metrics {
     first_chunk: Family<OfModel, Histogram>,
     chunk: Histogram,
     open_streams: Gauge,
+    too_many_connections: Family<Of, Counter>,
+    slow_connections: Family<Waiting, Counter>,
     database_connections: Family<State, Gauge>,
 }
 
@@ -59,6 +61,16 @@ struct Tokens {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    of: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Waiting {
+    to: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -78,6 +90,8 @@ impl Default for Metrics {
             }),
             chunk: Histogram::new(exponential_buckets(0.000_01, 4.0, 9)),
             open_streams: Gauge::default(),
+            too_many_connections: Family::default(),
+            slow_connections: Family::default(),
             database_connections: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -113,6 +127,16 @@ impl Default for Metrics {
             "Event streams and WebSockets that are open",
             metrics.open_streams.clone(),
         );
+        let about =
+            "Connections that came when there were too many: of a device, of an address, of all";
+        registry.register(
+            "too_many_connections",
+            about,
+            metrics.too_many_connections.clone(),
+        );
+        let about =
+            "Connections that were closed since their client did not go on, by what it had to do";
+        registry.register("slow_connections", about, metrics.slow_connections.clone());
         let about = "Connections to the database, by what they do";
         registry.register(
             "database_connections",
@@ -183,6 +207,16 @@ impl Metrics {
         }
         self.open_streams.inc();
         Open(self.open_streams.clone())
+    }
+
+    /// A client has connected, or begun a stream, when there were too many.
+    pub fn too_many_connections(&self, of: &'static str) {
+        self.too_many_connections.get_or_create(&Of { of }).inc();
+    }
+
+    /// A client's connection was closed: it did not go on to do this.
+    pub fn slow_connection(&self, to: &'static str) {
+        self.slow_connections.get_or_create(&Waiting { to }).inc();
     }
 
     /// All of it as text, with the state of the database's connections at this moment.

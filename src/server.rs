@@ -1,19 +1,33 @@
 //! The HTTP server: how it listens, starts and stops.
 
 mod announcement;
+mod socket;
 
 use std::{
+    future::ready,
+    io::ErrorKind,
     net::{SocketAddr, TcpListener},
+    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
 
-use actix_web::{App as ActixApp, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::{
+    App as ActixApp,
+    dev::{AppConfig, ServerHandle},
+    middleware::from_fn,
+    web,
+};
 use tokio::{
+    net::{TcpSocket, TcpStream},
     signal::unix::{SignalKind, signal},
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
+
+use socket::Socket;
 
 use crate::{
     app::{App, StartError},
@@ -27,9 +41,16 @@ use crate::{
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long after a failed migration the next one is tried, while the database is away.
 const MIGRATION_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long the head of a connection's first request may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between requests: longer than balancers keep theirs, or they would
 /// send requests into connections that are just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How many connections wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// What the kernel keeps for a client that does not read, in bytes; it takes twice as much.
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 
 /// A server that is listening.
 pub struct Server {
@@ -52,7 +73,9 @@ impl Server {
     /// # Errors
     /// When the schema cannot be brought up to date, or the address is taken.
     pub async fn start(app: Arc<App>) -> Result<Self, StartError> {
-        raise_open_files();
+        if let Some(most) = raise_open_files() {
+            app.connections.fit(most);
+        }
         let pending = match app.store.migrate().await {
             Ok(applied) => {
                 report(&applied);
@@ -69,8 +92,7 @@ impl Server {
             app.engine.take_all().await?;
         }
         let wanted = SocketAddr::new(app.settings.server.host, app.settings.server.port);
-        let bound =
-            TcpListener::bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let bound = bind(wanted).and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = bound.map_err(|error| StartError::Bind(wanted, error))?;
         let server =
             http_server(&app, listener).map_err(|error| StartError::Bind(wanted, error))?;
@@ -140,32 +162,76 @@ impl Server {
     }
 }
 
-fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_web::dev::Server> {
-    let data = web::Data::from(Arc::clone(app));
-    let settings = Arc::clone(&app.settings);
-    let server = HttpServer::new(move || {
-        ActixApp::new()
-            .app_data(data.clone())
-            .wrap(routes::cors::cors(&settings.server.allowed_origins))
-            .wrap(from_fn(routes::refused::read_on))
-            .configure(routes::urls)
-    });
-    // Without `tcp_nodelay` a first chunk waits for the client's delayed ACK; half-closed
-    // connections would hide a client that hung up on a silent stream. A WebSocket's client waits for the
-    // server to hang up (RFC 6455 §7.1.1): it must not read on first, so whoever is refused is read before.
-    let server = server
-        .tcp_nodelay(true)
-        .h1_allow_half_closed(false)
-        .client_request_timeout(Duration::from_secs(10))
-        .client_disconnect_timeout(Duration::ZERO)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(1)
-        .disable_signals();
-    let server = match app.settings.server.workers {
-        0 => server,
-        workers => server.workers(workers),
+/// Listens. The sockets of clients have the send buffer of this one.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// What `HttpServer` would put together, with sockets of our own: it has no place for their deadlines.
+fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_server::Server> {
+    let workers = match app.settings.server.workers {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
     };
-    Ok(server.listen(listener)?.run())
+    let server = actix_server::Server::build()
+        .workers(workers)
+        // Which connections are too many is decided where they are opened.
+        .max_concurrent_connections(usize::MAX)
+        .shutdown_timeout(CLOSING.as_secs())
+        .disable_signals();
+    let stopping = server.graceful_shutdown_signal();
+    let app = web::Data::from(Arc::clone(app));
+    let service = move || {
+        let routes = ActixApp::new()
+            .app_data(app.clone())
+            .wrap(routes::cors::cors(&app.settings.server.allowed_origins))
+            .wrap(from_fn(routes::connection::follow))
+            .configure(routes::urls);
+        let routes = map_config(routes, |()| AppConfig::default())
+            .map_err(|error: actix_web::Error| error.error_response());
+        let stopping = stopping.clone();
+        // Half-closed connections would hide a client that hung up on a silent stream. A WebSocket's client waits
+        // for the server to hang up (RFC 6455 §7.1.1): it must not read on first, so whoever is refused is read
+        // before.
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .h1_allow_half_closed(false)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(Duration::ZERO)
+            .keep_alive(KEEP_ALIVE)
+            .on_connect_ext(|socket: &Socket, data| {
+                data.insert(Arc::clone(socket.connection()));
+            })
+            .finish(routes);
+        let app = app.clone();
+        fn_service(move |io: TcpStream| ready(accept(&app, io))).and_then(http)
+    };
+    Ok(server.listen("http", listener, service)?.run())
+}
+
+/// Takes a connection, where there is room for it.
+fn accept(
+    app: &App,
+    io: TcpStream,
+) -> Result<(Socket, Protocol, Option<SocketAddr>), DispatchError> {
+    let peer = io.peer_addr()?;
+    // Without it a first chunk waits for the client's delayed ACK.
+    io.set_nodelay(true)?;
+    let address = Some(peer.ip()).filter(|address| !app.limits.trusts(*address));
+    let opened = app.connections.open(address);
+    let opened = opened.ok_or(DispatchError::Io(ErrorKind::ConnectionRefused.into()))?;
+    let socket = Socket::new(io, opened, Arc::clone(&app.metrics));
+    Ok((socket, Protocol::Http1, Some(peer)))
 }
 
 async fn stop_signal() {
@@ -195,14 +261,16 @@ async fn migrate_later(app: &App) {
 }
 
 /// Lets this process open as many files as its hard limit permits. Every connection is one, and the usual soft limit
-/// is 1024.
-fn raise_open_files() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
+/// is 1024. How many those are, where it is known.
+fn raise_open_files() -> Option<u64> {
+    let most = rlimit::increase_nofile_limit(u64::MAX);
+    match &most {
         Ok(most) => tracing::debug!(most, "how many files and connections may be open"),
         Err(error) => {
-            tracing::warn!(error.cause = %error, "the limit of open files stays as it is")
+            tracing::warn!(error.cause = %error, "the limit of open files stays as it is");
         }
     }
+    most.ok()
 }
 
 /// Whether the schema may be brought up to date later.

@@ -36,7 +36,7 @@ const LAYERS: [&[&str]; 19] = [
     &["devices", "jobs", "typing"],
     &["evaluations", "notify"],
     &["experts"],
-    &["auth", "turn"],
+    &["auth", "connections", "turn"],
     &["hub", "judges", "limits", "secret", "upkeep"],
     &["sessions"],
     &["agents"],

@@ -19,6 +19,7 @@ use event::{EventOut, Kind, Point, Told, framed};
 
 use super::responses::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
+    connection::Streams,
     extract::{id, last_event_id},
     shapes::MessageOut,
     sse::{SILENCE, head},
@@ -168,7 +169,7 @@ fn respond(app: &App, told: impl Stream<Item = Told> + 'static) -> HttpResponse 
         let _ = &counted;
         Ok::<_, Error>(framed(&told, at == 0))
     });
-    head().streaming(frames)
+    head(Streams::Standing).streaming(frames)
 }
 
 pub(super) type Closing = LocalBoxFuture<'static, ()>;
@@ -254,6 +255,10 @@ impl Standing {
     /// Tells what is new.
     async fn tell(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
         self.tell_messages(stand, told).await?;
+        if self.seen < stand.last_seq {
+            // The rest once this was read.
+            return Ok(());
+        }
         self.tell_who_answers(stand, told);
         self.tell_place(stand, told);
         self.tell_who_writes(stand, told);
@@ -262,7 +267,7 @@ impl Standing {
 
     async fn tell_messages(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
         let all = self.sees_all();
-        while self.seen < stand.last_seq {
+        while self.seen < stand.last_seq && told.is_empty() {
             let store = &self.app.store;
             let mut new = store.messages_after(self.id, self.seen, all).await?;
             // What came since then may not be for this reader any more.

@@ -14,6 +14,7 @@ use actix_web::{
 use futures_util::{FutureExt, Stream, StreamExt, future::LocalBoxFuture};
 use tokio::time::Instant;
 
+use super::connection::{Holds, Streams};
 use crate::{
     app::App,
     clock::Timer,
@@ -29,8 +30,9 @@ pub(super) const COMMENT: &[u8] = b":\n";
 pub(super) const RETRY: &[u8] = b"retry: 1000\n";
 
 /// The head of an event stream: nobody on its way keeps it, or holds it back.
-pub(super) fn head() -> HttpResponseBuilder {
+pub(super) fn head(streams: Streams) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
+    response.extensions_mut().insert(streams);
     response
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
@@ -41,7 +43,8 @@ pub(super) fn head() -> HttpResponseBuilder {
 /// Streams a turn. Frames that are ready together leave in one piece. A stream ends with the final frame; one that
 /// cannot have it is aborted, so that nobody takes half an answer for a whole one.
 pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
-    let mut response = head();
+    let mut response = head(Streams::Answer);
+    response.extensions_mut().insert(Holds(reply.reader.held()));
     if let Some(id) = reply.conversation_id {
         response.insert_header(("X-Conversation-ID", id.to_string()));
     }
@@ -100,7 +103,9 @@ impl<C: Unpin> Open<C> {
 
 /// Ends the body of a response without its end.
 fn cut() -> Error {
-    Error::new(Code::Interrupted)
+    let error = Error::new(Code::Interrupted);
+    error.log();
+    error
 }
 
 impl<C: Unpin> Stream for Open<C> {

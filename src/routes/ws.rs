@@ -22,6 +22,7 @@ use actix_ws::{
 };
 use tokio::time::{interval_at, timeout};
 
+use super::connection::Streams;
 use super::events::{Closing, closing};
 use super::responses::{NotSignedIn, Refused};
 use crate::{
@@ -54,7 +55,8 @@ pub(super) async fn connect(
     body: Payload,
 ) -> Result<HttpResponse> {
     check_origin(&app, &request)?;
-    let (response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    let (mut response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    response.extensions_mut().insert(Streams::Standing);
     let closing = closing(&app, Some(user.until));
     let chat = Chat::new(app.clone(), user, session.clone(), request);
     begin(&app, session, stream, closing, chat);

@@ -256,6 +256,16 @@ impl Reader {
         written.complete && written.ends.len() == self.seen
     }
 
+    /// How many bytes are kept for this reader alone until it has read them: those of a log that has ended.
+    pub fn held(&self) -> usize {
+        let written = self.log.lock();
+        if written.closed {
+            written.bytes.len()
+        } else {
+            0
+        }
+    }
+
     /// How many frames of the attempt the reader has, or takes for granted.
     pub fn seen(&self) -> usize {
         self.seen

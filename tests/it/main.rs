@@ -19,6 +19,7 @@ mod auth;
 mod budgets;
 mod chat;
 mod config;
+mod connections;
 mod conversations;
 mod crowds;
 mod data;

@@ -52,9 +52,14 @@ macro_rules! postgres_only {
 
 /// A client that talks to loopback alone.
 pub fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+/// The same, still to be set up.
+pub fn client_builder() -> reqwest::ClientBuilder {
     // Already installed, by another test.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    reqwest::Client::builder().no_proxy()
 }
 
 /// A text in which every id and time is replaced by a name, for snapshots: the same id gets

@@ -1,6 +1,6 @@
 //! What a client at the chat's WebSocket says, and what is done.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use actix_web::{HttpRequest, web::Data};
 use actix_ws::{CloseCode, Session};
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::App,
     auth::User,
+    connections::Connection,
     error::{Code, Error, Result},
     routes::events::event::Point,
     store::ConversationId,
@@ -45,12 +46,15 @@ pub(super) struct Chat {
     /// What else is to be stood by.
     to_follow: UnboundedReceiver<Follow>,
     faults: usize,
+    /// Where it is noted whether anything is going on.
+    connection: Option<Arc<Connection>>,
 }
 
 impl Chat {
     /// Listens to whoever has connected.
     pub(super) fn new(app: Data<App>, user: User, session: Session, request: HttpRequest) -> Self {
         let (follow, to_follow) = unbounded_channel();
+        let connection = request.conn_data::<Arc<Connection>>().cloned();
         Self {
             client: Client {
                 app,
@@ -64,6 +68,16 @@ impl Chat {
             followed: VecDeque::new(),
             to_follow,
             faults: 0,
+            connection,
+        }
+    }
+
+    /// Notes whether the connection is needed: while a turn is followed it is not closed for others.
+    fn note(&self) {
+        match &self.connection {
+            Some(connection) if self.work.is_empty() => connection.is_standing(),
+            Some(connection) => connection.is_answering(),
+            None => {}
         }
     }
 
@@ -74,7 +88,9 @@ impl Chat {
             return self.refuse(&error, None).await;
         };
         let own = said.client_message_id.clone();
-        match self.begin(said) {
+        let begun = self.begin(said);
+        self.note();
+        match begun {
             Ok(()) => Ok(()),
             Err(error) => self.refuse(&error, own).await,
         }
@@ -169,7 +185,7 @@ impl Listener for Chat {
 
     async fn work(&mut self) {
         tokio::select! {
-            Some(()) = self.work.next() => {}
+            Some(()) = self.work.next() => self.note(),
             Some(()) = self.standing.next() => {}
             Some((id, after)) = self.to_follow.recv() => self.follow(id, after),
         }

@@ -27,10 +27,11 @@ impl Process {
         Self::spawn(command, directory, env)
     }
 
-    /// Starts the binary where at first only so many files may be open.
-    pub fn with_open_files(most: u32, env: &[(&str, &str)]) -> Self {
+    /// Starts the binary under a limit of the shell's: "-S -n 128" lets it have 128 files open at first, "-n 128"
+    /// ever.
+    pub fn with_ulimit(limit: &str, env: &[(&str, &str)]) -> Self {
         let mut command = command("/bin/sh".as_ref());
-        let limited = format!("ulimit -S -n {most} && exec \"$0\" serve --port 0");
+        let limited = format!("ulimit {limit} && exec \"$0\" serve --port 0");
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_frontdesk")]);
         Self::spawn(command, &std::env::temp_dir(), env)
     }

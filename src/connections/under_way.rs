@@ -1,0 +1,101 @@
+//! The bytes that are under way between this instance and its clients: bodies that arrive, and answers that are not
+//! read yet. All of them together are bounded, and so is the share of each address: a client that does not read
+//! takes neither the memory nor the turn of others.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
+
+use crate::limits::network;
+
+/// How many there may be in all, and for one address.
+const MOST_BYTES: usize = 128 * 1024 * 1024;
+const MOST_BYTES_OF_ADDRESS: usize = MOST_BYTES / 4;
+
+/// The bytes that are under way.
+#[derive(Debug, Default)]
+pub struct UnderWay(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    of_address: HashMap<Option<IpAddr>, usize>,
+}
+
+impl UnderWay {
+    /// Nothing is yet, to or from this address.
+    pub fn begin(self: &Arc<Self>, address: Option<IpAddr>) -> Bytes {
+        Bytes {
+            under_way: Arc::clone(self),
+            address: address.map(network),
+            count: 0,
+        }
+    }
+}
+
+/// Bytes that are under way for as long as this lives.
+#[derive(Debug)]
+pub struct Bytes {
+    under_way: Arc<UnderWay>,
+    address: Option<IpAddr>,
+    count: usize,
+}
+
+impl Bytes {
+    /// Counts so many more; whether there may be.
+    #[must_use]
+    pub fn add(&mut self, count: usize) -> bool {
+        let mut held = self.under_way.0.lock();
+        let of_address = held.of_address.get(&self.address).copied();
+        let (all, of_address) = (held.all + count, of_address.unwrap_or(0) + count);
+        if all > MOST_BYTES || of_address > MOST_BYTES_OF_ADDRESS {
+            return false;
+        }
+        held.all = all;
+        held.of_address.insert(self.address, of_address);
+        self.count += count;
+        true
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let mut held = self.under_way.0.lock();
+        held.all -= self.count;
+        if let Some(of_address) = held.of_address.get_mut(&self.address) {
+            *of_address -= self.count;
+            if *of_address == 0 {
+                held.of_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_bounded_and_so_is_each_address() {
+        let under_way = Arc::new(UnderWay::default());
+        let address = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let mut first = under_way.begin(address(1));
+        assert!(first.add(MOST_BYTES_OF_ADDRESS));
+        assert!(!first.add(1) && !under_way.begin(address(1)).add(1));
+        let mut others: Vec<Bytes> = (2..=4).map(|n| under_way.begin(address(n))).collect();
+        assert!(
+            others
+                .iter_mut()
+                .all(|other| other.add(MOST_BYTES_OF_ADDRESS))
+        );
+        assert!(!under_way.begin(address(5)).add(1));
+        drop(first);
+        assert!(under_way.begin(address(5)).add(1));
+        drop(others);
+        assert_eq!(under_way.0.lock().all, 0);
+        assert!(under_way.0.lock().of_address.is_empty());
+    }
+}
