@@ -15,7 +15,7 @@ use utoipa::{
 use super::responses::{Deleted, NotSignedIn, Refused, Turning};
 use super::{
     device,
-    extract::{Json, PAGES, Query, count, id, no_message, number, page_of},
+    extract::{HAS_MORE, Json, PAGES, Query, count, id, no_message, number, page_of},
     shapes::{CaseOut, ConversationOut, MessageOut},
 };
 use crate::{
@@ -269,7 +269,7 @@ pub(super) async fn delete(app: Data<App>, user: User, path: Path<String>) -> Re
     operation_id = "conversations_messages",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "A page of what was said", body = Vec<MessageOut>), Refused, NotSignedIn),
+    responses((status = 200, description = "A page of what was said; it may have fewer messages than the limit where they are long", body = Vec<MessageOut>, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn messages(
@@ -292,5 +292,7 @@ pub(super) async fn messages(
         }
     };
     let messages = page.messages.into_iter().map(shown);
-    Ok(HttpResponse::Ok().json(messages.collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok()
+        .insert_header((HAS_MORE, page.has_more.to_string()))
+        .json(messages.collect::<Vec<_>>()))
 }

@@ -8,6 +8,7 @@ pub(crate) fn cors(origins: &[String]) -> Cors {
         "X-Device-ID",
         "X-Conversation-ID",
         "X-Turn-ID",
+        "X-Has-More",
         "Retry-After",
     ];
     let allowed = [

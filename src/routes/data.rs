@@ -1,10 +1,16 @@
 //! `GET /chat/export` and `DELETE /chat/data`: what is kept of a visitor, handed over or erased.
 
-use actix_web::{HttpResponse, http::header, web::Data};
+use actix_web::{
+    HttpResponse,
+    http::header,
+    web::{Bytes, Data},
+};
+use futures_util::{Stream, stream};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    connection::Holds,
     responses::{DeviceParams, Refused},
     shapes::MessageOut,
 };
@@ -12,12 +18,16 @@ use crate::{
     app::App,
     clock::Timestamp,
     devices::Device,
-    error::Result,
-    store::{ConversationId, UserId},
+    error::{Code, Error, Result},
+    store::{
+        ConversationId, MessageSeq, UserId,
+        data::{Conversation, User},
+    },
 };
 
-#[derive(Serialize, utoipa::ToSchema)]
+#[derive(utoipa::ToSchema)]
 #[schema(as = Export)]
+#[expect(dead_code, reason = "only documents")]
 struct ExportOut {
     user: Option<UserOut>,
     conversations: Vec<ConversationOut>,
@@ -41,10 +51,37 @@ struct ConversationOut {
     /// What the agents noted of the visitor.
     state: Value,
     created_at: Timestamp,
+    /// None here: they are written as they are read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = true)]
     messages: Vec<MessageOut>,
 }
 
-/// All that is kept of this device's visitor.
+impl From<&User> for UserOut {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id,
+            name: user.name.clone(),
+            created_at: user.created_at,
+            last_seen_at: user.last_seen_at,
+        }
+    }
+}
+
+impl From<Conversation> for ConversationOut {
+    fn from(conversation: Conversation) -> Self {
+        Self {
+            conversation_id: conversation.id,
+            title: conversation.title,
+            agent_path: conversation.agent_path,
+            state: conversation.state,
+            created_at: conversation.created_at,
+            messages: Vec::new(),
+        }
+    }
+}
+
+/// All that is kept of this device's visitor, read from the database as the client reads it.
 #[utoipa::path(
     get, path = "/chat/export",
     operation_id = "data_export",
@@ -53,33 +90,84 @@ struct ConversationOut {
     responses((status = 200, description = "All that is kept", body = ExportOut), Refused)
 )]
 pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpResponse> {
-    let mut out = ExportOut {
-        user: None,
-        conversations: Vec::new(),
-    };
-    if let Some(kept) = app.store.export(&device.id).await? {
-        out.user = Some(UserOut {
-            id: kept.user.id,
-            name: kept.user.name,
-            created_at: kept.user.created_at,
-            last_seen_at: kept.user.last_seen_at,
-        });
-        let conversations = kept.conversations.into_iter();
-        out.conversations = conversations
-            .map(|(conversation, said)| ConversationOut {
-                conversation_id: conversation.id,
-                title: conversation.title,
-                agent_path: conversation.agent_path,
-                state: conversation.state,
-                created_at: conversation.created_at,
-                messages: said.into_iter().map(Into::into).collect(),
-            })
-            .collect();
-    }
+    let user = app.store.visitor(&device.id).await?;
     let name = "attachment; filename=\"conversations.json\"";
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_DISPOSITION, name))
-        .json(out))
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(header::ContentType::json())
+        .insert_header((header::CONTENT_DISPOSITION, name));
+    response.extensions_mut().insert(Holds(HELD_BYTES));
+    Ok(response.streaming(pieces(app, user)))
+}
+
+/// What is held of an export at a time, about.
+const HELD_BYTES: usize = 1024 * 1024;
+
+/// Where an export has got to.
+enum At {
+    Start,
+    /// Before the conversation after this one; none: before the first.
+    After(Option<ConversationId>),
+    /// Within a conversation, after this message.
+    Within(ConversationId, MessageSeq),
+}
+
+/// An export, piece by piece.
+fn pieces(app: Data<App>, user: Option<User>) -> impl Stream<Item = Result<Bytes>> {
+    stream::try_unfold(Some(At::Start), move |at| {
+        let (app, user) = (app.clone(), user.clone());
+        async move {
+            let Some(at) = at else { return Ok(None) };
+            let (piece, next) = piece(&app, user.as_ref(), at)
+                .await
+                .inspect_err(Error::log)?;
+            Ok(Some((Bytes::from(piece), next)))
+        }
+    })
+}
+
+/// The next piece, and where it ends.
+async fn piece(app: &App, user: Option<&User>, at: At) -> Result<(String, Option<At>)> {
+    match at {
+        At::Start => {
+            let user = json(&user.map(UserOut::from))?;
+            let next = At::After(None);
+            Ok((format!("{{\"user\":{user},\"conversations\":["), Some(next)))
+        }
+        At::After(before) => {
+            let found = match user {
+                Some(user) => app.store.next_conversation(user.id, before).await?,
+                None => None,
+            };
+            let Some(found) = found else {
+                return Ok(("]}".to_owned(), None));
+            };
+            let comma = if before.is_some() { "," } else { "" };
+            let (id, mut head) = (found.id, json(&ConversationOut::from(found))?);
+            // Its messages follow.
+            head.pop();
+            let next = At::Within(id, MessageSeq::START);
+            Ok((format!("{comma}{head},\"messages\":["), Some(next)))
+        }
+        At::Within(id, after) => {
+            let said = app.store.messages_after(id, after, true).await?;
+            let Some(last) = said.last().map(|last| last.seq) else {
+                return Ok(("]}".to_owned(), Some(At::After(Some(id)))));
+            };
+            let mut piece = String::new();
+            for message in said {
+                if !piece.is_empty() || after != MessageSeq::START {
+                    piece.push(',');
+                }
+                piece.push_str(&json(&MessageOut::from(message))?);
+            }
+            Ok((piece, Some(At::Within(id, last))))
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(Code::Internal).caused_by(error))
 }
 
 /// Erases all that is kept of this device's visitor. Doing it again changes nothing.

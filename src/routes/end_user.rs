@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
     chat::{ChatIn, Writer, answered, key, spoken, turn_request},
-    extract::{Json, Query, checked_skill, count, page_of, session_name},
+    extract::{HAS_MORE, Json, Query, checked_skill, count, page_of, session_name},
     turns::received,
 };
 use crate::{
@@ -259,7 +259,7 @@ struct SaidBefore {
     operation_id = "end_user_history",
     tag = "sessions",
     params(("session_id" = String, Path, min_length = 1, max_length = 255, description = "The session"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "The newest messages, oldest first", body = HistoryOut), Refused, NotSignedIn),
+    responses((status = 200, description = "The newest messages, oldest first; fewer than the limit where they are long", body = HistoryOut, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn history(
@@ -295,10 +295,12 @@ pub(super) async fn history(
         content: message.body,
         timestamp: message.created_at,
     });
-    Ok(HttpResponse::Ok().json(HistoryOut {
-        messages: messages.collect(),
-        session_id: session_id.clone(),
-    }))
+    Ok(HttpResponse::Ok()
+        .insert_header((HAS_MORE, page.has_more.to_string()))
+        .json(HistoryOut {
+            messages: messages.collect(),
+            session_id: session_id.clone(),
+        }))
 }
 
 /// A role as these clients know it.

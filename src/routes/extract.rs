@@ -3,6 +3,7 @@
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
+    error::PayloadError,
     http::{
         Method,
         header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -30,6 +31,8 @@ use crate::{
 /// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
 const BODY_BYTES: usize = 256 * 1024;
 
+/// The header that says whether there are older messages: a page has fewer than the limit where they are long.
+pub(super) const HAS_MORE: &str = "X-Has-More";
 /// The most messages of a page.
 const PAGE_MESSAGES: u32 = 200;
 /// The longest name that a client may give a session, in characters.
@@ -73,8 +76,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 async fn whole(mut body: Body) -> Result<BytesMut> {
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
-        let broken = |_| Error::new(Code::InvalidBody).detail("The body broke off.");
-        let piece = piece.map_err(broken)?;
+        let piece = piece.map_err(|error| match error {
+            PayloadError::Overflow => Error::new(Code::Unavailable),
+            _ => Error::new(Code::InvalidBody).detail("The body broke off."),
+        })?;
         if bytes.len() + piece.len() > BODY_BYTES {
             let detail = format!("At most {BODY_BYTES} bytes.");
             return Err(Error::new(Code::PayloadTooLarge).detail(detail));

@@ -26,6 +26,8 @@ use crate::clock::Timestamp;
 pub const MAX_URL_BYTES: usize = 2 * 1024;
 /// The largest metadata of a message, in bytes of JSON.
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
+/// The largest message with all that belongs to it, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Everything that begins a turn. The ids are new, and kept when the step is repeated.
 #[derive(Debug, Clone)]

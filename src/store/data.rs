@@ -6,16 +6,13 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, Store, StoreError, UserId,
-    messages::{Json, Message},
-    on_db, schema,
-    sessions::LockRequest,
-    types::SqlTime,
+    ConversationId, DeviceId, Store, StoreError, UserId, messages::Json, on_db, schema,
+    sessions::LockRequest, types::SqlTime,
 };
 use crate::clock::Timestamp;
 
 /// A person as they are known.
-#[derive(Debug, Queryable, Selectable)]
+#[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::users, check_for_backend(Pg, Sqlite))]
 pub struct User {
     /// Their id.
@@ -46,15 +43,6 @@ pub struct Conversation {
     /// When it began.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
-}
-
-/// All that is kept of a visitor.
-#[derive(Debug)]
-pub struct PersonalData {
-    /// Who they are.
-    pub user: User,
-    /// Their conversations, the oldest first, each with its messages.
-    pub conversations: Vec<(Conversation, Vec<Message>)>,
 }
 
 /// What became of opening a conversation.
@@ -97,14 +85,29 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// All that is kept of a device's visitor.
+    /// A device's visitor.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn export(&self, device: &DeviceId) -> Result<Option<PersonalData>, StoreError> {
+    pub async fn visitor(&self, device: &DeviceId) -> Result<Option<User>, StoreError> {
         let handle = device.handle();
-        on_db!(self, read, |conn, db| db::data::export(conn, &handle)
+        on_db!(self, read, |conn, db| db::data::visitor(conn, &handle)
             .map_err(Into::into))
+    }
+
+    /// The conversation that a visitor began next after another, or first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_conversation(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+    ) -> Result<Option<Conversation>, StoreError> {
+        on_db!(self, read, |conn, db| db::data::next_conversation(
+            conn, user, after
+        )
+        .map_err(Into::into))
     }
 
     /// Erases up to `limit` conversations in which nothing was said for so long, and the people of whom

@@ -5,7 +5,11 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use reqwest::{Client, Method};
 use serde_json::json;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client, until};
 
@@ -153,6 +157,43 @@ async fn large_answers_that_end_together_do_not_pile_up() {
     assert!(held[2] < 400 * 1024, "{held:?} KiB");
 }
 
+/// Nine megabytes of history, asked for again and again by clients who read none of it: pages and exports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_read_is_not_kept() {
+    const UNREAD: usize = 60;
+    let desk = Desk::start().await;
+    desk.others_are_served().await;
+    let long = "insert into messages (id, conversation_id, seq, role, direction, message_type, body, media_urls, \
+        audio_urls, created_at) select gen_random_uuid(), conversation_id, seq + n, role, direction, message_type, \
+        repeat('x', 45000), media_urls, audio_urls, created_at from messages, generate_series(10, 209) n \
+        where seq = 1";
+    desk.database.execute(long).await;
+    let before = desk.process.memory();
+    let address = desk.process.url.trim_start_matches("http://");
+    let mut sockets = Vec::new();
+    for path in ["/chat/history?limit=200", "/chat/export"] {
+        for _ in 0..UNREAD {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut socket = socket.connect(address.parse().unwrap()).await.unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: desk\r\nX-Device-ID: bystander\r\n\r\n");
+            // Again before the first is read.
+            for _ in 0..3 {
+                socket.write_all(request.as_bytes()).await.unwrap();
+            }
+            sockets.push(socket);
+        }
+    }
+    // Each has begun to be answered.
+    for socket in &sockets {
+        socket.readable().await.unwrap();
+    }
+    desk.others_are_served().await;
+    let held = desk.process.memory() - before;
+    assert!(held < 150 * 1024, "{held} KiB");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
     let desk = Desk::start().await;
@@ -180,7 +221,7 @@ async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_the_soft_limit_of_open_files_harm_nobody() {
     const SOFT: u32 = 128;
-    let desk = Desk::run(|env| Process::with_open_files(SOFT, env)).await;
+    let desk = Desk::run(|env| Process::with_ulimit(&format!("-S -n {SOFT}"), env)).await;
     let address = desk.process.url.trim_start_matches("http://").to_owned();
     let connect = stream::iter(0..2 * SOFT).map(|_| TcpStream::connect(&address));
     let idle: Vec<_> = connect.buffer_unordered(AT_ONCE).collect().await;

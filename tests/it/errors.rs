@@ -61,6 +61,15 @@ async fn bad_input_is_refused_and_not_kept(db: Db) {
     let long = json!({"content": "ä".repeat(10_001)}).to_string();
     let nine = json!({"content": "a", "media_urls": vec!["https://example.com"; 9]}).to_string();
     let fat = json!({"content": "a", "metadata": {"a": "a".repeat(17_000)}}).to_string();
+    // Each of its members is as large as it may be.
+    let url = format!("https://example.com/{}", "u".repeat(2_000));
+    let all = json!({
+        "content": "\u{1f600}".repeat(9_000),
+        "media_urls": vec![&url; 8],
+        "audio_urls": vec![&url; 8],
+        "metadata": {"a": "a".repeat(15_000)},
+    })
+    .to_string();
     let mut refusals = String::new();
     for (what, body) in [
         ("empty", ""),
@@ -86,6 +95,7 @@ async fn bad_input_is_refused_and_not_kept(db: Db) {
         ("a file", r#"{"content": "a", "file_ids": ["x"]}"#),
         ("metadata no object", r#"{"content": "a", "metadata": 1}"#),
         ("metadata too large", &fat),
+        ("too large in sum", &all),
         (
             "messages and content",
             r#"{"content": "a", "messages": []}"#,

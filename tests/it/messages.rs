@@ -8,6 +8,8 @@ use crate::support::{Db, TestApp};
 both! {
     the_history_has_every_member_of_a_message
     the_history_comes_by_pages
+    a_page_ends_early_where_messages_are_long
+    an_export_comes_whole_in_pieces
     a_stranger_has_no_history
 }
 
@@ -62,6 +64,69 @@ async fn the_history_comes_by_pages(db: Db) {
             "{bad}"
         );
     }
+}
+
+/// The longest messages that there may be, up to the last byte of a character.
+async fn say_much(app: &TestApp, device: &str, turns: usize) {
+    for turn in 0..turns {
+        let text = format!("{turn:05}{}", "\u{1f600}".repeat(9_995));
+        let said = app.say(device, &text).await;
+        assert_eq!(said.status, 200, "{}", said.text);
+    }
+}
+
+async fn a_page_ends_early_where_messages_are_long(db: Db) {
+    const MOST: usize = 640 * 1024;
+    let app = TestApp::start(db).await;
+    say_much(&app, "d", 30).await;
+    let (mut seqs, mut before, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let path = format!("/chat/history?limit=200{before}");
+        let page = app.get("d", &path).await;
+        assert!(page.text.len() < MOST, "{}", page.text.len());
+        let page = page.json();
+        let messages = page["messages"].as_array().unwrap();
+        let new = messages
+            .iter()
+            .map(|message| message["seq"].as_i64().unwrap());
+        seqs.splice(0..0, new);
+        pages += 1;
+        if page["has_more"] == false {
+            break;
+        }
+        before = format!("&before={}", messages[0]["id"].as_str().unwrap());
+    }
+    assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
+    assert!(pages > 1);
+    // One message that is longer than a page is a page.
+    let answer = "x".repeat(1024 * 1024);
+    app.llm.says([&*answer]);
+    app.say("long", "Hi").await;
+    let page = app.get("long", "/chat/history").await.json();
+    let messages = page["messages"].as_array().unwrap();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0]["content"].as_str().unwrap().len(), answer.len());
+    assert_eq!(page["has_more"], true);
+}
+
+async fn an_export_comes_whole_in_pieces(db: Db) {
+    let app = TestApp::start(db).await;
+    say_much(&app, "d", 20).await;
+    app.delete("d", "/chat/session").await;
+    app.say("d", "again").await;
+    let export = app.get("d", "/chat/export").await.json();
+    let said: Vec<Vec<i64>> = export["conversations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|conversation| {
+            let messages = conversation["messages"].as_array().unwrap().iter();
+            messages
+                .map(|message| message["seq"].as_i64().unwrap())
+                .collect()
+        })
+        .collect();
+    assert_eq!(said, [(1..=40).collect::<Vec<_>>(), vec![1, 2]]);
 }
 
 async fn a_stranger_has_no_history(db: Db) {

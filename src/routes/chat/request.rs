@@ -12,7 +12,7 @@ use crate::{
     routes::caller::caller,
     store::{
         DeviceId,
-        begin::{MAX_METADATA_BYTES, MAX_URL_BYTES},
+        begin::{MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URL_BYTES},
         sessions::Within,
     },
     text,
@@ -165,14 +165,21 @@ pub(in crate::routes) fn turn_request(
         metadata.get_or_insert_default().extend(body.asks);
     }
     let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
-    if metadata
+    let beside = metadata
         .as_ref()
-        .is_some_and(|metadata| metadata.to_string().len() > MAX_METADATA_BYTES)
-    {
+        .map_or(0, |beside| beside.to_string().len());
+    if beside > MAX_METADATA_BYTES {
         return Err(Error::field(
             "metadata",
             format!("At most {MAX_METADATA_BYTES} bytes."),
         ));
+    }
+    let urls = media_urls.iter().chain(&audio_urls).map(String::len);
+    if content.len() + urls.sum::<usize>() + beside > MAX_MESSAGE_BYTES {
+        let detail = format!(
+            "A message has at most {MAX_MESSAGE_BYTES} bytes: its text, its URLs and its metadata together."
+        );
+        return Err(Error::new(Code::PayloadTooLarge).detail(detail));
     }
     let mut turn = TurnRequest::new(writer.device, text::cleaned(content));
     turn.within = writer.within;

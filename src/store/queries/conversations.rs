@@ -48,7 +48,7 @@ pub fn list(
         .order((conversations::created_at.desc(), conversations::id.desc()))
         .limit(limit)
         .offset(skipped)
-        .select(columns!())
+        .select(columns!(brief))
         .into_boxed();
     if let Some(status) = status {
         found = found.filter(conversations::status.eq(status));

@@ -10,39 +10,34 @@ use diesel::{
 use super::dialect::{Conn, scrub, write_tx};
 use crate::store::{
     ConversationId, DeviceId, StoreError, UserId,
-    data::{Conversation, PersonalData, User},
-    messages::Message,
+    data::{Conversation, User},
     milliseconds,
-    schema::{budgets, conversations, db_now_plus, messages, session_locks, users},
+    schema::{budgets, conversations, db_now_plus, session_locks, users},
 };
 
-pub fn export(conn: &mut Conn, handle: &str) -> QueryResult<Option<PersonalData>> {
-    let user = users::table
+pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<User>> {
+    users::table
         .filter(users::phone_number.eq(handle))
         .select(User::as_select())
         .first(conn)
-        .optional()?;
-    let Some(user) = user else {
-        return Ok(None);
-    };
-    let of_user: Vec<Conversation> = conversations::table
-        .filter(conversations::user_id.eq(user.id))
-        .order(conversations::created_at)
+        .optional()
+}
+
+/// Ids are in the order of their making.
+pub fn next_conversation(
+    conn: &mut Conn,
+    user: UserId,
+    after: Option<ConversationId>,
+) -> QueryResult<Option<Conversation>> {
+    let mut of_user = conversations::table
+        .filter(conversations::user_id.eq(user))
+        .order(conversations::id)
         .select(Conversation::as_select())
-        .load(conn)?;
-    let mut all = Vec::with_capacity(of_user.len());
-    for conversation in of_user {
-        let said: Vec<Message> = messages::table
-            .filter(messages::conversation_id.eq(conversation.id))
-            .order(messages::seq)
-            .select(Message::as_select())
-            .load(conn)?;
-        all.push((conversation, said));
+        .into_boxed();
+    if let Some(after) = after {
+        of_user = of_user.filter(conversations::id.gt(after));
     }
-    Ok(Some(PersonalData {
-        user,
-        conversations: all,
-    }))
+    of_user.first(conn).optional()
 }
 
 pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<Conversation>> {

@@ -1,9 +1,11 @@
 //! The messages of a conversation. Compiled once for each database.
 
 use diesel::{
-    dsl::{exists, min},
+    dsl::{exists, min, sql},
+    expression::SqlLiteral,
     prelude::*,
     select,
+    sql_types::BigInt,
 };
 use serde_json::json;
 
@@ -18,6 +20,30 @@ use crate::store::{
 
 /// How many messages are read at once.
 const MAX_NEW_MESSAGES: i64 = 100;
+/// How many bytes messages have that are read at once, about; a single one may have more.
+const PAGE_BYTES: i64 = 512 * 1024;
+
+/// How many bytes a message has, about: the database knows the length of a text without reading it.
+fn bytes() -> SqlLiteral<BigInt> {
+    sql(
+        "cast(500 + octet_length(body) + octet_length(cast(media_urls as text)) \
+         + octet_length(cast(audio_urls as text)) \
+         + coalesce(octet_length(cast(component_data as text)), 0) \
+         + coalesce(octet_length(cast(metadata as text)), 0) as bigint)",
+    )
+}
+
+/// The last of the messages that are read together, the first of them being the first; and whether there are more.
+fn last_fitting(sizes: &[(MessageSeq, i64)], most: usize) -> Option<(MessageSeq, bool)> {
+    let mut all = 0;
+    let fitting = sizes.iter().take(most).take_while(|(_, bytes)| {
+        all += bytes;
+        all <= PAGE_BYTES
+    });
+    let count = fitting.count().max(1);
+    let (last, _) = sizes.get(count - 1)?;
+    Some((*last, sizes.len() > count))
+}
 
 /// Stores a message. Its number was given under the lock of its conversation's row.
 pub fn insert(conn: &mut Conn, new: NewMessage<'_>) -> QueryResult<()> {
@@ -153,41 +179,60 @@ pub fn page(
         let Some(seq) = seq else { return Ok(None) };
         below = seq;
     }
-    let mut found = messages::table
-        .filter(messages::conversation_id.eq(conversation))
-        .filter(messages::seq.lt(below))
+    let older = || {
+        messages::table
+            .filter(messages::conversation_id.eq(conversation))
+            .filter(messages::seq.lt(below))
+    };
+    let sizes: Vec<(MessageSeq, i64)> = older()
         .order(messages::seq.desc())
         .limit(limit + 1)
-        .select(Message::as_select())
+        .select((messages::seq, bytes()))
         .load(conn)?;
     let limit = usize::try_from(limit).unwrap_or_default();
-    let has_more = found.len() > limit;
-    found.truncate(limit);
-    found.reverse();
+    let Some((oldest, has_more)) = last_fitting(&sizes, limit) else {
+        return Ok(Some(Page::default()));
+    };
+    let found = older()
+        .filter(messages::seq.ge(oldest))
+        .order(messages::seq)
+        .select(Message::as_select())
+        .load(conn)?;
     Ok(Some(Page {
         messages: found,
         has_more,
     }))
 }
 
-/// What was said after a message; with what turns say, or without.
+/// What was said next after a message; with what turns say, or without.
 pub fn after(
     conn: &mut Conn,
     conversation: ConversationId,
     seq: MessageSeq,
     with_turns: bool,
 ) -> QueryResult<Vec<Message>> {
-    let mut found = messages::table
-        .filter(messages::conversation_id.eq(conversation))
-        .filter(messages::seq.gt(seq))
-        .order(messages::seq)
+    let newer = || {
+        let newer = messages::table
+            .filter(messages::conversation_id.eq(conversation))
+            .filter(messages::seq.gt(seq))
+            .order(messages::seq)
+            .into_boxed();
+        match with_turns {
+            true => newer,
+            false => newer.filter(messages::turn_id.is_null()),
+        }
+    };
+    let sizes: Vec<(MessageSeq, i64)> = newer()
         .limit(MAX_NEW_MESSAGES)
+        .select((messages::seq, bytes()))
+        .load(conn)?;
+    let Some((newest, _)) = last_fitting(&sizes, sizes.len()) else {
+        return Ok(Vec::new());
+    };
+    newer()
+        .filter(messages::seq.le(newest))
         .select(Message::as_select())
-        .into_boxed();
-    if !with_turns {
-        found = found.filter(messages::turn_id.is_null());
-    }
-    found.load(conn)
+        .load(conn)
 }
 
 pub fn begins_at(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<MessageSeq>> {
