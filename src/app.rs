@@ -124,6 +124,7 @@ impl App {
         let secret = Arc::new(SiteSecret::new(server.secret.clone(), store.clone()));
         let engine = Engine::new(
             store.clone(),
+            Arc::clone(&secret),
             agents,
             Arc::clone(&judges),
             Arc::clone(&clock),

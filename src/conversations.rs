@@ -123,7 +123,10 @@ impl Conversations {
             (_, true) => agents.claimed(claims),
         };
         let agent = agent.map(str::to_owned);
-        let mut lock = engine.sessions().set(device.clone(), Within::New, agent);
+        let key = engine.sessions().limit_key(&device).await?;
+        let mut lock = engine
+            .sessions()
+            .set(device.clone(), key, Within::New, agent);
         if by_program {
             lock.messages = 0;
         }

@@ -7,8 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     config::Secret,
-    error::{Code, Error, Result},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The site's secret. It is read when it is first needed.
@@ -34,20 +33,23 @@ impl SiteSecret {
     ///
     /// # Errors
     /// When the secret cannot be read.
-    pub async fn mac(&self, purpose: &str) -> Result<Hmac<Sha256>> {
+    pub async fn mac(&self, purpose: &str) -> Result<Hmac<Sha256>, StoreError> {
         let secret = self.read.get_or_try_init(|| self.read()).await?;
         let mut mac = Hmac::new_from_slice(secret.reveal().as_bytes())
-            .map_err(|error| Error::new(Code::Internal).caused_by(error))?;
+            .map_err(|error| StoreError::Refused(error.to_string()))?;
         mac.update(purpose.as_bytes());
         mac.update(b"\0");
         Ok(mac)
     }
 
-    async fn read(&self) -> Result<Secret> {
+    async fn read(&self) -> Result<Secret, StoreError> {
         if !self.configured.is_empty() {
             return Ok(self.configured.clone());
         }
         let new = HEXLOWER.encode(&rand::random::<[u8; 32]>());
-        Ok(Secret::new(self.store.shared_setting("secret", new).await?))
+        self.store
+            .shared_setting("secret", new)
+            .await
+            .map(Secret::new)
     }
 }

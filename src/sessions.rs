@@ -6,15 +6,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
+use hmac::Mac;
+
 use crate::{
     agents::Agents,
     config,
+    secret::SiteSecret,
     store::{
-        ConversationId, DeviceId, Store, StoreError,
+        ConversationId, DeviceId, LimitKey, Store, StoreError,
         sessions::{LockRequest, Mode, SessionLock, Within},
     },
 };
 
+/// How many bytes of a keyed hash make a key.
+const LIMIT_KEY_BYTES: usize = 16;
 /// How many locks one statement cleans up.
 const MAX_CLEANED_UP: u32 = 500;
 
@@ -22,6 +28,7 @@ const MAX_CLEANED_UP: u32 = 500;
 #[derive(Clone)]
 pub struct Sessions {
     store: Store,
+    secret: Arc<SiteSecret>,
     agents: Arc<Agents>,
     ttl: Duration,
     device_limit: Option<u32>,
@@ -30,10 +37,16 @@ pub struct Sessions {
 
 impl Sessions {
     /// The locks of a store.
-    pub fn new(store: Store, agents: Arc<Agents>, settings: &config::Settings) -> Self {
+    pub fn new(
+        store: Store,
+        secret: Arc<SiteSecret>,
+        agents: Arc<Agents>,
+        settings: &config::Settings,
+    ) -> Self {
         let limits = &settings.limits;
         Self {
             store,
+            secret,
             agents,
             ttl: Duration::from_secs(settings.session.ttl_seconds),
             device_limit: limits.enabled.then_some(limits.device_messages_per_minute),
@@ -49,9 +62,27 @@ impl Sessions {
         self.store.session(device).await
     }
 
+    /// Under which it is counted what a device writes and spends.
+    ///
+    /// # Errors
+    /// When the site's secret cannot be read.
+    pub async fn limit_key(&self, device: &DeviceId) -> Result<LimitKey, StoreError> {
+        let mut mac = self.secret.mac("frontdesk limits").await?;
+        mac.update(device.as_str().as_bytes());
+        let hash = mac.finalize().into_bytes();
+        let half = hash.get(..LIMIT_KEY_BYTES).unwrap_or_default();
+        Ok(LimitKey(HEXLOWER.encode(half)))
+    }
+
     /// What sets a device's lock: it is taken with the statement that begins a turn, never by
     /// itself. `agent` moves the session there.
-    pub fn set(&self, device: DeviceId, within: Within, agent: Option<String>) -> LockRequest {
+    pub fn set(
+        &self,
+        device: DeviceId,
+        limit_key: LimitKey,
+        within: Within,
+        agent: Option<String>,
+    ) -> LockRequest {
         let agent_ttl = agent
             .as_deref()
             .map(|agent| self.agents.session_ttl(agent).unwrap_or(self.ttl));
@@ -62,6 +93,7 @@ impl Sessions {
             },
             messages: 1,
             device,
+            limit_key,
             within,
             new_conversation: ConversationId::new(),
             agent,

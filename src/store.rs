@@ -55,7 +55,7 @@ use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 pub use error::StoreError;
 pub use ids::{
     Attempt, AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, Fence, FrameSeq,
-    InstanceId, JobId, MessageId, MessageSeq, TurnId, UserId,
+    InstanceId, JobId, LimitKey, MessageId, MessageSeq, TurnId, UserId,
 };
 use listen::CHANNEL;
 
@@ -150,6 +150,8 @@ mod postgres {
     pub mod typing;
     #[path = "../queries/users.rs"]
     pub mod users;
+    #[path = "../queries/windows.rs"]
+    pub mod windows;
 }
 
 #[expect(
@@ -203,6 +205,8 @@ mod sqlite {
     pub mod typing;
     #[path = "../queries/users.rs"]
     pub mod users;
+    #[path = "../queries/windows.rs"]
+    pub mod windows;
 }
 
 /// How many batches of a kind may be under way: one is written while another is flushed.

@@ -54,6 +54,7 @@ use crate::{
     hub::Hub,
     judges::Judges,
     metrics::Metrics,
+    secret::SiteSecret,
     sessions::Sessions,
     store::{
         Attempt, ConversationId, DeviceId, Fence, InstanceId, Store, StoreError, TurnId,
@@ -160,6 +161,7 @@ impl Engine {
     /// then run.
     pub fn new(
         store: Store,
+        secret: Arc<SiteSecret>,
         agents: Arc<Agents>,
         judges: Arc<Judges>,
         clock: Arc<dyn Clock>,
@@ -167,7 +169,7 @@ impl Engine {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let owner = InstanceId::new();
-        let sessions = Sessions::new(store.clone(), Arc::clone(&agents), &settings);
+        let sessions = Sessions::new(store.clone(), secret, Arc::clone(&agents), &settings);
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
             leases: Keeper::new(store.clone(), owner, lease),

@@ -140,7 +140,9 @@ async fn keep(
             .detail("X-Device-ID or the cookie has to be that of anonymous_id.")
     })?;
     let session = app.engine.sessions().get(&device.id).await?;
-    match app.store.keep_conversations(&device.id, &user.id).await? {
+    let key = app.engine.sessions().limit_key(&device.id).await?;
+    let kept = app.store.keep_conversations(&device.id, key, &user.id);
+    match kept.await? {
         Kept::Done => Ok(session.map(|(lock, _)| lock.conversation_id)),
         Kept::Busy => Err(Error::new(Code::TurnInProgress)),
     }

@@ -5,7 +5,8 @@ use diesel::Queryable;
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, ExpertId, MessageId, MessageSeq, Store, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, ExpertId, LimitKey, MessageId, MessageSeq, Store, StoreError, TurnId,
+    UserId,
     messages::{Message, Paged},
     on_db,
     sessions::Mode,
@@ -204,11 +205,12 @@ impl Store {
     pub async fn delete_conversation(
         &self,
         user: &DeviceId,
+        key: LimitKey,
         id: ConversationId,
     ) -> Result<bool, StoreError> {
-        let handle = user.handle();
+        let user = user.clone();
         on_db!(self, write, |conn, db| db::conversations::delete(
-            conn, &handle, id
+            conn, &user, &key, id
         ))
     }
 
@@ -285,11 +287,12 @@ impl Store {
     pub async fn keep_conversations(
         &self,
         device: &DeviceId,
+        key: LimitKey,
         user: &DeviceId,
     ) -> Result<Kept, StoreError> {
         let (device, user, new) = (device.clone(), user.clone(), UserId::new());
         on_db!(self, write, |conn, db| db::conversations::keep(
-            conn, &device, &user, new
+            conn, &device, &key, &user, new
         ))
     }
 }

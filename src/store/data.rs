@@ -6,7 +6,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, Store, StoreError, UserId, messages::Json, on_db, schema,
+    ConversationId, DeviceId, LimitKey, Store, StoreError, UserId, messages::Json, on_db, schema,
     sessions::LockRequest, types::SqlTime,
 };
 use crate::clock::Timestamp;
@@ -132,12 +132,12 @@ impl Store {
     }
 
     /// Erases all that is kept of a device's visitor; whether there was anything. A turn that is
-    /// running loses its lease with it.
+    /// running loses its lease with it. What they have written and spent is still counted, under the key.
     ///
     /// # Errors
     /// When the database fails; then nothing is erased.
-    pub async fn erase(&self, device: &DeviceId) -> Result<bool, StoreError> {
+    pub async fn erase(&self, device: &DeviceId, key: LimitKey) -> Result<bool, StoreError> {
         let device = device.clone();
-        on_db!(self, write, |conn, db| db::data::erase(conn, &device))
+        on_db!(self, write, |conn, db| db::data::erase(conn, &device, &key))
     }
 }

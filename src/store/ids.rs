@@ -271,6 +271,11 @@ impl DeviceId {
     }
 }
 
+/// Under which it is counted what a device, or a user, writes and spends: a keyed hash of their id. It may be kept
+/// when all that is theirs is erased, for as long as it counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitKey(pub String);
+
 impl fmt::Debug for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DeviceId")

@@ -72,6 +72,16 @@ table! {
 
 table! {
     use diesel::sql_types::*;
+    use super::super::types::Ts;
+    kept_windows (limit_key) {
+        limit_key -> Text,
+        window_began -> Ts,
+        window_count -> BigInt,
+    }
+}
+
+table! {
+    use diesel::sql_types::*;
     use super::super::types::{Ts, Uid};
     turns (id) {
         id -> Uid,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 
-use super::{ConversationId, DeviceId, Store, StoreError, on_db, schema, types::SqlTime};
+use super::{ConversationId, DeviceId, LimitKey, Store, StoreError, on_db, schema, types::SqlTime};
 use crate::clock::Timestamp;
 
 pub use super::words::Mode;
@@ -81,6 +81,8 @@ impl Within {
 pub struct LockRequest {
     /// Whose lock it is.
     pub device: DeviceId,
+    /// Under which it is counted what they write, when the lock is deleted.
+    pub limit_key: LimitKey,
     /// Where to go with it.
     pub within: Within,
     /// The conversation to open, where that is a new one.

@@ -116,7 +116,14 @@ impl Engine {
     ) -> std::result::Result<Begin, StoreError> {
         let since = Instant::now();
         let until = since + UNKNOWN_TIMEOUT;
-        let turn = Arc::new(request.begin(self, earlier, until));
+        let key = self.sessions.limit_key(&request.device);
+        let key = timeout_at(since + BEGIN_TIMEOUT, key).await;
+        let key = match key.unwrap_or_else(|_| Err(no_connection())) {
+            // Nothing was said to be kept yet.
+            Err(StoreError::Unknown(why)) => return Err(StoreError::Away(why)),
+            key => key?,
+        };
+        let turn = Arc::new(request.begin(self, key, earlier, until));
         let mut committed = Box::pin(Arc::clone(self).commit(Arc::clone(&turn), since));
         if let Ok(begun) = timeout_at(since + BEGIN_TIMEOUT, &mut committed).await {
             if begun.as_ref().is_err_and(StoreError::is_away) {
@@ -126,7 +133,7 @@ impl Engine {
         }
         self.leases.fail();
         if turn.sent.give_up() {
-            return Err(StoreError::Away("no connection in time".to_owned()));
+            return Err(no_connection());
         }
         // It was sent: what it comes to is looked for on other connections, too.
         let found = async {
@@ -238,4 +245,8 @@ pub(super) fn unknown(turn: TurnId) -> Error {
 /// This server takes no more turns.
 pub(super) fn shutting_down() -> Error {
     Error::new(Code::Unavailable).detail("This server is shutting down.")
+}
+
+fn no_connection() -> StoreError {
+    StoreError::Away("no connection in time".to_owned())
 }

@@ -7,7 +7,7 @@ use super::Engine;
 use crate::{
     clock::DAY_MICROS,
     limits::network,
-    store::{TurnId, begin::Started, budgets::Reserve},
+    store::{StoreError, TurnId, begin::Started, budgets::Reserve},
 };
 
 impl Engine {
@@ -16,14 +16,17 @@ impl Engine {
         self.settings.budgets.are_set() && self.settings.llm.default_model().is_some()
     }
 
-    /// Whether a turn's models may be asked. Where the database does not say so, they may: visitors are
-    /// answered.
+    /// Whether a turn's models may be asked.
     pub(super) async fn may_spend(&self, turn: &Started, address: Option<IpAddr>) -> bool {
         if !self.has_budgets() {
             return true;
         }
         let budgets = &self.settings.budgets;
-        let device = format!("device:{}", turn.device.as_str());
+        let key = match self.sessions.limit_key(&turn.device).await {
+            Ok(key) => key,
+            Err(error) => return may_after(&error),
+        };
+        let device = format!("device:{}", key.0);
         let address = address.map(|address| format!("address:{}", network(address)));
         let scopes = [
             (Some(device), budgets.device_tokens_per_day),
@@ -40,10 +43,7 @@ impl Engine {
                 .filter_map(|(scope, most)| Some((scope?, count(most))))
                 .collect(),
         });
-        reserved.await.unwrap_or_else(|error| {
-            tracing::warn!(error.cause = %error, "no tokens were reserved");
-            true
-        })
+        reserved.await.unwrap_or_else(|error| may_after(&error))
     }
 
     /// Settles what a turn had reserved, which has ended.
@@ -54,4 +54,10 @@ impl Engine {
             tracing::warn!(error.cause = %error, "a turn's tokens are settled later");
         }
     }
+}
+
+/// Where the database does not say whether a turn may spend anything, it may: visitors are answered.
+fn may_after(error: &StoreError) -> bool {
+    tracing::warn!(error.cause = %error, "no tokens were reserved");
+    true
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Engine, Origin};
 use crate::store::{
-    ConversationId, DeviceId, MessageId, MessageSeq, TurnId, UserId,
+    ConversationId, DeviceId, LimitKey, MessageId, MessageSeq, TurnId, UserId,
     begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
     messages::Message,
     sessions::Within,
@@ -81,14 +81,21 @@ impl TurnRequest {
     }
 
     /// What begins its turn, if that is committed by the deadline.
-    pub(super) fn begin(&self, engine: &Engine, earlier: &[&Self], deadline: Instant) -> BeginTurn {
+    pub(super) fn begin(
+        &self,
+        engine: &Engine,
+        limit_key: LimitKey,
+        earlier: &[&Self],
+        deadline: Instant,
+    ) -> BeginTurn {
         let asked = earlier.iter().copied().chain([self]);
         let agent = asked
             .filter_map(|request| request.agent.clone())
             .next_back();
-        let mut lock = engine
-            .sessions
-            .set(self.device.clone(), self.within.clone(), agent);
+        let mut lock =
+            engine
+                .sessions
+                .set(self.device.clone(), limit_key, self.within.clone(), agent);
         lock.messages += u32::try_from(earlier.len()).unwrap_or(u32::MAX);
         let first = earlier.first().copied().unwrap_or(self);
         BeginTurn {

@@ -43,7 +43,9 @@ impl Engine {
         let of_user =
             |running: &Running| running.device == *user && running.conversation_id == conversation;
         self.stop_those(user, of_user).await?;
-        Ok(self.store.delete_conversation(user, conversation).await?)
+        let key = self.sessions.limit_key(user).await?;
+        let deleted = self.store.delete_conversation(user, key, conversation);
+        Ok(deleted.await?)
     }
 
     /// Erases all that is kept of a device's visitor, after its turns that run here have been
@@ -54,7 +56,8 @@ impl Engine {
     pub async fn erase(&self, device: &DeviceId) -> Result<()> {
         self.stop_those(device, |running| running.device == *device)
             .await?;
-        let erased = self.store.erase(device).await?;
+        let key = self.sessions.limit_key(device).await?;
+        let erased = self.store.erase(device, key).await?;
         tracing::info!(erased, "a visitor's data was erased");
         Ok(())
     }

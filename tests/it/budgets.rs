@@ -9,6 +9,8 @@ both! {
     what_a_turn_costs_is_kept
     what_no_vendor_says_is_counted
     a_device_has_its_budget_for_a_day
+    erasing_gives_no_budget_back
+    what_a_deleted_turn_has_reserved_is_settled
     a_site_has_one_for_all
     turns_at_once_do_not_spend_the_same_twice
     what_a_dead_server_has_reserved_is_settled
@@ -96,6 +98,29 @@ async fn a_device_has_its_budget_for_a_day(db: Db) {
     assert_eq!(app.count("budgets").await, 2);
     costs(&app, 1, 1);
     assert_eq!(app.say("d", "Hi").await.content(), "Well.");
+}
+
+async fn erasing_gives_no_budget_back(db: Db) {
+    let app = with_budgets(db, 1000, 0).await;
+    costs(&app, 550, 50);
+    assert_eq!(app.say("d", "Hi").await.content(), "Well.");
+    assert_eq!(app.delete("d", "/chat/data").await.status, 204);
+    assert_eq!(app.say("d", "Hi").await.content(), "Come back tomorrow.");
+    assert_eq!(app.llm.asked().len(), 1);
+    assert_eq!(app.count("budgets where scope like '%:d'").await, 0);
+}
+
+/// Whoever erases all in mid-answer, again and again, takes nothing of what is everybody's, but for what that cost.
+async fn what_a_deleted_turn_has_reserved_is_settled(db: Db) {
+    let app = with_budgets(db, 0, 1600).await;
+    app.llm.says(["A", "B"]).pause_after(1);
+    let mut stream = app.stream("d", "Hi").await;
+    stream.next().await.unwrap();
+    assert_eq!(app.count("budgets where reserved > 0").await, 1);
+    assert_eq!(app.delete("d", "/chat/data").await.status, 204);
+    assert_eq!(app.count("reservations").await, 0);
+    assert_eq!(app.count("budgets where reserved <> 0").await, 0);
+    assert_eq!(app.count("budgets where spent > 0").await, 1);
 }
 
 async fn a_site_has_one_for_all(db: Db) {

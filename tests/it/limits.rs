@@ -10,11 +10,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Db, Said, TestApp, client, settings};
+use crate::support::{Db, Person, Said, TestApp, client, settings};
 
 both! {
     a_device_has_its_limit_on_all_instances
     beginning_anew_does_not_help
+    deleting_does_not_help
+    signing_in_does_not_help
     a_repeated_request_does_not_count
 }
 
@@ -53,6 +55,64 @@ async fn beginning_anew_does_not_help(db: Db) {
         app.delete("d", "/chat/session").await;
         app.app.engine.sessions().clean_up(1).await.unwrap();
     }
+}
+
+/// Nor does erasing all that is kept, nor deleting the conversation; and nothing that is kept says whose it is.
+async fn deleting_does_not_help(db: Db) {
+    let app = TestApp::with(db, |settings| {
+        limited(settings);
+        settings.limits.user_messages_per_minute = 2;
+    })
+    .await;
+    for turn in 0..4 {
+        let status = app.say("d", "Hi").await.status;
+        assert_eq!(status, if turn < 2 { 200 } else { 429 });
+        assert_eq!(app.delete("d", "/chat/data").await.status, 204);
+        app.app.engine.sessions().clean_up(1).await.unwrap();
+    }
+    assert_eq!(app.count("kept_windows").await, 1);
+    assert_eq!(
+        app.count("kept_windows where limit_key like '%d%' and length(limit_key) < 32")
+            .await,
+        0
+    );
+    let user = Person::of(&app, "uma").await;
+    for turn in 0..4 {
+        let said = user.post("/messages", json!({"content": "Hi"})).await;
+        assert_eq!(
+            said.status,
+            if turn < 2 { 200 } else { 429 },
+            "{}",
+            said.text
+        );
+        if let Some(conversation) = said.json()["conversation_id"].as_str() {
+            let path = format!("/conversations/{conversation}");
+            assert_eq!(user.delete(&path).await.status, 200);
+        }
+    }
+    app.advance(Duration::from_secs(61)).await;
+    assert_eq!(app.say("d", "Hi").await.status, 200);
+    app.app.engine.sessions().clean_up(1).await.unwrap();
+    assert_eq!(
+        app.count("kept_windows").await,
+        0,
+        "no longer than it counts"
+    );
+}
+
+/// A device whose conversations became a user's has written what it has written.
+async fn signing_in_does_not_help(db: Db) {
+    let app = TestApp::with(db, limited).await;
+    for _ in 0..2 {
+        assert_eq!(app.say("d", "Hi").await.status, 200);
+    }
+    let token = app.token("uma", "user").await;
+    let call = app
+        .request(Method::POST, "d", "/api/v1/chat/conversations")
+        .bearer_auth(token);
+    let kept = call.json(&json!({"anonymous_id": "d"})).send().await;
+    assert_eq!(kept.unwrap().status(), 201);
+    assert_eq!(app.say("d", "Hi").await.status, 429);
 }
 
 async fn a_repeated_request_does_not_count(db: Db) {

@@ -68,7 +68,7 @@ async fn the_schema_is_the_one_that_the_queries_know(db: Db) {
             .unwrap();
     }
     let tables = declared();
-    assert_eq!(tables.len(), 14);
+    assert_eq!(tables.len(), 15);
     for (table, columns) in tables {
         let mut expected: Vec<_> = columns
             .iter()

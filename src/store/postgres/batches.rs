@@ -136,6 +136,7 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.said.metadata.clone().map(Json)))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.said.key.as_deref()))
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.said.request_hash.as_slice()))
+        .bind::<Array<Text>, _>(column(turns, |turn| turn.lock.limit_key.0.as_str()))
         .bind::<BigInt, _>(milliseconds(WINDOW))
         .bind::<Uid, _>(first.owner)
         .bind::<BigInt, _>(milliseconds(first.lease))

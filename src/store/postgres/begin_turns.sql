@@ -1,12 +1,13 @@
 -- Begins turns, one after the other: those that can be begun. One that is missing in what comes back has
--- to be begun alone: its conversation is busy, its device has written too much, its key is known. The
+-- to be begun alone: its conversation is busy, its device has written too much, or has deleted what it
+-- wrote in this minute, its key is known. The
 -- same steps as in queries/begin.rs. They come in the order of their devices, of which none comes twice,
 -- so that two batches never wait for each other.
 (
     turn_ids uuid[], message_ids uuid[], new_users uuid[], new_conversations uuid[], device_ids text[],
     handles text[], agents text[], ttls bigint[], bodies text[], all_media_urls jsonb[],
     all_audio_urls jsonb[], all_metadata jsonb[], idempotency_keys text[], request_hashes bytea[],
-    window_ms bigint, new_owner uuid, lease_ms bigint, most_messages bigint
+    limit_keys text[], window_ms bigint, new_owner uuid, lease_ms bigint, most_messages bigint
 )
 returns table (
     turn_id uuid, active_agent text, conversation_id uuid, user_id uuid, user_name text, fence bigint,
@@ -29,6 +30,13 @@ begin
         if idempotency_keys[n] is not null and exists (
             select from turns as known
             where known.device_id = device_ids[n] and known.idempotency_key = idempotency_keys[n]
+        ) then
+            continue;
+        end if;
+
+        if exists (
+            select from kept_windows as kept
+            where kept.limit_key = limit_keys[n] and kept.window_began > last_window
         ) then
             continue;
         end if;

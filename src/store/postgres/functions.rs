@@ -96,7 +96,7 @@ functions! {
     /// Stores a message.
     INSERT_MESSAGE = "insert_message", 13, calls [];
     /// Begins turns.
-    BEGIN_TURNS = "begin_turns", 18, calls [&INSERT_MESSAGE];
+    BEGIN_TURNS = "begin_turns", 19, calls [&INSERT_MESSAGE];
     /// Finishes turns.
     FINISH_TURNS = "finish_turns", 22, calls [&OWNS, &INSERT_MESSAGE];
     /// Appends to the logs of running turns.

@@ -10,7 +10,7 @@ use diesel::{
 
 use super::dialect::{Conn, write_tx};
 use crate::store::{
-    EvaluationId, StoreError, TurnId,
+    ConversationId, EvaluationId, StoreError, TurnId,
     budgets::{Reserve, Spent, SpentBy},
     error::Abort,
     schema::{budgets, evaluations, messages, reservations, turns},
@@ -92,30 +92,63 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
         };
         let mut settled = 0;
         for (turn, scope, day, tokens, input, output) in ended {
-            let own = reservations::table
-                .filter(reservations::turn_id.eq(turn))
-                .filter(reservations::scope.eq(&scope));
-            // Whoever deletes it settles it.
-            if diesel::delete(own).execute(conn)? == 0 {
-                continue;
-            }
             // A turn whose server died has not said what it spent.
             let spent = input
                 .zip(output)
                 .map_or(tokens, |(input, output)| input + output);
-            let budget = budgets::table
-                .filter(budgets::scope.eq(&scope))
-                .filter(budgets::day.eq(day));
-            diesel::update(budget)
-                .set((
-                    budgets::reserved.eq(budgets::reserved - tokens),
-                    budgets::spent.eq(budgets::spent + spent),
-                ))
-                .execute(conn)?;
-            settled += 1;
+            settled += usize::from(settle_one(conn, turn, &scope, day, (tokens, spent))?);
         }
         Ok(settled)
     })
+}
+
+/// Settles what turns had reserved that are about to be deleted: of what they spend nobody hears any more, so all of
+/// it counts as spent.
+pub fn settle_deleted(conn: &mut Conn, of: Vec<ConversationId>) -> QueryResult<()> {
+    let of_them = turns::table
+        .filter(turns::conversation_id.eq_any(of))
+        .select(turns::id);
+    let reserved: Vec<(TurnId, String, i64, i64)> = reservations::table
+        .filter(reservations::turn_id.eq_any(of_them))
+        .order((reservations::scope, reservations::turn_id))
+        .select((
+            reservations::turn_id,
+            reservations::scope,
+            reservations::day,
+            reservations::tokens,
+        ))
+        .load(conn)?;
+    for (turn, scope, day, tokens) in reserved {
+        settle_one(conn, turn, &scope, day, (tokens, tokens))?;
+    }
+    Ok(())
+}
+
+/// Settles a reservation of so many tokens, of which so many were spent; whether it was there.
+fn settle_one(
+    conn: &mut Conn,
+    turn: TurnId,
+    scope: &str,
+    day: i64,
+    (tokens, spent): (i64, i64),
+) -> QueryResult<bool> {
+    let own = reservations::table
+        .filter(reservations::turn_id.eq(turn))
+        .filter(reservations::scope.eq(scope));
+    // Whoever deletes it settles it.
+    if diesel::delete(own).execute(conn)? == 0 {
+        return Ok(false);
+    }
+    let budget = budgets::table
+        .filter(budgets::scope.eq(scope))
+        .filter(budgets::day.eq(day));
+    diesel::update(budget)
+        .set((
+            budgets::reserved.eq(budgets::reserved - tokens),
+            budgets::spent.eq(budgets::spent + spent),
+        ))
+        .execute(conn)?;
+    Ok(true)
 }
 
 pub fn forget(conn: &mut Conn, before: i64) -> QueryResult<usize> {

@@ -3,12 +3,13 @@
 use diesel::{dsl::exists, prelude::*, sql_types::BigInt};
 
 use super::{
+    budgets,
     columns::{ConversationState, columns},
     dialect::{Conn, lock_rows, scrub, write_tx},
-    messages, queue, users as people,
+    messages, queue, users as people, windows,
 };
 use crate::store::{
-    ConversationId, DeviceId, StoreError, TurnId, UserId,
+    ConversationId, DeviceId, LimitKey, StoreError, TurnId, UserId,
     conversations::{Changes, Conversation, Kept, Known, Stand, Status},
     error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
@@ -204,16 +205,21 @@ pub fn change(
 }
 
 /// Session locks first, as everywhere; the rest goes with the conversation.
-pub fn delete(conn: &mut Conn, handle: &str, id: ConversationId) -> Result<bool, StoreError> {
+pub fn delete(
+    conn: &mut Conn,
+    user: &DeviceId,
+    key: &LimitKey,
+    id: ConversationId,
+) -> Result<bool, StoreError> {
     let deleted = write_tx(conn, |conn| -> Result<bool, StoreError> {
         let own = || {
             conversations::table
                 .filter(conversations::id.eq(id))
-                .filter(of_handle!(handle))
+                .filter(of_handle!(user.handle()))
         };
-        let locks = session_locks::table
-            .filter(session_locks::conversation_id.eq_any(own().select(conversations::id)));
-        diesel::delete(locks).execute(conn)?;
+        windows::delete_lock(conn, user, key, Some(id))?;
+        let own_id = own().select(conversations::id).load(conn)?;
+        budgets::settle_deleted(conn, own_id)?;
         Ok(diesel::delete(own()).execute(conn)? > 0)
     })?;
     scrub(conn)?;
@@ -224,10 +230,11 @@ pub fn delete(conn: &mut Conn, handle: &str, id: ConversationId) -> Result<bool,
 pub fn keep(
     conn: &mut Conn,
     device: &DeviceId,
+    key: &LimitKey,
     user: &DeviceId,
     new_user: UserId,
 ) -> Result<Kept, StoreError> {
-    let kept = write_tx(conn, |conn| keep_within(conn, device, user, new_user));
+    let kept = write_tx(conn, |conn| keep_within(conn, device, key, user, new_user));
     Abort::outcome(kept, |user| {
         if let Some(user) = user {
             people::log_new(user, new_user);
@@ -239,17 +246,17 @@ pub fn keep(
 fn keep_within(
     conn: &mut Conn,
     device: &DeviceId,
+    key: &LimitKey,
     user: &DeviceId,
     new_user: UserId,
 ) -> Result<Option<UserId>, Abort<Kept>> {
-    let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
-    diesel::delete(lock).execute(conn)?;
+    windows::delete_lock(conn, device, key, None)?;
     // Locked: a conversation that is just being opened for them is seen below.
     let known = users::table
         .filter(users::phone_number.eq(device.handle()))
         .select((users::id, users::name));
     let known: Option<(UserId, Option<String>)> = lock_rows!(known).first(conn).optional()?;
-    diesel::delete(lock).execute(conn)?;
+    windows::delete_lock(conn, device, key, None)?;
     let Some((visitor, name)) = known else {
         return Ok(None);
     };

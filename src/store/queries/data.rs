@@ -7,12 +7,16 @@ use diesel::{
     prelude::*,
 };
 
-use super::dialect::{Conn, scrub, write_tx};
+use super::{
+    budgets,
+    dialect::{Conn, scrub, write_tx},
+    windows,
+};
 use crate::store::{
-    ConversationId, DeviceId, StoreError, UserId,
+    ConversationId, DeviceId, LimitKey, StoreError, UserId,
     data::{Conversation, User},
     milliseconds,
-    schema::{budgets, conversations, db_now_plus, session_locks, users},
+    schema::{conversations, db_now_plus, session_locks, users},
 };
 
 pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<User>> {
@@ -50,15 +54,17 @@ pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<Conversat
 }
 
 /// The lock's row first, as everywhere; the rest goes with the user.
-pub fn erase(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
+pub fn erase(conn: &mut Conn, device: &DeviceId, key: &LimitKey) -> Result<bool, StoreError> {
     let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {
-        let lock = session_locks::table.filter(session_locks::device_id.eq(device.as_str()));
-        let locks = diesel::delete(lock).execute(conn)?;
-        let scope = format!("device:{}", device.as_str());
-        diesel::delete(budgets::table.filter(budgets::scope.eq(scope))).execute(conn)?;
-        let user = users::table.filter(users::phone_number.eq(device.handle()));
-        let users = diesel::delete(user).execute(conn)?;
-        Ok(locks + users > 0)
+        let had_lock = windows::delete_lock(conn, device, key, None)?;
+        let user = || users::table.filter(users::phone_number.eq(device.handle()));
+        let own = conversations::table
+            .filter(conversations::user_id.eq_any(user().select(users::id)))
+            .select(conversations::id);
+        let own = own.load(conn)?;
+        budgets::settle_deleted(conn, own)?;
+        let users = diesel::delete(user()).execute(conn)?;
+        Ok(had_lock || users > 0)
     })?;
     scrub(conn)?;
     Ok(erased)

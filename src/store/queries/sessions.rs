@@ -7,7 +7,7 @@ use diesel::{dsl::case_when, prelude::*, sql_types::Bool, upsert::excluded};
 use super::{
     conversations,
     dialect::{Conn, skip_locked, write_tx},
-    queue,
+    queue, windows,
 };
 use crate::store::{
     ConversationId, DeviceId, StoreError,
@@ -76,7 +76,31 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
                     .otherwise(window_count + count)),
         ))
         .returning(SessionLock::as_returning());
-    cached(lock).get_result(conn)
+    let lock: SessionLock = cached(lock).get_result(conn)?;
+    // A new one, or a new minute: it may be one that began before the last lock was deleted.
+    match lock.window_count == count {
+        true => count_kept(conn, request, lock),
+        false => Ok(lock),
+    }
+}
+
+/// Adds what was counted before the device's last lock was deleted.
+fn count_kept(
+    conn: &mut Conn,
+    request: &LockRequest,
+    lock: SessionLock,
+) -> QueryResult<SessionLock> {
+    let Some((began, count)) = windows::kept(conn, &request.limit_key)? else {
+        return Ok(lock);
+    };
+    diesel::update(session_locks::table)
+        .filter(session_locks::device_id.eq(request.device.as_str()))
+        .set((
+            session_locks::window_began.eq(began),
+            session_locks::window_count.eq(session_locks::window_count + count),
+        ))
+        .returning(SessionLock::as_returning())
+        .get_result(conn)
 }
 
 /// Lets the locks on a conversation live on while a person has it: they may answer tomorrow. `if_theirs`:
@@ -186,6 +210,7 @@ pub fn end(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<Conversatio
 
 /// The ids first, then the rows: so two sweepers never wait for each other.
 pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
+    windows::forget(conn)?;
     write_tx(conn, |conn| {
         let expired = session_locks::table
             .filter(session_locks::expires_at.le(db_now()))

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::{
     super::{
-        ConversationId, DeviceId, ExpertId, FrameSeq, InstanceId, MessageId, TurnId, UserId,
+        ConversationId, DeviceId, ExpertId, FrameSeq, InstanceId, LimitKey, MessageId, TurnId,
+        UserId,
         adopt::Adopt,
         audit::Actor,
         begin::{BeginTurn, Said, Sent, Started},
@@ -162,6 +163,7 @@ impl Author {
             turn_id: TurnId::new(),
             new_user: UserId::new(),
             lock: LockRequest {
+                limit_key: LimitKey(format!("key of {}", device.as_str())),
                 device,
                 within: Within::Session,
                 new_conversation: ConversationId::new(),
