@@ -247,6 +247,8 @@ pub struct Limits {
     pub user_messages_per_minute: u32,
     /// From one address, on each instance.
     pub address_messages_per_minute: u32,
+    /// Requests of one device or one user, of whatever kind, on each instance.
+    pub device_requests_per_minute: u32,
     /// Streams that one device, or one user, may read at once, on each instance.
     #[serde(deserialize_with = "some")]
     pub device_streams: usize,

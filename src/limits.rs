@@ -1,9 +1,10 @@
-//! How much one address may write, on this instance.
+//! How much one address may write on this instance, and how often a device or a user may ask for anything.
 //!
-//! The limit of a device holds on all instances: it is counted with the statement that begins a
-//! turn ([`crate::store::sessions`]). This one is in front of it and costs no statement.
+//! The limit of what a device writes holds on all instances: it is counted with the statement that begins a
+//! turn ([`crate::store::sessions`]). These are in front of it and cost no statement.
 
 use std::{
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
@@ -16,27 +17,54 @@ use ipnet::IpNet;
 use crate::{
     config::Settings,
     error::{Code, Error, Result},
+    store::DeviceId,
 };
 
-/// After how many messages the addresses that have become quiet are forgotten.
+/// After how many counted those that have become quiet are forgotten.
 const FORGET_AFTER: u32 = 4096;
 
 /// The limits of one instance.
 pub struct Limits {
-    addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    addresses: Option<Counted<IpAddr>>,
+    devices: Option<Counted<DeviceId>>,
     trusted: Vec<IpNet>,
+}
+
+/// How much each of them may do in a minute.
+struct Counted<K: Hash + Eq + Clone> {
+    each: DefaultKeyedRateLimiter<K>,
     since_forgetting: AtomicU32,
+}
+
+impl<K: Hash + Eq + Clone> Counted<K> {
+    fn new(most: NonZeroU32) -> Self {
+        Self {
+            each: RateLimiter::keyed(Quota::per_minute(most)),
+            since_forgetting: AtomicU32::new(0),
+        }
+    }
+
+    fn count(&self, key: &K) -> Result<()> {
+        if self.since_forgetting.fetch_add(1, Ordering::Relaxed) >= FORGET_AFTER {
+            self.since_forgetting.store(0, Ordering::Relaxed);
+            self.each.retain_recent();
+        }
+        self.each.check_key(key).map_err(|until| {
+            let wait: Duration = until.wait_time_from(self.each.clock().now());
+            Error::new(Code::RateLimited).retry_after(wait)
+        })
+    }
 }
 
 impl Limits {
     /// The limits of a configuration.
     pub fn new(settings: &Settings) -> Self {
         let limits = &settings.limits;
-        let most = NonZeroU32::new(limits.address_messages_per_minute).filter(|_| limits.enabled);
+        let most = |most| NonZeroU32::new(most).filter(|_| limits.enabled);
         Self {
-            addresses: most.map(|most| RateLimiter::keyed(Quota::per_minute(most))),
+            addresses: most(limits.address_messages_per_minute).map(Counted::new),
+            devices: most(limits.device_requests_per_minute).map(Counted::new),
             trusted: settings.server.trusted_proxies.clone(),
-            since_forgetting: AtomicU32::new(0),
         }
     }
 
@@ -45,17 +73,17 @@ impl Limits {
     /// # Errors
     /// `rate_limited`, with the time to wait, when it is one too many.
     pub fn count(&self, address: IpAddr) -> Result<()> {
-        let Some(addresses) = &self.addresses else {
-            return Ok(());
-        };
-        if self.since_forgetting.fetch_add(1, Ordering::Relaxed) >= FORGET_AFTER {
-            self.since_forgetting.store(0, Ordering::Relaxed);
-            addresses.retain_recent();
-        }
-        addresses.check_key(&network(address)).map_err(|until| {
-            let wait: Duration = until.wait_time_from(addresses.clock().now());
-            Error::new(Code::RateLimited).retry_after(wait)
-        })
+        let addresses = self.addresses.as_ref();
+        addresses.map_or(Ok(()), |addresses| addresses.count(&network(address)))
+    }
+
+    /// Counts whatever a device or a user asks for: a request, or a message on a WebSocket.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time to wait, when it is one too many.
+    pub fn count_request(&self, whose: &DeviceId) -> Result<()> {
+        let devices = self.devices.as_ref();
+        devices.map_or(Ok(()), |devices| devices.count(whose))
     }
 
     /// Whether what a peer says of others is believed.

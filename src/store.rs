@@ -288,6 +288,14 @@ impl Store {
         }
     }
 
+    /// Whether the database has answered anything since then.
+    pub fn has_answered_since(&self, since: tokio::time::Instant) -> bool {
+        match &*self.db {
+            Db::Postgres(lanes) => lanes.write.has_answered_since(since),
+            Db::Sqlite(lanes) => lanes.write.has_answered_since(since),
+        }
+    }
+
     /// How many connections there are, and how many of them are idle.
     pub fn connections(&self) -> (u32, u32) {
         match &*self.db {

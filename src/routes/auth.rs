@@ -49,7 +49,8 @@ async fn user_of(request: &mut ServiceRequest) -> Result<User> {
         let is_socket = path.ends_with("/v1/chat/ws") || path.ends_with("/v1/chat/stream");
         let query = Query::of(request.request());
         let token = query.get("token").filter(|_| is_socket);
-        return app.auth.user(token.ok_or_else(missing)?).await;
+        let token = token.ok_or_else(missing)?.to_owned();
+        return counted(&app, &token).await;
     };
     // RFC 9110 §11.1: the scheme's case does not matter.
     let token = header
@@ -58,7 +59,14 @@ async fn user_of(request: &mut ServiceRequest) -> Result<User> {
         .and_then(|header| header.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or_else(missing)?;
-    app.auth.user(token.trim()).await
+    counted(&app, token.trim()).await
+}
+
+/// Whose token this is, and what they ask for is counted.
+async fn counted(app: &App, token: &str) -> Result<User> {
+    let user = app.auth.user(token).await?;
+    app.limits.count_request(&user.id)?;
+    Ok(user)
 }
 
 /// The user that [`authenticate`] found.

@@ -49,7 +49,7 @@ pub(super) async fn json(
     let reply = app.engine.start(request).await?;
     turns::received("json", &reply);
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
-    let answer = answered(reply).await?;
+    let answer = answered(&app, reply).await?;
     let last = answer.last;
     let mut response = HttpResponse::Ok();
     if let Some((turn, conversation)) = turn_id.zip(conversation_id) {
@@ -85,16 +85,18 @@ fn anonymous(device: Device) -> Writer<'static> {
 ///
 /// # Errors
 /// What its final frame says; with as much of the answer as was stored.
-pub(super) async fn answered(reply: Reply) -> Result<fold::Answer> {
-    let Reply {
-        turn_id,
-        conversation_id,
-        reader,
-        elsewhere: _,
-    } = reply;
-    let answer = fold::fold(reader)
-        .await
-        .ok_or_else(|| handed_over(turn_id))?;
+pub(super) async fn answered(app: &App, mut reply: Reply) -> Result<fold::Answer> {
+    let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
+    let answer = loop {
+        let unread = reply.reader.clone();
+        if let Some(answer) = fold::fold(reply.reader).await {
+            break answer;
+        }
+        // It ran on an instance that has died: the next attempt is read from its beginning.
+        let elsewhere = reply.elsewhere.ok_or_else(|| handed_over(turn_id))?;
+        let anew = app.engine.go_on(&elsewhere, &unread).await;
+        reply = anew.ok_or_else(|| handed_over(turn_id))?;
+    };
     let Some(failed) = &answer.last.error else {
         return Ok(answer);
     };

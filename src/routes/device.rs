@@ -33,9 +33,13 @@ pub(super) async fn identify(
         Ok(found) => found,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
-    let is_https = request
-        .app_data::<Data<App>>()
+    let app = request.app_data::<Data<App>>().cloned();
+    let is_https = app
+        .as_ref()
         .is_some_and(|app| is_https(app, request.request()));
+    if let Some(Err(error)) = app.as_ref().map(|app| app.limits.count_request(&device.id)) {
+        return Ok(request.into_response(error.error_response()));
+    }
     request.extensions_mut().insert(device.clone());
     let mut response = next.call(request).await?.map_into_boxed_body();
     let headers = response.headers_mut();

@@ -92,7 +92,7 @@ pub(super) async fn say(
     let turn = turn_of(&app, &user, &request, &said, chat)?;
     let reply = app.engine.start(turn).await?;
     received("json", &reply);
-    let answer = answered(reply).await?;
+    let answer = answered(&app, reply).await?;
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: answer.last.message_id,
         session_id: said.session_id,
@@ -128,7 +128,7 @@ pub(super) async fn ask(
     let reply = app.engine.start(turn).await?;
     received("json", &reply);
     let conversation = reply.conversation_id;
-    let answer = answered(reply).await?;
+    let answer = answered(&app, reply).await?;
     let (newest, place) = match conversation {
         Some(id) => (
             app.store.messages(id, None, LAST).await?,

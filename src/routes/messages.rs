@@ -70,7 +70,7 @@ pub(super) async fn send(
     let reply = app.engine.start(turn).await?;
     turns::received("json", &reply);
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
-    let answer = answered(reply).await?;
+    let answer = answered(&app, reply).await?;
     let stored = match turn_id {
         Some(turn) => app.store.messages_of_turn(turn).await?,
         None => Vec::new(),

@@ -18,6 +18,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use tracing::Span;
+
 use super::{StoreError, connection::Connections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
@@ -35,6 +37,8 @@ pub(super) struct Lane<C: R2D2Connection + 'static> {
     /// Permits of this lane alone, taken before those that it shares with others of its pool.
     own: Arc<Semaphore>,
     busy: Arc<Busy>,
+    /// When the database answered last.
+    answered: Arc<Mutex<Option<Instant>>>,
     /// Whether a pooler stands between: then nothing may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
     runtime: Handle,
@@ -47,6 +51,7 @@ impl<C: R2D2Connection + 'static> Clone for Lane<C> {
             permits: Arc::clone(&self.permits),
             own: Arc::clone(&self.own),
             busy: Arc::clone(&self.busy),
+            answered: Arc::clone(&self.answered),
             pooled: Arc::clone(&self.pooled),
             runtime: self.runtime.clone(),
         }
@@ -61,6 +66,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
             permits,
             own: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             busy: Arc::default(),
+            answered: Arc::default(),
             pooled: Arc::clone(pooled),
             runtime: Handle::current(),
         }
@@ -79,6 +85,11 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let shared = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         Some((own, shared))
+    }
+
+    /// Whether the database has answered anything since then, be it with a refusal.
+    pub(super) fn has_answered_since(&self, since: Instant) -> bool {
+        self.answered.lock().is_some_and(|last| last > since)
     }
 
     /// How many connections there are, and how many of them are idle.
@@ -107,14 +118,14 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let Ok(Some(permit)) = timeout_at(deadline, self.permit()).await else {
             return Err(no_connection());
         };
-        let lane = self.clone();
+        let (lane, span) = (self.clone(), Span::current());
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that bounds database work"
         )]
         let work = self
             .runtime
-            .spawn_blocking(move || lane.work(permit, deadline, &mut step));
+            .spawn_blocking(move || span.in_scope(|| lane.work(permit, deadline, &mut step)));
         match timeout_at(deadline, work).await {
             Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
             Err(_) => Err(StoreError::Unknown("no answer in time".to_owned())),
@@ -157,6 +168,9 @@ impl<C: R2D2Connection + 'static> Lane<C> {
                 }
                 done => {
                     let failed = done.as_ref().err();
+                    if !failed.is_some_and(StoreError::is_away) {
+                        *self.answered.lock() = Some(Instant::now());
+                    }
                     conn.is_stale = failed.is_some_and(StoreError::spoils_connection);
                     return done;
                 }

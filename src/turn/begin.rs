@@ -131,8 +131,12 @@ impl Engine {
             }
             return begun;
         }
+        let was_sent = !turn.sent.give_up();
+        if !was_sent && self.store.has_answered_since(since) {
+            return Err(StoreError::Busy("others came first".to_owned()));
+        }
         self.leases.fail();
-        if turn.sent.give_up() {
+        if !was_sent {
             return Err(no_connection());
         }
         // It was sent: what it comes to is looked for on other connections, too.
@@ -240,6 +244,13 @@ pub(super) fn unknown(turn: TurnId) -> Error {
              Idempotency-Key, or with this turn's id as the key: it is answered once.",
         )
         .with("turn_id", turn)
+}
+
+/// The same of a message that is answered with a later one: the turn's id stands for that one alone.
+pub(super) fn unknown_without_key() -> Error {
+    Error::new(Code::Unavailable).detail(
+        "It is not known yet whether the message was stored. If it was, the history has it, and its answer.",
+    )
 }
 
 /// This server takes no more turns.

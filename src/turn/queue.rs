@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     Engine, Reply, TurnRequest,
-    begin::unknown,
+    begin::{unknown, unknown_without_key},
     event::{Cursor, Frame},
     log::Log,
 };
@@ -215,7 +215,11 @@ impl Engine {
                 // They may be stored together: none of them is tried alone.
                 Ok(Begin::Unknown(turn)) => {
                     for waiting in earlier {
-                        waiting.tell(Err(unknown(turn)));
+                        let failed = match waiting.request.key {
+                            Some(_) => unknown(turn),
+                            None => unknown_without_key(),
+                        };
+                        waiting.tell(Err(failed));
                     }
                     return Err(unknown(turn));
                 }

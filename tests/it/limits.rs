@@ -18,6 +18,7 @@ both! {
     deleting_does_not_help
     signing_in_does_not_help
     a_repeated_request_does_not_count
+    whatever_a_device_or_a_user_asks_for_is_counted
 }
 
 fn limited(settings: &mut frontdesk::config::Settings) {
@@ -113,6 +114,22 @@ async fn signing_in_does_not_help(db: Db) {
     let kept = call.json(&json!({"anonymous_id": "d"})).send().await;
     assert_eq!(kept.unwrap().status(), 201);
     assert_eq!(app.say("d", "Hi").await.status, 429);
+}
+
+async fn whatever_a_device_or_a_user_asks_for_is_counted(db: Db) {
+    let few = |settings: &mut frontdesk::config::Settings| {
+        settings.limits.device_requests_per_minute = 5;
+    };
+    let app = TestApp::with(db, few).await;
+    let user = Person::of(&app, "uma").await;
+    for asked in 0..7 {
+        let (all_right, expected) = (asked < 5, if asked < 5 { 200 } else { 429 });
+        let read = app.get("d", "/chat/history").await;
+        assert_eq!(read.status, expected, "{}", read.text);
+        assert_eq!(read.header("retry-after").is_empty(), all_right);
+        assert_eq!(user.get("/conversations").await.status, expected);
+    }
+    assert_eq!(app.get("other", "/chat/history").await.status, 200);
 }
 
 async fn a_repeated_request_does_not_count(db: Db) {

@@ -91,21 +91,22 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
     let llm = FakeLlm::start().await;
     llm.says(["a"]).refuses(401, "", "");
     let base = format!("{}/v1", llm.url);
-    let process = Process::start(&[
-        ("DATABASE_URL", &database.url),
+    let env = [
+        ("DATABASE_URL", database.url.as_str()),
         ("OPENAI_BASE_URL", &base),
         ("FRONTDESK_MODEL", "openai:fake"),
         ("DEBUG", "true"),
-    ]);
-    let say = async |path: &str| {
+    ];
+    let process = Process::start(&env);
+    let say = async |process: &Process, path: &str| {
         let call = client().post(format!("{}{path}", process.url));
         let call = call
             .header("X-Device-ID", "d")
             .json(&json!({"content": "1"}));
         Said::of(call.send().await.unwrap()).await
     };
-    let first = say("/chat").await.json();
-    say("/chat/stream").await;
+    let first = say(&process, "/chat").await.json();
+    say(&process, "/chat/stream").await;
     // A line is read a moment after it was written.
     until(async || lines(&process, "turn finished").len() == 2).await;
     let received = lines(&process, "message received");
@@ -139,4 +140,21 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
         assert_eq!(of["agent"], first["agent"], "{line}");
         assert_eq!(of["llm.model"], "openai:fake", "{line}");
     }
+    let over = "update session_locks set expires_at = now() - interval '1 hour', \
+        window_began = now() - interval '1 hour'";
+    database.execute(over).await;
+    // An instance's first message does a piece of the housekeeping.
+    let process = Process::start(&env);
+    say(&process, "/chat").await;
+    let expired = || {
+        let locks = lines(&process, "session lock").into_iter();
+        locks
+            .filter(|line| line["session.lock"] == "expired")
+            .next()
+    };
+    until(async || expired().is_some()).await;
+    let expired = expired().unwrap();
+    assert_eq!(expired["session.agent"], first["agent"]);
+    assert_eq!(expired["session.ttl_seconds"], 86_400);
+    assert_eq!(expired["conversation.id"], first["conversation_id"]);
 }

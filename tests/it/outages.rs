@@ -243,6 +243,33 @@ async fn a_database_without_a_free_connection_counts_as_away() {
     assert_eq!(app.history("d").await, ["user: 2", "assistant: Very well."]);
 }
 
+/// A database that answers others is busy, not away: the message may be sent again, and is not answered without
+/// being kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_waits_behind_others_is_refused_for_now() {
+    let app = TestApp::with(Db::Postgres, |settings| settings.database.pool_size = 1).await;
+    let devices: Vec<String> = (0..14).map(|n| format!("device-{n}")).collect();
+    for device in &devices {
+        app.say(device, "1").await;
+    }
+    let slow = "create function slow() returns trigger language plpgsql as $$ begin \
+        perform pg_sleep(0.3); return new; end $$; \
+        create trigger slow before update on session_locks for each row execute function slow()";
+    app.database.execute(slow).await;
+    let others = devices
+        .iter()
+        .map(|device| app.delete(device, "/chat/session"));
+    let others = futures_util::future::join_all(others);
+    let said = async {
+        // Behind the others.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        app.say("d", "1").await
+    };
+    let (_, said) = tokio::join!(others, said);
+    assert_eq!(said.status, 503, "{}", said.text);
+    assert_eq!(said.json()["code"], "unavailable");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_answer() {
     let (app, _proxy) = proxied().await;

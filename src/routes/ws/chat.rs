@@ -102,6 +102,7 @@ impl Chat {
             return Err(Error::new(Code::RateLimited));
         }
         let client = self.client.clone();
+        client.app.limits.count_request(&client.user.id)?;
         match said.kind.as_deref() {
             Some("message") | None => {
                 self.work.push(Box::pin(client.say(said)));

@@ -211,7 +211,7 @@ pub fn end(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<Conversatio
 /// The ids first, then the rows: so two sweepers never wait for each other.
 pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
     windows::forget(conn)?;
-    write_tx(conn, |conn| {
+    let expired: Vec<SessionLock> = write_tx(conn, |conn| -> Result<_, StoreError> {
         let expired = session_locks::table
             .filter(session_locks::expires_at.le(db_now()))
             .filter(session_locks::window_began.le(db_now_plus(-milliseconds(WINDOW))))
@@ -220,9 +220,20 @@ pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
             .select(session_locks::device_id);
         let devices: Vec<String> = skip_locked!(expired).load(conn)?;
         if devices.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let rows = session_locks::table.filter(session_locks::device_id.eq_any(devices));
-        Ok(diesel::delete(rows).execute(conn)?)
-    })
+        let deleted = diesel::delete(rows).returning(SessionLock::as_returning());
+        Ok(deleted.get_results(conn)?)
+    })?;
+    for lock in &expired {
+        tracing::debug!(
+            conversation.id = %lock.conversation_id,
+            session.agent = lock.active_agent,
+            session.ttl_seconds = lock.session_ttl,
+            session.lock = "expired",
+            "session lock"
+        );
+    }
+    Ok(expired.len())
 }

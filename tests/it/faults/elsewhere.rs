@@ -68,6 +68,31 @@ async fn a_reader_elsewhere_who_has_read_nothing_is_answered_when_the_owner_dies
     assert_eq!(fleet.history().await, ["one", "Very well."]);
 }
 
+/// The same in one piece.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_one_piece_is_given_though_its_owner_dies() {
+    let fleet = Fleet::start(&[]).await;
+    fleet.llm.says(["a"]).pause_after(1);
+    let ask = |process: &Process| {
+        let call = fleet.call(process, Method::POST, "/chat");
+        let call = call.header("Idempotency-Key", "k");
+        call.json(&json!({"content": "one"})).send()
+    };
+    let here = ask(&fleet.first);
+    let there = async {
+        until(async || fleet.llm.asked().len() == 1).await;
+        let there = tokio::spawn(ask(&fleet.second));
+        // It reads what the first attempt said.
+        until(async || fleet.database.count("turn_pieces".into()).await == 1).await;
+        fleet.first.signal("KILL");
+        Said::of(there.await.unwrap().unwrap()).await
+    };
+    let (here, there) = tokio::join!(here, there);
+    assert!(here.is_err());
+    assert_eq!(there.content(), "Very well.");
+    assert_eq!(fleet.history().await, ["one", "Very well."]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
     let app = TestApp::start(Db::Postgres).await;

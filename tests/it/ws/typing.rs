@@ -4,6 +4,7 @@ use super::*;
 use crate::support::id_of;
 
 both! {
+    what_a_user_says_on_all_sockets_is_counted
     both_sides_are_told_who_is_writing
 }
 
@@ -30,4 +31,30 @@ async fn both_sides_are_told_who_is_writing(db: Db) {
         (&told["role"], &told["is_typing"], &told["conversation_id"]),
         (&json!("expert"), &json!(true), &json!(id))
     );
+}
+
+/// Eight sockets that ask for stops do not take the database from others.
+async fn what_a_user_says_on_all_sockets_is_counted(db: Db) {
+    const MOST: usize = 20;
+    let app = TestApp::with(db, |settings| {
+        settings.limits.device_requests_per_minute = u32::try_from(MOST).unwrap();
+    })
+    .await;
+    let ann = Person::of(&app, "ann").await;
+    let mut sockets = Vec::new();
+    for _ in 0..8 {
+        sockets.push(Socket::of(&ann).await);
+    }
+    let mut refused = 0;
+    for _ in 0..3 {
+        for socket in &mut sockets {
+            let stop = json!({"type": "stop", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01"});
+            socket.say(stop).await;
+            let seen = socket.until(|frame| frame["error"].is_object()).await;
+            refused += usize::from(seen.last().unwrap()["error"]["code"] == "rate_limited");
+        }
+    }
+    // To connect counts, too.
+    assert_eq!(refused, 8 + 3 * 8 - MOST);
+    assert_eq!(app.say("bystander", "Hi").await.content(), "Very well.");
 }
