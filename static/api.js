@@ -45,6 +45,11 @@ export class Refused extends Error {
   }
 }
 
+/** Why a call failed, for whoever made it. @param {unknown} error */
+export function reason(error) {
+  return error instanceof Refused ? error.message : "The desk cannot be reached";
+}
+
 /** The frames of an answer are no longer there; the history has it. */
 export class Gone extends Error {}
 
@@ -101,7 +106,7 @@ export class Api {
         return response;
       } catch (error) {
         if (init.signal?.aborted || (error instanceof Refused && !error.passes) || tries >= TRIES) throw error;
-        await pause(tries, tell);
+        await pause(tries, tell, init.signal);
       }
     }
   }
@@ -227,17 +232,19 @@ function written(method, body, key) {
 }
 
 /**
- * Waits before another try: a moment, or until the network is back.
+ * Waits before another try: a moment, or until the network is back, or nobody wants it any more.
  * @param {number} tries
  * @param {Tell} tell
+ * @param {AbortSignal | null} [signal]
  */
-function pause(tries, tell) {
+function pause(tries, tell, signal) {
   tell(navigator.onLine ? "lost" : "offline");
   // Not all at once where a server comes back; and now and then even offline, which browsers get wrong.
   const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
   return new Promise((resolve) => {
     const timer = setTimeout(done, navigator.onLine ? time : OFFLINE);
     addEventListener("online", done);
+    signal?.addEventListener("abort", done);
     function done() {
       clearTimeout(timer);
       removeEventListener("online", done);

@@ -2,9 +2,8 @@
  * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
  */
 import { Answer } from "./answer.js";
-import { Refused } from "./api.js";
+import { Refused, reason } from "./api.js";
 import { make } from "./make.js";
-import { reason } from "./sign-in.js";
 import { tellTyping } from "./typing.js";
 
 /** @typedef {import("./types.js").Case} Case */

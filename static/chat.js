@@ -2,7 +2,8 @@
  * The chat panel: shows what was said, sends messages, shows answers as they come.
  */
 import { Answer } from "./answer.js";
-import { Gone, Refused } from "./api.js";
+import { Gone, Refused, reason } from "./api.js";
+import { bubble, offer } from "./bubble.js";
 import { Desk } from "./desk.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
@@ -21,10 +22,6 @@ export function chat(base, title, close, heard) {
 
 /** @typedef {{ text: string, key: string, item: HTMLElement }} Said What was sent: its words, its key, where it is shown. */
 
-/** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
-const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
-
-/** What the status says while a person writes. */
 const TYPING = "Somebody is writing …";
 
 export class Panel {
@@ -47,8 +44,11 @@ export class Panel {
   #passing = "";
   /** Where the visitor stands in the queue. */
   #place = "";
-  /** What could not be sent. @type {Set<Said>} */
+  /** What could not be sent, or is not sent yet. @type {Set<Said>} */
   #unsent = new Set();
+  /** Whether what was said before is shown, and what ends waiting for it. */
+  #isRestored = false;
+  #waiting = new AbortController();
   /** Whether a person answers. */
   #hasPerson = false;
 
@@ -117,8 +117,12 @@ export class Panel {
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
     try {
-      const said = await this.#desk.history(this.#connection);
-      if (this.#closed.signal.aborted) return;
+      const { signal } = (this.#waiting = new AbortController());
+      const said = await this.#desk.history(this.#connection, signal).catch((error) => {
+        if (!signal.aborted) throw error;
+      });
+      if (!said || this.#closed.signal.aborted) return;
+      this.#isRestored = true;
       this.#messages.replaceChildren();
       // What tools did is not for reading.
       const answered = new Set(said.map((message) => message.answers));
@@ -208,12 +212,16 @@ export class Panel {
     if (!text || this.#busy) return;
     this.#input.value = "";
     this.#set(true);
-    this.#doing = this.#doing.then(() => this.#ask(text));
+    const said = this.#write(text);
+    if (this.#status.textContent) this.#waiting.abort();
+    this.#doing = this.#doing.then(() => this.#say(said));
   }
 
-  /** Says something new. @param {string} text */
-  #ask(text) {
-    return this.#say({ text, key: crypto.randomUUID(), item: this.#show("user", text).item });
+  /** Shows something new, which is to be sent. @param {string} text */
+  #write(text) {
+    const said = { text, key: crypto.randomUUID(), item: this.#show("user", text).item };
+    this.#unsent.add(said);
+    return said;
   }
 
   /** @param {Said} said @returns {Promise<void>} */
@@ -223,7 +231,9 @@ export class Panel {
     this.#set(true);
     this.#tell("");
     try {
-      await this.#answer(await this.#desk.say(said.text, said.key, this.#connection), said);
+      const response = await this.#desk.say(said.text, said.key, this.#connection);
+      await this.#answer(response, said);
+      if (!this.#isRestored && response.headers.has("X-Turn-ID")) await this.#restore();
     } catch (error) {
       if (this.#closed.signal.aborted) return this.#desk.giveBack(said.text);
       this.#tell(`Not sent: ${reason(error)}.`);
@@ -266,7 +276,7 @@ export class Panel {
         if (frame.finish_reason === "cancelled") this.#tell("Stopped.");
         if (frame.error) {
           this.#tell(`${frame.error.message}.`);
-          if (question) this.#offer(() => this.#ask(question.text));
+          if (question) this.#offer(() => this.#say(this.#write(question.text)));
         }
       }
       this.#announce(words.textContent);
@@ -291,30 +301,25 @@ export class Panel {
   }
 
   #connection = (/** @type {"" | "lost" | "offline"} */ state) => {
+    // What is to be said does not wait for what was said before.
+    if (state && this.#unsent.size) this.#waiting.abort();
     this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
   };
 
   /** Offers to try again, beside what the status says, or beside what was not sent. @param {() => Promise<void>} again */
   #offer(again, beside = /** @type {HTMLElement} */ (this.#status)) {
-    const button = make("button", { type: "button" }, "Try again");
-    const offer = make("span", {}, " ", button);
-    button.addEventListener("click", () => {
+    offer(beside, () => {
       this.#input.focus();
-      offer.remove();
       void again();
     });
-    beside.append(offer);
   }
 
   /** @param {string} role @param {string} text */
   #show(role, text) {
-    const from = SPEAKERS[role] ? role : "assistant";
-    const speaker = make("span", { class: "hidden" }, SPEAKERS[from]);
-    const words = make("span", {}, text);
-    const item = make("li", { class: from }, speaker, words);
-    this.#messages.append(item);
+    const shown = bubble(role, text);
+    this.#messages.append(shown.item);
     this.#follow();
-    return { item, words };
+    return shown;
   }
 
   /**
@@ -331,7 +336,7 @@ export class Panel {
       this.#set(true);
       this.#doing = this.#doing.then(() => this.#fill(id, answer, words, crypto.randomUUID(), widget));
     });
-    const item = make("li", { class: "assistant" }, make("span", { class: "hidden" }, "Desk: "), widget);
+    const { item } = bubble("assistant", widget);
     this.#shown.set(id, item);
     this.#messages.append(item);
     this.#follow();
@@ -364,8 +369,8 @@ export class Panel {
 
   /** Whether the visitor is reading the newest text, and not something above it. */
   #isAtEnd() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#messages;
-    return scrollHeight - scrollTop - clientHeight < 40;
+    const list = this.#messages;
+    return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   }
 
   #follow() {
@@ -392,9 +397,4 @@ export class Panel {
   #tell(text) {
     this.#status.textContent = text || this.#passing;
   }
-}
-
-/** @param {unknown} error */
-function reason(error) {
-  return error instanceof Refused ? error.message : "The chat cannot be reached";
 }

@@ -2,13 +2,13 @@
  * The console of the people at the desk: who waits, whom they have, what is said there as it is said, and which
  * answers they have to look at.
  */
-import { Api, Refused } from "./api.js";
+import { Api, Refused, reason } from "./api.js";
 import { Conversation } from "./case.js";
 import { Token, token } from "./credentials.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { Reviews } from "./review.js";
-import { reason, signIn } from "./sign-in.js";
+import { signIn } from "./sign-in.js";
 
 /** @typedef {import("./types.js").Case} Case */
 /** @typedef {import("./types.js").Expert} Expert */

@@ -45,9 +45,10 @@ export class Desk {
   /**
    * What was said in the visitor's conversation.
    * @param {Tell} tell
+   * @param {AbortSignal} [signal] Ends waiting for it.
    */
-  async history(tell) {
-    const response = await this.api.persist("chat/history", {}, tell);
+  async history(tell, signal) {
+    const response = await this.api.persist("chat/history", { signal }, tell);
     return /** @type {Message[]} */ ((await response.json()).messages);
   }
 
@@ -82,7 +83,8 @@ export class Desk {
    * @param {Tell} tell
    */
   async say(content, key, tell) {
-    // Without an id yet, a repeated message would be another visitor's.
+    // Without an id yet, a repeated message would be another visitor's. Any answer has one.
+    if (!this.#device?.isKnown) await this.api.call("chat/session").catch(() => null);
     if (!this.#device?.isKnown) await this.api.persist("chat/session", {}, tell);
     return this.api.post("chat/stream", { content }, key, tell);
   }

@@ -55,10 +55,14 @@ export class OwnDesk extends Desk {
     return `${API}/conversations/${this.#conversation}/events`;
   }
 
-  /** @param {Tell} tell */
-  async history(tell) {
+  /**
+   * @param {Tell} tell
+   * @param {AbortSignal} [signal]
+   */
+  async history(tell, signal) {
     if (!this.#conversation) return [];
-    const response = await this.api.persist(`${API}/conversations/${this.#conversation}/messages?limit=200`, {}, tell);
+    const path = `${API}/conversations/${this.#conversation}/messages?limit=200`;
+    const response = await this.api.persist(path, { signal }, tell);
     return /** @type {Message[]} */ (await response.json());
   }
 

@@ -1,8 +1,8 @@
 /**
  * The answers that judges did not let pass: they stand, or they are withdrawn, or something else is right.
  */
+import { reason } from "./api.js";
 import { make } from "./make.js";
-import { reason } from "./sign-in.js";
 
 /** @typedef {import("./types.js").Evaluation} Evaluation */
 

@@ -1,7 +1,7 @@
 /**
  * Asks for a token, where there is none that is taken.
  */
-import { Refused } from "./api.js";
+import { Refused, reason } from "./api.js";
 import { keep, token } from "./credentials.js";
 import { make } from "./make.js";
 
@@ -44,9 +44,4 @@ export async function signIn(title, open, problem = "") {
   document.body.replaceChildren(form);
   input.focus();
   if (token() && !problem) await tries();
-}
-
-/** @param {unknown} error */
-export function reason(error) {
-  return error instanceof Refused ? error.message : "The desk cannot be reached";
 }

@@ -97,3 +97,19 @@ test("an answer whose server died is begun anew in its place", async () => {
   assert.deepEqual(await said(page), [HELLO, ANNA]);
   await page.context().close();
 });
+
+test("an answer of which nothing is kept says so", async (t) => {
+  const nowhere = await serve({ DATABASE_URL: "postgres://nobody@127.0.0.1:9/none" });
+  t.after(() => nowhere.kill());
+  // Whether the visitor writes before it is known that nothing can be read, or after that.
+  for (const wait of ["domcontentloaded", "status"]) {
+    const page = await visit(browser, nowhere.url);
+    if (wait === "status") await page.getByText("Reconnecting").waitFor();
+    await say(page, HELLO);
+    await page.getByText("nobody will see this later").waitFor();
+    const [asked, answer] = await said(page);
+    assert.equal(asked, HELLO);
+    assert.match(answer, /^Hello! /);
+    await page.context().close();
+  }
+});
