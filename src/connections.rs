@@ -46,8 +46,10 @@ pub struct Connections {
     most: AtomicUsize,
     most_of_address: usize,
     most_streams: usize,
-    /// What is sent and what arrives on them.
-    pub under_way: Arc<UnderWay>,
+    /// The bodies that arrive on them.
+    pub arriving: Arc<UnderWay>,
+    /// The answers that leave. They are counted by themselves: who does not read keeps nobody from writing.
+    pub leaving: Arc<UnderWay>,
     metrics: Arc<Metrics>,
 }
 
@@ -71,7 +73,8 @@ impl Connections {
             most: AtomicUsize::new(settings.server.max_connections),
             most_of_address: limit(limits.address_connections),
             most_streams: limit(limits.device_streams),
-            under_way: Arc::default(),
+            arriving: Arc::default(),
+            leaving: Arc::default(),
             metrics,
         })
     }
@@ -102,10 +105,10 @@ impl Connections {
     pub fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Opened> {
         let address = address.map(network);
         let mut open = self.open.lock();
-        if let Some(own) = address.and_then(|address| open.of_address.get_mut(&address))
-            && !self.make_room(own, self.most_of_address(), TooMany::OfAddress)
-        {
-            return None;
+        if let Some(own) = address.and_then(|address| open.of_address.get_mut(&address)) {
+            let closed = self.make_room(own, self.most_of_address(), TooMany::OfAddress)?;
+            // Its place is free for its own.
+            closed.and_then(|closed| open.all.remove(&closed));
         }
         let most = self.most.load(Ordering::Relaxed);
         self.make_room(&mut open.all, most, TooMany::InAll);
@@ -138,7 +141,9 @@ impl Connections {
         let address = address.map(network);
         let mut open = self.open.lock();
         let own = open.streams.entry(whose.clone()).or_default();
-        if !self.make_room(own, self.most_streams, TooMany::OfDevice)
+        if self
+            .make_room(own, self.most_streams, TooMany::OfDevice)
+            .is_none()
             && let Some((_, oldest)) = own.pop_first()
         {
             oldest.close();
@@ -178,18 +183,18 @@ impl Connections {
         }
     }
 
-    /// Whether there is room for one more, or is now.
-    fn make_room(&self, list: &mut List, most: usize, too_many: TooMany) -> bool {
+    /// Makes room for one more, where there is none; which one was closed for it. `None`: nobody can go.
+    fn make_room(&self, list: &mut List, most: usize, too_many: TooMany) -> Option<Option<u64>> {
         if list.len() < most {
-            return true;
+            return Some(None);
         }
         self.tell(too_many);
         let worth = |(number, connection): (&u64, &Arc<Connection>)| {
             connection.worth().map(|worth| (worth, *number))
         };
-        let least = list.iter().filter_map(worth).min();
-        let closed = least.and_then(|(_, number)| list.remove(&number));
-        closed.map(|closed| closed.close()).is_some()
+        let (_, number) = list.iter().filter_map(worth).min()?;
+        list.remove(&number)?.close();
+        Some(Some(number))
     }
 }
 

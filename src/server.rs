@@ -50,7 +50,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// What the kernel keeps for a client that does not read, in bytes; it takes twice as much.
-const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
 /// A server that is listening.
 pub struct Server {
@@ -107,6 +107,8 @@ impl Server {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
                 tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
             }
+            // Before the first visitor waits for it.
+            drop(starting.devices.warm_up().await);
             if !starting.store.is_read_committed() {
                 tracing::warn!(
                     "the database role's transactions are not read committed by default, which costs each batch two \

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 /// connection.
 const ARRIVAL: Duration = Duration::from_secs(15);
 const ARRIVING_BYTES_PER_SECOND: u64 = 1024;
-/// How long a request may take to arrive where its connection is needed for others.
-const ARRIVAL_IN_NEED: Duration = Duration::from_secs(2);
+/// How long a request may take to arrive, and a client to read on, where the connection is needed for others.
+const PATIENCE_IN_NEED: Duration = Duration::from_secs(2);
+/// How many bytes may follow a request before it is answered.
+const MOST_AHEAD_BYTES: u64 = 64 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ enum Phase {
     Idle,
     /// A request is arriving.
     Arriving,
+    /// A request has begun to be answered before all of it has arrived.
+    Taking,
     /// A request is being answered.
     Answering,
     /// A stream goes on that has nothing to say for now.
@@ -35,7 +39,13 @@ enum Phase {
 
 impl Phase {
     fn of(number: u8) -> Self {
-        let all = [Self::Idle, Self::Arriving, Self::Answering, Self::Standing];
+        let all = [
+            Self::Idle,
+            Self::Arriving,
+            Self::Taking,
+            Self::Answering,
+            Self::Standing,
+        ];
         let found = all.into_iter().find(|phase| *phase as u8 == number);
         found.unwrap_or(Self::Answering)
     }
@@ -49,8 +59,14 @@ pub struct Connection {
     phase: AtomicU8,
     /// When this phase began, or when something was said last in it: milliseconds, see [`now`].
     since: AtomicU64,
-    /// How much of a request has arrived in this phase, in bytes.
+    /// When the request that is being served began to arrive.
+    began: AtomicU64,
+    /// How many bytes have come: of the request while it arrives, and of what follows it while it is answered.
     arrived: AtomicU64,
+    /// Since when the client has made no room for what is written to it; 0: it has.
+    full_since: AtomicU64,
+    /// Whether the client goes on talking while it is answered: a WebSocket.
+    is_socket: AtomicBool,
     closed: AtomicBool,
     waker: AtomicWaker,
     /// Whether it was taken when there were too many already.
@@ -73,7 +89,10 @@ impl Connection {
             number,
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(now()),
+            began: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
+            full_since: AtomicU64::new(0),
+            is_socket: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             is_in_reserve,
@@ -89,16 +108,25 @@ impl Connection {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Bytes came from the client. Those that come while nothing is asked for begin a request.
-    pub fn has_read(&self, bytes: usize) {
+    /// Bytes came from the client; whether that may be. Those that come while nothing is asked for begin a request.
+    /// While one is answered, no more than a little may follow it: nobody reads it, and all of it is kept.
+    #[must_use]
+    pub fn has_read(&self, bytes: usize) -> bool {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        match self.phase() {
+        let before = match self.phase() {
             Phase::Idle => {
                 self.arrived.store(bytes, Ordering::Relaxed);
                 self.is(Phase::Arriving);
+                self.began.store(now(), Ordering::Relaxed);
+                return true;
             }
-            Phase::Arriving => drop(self.arrived.fetch_add(bytes, Ordering::Relaxed)),
-            Phase::Answering | Phase::Standing => {}
+            _ => self.arrived.fetch_add(bytes, Ordering::Relaxed),
+        };
+        match self.phase() {
+            Phase::Answering | Phase::Standing if !self.is_socket.load(Ordering::Relaxed) => {
+                before + bytes <= MOST_AHEAD_BYTES
+            }
+            _ => true,
         }
     }
 
@@ -108,13 +136,37 @@ impl Connection {
             return None;
         }
         let more = self.arrived.load(Ordering::Relaxed) * 1000 / ARRIVING_BYTES_PER_SECOND;
-        let until = self.since.load(Ordering::Relaxed) + millis(ARRIVAL) + more;
+        let until = self.began.load(Ordering::Relaxed) + millis(ARRIVAL) + more;
         Some(Duration::from_millis(until.saturating_sub(now())))
     }
 
-    /// A request has arrived whole, or says something once more on its stream.
+    /// The head of a request has arrived, and the rest of it may still be on its way.
+    pub fn is_taking(&self) {
+        self.is(Phase::Taking);
+    }
+
+    /// More of a request is waited for.
+    pub fn is_arriving(&self) {
+        if self.phase() != Phase::Arriving {
+            self.is(Phase::Arriving);
+        }
+    }
+
+    /// A request has arrived whole.
     pub fn is_answering(&self) {
+        self.arrived.store(0, Ordering::Relaxed);
         self.is(Phase::Answering);
+    }
+
+    /// From now on the client may say what it likes.
+    pub fn becomes_socket(&self) {
+        self.is_socket.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client makes room for what is written to it.
+    pub fn has_room(&self, has_room: bool) {
+        let since = if has_room { 0 } else { now().max(1) };
+        self.full_since.store(since, Ordering::Relaxed);
     }
 
     /// What was asked for is answered.
@@ -147,11 +199,13 @@ impl Connection {
     /// How soon it goes when others need its place, the least first. None: it stays.
     pub(super) fn worth(&self) -> Option<(u8, u64)> {
         let since = self.since.load(Ordering::Relaxed);
-        match self.phase() {
-            Phase::Idle => Some((0, since)),
-            Phase::Arriving if since + millis(ARRIVAL_IN_NEED) < now() => Some((0, since)),
-            Phase::Standing => Some((1, since)),
-            Phase::Arriving | Phase::Answering => None,
+        let is_late = |since| since + millis(PATIENCE_IN_NEED) < now();
+        match (self.full_since.load(Ordering::Relaxed), self.phase()) {
+            (full @ 1.., _) => is_late(full).then_some((0, full)),
+            (0, Phase::Idle) => Some((0, since)),
+            (0, Phase::Arriving) if is_late(since) => Some((0, since)),
+            (0, Phase::Standing) => Some((1, since)),
+            (0, Phase::Arriving | Phase::Taking | Phase::Answering) => None,
         }
     }
 }

@@ -22,6 +22,15 @@ struct Held {
     of_address: HashMap<Option<IpAddr>, usize>,
 }
 
+impl Held {
+    fn add(&mut self, address: Option<IpAddr>, count: usize) {
+        if count > 0 {
+            self.all += count;
+            *self.of_address.entry(address).or_default() += count;
+        }
+    }
+}
+
 impl UnderWay {
     /// Nothing is yet, to or from this address.
     pub fn begin(self: &Arc<Self>, address: Option<IpAddr>) -> Bytes {
@@ -42,19 +51,24 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Counts so many more; whether there may be.
+    /// Counts so many more, if there may be.
     #[must_use]
     pub fn add(&mut self, count: usize) -> bool {
         let mut held = self.under_way.0.lock();
-        let of_address = held.of_address.get(&self.address).copied();
-        let (all, of_address) = (held.all + count, of_address.unwrap_or(0) + count);
-        if all > MOST_BYTES || of_address > MOST_BYTES_OF_ADDRESS {
-            return false;
+        let of_address = held.of_address.get(&self.address).copied().unwrap_or(0);
+        let has_room = held.all + count <= MOST_BYTES;
+        let has_room = has_room && of_address + count <= MOST_BYTES_OF_ADDRESS;
+        if has_room {
+            self.count += count;
+            held.add(self.address, count);
         }
-        held.all = all;
-        held.of_address.insert(self.address, of_address);
+        has_room
+    }
+
+    /// Counts so many more, whether or not there may be.
+    pub fn take(&mut self, count: usize) {
         self.count += count;
-        true
+        self.under_way.0.lock().add(self.address, count);
     }
 }
 
@@ -94,7 +108,13 @@ mod tests {
         assert!(!under_way.begin(address(5)).add(1));
         drop(first);
         assert!(under_way.begin(address(5)).add(1));
-        drop(others);
+        let mut more = under_way.begin(address(6));
+        more.take(5);
+        assert_eq!(
+            under_way.0.lock().all,
+            4 * MOST_BYTES_OF_ADDRESS + 5 - MOST_BYTES_OF_ADDRESS
+        );
+        drop((others, more));
         assert_eq!(under_way.0.lock().all, 0);
         assert!(under_way.0.lock().of_address.is_empty());
     }

@@ -7,10 +7,11 @@
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,13 +21,13 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
     http::{
-        ConnectionType,
+        ConnectionType, Method, StatusCode,
         header::{CONTENT_LENGTH, TRANSFER_ENCODING},
     },
     middleware::Next,
     web::{Bytes, Data},
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use tokio::time::timeout;
 
 use super::caller::caller;
@@ -77,18 +78,22 @@ pub(crate) async fn follow(
     let body = has_body(&request).then(|| {
         Body(Rc::new(RefCell::new(Arriving {
             payload: request.take_payload(),
-            bytes: app.connections.under_way.begin(address),
+            bytes: app.connections.arriving.begin(address),
+            length: 0,
             connection: connection.clone(),
             is_over: false,
         })))
     });
-    match (&body, &connection) {
-        (Some(body), _) => request.set_payload(Payload::Stream {
-            payload: Box::pin(body.clone()),
-        }),
-        (None, Some(connection)) => connection.is_answering(),
-        (None, None) => {}
+    if let Some(body) = &body {
+        let payload = Box::pin(body.clone());
+        request.set_payload(Payload::Stream { payload });
     }
+    match &connection {
+        Some(connection) if body.is_some() => connection.is_taking(),
+        Some(connection) => connection.is_answering(),
+        None => {}
+    }
+    let only_reads = request.method() == Method::GET;
     let is_refused = connection.as_ref().is_some_and(|it| it.is_in_reserve())
         && !is_served_from_the_reserve(request.path());
     let mut response = match is_refused {
@@ -104,20 +109,32 @@ pub(crate) async fn follow(
     if let Some(body) = body.as_ref().filter(|_| is_error) {
         drop(timeout(DRAIN_TIMEOUT, body.clone().rest()).await);
     }
-    let mut bytes = app.connections.under_way.begin(address);
-    if !bytes.add(held(&response)) {
-        response = response.into_response(busy().error_response());
+    let mut bytes = app.connections.leaving.begin(address);
+    let held = held(&response);
+    if !bytes.add(held) {
+        match only_reads {
+            true => response = response.into_response(busy().error_response()),
+            // It is done: whoever asked is told.
+            false => bytes.take(held),
+        }
     }
     let streaming = connection.as_ref().and_then(|connection| {
-        connection.is_answering();
+        if body.as_ref().is_none_or(Body::is_over) {
+            connection.is_answering();
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            connection.becomes_socket();
+        }
         streaming(&app, &response, connection)
     });
+    let is_standing = streams(&response) == Some(Streams::Standing);
     Ok(response.map_body(|_, sent| Answer {
         sent: Sent::from(sent),
         // Actix reads a body that nobody has to its end, be it endless: this one has somebody.
         _body: body.filter(|body| !body.is_over()),
         _bytes: bytes,
         _streaming: streaming,
+        is_standing,
         connection,
     }))
 }
@@ -151,14 +168,17 @@ fn is_served_from_the_reserve(path: &str) -> bool {
         .any(|served| path.contains(served))
 }
 
+fn streams(response: &ServiceResponse<BoxBody>) -> Option<Streams> {
+    response.response().extensions().get().copied()
+}
+
 /// Notes whose stream a response is, if it is one.
 fn streaming(
     app: &App,
     response: &ServiceResponse<BoxBody>,
     connection: &Arc<Connection>,
 ) -> Option<Streaming> {
-    let streams = *response.response().extensions().get::<Streams>()?;
-    if streams == Streams::Standing {
+    if streams(response)? == Streams::Standing {
         connection.is_standing();
     }
     let request = response.request();
@@ -178,6 +198,7 @@ pub(crate) struct Answer {
     _body: Option<Body>,
     _bytes: connections::Bytes,
     _streaming: Option<Streaming>,
+    is_standing: bool,
     connection: Option<Arc<Connection>>,
 }
 
@@ -226,9 +247,19 @@ impl MessageBody for Answer {
                 connection.close();
                 Poll::Pending
             }
+            // What is told keeps a standing stream from being the one that has had nothing to tell for the longest.
+            Some(connection) if self.is_standing && says_something(&piece) => {
+                connection.is_standing();
+                piece
+            }
             _ => piece,
         }
     }
+}
+
+/// Whether a piece of an event stream is more than a comment, which only shows that it lives.
+fn says_something(piece: &Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>>) -> bool {
+    matches!(piece, Poll::Ready(Some(Ok(piece))) if !piece.starts_with(b":"))
 }
 
 impl Drop for Answer {
@@ -246,14 +277,38 @@ struct Body(Rc<RefCell<Arriving>>);
 struct Arriving {
     payload: Payload,
     bytes: connections::Bytes,
+    /// How much of it has arrived.
+    length: usize,
     connection: Option<Arc<Connection>>,
     is_over: bool,
 }
 
+impl Arriving {
+    /// The next piece; what the connection waits for is noted.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        let piece = Pin::new(&mut self.payload).poll_next(cx);
+        self.is_over = matches!(piece, Poll::Ready(None | Some(Err(_))));
+        match &self.connection {
+            Some(connection) if piece.is_pending() => connection.is_arriving(),
+            Some(connection) if self.is_over => connection.is_answering(),
+            _ => {}
+        }
+        piece
+    }
+
+    /// Counts a piece that is kept; whether it may be. What is small always may.
+    fn keep(&mut self, piece: &Bytes) -> bool {
+        let before = self.length.max(PIECE_BYTES);
+        self.length += piece.len();
+        self.bytes.add(self.length.saturating_sub(before))
+    }
+}
+
 impl Body {
-    async fn rest(mut self) {
+    /// Reads on, and keeps nothing of it.
+    async fn rest(self) {
         let mut left = MAX_DRAINED_BYTES;
-        while let Some(Ok(piece)) = self.next().await {
+        while let Some(Ok(piece)) = poll_fn(|cx| self.0.borrow_mut().poll(cx)).await {
             left = left.saturating_sub(piece.len());
             if left == 0 {
                 return;
@@ -271,18 +326,11 @@ impl Stream for Body {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut arriving = self.0.borrow_mut();
-        let piece = Pin::new(&mut arriving.payload).poll_next(cx);
-        if let Poll::Ready(Some(Ok(piece))) = &piece
-            && !arriving.bytes.add(piece.len())
-        {
-            return Poll::Ready(Some(Err(PayloadError::Overflow)));
-        }
-        if let Poll::Ready(None | Some(Err(_))) = piece {
-            arriving.is_over = true;
-            if let Some(connection) = &arriving.connection {
-                connection.is_answering();
+        match ready!(arriving.poll(cx)) {
+            Some(Ok(piece)) if !arriving.keep(&piece) => {
+                Poll::Ready(Some(Err(PayloadError::Overflow)))
             }
+            piece => Poll::Ready(piece),
         }
-        piece
     }
 }

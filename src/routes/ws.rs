@@ -73,7 +73,8 @@ pub(super) async fn echo(
     if !app.settings.server.ws_echo {
         return Err(Error::new(Code::NotFound));
     }
-    let (response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    let (mut response, session, stream) = actix_ws::handle(&request, body).map_err(no_handshake)?;
+    response.extensions_mut().insert(Streams::Standing);
     let closing = closing(&app, None);
     begin(&app, session.clone(), stream, closing, Echo(session));
     Ok(response)

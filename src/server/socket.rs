@@ -21,8 +21,9 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How long a client may take nothing of what is written to it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client may take next to nothing of what is written to it: the kernel asks for more once a third of its
+/// buffer is free.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A socket with deadlines.
 pub(super) struct Socket {
@@ -81,8 +82,11 @@ impl AsyncRead for Socket {
         self.check(cx)?;
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buffer) {
-            self.connection().has_read(buffer.filled().len() - before);
-            return Poll::Ready(read);
+            let is_right = self.connection().has_read(buffer.filled().len() - before);
+            return match is_right {
+                true => Poll::Ready(read),
+                false => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            };
         }
         let Some(left) = self.connection().left_to_arrive() else {
             return Poll::Pending;
@@ -103,10 +107,13 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         if let Poll::Ready(written) = Pin::new(&mut self.io).poll_write(cx, bytes) {
-            self.is_full = false;
+            if std::mem::take(&mut self.is_full) {
+                self.connection().has_room(true);
+            }
             return Poll::Ready(written);
         }
         if !std::mem::replace(&mut self.is_full, true) {
+            self.connection().has_room(false);
             set(&mut self.departure, Instant::now() + WRITE_TIMEOUT);
         }
         match self.departure.as_mut().map(|timer| timer.poll_ring(cx)) {
@@ -115,7 +122,9 @@ impl AsyncWrite for Socket {
         }
     }
 
+    /// Actix flushes whenever it is woken, also when it neither reads nor writes.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         Pin::new(&mut self.io).poll_flush(cx)
     }
 

@@ -256,13 +256,12 @@ impl Reader {
         written.complete && written.ends.len() == self.seen
     }
 
-    /// How many bytes are kept for this reader alone until it has read them: those of a log that has ended.
+    /// How many bytes are kept for this reader alone until it has read them: those of a log that was read from the
+    /// database for it. Where others read the same, it is kept for them as well.
     pub fn held(&self) -> usize {
-        let written = self.log.lock();
-        if written.closed {
-            written.bytes.len()
-        } else {
-            0
+        match Arc::strong_count(&self.log) {
+            1 => self.log.lock().bytes.len(),
+            _ => 0,
         }
     }
 

@@ -10,7 +10,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client_builder, until};
+use crate::support::{
+    Database, Db, FakeLlm, Person, Process, Said, Stream, TestApp, client_builder, id_of, until,
+};
 
 /// Longer than any deadline of the server's.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -273,6 +275,47 @@ async fn a_request_that_is_dripped_is_cut() {
     });
     futures_util::future::join_all(dripped).await;
     assert!(desk.is_healthy().await);
+}
+
+/// Behind a request that is being answered nothing piles up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_standing_stream_is_bounded() {
+    let desk = Desk::start(&[]).await;
+    desk.say("d").await;
+    let mut socket = TcpStream::connect(desk.address()).await.unwrap();
+    let stands = "GET /chat/events HTTP/1.1\r\nHost: desk\r\nX-Device-ID: d\r\n\r\n";
+    socket.write_all(stands.as_bytes()).await.unwrap();
+    let mut said = [0; 12];
+    socket.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 200");
+    let junk = format!("GET /healthz HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(60_000));
+    let sent = timeout(PATIENCE, async {
+        while socket.write_all(junk.as_bytes()).await.is_ok() {}
+    });
+    assert!(sent.await.is_ok());
+}
+
+/// A request whose body nobody reads may take as long as its answer does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_answer_to_a_body_that_is_not_read_is_given() {
+    let app = TestApp::start(Db::Postgres).await;
+    let user = Person::of(&app, "ann").await;
+    let conversation = id_of(&user.say(None, "Hi").await);
+    let expert = Person::expert(&app, "eva").await;
+    assert_eq!(expert.does("claim", &conversation).await.status, 200);
+    user.say(Some(&conversation), "And now?").await;
+    app.llm.says(["a", "b"]).pause_after(1);
+    let before = app.llm.asked().len();
+    let path = format!("/conversations/{conversation}/draft");
+    let draft = expert.post(&path, json!({}));
+    let later = async {
+        until(async || app.llm.asked().len() > before).await;
+        // Longer than a request may take to arrive.
+        sleep(Duration::from_secs(17)).await;
+        app.llm.go_on();
+    };
+    let (draft, ()) = tokio::join!(draft, later);
+    assert_eq!(draft.status, 200, "{}", draft.text);
 }
 
 /// Whoever sends without end is not read without end, whatever the answer.

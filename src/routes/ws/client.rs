@@ -183,6 +183,12 @@ impl Client {
 
     /// Passes a turn on to its end, wherever it goes on.
     async fn forward(mut self, reply: Reply, own: Option<String>) {
+        let address = caller(&self.app, &self.request);
+        let mut held = self.app.connections.leaving.begin(address);
+        if !held.add(reply.reader.held()) {
+            let busy = Error::new(Code::Unavailable).detail("Too much is not read yet.");
+            return drop(self.fail(&busy, own).await);
+        }
         let mut more = Map::new();
         if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id) {
             more.insert("conversation_id".to_owned(), conversation.into());
