@@ -169,7 +169,7 @@ impl Conversations {
     /// As `POST /chat`: when the message is refused, or its answer failed.
     pub async fn send(&self, session: &Session, text: &str) -> Result<Answer> {
         let reply = self.stream(session, text).await?;
-        let answer = fold::fold(reply.reader).await;
+        let answer = self.app.engine.whole(reply).await;
         let answer = answer.ok_or_else(|| Error::new(Code::Unavailable))?;
         match &answer.last.error {
             None => Ok(answer),
@@ -184,11 +184,22 @@ impl Conversations {
     /// # Errors
     /// When the database fails.
     pub async fn messages(&self, session: &Session, limit: u32) -> Result<Vec<Message>> {
-        let page = self
-            .app
-            .store
-            .messages(session.conversation_id, None, limit);
-        Ok(page.await?.unwrap_or_default().messages)
+        let store = &self.app.store;
+        let mut newest: Vec<Message> = Vec::new();
+        loop {
+            // A page ends early where messages are long.
+            let left = limit.saturating_sub(u32::try_from(newest.len()).unwrap_or(u32::MAX));
+            let before = newest.first().map(|oldest| oldest.id);
+            let page = store
+                .messages(session.conversation_id, before, left)
+                .await?;
+            let page = page.unwrap_or_default();
+            let is_last = !page.has_more || page.messages.is_empty();
+            newest.splice(..0, page.messages);
+            if is_last || newest.len() >= limit as usize {
+                return Ok(newest);
+            }
+        }
     }
 
     /// The conversations of an anonymous visitor, the oldest first.

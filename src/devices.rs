@@ -91,6 +91,14 @@ impl Devices {
         })
     }
 
+    /// Reads the site's secret, from which ids and limits have their keys.
+    ///
+    /// # Errors
+    /// When the database fails; then it is read when it is first needed.
+    pub async fn warm_up(&self) -> Result<()> {
+        self.mac("").await.map(drop)
+    }
+
     async fn mac(&self, id: &str) -> Result<Hmac<Sha256>> {
         let mut mac = self.secret.mac("frontdesk device id").await?;
         mac.update(id.as_bytes());

@@ -28,8 +28,8 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many days budgets are kept.
-const BUDGETS_KEPT: i64 = 7;
+/// How many days budgets are kept: turns end that began the day before.
+const BUDGETS_KEPT: i64 = 1;
 
 /// How many rows one statement handles.
 const MAX_PER_PIECE: u32 = 200;

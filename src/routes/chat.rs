@@ -85,18 +85,10 @@ fn anonymous(device: Device) -> Writer<'static> {
 ///
 /// # Errors
 /// What its final frame says; with as much of the answer as was stored.
-pub(super) async fn answered(app: &App, mut reply: Reply) -> Result<fold::Answer> {
+pub(super) async fn answered(app: &App, reply: Reply) -> Result<fold::Answer> {
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
-    let answer = loop {
-        let unread = reply.reader.clone();
-        if let Some(answer) = fold::fold(reply.reader).await {
-            break answer;
-        }
-        // It ran on an instance that has died: the next attempt is read from its beginning.
-        let elsewhere = reply.elsewhere.ok_or_else(|| handed_over(turn_id))?;
-        let anew = app.engine.go_on(&elsewhere, &unread).await;
-        reply = anew.ok_or_else(|| handed_over(turn_id))?;
-    };
+    let answer = app.engine.whole(reply).await;
+    let answer = answer.ok_or_else(|| handed_over(turn_id))?;
     let Some(failed) = &answer.last.error else {
         return Ok(answer);
     };

@@ -18,7 +18,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// The tables of this version, diesel's own included.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "__diesel_schema_migrations",
     "audit_log",
     "budgets",
@@ -26,6 +26,7 @@ const TABLES: [&str; 15] = [
     "evaluations",
     "experts",
     "jobs",
+    "kept_windows",
     "messages",
     "reservations",
     "session_locks",

@@ -118,7 +118,7 @@ impl Engine {
         let until = since + UNKNOWN_TIMEOUT;
         let key = self.sessions.limit_key(&request.device);
         let key = timeout_at(since + BEGIN_TIMEOUT, key).await;
-        let key = match key.unwrap_or_else(|_| Err(no_connection())) {
+        let key = match key.unwrap_or_else(|_| Err(self.unsent(since))) {
             // Nothing was said to be kept yet.
             Err(StoreError::Unknown(why)) => return Err(StoreError::Away(why)),
             key => key?,
@@ -132,13 +132,10 @@ impl Engine {
             return begun;
         }
         let was_sent = !turn.sent.give_up();
-        if !was_sent && self.store.has_answered_since(since) {
-            return Err(StoreError::Busy("others came first".to_owned()));
+        if !was_sent {
+            return Err(self.unsent(since));
         }
         self.leases.fail();
-        if !was_sent {
-            return Err(no_connection());
-        }
         // It was sent: what it comes to is looked for on other connections, too.
         let found = async {
             loop {
@@ -163,6 +160,15 @@ impl Engine {
             }
         });
         Ok(Begin::Unknown(turn_id))
+    }
+
+    /// Why a step could not be sent in time: a database that has answered others meanwhile is busy, not away.
+    fn unsent(&self, since: Instant) -> StoreError {
+        if self.store.has_answered_since(since) {
+            return StoreError::Busy("others came first".to_owned());
+        }
+        self.leases.fail();
+        StoreError::Away("no connection in time".to_owned())
     }
 
     /// Commits the beginning of a turn. A busy database is asked again. Where it does not answer what was sent, the
@@ -256,8 +262,4 @@ pub(super) fn unknown_without_key() -> Error {
 /// This server takes no more turns.
 pub(super) fn shutting_down() -> Error {
     Error::new(Code::Unavailable).detail("This server is shutting down.")
-}
-
-fn no_connection() -> StoreError {
-    StoreError::Away("no connection in time".to_owned())
 }

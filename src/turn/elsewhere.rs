@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Engine, Place, Reply, event::Cursor, log::Reader};
+use super::{
+    Engine, Place, Reply,
+    event::Cursor,
+    fold::{Answer, fold},
+    log::Reader,
+};
 use crate::{
     error::{Code, Error},
     store::{Attempt, DeviceId, FrameSeq, TurnId},
@@ -45,6 +50,18 @@ impl Elsewhere {
 }
 
 impl Engine {
+    /// A turn's answer in one piece. Where it ran on an instance that has died, the next attempt is read from its
+    /// beginning. `None` where this server cannot tell: the client has to come back.
+    pub async fn whole(self: &Arc<Self>, mut reply: Reply) -> Option<Answer> {
+        loop {
+            let unread = reply.reader.clone();
+            if let Some(answer) = fold(reply.reader).await {
+                return Some(answer);
+            }
+            reply = self.go_on(&reply.elsewhere?, &unread).await?;
+        }
+    }
+
     /// What follows for a reader whose mirror has ended without the final frame: the same attempt, the next one from
     /// its `reset`, or the end. `None` where this server cannot tell: the client has to come back.
     pub async fn go_on(self: &Arc<Self>, from: &Elsewhere, reader: &Reader) -> Option<Reply> {

@@ -101,6 +101,28 @@ async fn deleting_does_not_help(db: Db) {
     );
 }
 
+/// What is written while the deletion is being committed counts, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_during_the_deletion_is_counted() {
+    let app = TestApp::with(Db::Postgres, limited).await;
+    app.say("d", "Hi").await;
+    app.delete("d", "/chat/data").await;
+    let begin =
+        "create table known as select limit_key from kept_windows; delete from kept_windows";
+    app.database.execute(begin).await;
+    assert_eq!(app.say("d", "Hi").await.status, 200);
+    let deletes = app.database.execute(
+        "begin; delete from session_locks; insert into kept_windows select limit_key, db_now(), 2 from known; \
+         select pg_sleep(0.1); commit",
+    );
+    let said = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        app.say("d", "Hi").await
+    };
+    let ((), said) = tokio::join!(deletes, said);
+    assert_eq!(said.status, 429, "{}", said.text);
+}
+
 /// A device whose conversations became a user's has written what it has written.
 async fn signing_in_does_not_help(db: Db) {
     let app = TestApp::with(db, limited).await;

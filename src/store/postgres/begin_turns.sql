@@ -83,6 +83,13 @@ begin
         if not found then
             continue;
         end if;
+        -- Its last lock was deleted while this one waited for it.
+        if lock.window_count = 1 and exists (
+            select from kept_windows as kept
+            where kept.limit_key = limit_keys[n] and kept.window_began > last_window
+        ) then
+            raise exception 'what was written is still counted' using errcode = 'serialization_failure';
+        end if;
 
         user_name := null;
         if lock.conversation_id = new_conversations[n] then

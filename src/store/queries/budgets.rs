@@ -92,53 +92,54 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
         };
         let mut settled = 0;
         for (turn, scope, day, tokens, input, output) in ended {
+            let own = reservations::table
+                .filter(reservations::turn_id.eq(turn))
+                .filter(reservations::scope.eq(&scope));
+            // Whoever deletes it settles it.
+            if diesel::delete(own).execute(conn)? == 0 {
+                continue;
+            }
             // A turn whose server died has not said what it spent.
             let spent = input
                 .zip(output)
                 .map_or(tokens, |(input, output)| input + output);
-            settled += usize::from(settle_one(conn, turn, &scope, day, (tokens, spent))?);
+            settle_one(conn, &scope, day, (tokens, spent))?;
+            settled += 1;
         }
         Ok(settled)
     })
 }
 
-/// Settles what turns had reserved that are about to be deleted: of what they spend nobody hears any more, so all of
-/// it counts as spent.
-pub fn settle_deleted(conn: &mut Conn, of: Vec<ConversationId>) -> QueryResult<()> {
-    let of_them = turns::table
+/// What was reserved: in which budget, on which day, how many tokens.
+type Reserved = (String, i64, i64);
+
+/// Takes the reservations of conversations that are about to be deleted. Whoever deletes one settles it.
+pub fn take_reserved(conn: &mut Conn, of: Vec<ConversationId>) -> QueryResult<Vec<Reserved>> {
+    let turns = turns::table
         .filter(turns::conversation_id.eq_any(of))
         .select(turns::id);
-    let reserved: Vec<(TurnId, String, i64, i64)> = reservations::table
-        .filter(reservations::turn_id.eq_any(of_them))
-        .order((reservations::scope, reservations::turn_id))
-        .select((
-            reservations::turn_id,
-            reservations::scope,
-            reservations::day,
-            reservations::tokens,
-        ))
-        .load(conn)?;
-    for (turn, scope, day, tokens) in reserved {
-        settle_one(conn, turn, &scope, day, (tokens, tokens))?;
+    diesel::delete(reservations::table.filter(reservations::turn_id.eq_any(turns)))
+        .returning((reservations::scope, reservations::day, reservations::tokens))
+        .get_results(conn)
+}
+
+/// Counts all that was reserved as spent: of what deleted turns spend nobody hears any more. Budgets come last, in the
+/// order of their scopes, as everywhere.
+pub fn count_spent(conn: &mut Conn, mut reserved: Vec<Reserved>) -> QueryResult<()> {
+    reserved.sort();
+    for (scope, day, tokens) in reserved {
+        settle_one(conn, &scope, day, (tokens, tokens))?;
     }
     Ok(())
 }
 
-/// Settles a reservation of so many tokens, of which so many were spent; whether it was there.
+/// Counts what was spent of so many tokens that were reserved.
 fn settle_one(
     conn: &mut Conn,
-    turn: TurnId,
     scope: &str,
     day: i64,
     (tokens, spent): (i64, i64),
-) -> QueryResult<bool> {
-    let own = reservations::table
-        .filter(reservations::turn_id.eq(turn))
-        .filter(reservations::scope.eq(scope));
-    // Whoever deletes it settles it.
-    if diesel::delete(own).execute(conn)? == 0 {
-        return Ok(false);
-    }
+) -> QueryResult<usize> {
     let budget = budgets::table
         .filter(budgets::scope.eq(scope))
         .filter(budgets::day.eq(day));
@@ -147,8 +148,7 @@ fn settle_one(
             budgets::reserved.eq(budgets::reserved - tokens),
             budgets::spent.eq(budgets::spent + spent),
         ))
-        .execute(conn)?;
-    Ok(true)
+        .execute(conn)
 }
 
 pub fn forget(conn: &mut Conn, before: i64) -> QueryResult<usize> {

@@ -217,10 +217,17 @@ pub fn delete(
                 .filter(conversations::id.eq(id))
                 .filter(of_handle!(user.handle()))
         };
+        // Wherever it is: it may be on its way to this conversation.
+        let lock = session_locks::table
+            .filter(session_locks::device_id.eq(user.as_str()))
+            .select(session_locks::device_id);
+        let _locked: Option<String> = lock_rows!(lock).first(conn).optional()?;
         windows::delete_lock(conn, user, key, Some(id))?;
         let own_id = own().select(conversations::id).load(conn)?;
-        budgets::settle_deleted(conn, own_id)?;
-        Ok(diesel::delete(own()).execute(conn)? > 0)
+        let reserved = budgets::take_reserved(conn, own_id)?;
+        let deleted = diesel::delete(own()).execute(conn)?;
+        budgets::count_spent(conn, reserved)?;
+        Ok(deleted > 0)
     })?;
     scrub(conn)?;
     Ok(deleted)

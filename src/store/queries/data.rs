@@ -16,7 +16,7 @@ use crate::store::{
     ConversationId, DeviceId, LimitKey, StoreError, UserId,
     data::{Conversation, User},
     milliseconds,
-    schema::{conversations, db_now_plus, session_locks, users},
+    schema::{budgets as budget_rows, conversations, db_now_plus, session_locks, users},
 };
 
 pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<User>> {
@@ -62,8 +62,12 @@ pub fn erase(conn: &mut Conn, device: &DeviceId, key: &LimitKey) -> Result<bool,
             .filter(conversations::user_id.eq_any(user().select(users::id)))
             .select(conversations::id);
         let own = own.load(conn)?;
-        budgets::settle_deleted(conn, own)?;
+        let reserved = budgets::take_reserved(conn, own)?;
         let users = diesel::delete(user()).execute(conn)?;
+        budgets::count_spent(conn, reserved)?;
+        // As versions name it that do not know the key.
+        let by_id = format!("device:{}", device.as_str());
+        diesel::delete(budget_rows::table.filter(budget_rows::scope.eq(by_id))).execute(conn)?;
         Ok(had_lock || users > 0)
     })?;
     scrub(conn)?;

@@ -29,7 +29,7 @@ fn bytes() -> SqlLiteral<BigInt> {
         "cast(500 + octet_length(body) + octet_length(cast(media_urls as text)) \
          + octet_length(cast(audio_urls as text)) \
          + coalesce(octet_length(cast(component_data as text)), 0) \
-         + coalesce(octet_length(cast(metadata as text)), 0) as bigint)",
+         + coalesce(octet_length(cast(metadata as text)), 0) + coalesce(octet_length(retracted), 0) as bigint)",
     )
 }
 

@@ -18,12 +18,12 @@ use uuid::Uuid;
 use super::super::{connect, migrate};
 use crate::clock::{Clock, Timestamp};
 
-/// The tables that turns write, and what of them is made anew by each path.
+/// The tables that turns write, and the columns whose values each path makes for itself.
 const COMPARED: [(&str, &[&str]); 10] = [
     ("users", &[]),
     ("conversations", &[]),
     ("session_locks", &[]),
-    // A merged message's row has an id of its own, which is told to nobody.
+    // The row of a merged message has an id that no client is told.
     ("turns", &["id where merged"]),
     ("messages", &[]),
     ("turn_events", &[]),
