@@ -112,6 +112,25 @@ export class Api {
   }
 
   /**
+   * The newest messages of a conversation: a page of them ends early where they are long.
+   * @param {string} path
+   * @param {number} most
+   * @param {Tell} tell
+   * @param {AbortSignal} [signal] Ends waiting for them.
+   */
+  async messages(path, most, tell, signal) {
+    /** @type {import("./types.js").Message[]} */
+    let newest = [];
+    for (;;) {
+      const before = newest[0] ? `&before=${newest[0].id}` : "";
+      const response = await this.persist(`${path}?limit=${most - newest.length}${before}`, { signal }, tell);
+      const page = await response.json();
+      newest = [...page, ...newest];
+      if (response.headers.get("X-Has-More") !== "true" || !page.length || newest.length >= most) return newest;
+    }
+  }
+
+  /**
    * @param {string} path
    * @returns {Promise<any>}
    */
@@ -239,6 +258,7 @@ function written(method, body, key) {
  */
 function pause(tries, tell, signal) {
   tell(navigator.onLine ? "lost" : "offline");
+  if (signal?.aborted) return Promise.resolve(null);
   // Not all at once where a server comes back; and now and then even offline, which browsers get wrong.
   const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
   return new Promise((resolve) => {

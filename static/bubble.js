@@ -1,5 +1,5 @@
 /**
- * What somebody said, as a line of the conversation; and an offer beside it.
+ * What somebody said, as a line of the conversation; and what stands around it.
  */
 import { make } from "./make.js";
 
@@ -15,6 +15,11 @@ export function bubble(role, said) {
   const words = typeof said === "string" ? make("span", {}, said) : said;
   const item = make("li", { class: from }, make("span", { class: "hidden" }, SPEAKERS[from] ?? ""), words);
   return { item, words };
+}
+
+/** Whether the newest text of a list is read, and not something above it. @param {HTMLElement} list */
+export function isAtEnd(list) {
+  return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
 }
 
 /**

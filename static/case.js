@@ -3,6 +3,7 @@
  */
 import { Answer } from "./answer.js";
 import { Refused, reason } from "./api.js";
+import { isAtEnd } from "./bubble.js";
 import { make } from "./make.js";
 import { tellTyping } from "./typing.js";
 
@@ -181,7 +182,8 @@ export class Conversation {
   async #follow() {
     try {
       const path = `conversations/${this.id}`;
-      const said = await this.#load(`${path}/messages?limit=200`);
+      const { signal } = this.#aborted;
+      const said = await this.#load(() => this.#api.messages(`${path}/messages`, 200, () => {}, signal));
       for (const message of said) this.#show(message);
       setTimeout(() => this.#messages.setAttribute("aria-live", "polite"), QUIET);
       const after = `${this.id}.${said.at(-1)?.seq ?? 0}`;
@@ -206,13 +208,12 @@ export class Conversation {
 
   /**
    * What was said, as soon as the server can be reached.
-   * @param {string} path
-   * @returns {Promise<Message[]>}
+   * @param {() => Promise<Message[]>} read
    */
-  async #load(path) {
+  async #load(read) {
     for (;;) {
       try {
-        const said = await this.#api.get(path);
+        const said = await read();
         this.#tell(null);
         return said;
       } catch (error) {
@@ -223,12 +224,6 @@ export class Conversation {
     }
   }
 
-  /** Whether the newest text is read, and not something above it. */
-  #isAtEnd() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#messages;
-    return scrollHeight - scrollTop - clientHeight < 40;
-  }
-
   /** Goes on to the newest text, where that is what was read. @param {boolean} wasAtEnd */
   #scroll(wasAtEnd) {
     if (wasAtEnd) this.#messages.scrollTop = this.#messages.scrollHeight;
@@ -237,7 +232,7 @@ export class Conversation {
   /** @param {Message} message */
   #show(message) {
     if (this.#shown.has(message.id) || message.role === "tool") return;
-    const wasAtEnd = this.#isAtEnd();
+    const wasAtEnd = isAtEnd(this.#messages);
     // The stored answer takes the place of what was shown as it came.
     if (message.role === "assistant") {
       this.#live?.remove();
@@ -259,7 +254,7 @@ export class Conversation {
     this.#live = item;
     const shown = new Answer(words);
     for await (const frame of this.#api.watch(`messages/stream/${turn}?restart=1`, this.#aborted.signal)) {
-      const wasAtEnd = this.#isAtEnd();
+      const wasAtEnd = isAtEnd(this.#messages);
       shown.take(frame);
       if (!words.textContent) item.remove();
       else if (!item.isConnected && this.#live === item) this.#messages.append(item);

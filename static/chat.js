@@ -3,7 +3,7 @@
  */
 import { Answer } from "./answer.js";
 import { Gone, Refused, reason } from "./api.js";
-import { bubble, offer } from "./bubble.js";
+import { bubble, isAtEnd, offer } from "./bubble.js";
 import { Desk } from "./desk.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
@@ -116,6 +116,7 @@ export class Panel {
 
   /** Shows what was said, and goes on with an answer that is on its way. */
   async #restore() {
+    this.#isRestored = false;
     try {
       const { signal } = (this.#waiting = new AbortController());
       const said = await this.#desk.history(this.#connection, signal).catch((error) => {
@@ -226,6 +227,9 @@ export class Panel {
 
   /** @param {Said} said @returns {Promise<void>} */
   async #say(said) {
+    // The draft has it.
+    if (this.#closed.signal.aborted) return;
+    this.#messages.append(said.item);
     this.#unsent.delete(said);
     said.item.classList.remove("unsent");
     this.#set(true);
@@ -233,7 +237,9 @@ export class Panel {
     try {
       const response = await this.#desk.say(said.text, said.key, this.#connection);
       await this.#answer(response, said);
-      if (!this.#isRestored && response.headers.has("X-Turn-ID")) await this.#restore();
+      // What the answer shows, or says of itself, stays.
+      const shows = this.#status.textContent || this.#messages.contains(this.#focused);
+      if (!this.#isRestored && !shows && response.headers.has("X-Turn-ID")) await this.#restore();
     } catch (error) {
       if (this.#closed.signal.aborted) return this.#desk.giveBack(said.text);
       this.#tell(`Not sent: ${reason(error)}.`);
@@ -268,7 +274,7 @@ export class Panel {
     const answer = new Answer(words);
     try {
       for await (const frame of this.#desk.answer(response, this.#connection, this.#closed.signal)) {
-        const following = this.#isAtEnd();
+        const following = isAtEnd(this.#messages);
         const { widget, message_id: id } = frame;
         answer.take(frame, widget && id ? this.#display(id, widget).item : null);
         if (following) this.#follow();
@@ -365,12 +371,6 @@ export class Panel {
     } finally {
       this.#set(false);
     }
-  }
-
-  /** Whether the visitor is reading the newest text, and not something above it. */
-  #isAtEnd() {
-    const list = this.#messages;
-    return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   }
 
   #follow() {

@@ -61,9 +61,7 @@ export class OwnDesk extends Desk {
    */
   async history(tell, signal) {
     if (!this.#conversation) return [];
-    const path = `${API}/conversations/${this.#conversation}/messages?limit=200`;
-    const response = await this.api.persist(path, { signal }, tell);
-    return /** @type {Message[]} */ (await response.json());
+    return this.api.messages(`${API}/conversations/${this.#conversation}/messages`, 200, tell, signal);
   }
 
   async forget() {
