@@ -2,6 +2,7 @@
 
 mod deaths;
 mod elsewhere;
+mod hostile;
 mod pooler;
 mod soak;
 mod tools;

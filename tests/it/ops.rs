@@ -98,15 +98,15 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
         ("DEBUG", "true"),
     ];
     let process = Process::start(&env);
-    let say = async |process: &Process, path: &str| {
+    let say = async |process: &Process, device: &str, path: &str| {
         let call = client().post(format!("{}{path}", process.url));
         let call = call
-            .header("X-Device-ID", "d")
+            .header("X-Device-ID", device)
             .json(&json!({"content": "1"}));
         Said::of(call.send().await.unwrap()).await
     };
-    let first = say(&process, "/chat").await.json();
-    say(&process, "/chat/stream").await;
+    let first = say(&process, "d", "/chat").await.json();
+    say(&process, "d", "/chat/stream").await;
     // A line is read a moment after it was written.
     until(async || lines(&process, "turn finished").len() == 2).await;
     let received = lines(&process, "message received");
@@ -145,12 +145,10 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
     database.execute(over).await;
     // An instance's first message does a piece of the housekeeping.
     let process = Process::start(&env);
-    say(&process, "/chat").await;
+    say(&process, "other", "/chat").await;
     let expired = || {
-        let locks = lines(&process, "session lock").into_iter();
-        locks
-            .filter(|line| line["session.lock"] == "expired")
-            .next()
+        let mut locks = lines(&process, "session lock").into_iter();
+        locks.find(|line| line["session.lock"] == "expired")
     };
     until(async || expired().is_some()).await;
     let expired = expired().unwrap();

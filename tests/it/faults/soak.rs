@@ -1,4 +1,4 @@
-//! Visitors talk while instances die, freeze, restart and lose their database. `scripts/soak` runs it for
+//! Visitors talk while instances die, freeze, restart, lose their database or are bothered. `scripts/soak` runs it for
 //! as long as it is told.
 
 use std::{
@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
+    hostile::{Bothered, CROWD},
     world::{Fault, World},
     *,
 };
@@ -25,6 +26,12 @@ async fn talk_during(
     let world = World::start().await;
     let is_over = AtomicBool::new(false);
     let talk = (0..VISITORS).map(|name| world.visit(name, seed, &is_over));
+    let bothered = Bothered::default();
+    let crowd = (0..CROWD).map(|one| {
+        let seed = seed.wrapping_mul(CROWD as u64).wrapping_add(one as u64);
+        bothered.bother(seed, |random| world.url(random), &is_over)
+    });
+    let crowd = futures_util::future::join_all(crowd);
     let happen = async {
         let mut happening = FuturesUnordered::new();
         for (fault, at, lasts) in faults {
@@ -42,8 +49,10 @@ async fn talk_during(
         sleep(pause).await;
         is_over.store(true, Ordering::Relaxed);
     };
-    tokio::join!(futures_util::future::join_all(talk), happen);
-    world.check().await
+    tokio::join!(futures_util::future::join_all(talk), crowd, happen);
+    let (opened, closed) = (bothered.opened.into_inner(), bothered.closed.into_inner());
+    let told = world.check().await;
+    format!("{told}; {opened} hostile sockets, {closed} of them closed by the server")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Three instances, visitors who do not give up, and a checker of what they were told.
 
+mod check;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -21,6 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a visitor tries to get one message answered.
 const AT_MOST: Duration = Duration::from_secs(90);
 
+/// How late the database's requests or answers come.
+const SLOW: Duration = Duration::from_millis(100);
+const MIN_LATE: Duration = Duration::from_millis(300);
+const MAX_LATE: Duration = Duration::from_millis(3_500);
+
 /// What may happen to an instance.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -30,19 +37,24 @@ pub enum Fault {
     Cut,
     Stall,
     Slow,
+    /// What the instance asks the database arrives late, and what that answers: by up to 3.5 s.
+    LateRequests,
+    LateAnswers,
     LoseAnswer,
     /// All connections to the database are closed by it.
     Disconnect,
 }
 
 impl Fault {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Kill,
         Self::Terminate,
         Self::Freeze,
         Self::Cut,
         Self::Stall,
         Self::Slow,
+        Self::LateRequests,
+        Self::LateAnswers,
         Self::LoseAnswer,
         Self::Disconnect,
     ];
@@ -73,6 +85,10 @@ struct Told {
     acknowledged: BTreeMap<String, String>,
     /// How turns ended: the text of the last attempt and the reason.
     ends: Vec<(String, String, String)>,
+    /// The messages of which was said that they are not kept.
+    degraded: Vec<String>,
+    /// How many answers without a turn the visitors were given, or may have been.
+    without_turn: usize,
     wrong: Vec<String>,
 }
 
@@ -106,8 +122,9 @@ impl World {
                 ("OPENAI_BASE_URL", base_url.as_str()),
                 ("FRONTDESK_LEASE_SECONDS", "3"),
                 ("FRONTDESK_SHUTDOWN_SECONDS", "3"),
-                ("FRONTDESK_DATABASE__ON_OUTAGE", "refuse"),
-                ("FRONTDESK_LIMITS__ENABLED", "false"),
+                ("FRONTDESK_LIMITS__DEVICE_MESSAGES_PER_MINUTE", "100000"),
+                ("FRONTDESK_LIMITS__ADDRESS_MESSAGES_PER_MINUTE", "100000"),
+                ("FRONTDESK_LIMITS__DEVICE_REQUESTS_PER_MINUTE", "100000"),
                 ("FRONTDESK_TURN__ATTEMPTS", "100"),
             ])
         };
@@ -121,6 +138,12 @@ impl World {
         let _alone = self.happening[at].lock().await;
         let signal = |name: &str| self.instances.read().unwrap()[at].process.signal(name);
         let mode = |mode| self.instances.read().unwrap()[at].proxy.set(mode);
+        let for_a_while = async |bad| {
+            mode(bad);
+            sleep(lasts).await;
+            mode(Mode::Pass);
+        };
+        let late = lasts.clamp(MIN_LATE, MAX_LATE);
         match fault {
             Fault::Kill | Fault::Terminate => {
                 let new = self.instance().await;
@@ -136,21 +159,17 @@ impl World {
                 sleep(lasts).await;
                 signal("CONT");
             }
-            Fault::Cut | Fault::Stall | Fault::Slow => {
-                mode(match fault {
-                    Fault::Cut => Mode::Cut,
-                    Fault::Stall => Mode::Stall,
-                    _ => Mode::Slow,
-                });
-                sleep(lasts).await;
-                mode(Mode::Pass);
-            }
+            Fault::Cut => for_a_while(Mode::Cut).await,
+            Fault::Stall => for_a_while(Mode::Stall).await,
+            Fault::Slow => for_a_while(Mode::LateRequests(SLOW)).await,
+            Fault::LateRequests => for_a_while(Mode::LateRequests(late)).await,
+            Fault::LateAnswers => for_a_while(Mode::LateAnswers(late)).await,
             Fault::LoseAnswer => mode(Mode::LoseAnswer),
             Fault::Disconnect => self.database.terminate("true").await,
         }
     }
 
-    fn url(&self, random: &mut StdRng) -> String {
+    pub fn url(&self, random: &mut StdRng) -> String {
         let instances = self.instances.read().unwrap();
         instances.choose(random).unwrap().process.url.clone()
     }
@@ -186,7 +205,9 @@ impl World {
         let began = Instant::now();
         let stops = random.random_bool(0.05);
         let (mut turn, mut last, mut text) = (String::new(), String::new(), String::new());
+        let mut tries = 0;
         while began.elapsed() < AT_MOST {
+            tries += 1;
             let url = self.url(&mut random);
             let call = match turn.is_empty() {
                 true => {
@@ -201,6 +222,7 @@ impl World {
             };
             let sent = call.header("X-Device-ID", device).send();
             let Ok(Ok(response)) = tokio::time::timeout(10 * PATIENCE, sent).await else {
+                self.told.lock().unwrap().without_turn += 1;
                 sleep(Duration::from_millis(50)).await;
                 continue;
             };
@@ -215,6 +237,13 @@ impl World {
             }
             if turn.is_empty() {
                 turn = stream.turn_id();
+                if turn.is_empty() {
+                    // What an earlier try has left behind is not known to an instance without its database.
+                    let mut told = self.told.lock().unwrap();
+                    told.without_turn += 1;
+                    told.degraded.extend((tries == 1).then_some(message));
+                    return;
+                }
                 last = format!("{turn}.1:0");
                 let mut told = self.told.lock().unwrap();
                 told.acknowledged.insert(message.clone(), turn.clone());
@@ -224,7 +253,10 @@ impl World {
                 drop(stop.header("X-Device-ID", device).send().await);
             }
             let leaves_after = random.random_range(1..200);
+            // Some read more slowly than it comes.
+            let pause = Duration::from_millis(if random.random_bool(0.1) { 300 } else { 0 });
             for _ in 0..leaves_after {
+                sleep(pause).await;
                 let next = tokio::time::timeout(PATIENCE, stream.next()).await;
                 let Ok(Some(event)) = next else {
                     break;
@@ -265,125 +297,6 @@ impl World {
             text.clear();
         }
         text.push_str(event.content());
-    }
-
-    /// Holds all that the visitors were told against what is stored, and against the model's journal.
-    pub async fn check(self) -> String {
-        let running = "conversations where running_turn is not null";
-        let mut tries = 0;
-        while self.database.count(running.into()).await > 0 {
-            tries += 1;
-            assert!(tries < 200, "a turn is never finished");
-            sleep(Duration::from_millis(100)).await;
-        }
-        let devices: Vec<String> = {
-            let told = self.told.lock().unwrap();
-            let device = |message: &String| message.split(':').next().unwrap().to_owned();
-            told.acknowledged.keys().map(device).collect()
-        };
-        let mut stored: Vec<Value> = Vec::new();
-        let mut random = StdRng::seed_from_u64(0);
-        for device in devices.iter().collect::<std::collections::BTreeSet<_>>() {
-            let (here, there) = (self.url(&mut random), self.url(&mut random));
-            let history = self.history(&here, device).await;
-            assert_eq!(history, self.history(&there, device).await);
-            stored.extend(history);
-        }
-        let mut told = std::mem::take(&mut *self.told.lock().unwrap());
-        for (message, turn) in &told.acknowledged {
-            let found = stored
-                .iter()
-                .filter(|stored| stored["content"] == **message);
-            let found: Vec<_> = found
-                .map(|stored| stored["turn_id"].as_str().unwrap())
-                .collect();
-            if found != [turn] {
-                told.wrong
-                    .push(format!("{message} of {turn} is stored in {found:?}"));
-            }
-        }
-        let mut answers: HashMap<&str, Vec<&str>> = HashMap::new();
-        for answer in stored.iter().filter(|stored| stored["role"] == "assistant") {
-            let of_turn = answers
-                .entry(answer["turn_id"].as_str().unwrap())
-                .or_default();
-            of_turn.push(answer["content"].as_str().unwrap());
-        }
-        for (turn, reason, text) in &told.ends {
-            let answer = answers
-                .get(turn.as_str())
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let fits = match reason.as_str() {
-                "stop" => answer == [text],
-                "cancelled" => answer.concat() == *text,
-                "merged" => text.is_empty(),
-                _ => false,
-            };
-            if !fits {
-                told.wrong.push(format!(
-                    "{turn} ended as {reason} with {text:?}, and {answer:?} is stored"
-                ));
-            }
-        }
-        let twice = answers.iter().filter(|(_, answers)| answers.len() > 1);
-        let twice: Vec<String> = twice
-            .map(|(turn, _)| format!("{turn} is answered twice"))
-            .collect();
-        told.wrong.extend(twice);
-        let turns = "turns where merged_into is null";
-        let turns = self.database.count(turns.into()).await;
-        let attempts = "turns, generate_series(1, attempt) where merged_into is null";
-        let attempts = self.database.count(attempts.into()).await;
-        let completed = i64::try_from(self.llm.completed()).unwrap();
-        if completed > attempts {
-            told.wrong
-                .push(format!("{completed} answers for {attempts} attempts"));
-        }
-        assert!(told.wrong.is_empty(), "{:#?}", told.wrong);
-        let merged = told
-            .ends
-            .iter()
-            .filter(|(_, reason, _)| reason == "merged")
-            .count();
-        format!(
-            "{} messages, {turns} turns, {merged} merged, {} adopted, {} frames: nothing lost, nothing twice",
-            told.acknowledged.len(),
-            attempts - turns,
-            told.frames.len(),
-        )
-    }
-
-    /// All of a device's current conversation, oldest first.
-    async fn history(&self, url: &str, device: &str) -> Vec<Value> {
-        let mut all: Vec<Value> = Vec::new();
-        loop {
-            let before = all
-                .first()
-                .map(|first| format!("&before={}", first["id"].as_str().unwrap()));
-            let path = format!("{url}/chat/history?limit=50{}", before.unwrap_or_default());
-            let page = self.page(&path, device).await;
-            let messages = page["messages"].as_array().unwrap().iter().cloned();
-            all.splice(..0, messages);
-            if page["has_more"] != true {
-                return all;
-            }
-        }
-    }
-
-    /// What an instance answers once its database is back.
-    async fn page(&self, url: &str, device: &str) -> Value {
-        let mut tries = 0;
-        loop {
-            let call = self.http.get(url).header("X-Device-ID", device);
-            let said = Said::of(call.send().await.unwrap()).await;
-            if said.status == 200 {
-                return said.json();
-            }
-            tries += 1;
-            assert!(said.status == 503 && tries < 100, "{url}: {}", said.text);
-            sleep(Duration::from_millis(100)).await;
-        }
     }
 }
 

@@ -25,8 +25,8 @@ pub enum Mode {
     Pass,
     /// Connections stand, and nothing passes.
     Stall,
-    /// Everything takes a tenth of a second more.
-    Slow,
+    /// Each request arrives so much later.
+    LateRequests(Duration),
     /// Requests arrive, and each answer comes by so much later.
     LateAnswers(Duration),
     /// Requests arrive, and no answer comes before the mode changes.
@@ -93,7 +93,7 @@ async fn serve(mut client: TcpStream, target: (String, u16), mode: Arc<watch::Se
         }
         Mode::Pass
         | Mode::Stall
-        | Mode::Slow
+        | Mode::LateRequests(_)
         | Mode::LateAnswers(_)
         | Mode::NoAnswers
         | Mode::LoseAnswer => {}
@@ -124,8 +124,9 @@ async fn requests(
         if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
             return;
         }
-        if *mode.borrow() == Mode::Slow {
-            sleep(Duration::from_millis(100)).await;
+        let now = *mode.borrow();
+        if let Mode::LateRequests(late) = now {
+            sleep(late).await;
         }
         let is_step =
             executes(&buffer[..count]) || buffer[..count].windows(6).any(|word| word == b"COMMIT");
