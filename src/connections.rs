@@ -1,8 +1,8 @@
 //! The clients' connections that are open on this instance, and which of them is closed when there are too many.
 //!
-//! A connection that waits for nothing is worth the least: the one that has been idle the longest is closed first,
-//! then the standing stream that has had nothing to say the longest. Clients come back for those and miss nothing.
-//! Whoever is being answered is never closed for others.
+//! The connection that has been idle the longest is closed first, then the standing stream that has been silent the
+//! longest: their clients reconnect and miss nothing. A connection whose request is being answered is never closed
+//! to make room, unless its client has stopped reading.
 
 mod connection;
 mod under_way;
@@ -27,8 +27,7 @@ use crate::{config::Settings, limits::network, metrics::Metrics, store::DeviceId
 pub use connection::Connection;
 pub use under_way::{Bytes, UnderWay};
 
-/// How many connections beyond the most are taken, for those who ask how the server is and for those who come back
-/// to an answer.
+/// How many connections are taken beyond the limit: for health checks, and for clients that come back to an answer.
 const RESERVE: usize = 32;
 /// How often the log tells that there are too many.
 const TOLD_EACH: Duration = Duration::from_secs(60);

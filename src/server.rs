@@ -7,7 +7,6 @@ use std::{
     future::ready,
     io::ErrorKind,
     net::{SocketAddr, TcpListener},
-    num::NonZeroUsize,
     sync::Arc,
     time::Duration,
 };
@@ -178,12 +177,12 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// What `HttpServer` would put together, with sockets of our own: it has no place for their deadlines.
 fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_server::Server> {
-    let workers = match app.settings.server.workers {
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
+    let server = actix_server::Server::build();
+    let server = match app.settings.server.workers {
+        0 => server,
+        workers => server.workers(workers),
     };
-    let server = actix_server::Server::build()
-        .workers(workers)
+    let server = server
         // Which connections are too many is decided where they are opened.
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(CLOSING.as_secs())

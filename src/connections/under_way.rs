@@ -1,6 +1,6 @@
-//! The bytes that are under way between this instance and its clients: bodies that arrive, and answers that are not
-//! read yet. All of them together are bounded, and so is the share of each address: a client that does not read
-//! takes neither the memory nor the turn of others.
+//! The bytes that this instance holds for its clients: request bodies that are arriving, and responses that are not
+//! read yet. Their sum is bounded, and so is the share of each address: clients that do not read cannot use up the
+//! memory, nor take the place of others.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::limits::network;
 
-/// How many there may be in all, and for one address.
+/// The bounds: in all, and for one address.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
 const MOST_BYTES_OF_ADDRESS: usize = MOST_BYTES / 4;
 
@@ -32,7 +32,7 @@ impl Held {
 }
 
 impl UnderWay {
-    /// Nothing is yet, to or from this address.
+    /// A count for an address, at nothing.
     pub fn begin(self: &Arc<Self>, address: Option<IpAddr>) -> Bytes {
         Bytes {
             under_way: Arc::clone(self),
@@ -51,7 +51,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Counts so many more, if there may be.
+    /// Adds to the count, unless that exceeds a bound; whether it was added.
     #[must_use]
     pub fn add(&mut self, count: usize) -> bool {
         let mut held = self.under_way.0.lock();
@@ -65,7 +65,7 @@ impl Bytes {
         has_room
     }
 
-    /// Counts so many more, whether or not there may be.
+    /// Adds to the count, even where that exceeds a bound.
     pub fn take(&mut self, count: usize) {
         self.count += count;
         self.under_way.0.lock().add(self.address, count);

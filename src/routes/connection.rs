@@ -1,9 +1,9 @@
-//! A request on its connection: what the connection is doing is noted, since it is closed when it does nothing and
-//! there are too many ([`crate::connections`]).
+//! What every request passes through: it notes what the connection is doing, which decides whether the connection is
+//! closed when there are too many ([`crate::connections`]), and counts the bytes that are held for its client.
 //!
-//! Whoever is refused while they still send learns why: what is left of their body is read before the answer
-//! leaves. A connection that is closed on what was not read is reset, and the answer with it. Who goes on sending
-//! for longer is not read to the end.
+//! A client that is refused while it still sends has to learn why, so the rest of its body is read before the response
+//! leaves: closing a connection with unread data resets it, and the response is lost. A client that sends for longer
+//! is not read to the end.
 
 use std::{
     cell::RefCell,
@@ -46,7 +46,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much of an answer leaves at once.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// What is served when there are too many connections: who asks how the server is, and who comes back to an answer.
+/// What is served even when there are too many connections: health checks, and answers that clients come back to.
 const SERVED_FROM_THE_RESERVE: [&str; 5] = [
     "/healthz",
     "/readyz",
@@ -55,14 +55,14 @@ const SERVED_FROM_THE_RESERVE: [&str; 5] = [
     "/messages/stream/",
 ];
 
-/// A response that is a stream says with this what it is: the answer to a message, or one that stands.
+/// An extension of responses that are streams: the answer to a message, or a standing stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
     Answer,
     Standing,
 }
 
-/// A response that is written while it is read says with this how many bytes of it are held meanwhile.
+/// An extension of responses that are streamed: how many bytes are held in memory until the client has read them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holds(pub usize);
 
@@ -114,7 +114,7 @@ pub(crate) async fn follow(
     if !bytes.add(held) {
         match only_reads {
             true => response = response.into_response(busy().error_response()),
-            // It is done: whoever asked is told.
+            // What was asked for is done, and the client has to learn its outcome.
             false => bytes.take(held),
         }
     }
@@ -130,7 +130,8 @@ pub(crate) async fn follow(
     let is_standing = streams(&response) == Some(Streams::Standing);
     Ok(response.map_body(|_, sent| Answer {
         sent: Sent::from(sent),
-        // Actix reads a body that nobody has to its end, be it endless: this one has somebody.
+        // Once a body is dropped, actix reads it to its end, however long that is. While it is kept, actix closes the
+        // connection after the response.
         _body: body.filter(|body| !body.is_over()),
         _bytes: bytes,
         _streaming: streaming,
@@ -148,7 +149,8 @@ fn busy() -> Error {
     Error::new(Code::Unavailable).detail("Too much is going on. Try again in a moment.")
 }
 
-/// How many bytes of a response are held until it is read. Small ones are not counted: whoever is refused is told.
+/// How many bytes of a response are held until it is read. Small ones are not counted, so that a refusal always gets
+/// through.
 fn held(response: &ServiceResponse<BoxBody>) -> usize {
     let whole = match response.response().body().size() {
         BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
@@ -247,7 +249,7 @@ impl MessageBody for Answer {
                 connection.close();
                 Poll::Pending
             }
-            // What is told keeps a standing stream from being the one that has had nothing to tell for the longest.
+            // An event: it is not the stream that has been silent the longest any more.
             Some(connection) if self.is_standing && says_something(&piece) => {
                 connection.is_standing();
                 piece

@@ -26,8 +26,8 @@ const EVENTS: &str = "id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00.4\ndata: {\"conte
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only documents")]
 pub(super) struct DeviceParams {
-    /// The visitor's device. It is a secret: whoever knows it can read the conversation and write in it. Without the
-    /// header the cookie counts; without a cookie the visitor is a new device.
+    /// The visitor's device. Keep it secret: with it one can read the conversation and write in it. Without the header
+    /// the cookie counts; without a cookie the visitor is a new device.
     #[param(
         rename = "X-Device-ID",
         nullable = false,
