@@ -38,6 +38,7 @@ sheet.replaceSync(`
   li.assistant, li.expert { align-self: flex-start; }
   li.expert { border-inline-start: 0.25rem solid var(--mark); }
   li.system { align-self: center; max-width: 95%; border: 0; background: none; color: var(--quiet); font-size: 0.875rem; text-align: center; }
+  .not-kept { display: block; margin-top: 0.375rem; color: var(--quiet); font-size: 0.875rem; }
   li.assistant[aria-busy]::after { content: "▍"; color: var(--quiet); }
   .widget { display: flex; flex-wrap: wrap; gap: 0.5rem; min-width: 0; margin: 0; padding: 0; border: 0; white-space: normal; }
   .widget legend { padding: 0; margin-bottom: 0.5rem; font-weight: 600; }

@@ -140,8 +140,12 @@ impl Connection {
         Some(Duration::from_millis(until.saturating_sub(now())))
     }
 
-    /// The head of a request has arrived, and the rest of it may still be on its way.
+    /// The head of a request has arrived, and the rest of it may still be on its way. A head that came while the
+    /// request before it was answered begins now.
     pub fn is_taking(&self) {
+        if self.phase() != Phase::Arriving {
+            self.began.store(now(), Ordering::Relaxed);
+        }
         self.is(Phase::Taking);
     }
 
