@@ -199,8 +199,8 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_s
             .map_err(|error: actix_web::Error| error.error_response());
         let stopping = stopping.clone();
         // Half-closed connections would hide a client that hung up on a silent stream. A WebSocket's client waits
-        // for the server to hang up (RFC 6455 §7.1.1): it must not read on first, so whoever is refused is read
-        // before.
+        // for the server to close the connection (RFC 6455 §7.1.1), so the server must not go on reading first: the
+        // body of a refused request is read before its response is sent.
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();

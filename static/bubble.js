@@ -31,7 +31,7 @@ export function offer(beside, again) {
   const button = make("button", { type: "button" }, "Try again");
   const offered = make("span", {}, " ", button);
   button.addEventListener("click", () => {
-    // What is removed loses the keyboard: whoever is asked gives it away first.
+    // A removed button would lose the keyboard focus, so the callback moves the focus first.
     again();
     offered.remove();
   });

@@ -110,7 +110,7 @@ async fn erasing_gives_no_budget_back(db: Db) {
     assert_eq!(app.count("budgets where scope like '%:d'").await, 0);
 }
 
-/// Whoever erases all in mid-answer, again and again, takes nothing of what is everybody's, but for what that cost.
+/// Erasing in mid-answer, again and again, does not use up the site's budget beyond what was reserved.
 async fn what_a_deleted_turn_has_reserved_is_settled(db: Db) {
     let app = with_budgets(db, 0, 1600).await;
     app.llm.says(["A", "B"]).pause_after(1);

@@ -318,7 +318,7 @@ async fn a_slow_answer_to_a_body_that_is_not_read_is_given() {
     assert_eq!(draft.status, 200, "{}", draft.text);
 }
 
-/// Whoever sends without end is not read without end, whatever the answer.
+/// An endless body is not read for ever, even after its request was refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_body_without_end_is_cut() {
     let desk = Desk::start(&[]).await;

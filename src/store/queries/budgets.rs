@@ -113,7 +113,8 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
 /// What was reserved: in which budget, on which day, how many tokens.
 type Reserved = (String, i64, i64);
 
-/// Takes the reservations of conversations that are about to be deleted. Whoever deletes one settles it.
+/// Deletes and returns the reservations of conversations that are about to be deleted. The transaction that deletes a
+/// reservation is the one that settles it.
 pub fn take_reserved(conn: &mut Conn, of: Vec<ConversationId>) -> QueryResult<Vec<Reserved>> {
     let turns = turns::table
         .filter(turns::conversation_id.eq_any(of))
@@ -133,7 +134,7 @@ pub fn count_spent(conn: &mut Conn, mut reserved: Vec<Reserved>) -> QueryResult<
     Ok(())
 }
 
-/// Counts what was spent of so many tokens that were reserved.
+/// Releases reserved tokens of a budget, and counts those that were spent.
 fn settle_one(
     conn: &mut Conn,
     scope: &str,

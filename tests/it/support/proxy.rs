@@ -25,7 +25,7 @@ pub enum Mode {
     Pass,
     /// Connections stand, and nothing passes.
     Stall,
-    /// Each request arrives so much later.
+    /// Each request is delayed by this much.
     LateRequests(Duration),
     /// Requests arrive, and each answer comes by so much later.
     LateAnswers(Duration),
