@@ -224,6 +224,7 @@ async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
 
 async fn tick(settings: Settings) -> Result<(), StartError> {
     let app = App::new(settings, Arc::new(SystemClock))?;
+    app.store.migrate().await?;
     let upkeep = Upkeep::new(
         app.store.clone(),
         Sessions::clone(app.engine.sessions()),

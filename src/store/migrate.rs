@@ -9,6 +9,7 @@ use diesel::{
     pg::Pg,
     sql_query,
     sql_types::{Array, Bool, Text},
+    sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
@@ -79,18 +80,32 @@ impl Store {
     }
 }
 
+/// A later version may write what this one cannot read.
+const LATER_VERSION: &str =
+    "a later version of frontdesk has migrated this database; start that version, or one after it";
+
 /// Looks first: a role that may only read and write rows has nothing to create or to lock where all is there.
 pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
-    let applied = match is_up_to_date(conn)? {
-        true => Vec::new(),
-        false => migrate(conn)?,
+    let applied = match state(conn)? {
+        State::Later => return Err(StoreError::Refused(LATER_VERSION.to_owned())),
+        State::UpToDate => Vec::new(),
+        State::Earlier => migrate(conn)?,
     };
     check_rights(conn)?;
     Ok(applied)
 }
 
-/// Whether every migration and every function of this version is there.
-fn is_up_to_date(conn: &mut PgConnection) -> Result<bool, StoreError> {
+/// How far a database has been migrated, seen from this version.
+enum State {
+    /// Something of this version is missing.
+    Earlier,
+    /// Every migration and every function of this version is there.
+    UpToDate,
+    /// There are migrations that this version does not know.
+    Later,
+}
+
+fn state(conn: &mut PgConnection) -> Result<State, StoreError> {
     #[derive(QueryableByName)]
     struct Known {
         #[diesel(sql_type = Bool)]
@@ -101,11 +116,17 @@ fn is_up_to_date(conn: &mut PgConnection) -> Result<bool, StoreError> {
     );
     let known: Known = known.get_result(conn)?;
     if !known.is_known {
-        return Ok(false);
+        return Ok(State::Earlier);
     }
-    let applied = applied(conn)?;
-    let mut own = own()?.into_iter();
-    Ok(own.all(|version| applied.contains(&version)) && functions::all_known(conn)?)
+    let (applied, own) = (applied(conn)?, own()?);
+    if applied.iter().any(|version| !own.contains(version)) {
+        return Ok(State::Later);
+    }
+    let has_all = own.iter().all(|version| applied.contains(version));
+    Ok(match has_all && functions::all_known(conn)? {
+        true => State::UpToDate,
+        false => State::Earlier,
+    })
 }
 
 /// The versions of this build's migrations.
@@ -214,7 +235,16 @@ fn refused(error: impl std::fmt::Display) -> StoreError {
 }
 
 pub(super) fn sqlite(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    Ok(conn.immediate_transaction::<_, Failure, _>(|conn| run(conn, SQLITE))?)
+    let own = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(refused)?;
+    let own: Vec<_> = own.iter().map(|own| own.name().version()).collect();
+    Ok(conn.immediate_transaction::<_, Failure, _>(|conn| {
+        let applied = conn.applied_migrations();
+        let applied = applied.map_err(|error| Failure::Migration(error.to_string()))?;
+        if applied.iter().any(|version| !own.contains(version)) {
+            return Err(Failure::Later);
+        }
+        run(conn, SQLITE)
+    })?)
 }
 
 fn run<C, DB>(conn: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, Failure>
@@ -232,6 +262,8 @@ where
 }
 
 enum Failure {
+    /// A later version has migrated it.
+    Later,
     Database(diesel::result::Error),
     Migration(String),
 }
@@ -245,6 +277,7 @@ impl From<diesel::result::Error> for Failure {
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Later => Self::Refused(LATER_VERSION.to_owned()),
             Failure::Database(error) => error.into(),
             // What broke in the middle of one has no type any more.
             Failure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
