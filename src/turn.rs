@@ -63,7 +63,7 @@ use crate::{
     upkeep::Upkeep,
 };
 pub use elsewhere::Elsewhere;
-use event::{Cursor, Frame};
+use event::Frame;
 use lease::Keeper;
 use log::{Log, Reader};
 pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
@@ -218,8 +218,7 @@ impl Engine {
     fn launch(self: &Arc<Self>, started: Started, since: Instant, origin: Origin) -> Reply {
         let (turn_id, conversation_id) = (started.turn_id, started.conversation_id);
         let (attempt, fence) = (started.attempt, started.fence);
-        let prefix = Cursor::prefix(turn_id, attempt);
-        let log = Arc::new(Log::new(Some(prefix), origin.mirror_text));
+        let log = Arc::new(Log::new(Some((turn_id, attempt)), origin.mirror_text));
         if attempt > Attempt::FIRST {
             log.append(Frame::reset(self.clock.now()));
         }

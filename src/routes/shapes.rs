@@ -26,9 +26,9 @@ pub(super) struct MessageOut {
     turn_id: Option<TurnId>,
     #[schema(value_type = i64)]
     seq: MessageSeq,
-    role: Role,
+    pub(super) role: Role,
     direction: Direction,
-    content: String,
+    pub(super) content: String,
     message_type: MessageType,
     tool_name: Option<String>,
     tool_success: Option<bool>,

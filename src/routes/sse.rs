@@ -1,6 +1,8 @@
 //! A turn's log as an event stream (WHATWG HTML §9.2).
 
 use std::{
+    fmt::Display,
+    io::Write as _,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -11,7 +13,7 @@ use actix_web::{
     http::header,
     web::{Bytes, Data},
 };
-use futures_util::{FutureExt, Stream, StreamExt, future::LocalBoxFuture};
+use futures_util::{FutureExt, Stream, future::LocalBoxFuture};
 use tokio::time::Instant;
 
 use super::connection::{Holds, Streams};
@@ -19,7 +21,7 @@ use crate::{
     app::App,
     clock::Timer,
     error::{Code, Error},
-    turn::Reply,
+    turn::{Reply, log::Records},
 };
 
 /// How long a stream may be silent before a comment shows that it lives.
@@ -28,6 +30,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(15);
 pub(super) const COMMENT: &[u8] = b":\n";
 /// Said inside the first frame: how many milliseconds a client waits before it comes back.
 pub(super) const RETRY: &[u8] = b"retry: 1000\n";
+
+const ID: &[u8] = b"id: ";
+const DATA: &[u8] = b"data: ";
 
 /// The head of an event stream: nobody on its way keeps it, or holds it back.
 pub(super) fn head(streams: Streams) -> HttpResponseBuilder {
@@ -38,6 +43,19 @@ pub(super) fn head(streams: Streams) -> HttpResponseBuilder {
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
         .insert_header(("X-Accel-Buffering", "no"));
     response
+}
+
+/// Appends one event of an event stream (WHATWG HTML §9.2): an `id:` line where there is an id, a `data:` line and a
+/// blank line, with LF only. The data must not have a line break.
+pub(super) fn write_event(id: Option<impl Display>, data: &[u8], events: &mut Vec<u8>) {
+    if let Some(id) = id {
+        events.extend_from_slice(ID);
+        // A vector takes any write.
+        drop(writeln!(events, "{id}"));
+    }
+    events.extend_from_slice(DATA);
+    events.extend_from_slice(data);
+    events.extend_from_slice(b"\n\n");
 }
 
 /// Streams a turn. Frames that are ready together leave in one piece. A stream ends with the final frame; one that
@@ -73,7 +91,7 @@ struct Open<C> {
 }
 
 impl<C: Unpin> Open<C> {
-    /// The next frames; none after the final one.
+    /// The next records as events; none after the final one.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             if let Some(following) = &mut self.following {
@@ -84,8 +102,11 @@ impl<C: Unpin> Open<C> {
                     None => return Poll::Ready(Some(Err(cut()))),
                 }
             }
-            if let Some(frames) = ready!(self.reply.reader.poll_next_unpin(cx)) {
-                return Poll::Ready(Some(Ok(frames)));
+            let begun = self.begun;
+            let framed = |records: Records<'_>| events(records, begun);
+            if let Some(events) = ready!(self.reply.reader.poll_read(cx, framed)) {
+                self.begun = true;
+                return Poll::Ready(Some(Ok(events)));
             }
             if self.reply.reader.is_complete() {
                 return Poll::Ready(None);
@@ -101,6 +122,28 @@ impl<C: Unpin> Open<C> {
     }
 }
 
+/// Records as events. The first event of a response says [`RETRY`], too.
+fn events(records: Records<'_>, begun: bool) -> Bytes {
+    let mut events = Vec::with_capacity(length(records, begun));
+    if !begun {
+        events.extend_from_slice(RETRY);
+    }
+    for record in records.iter() {
+        write_event(record.id(), record.payload, &mut events);
+    }
+    events.into()
+}
+
+/// How long the same events are, to the byte: a buffer of just that length is handed on without a copy.
+fn length(records: Records<'_>, begun: bool) -> usize {
+    let events = records.iter().map(|record| {
+        let id = record.id().map_or(0, |id| ID.len() + id.length() + 1);
+        id + DATA.len() + record.payload.len() + 2
+    });
+    let retry = if begun { 0 } else { RETRY.len() };
+    events.sum::<usize>() + retry
+}
+
 /// Ends the body of a response without its end.
 fn cut() -> Error {
     let error = Error::new(Code::Interrupted);
@@ -113,11 +156,7 @@ impl<C: Unpin> Stream for Open<C> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let bytes = match self.poll_frames(cx) {
-            Poll::Ready(Some(Ok(frames))) if self.begun => frames,
-            Poll::Ready(Some(Ok(frames))) => {
-                self.begun = true;
-                [RETRY, &frames].concat().into()
-            }
+            Poll::Ready(Some(Ok(events))) => events,
             Poll::Ready(end) => return Poll::Ready(end),
             Poll::Pending => {
                 ready!(self.silence.poll_ring(cx));

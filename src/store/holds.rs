@@ -62,8 +62,10 @@ pub struct Cut {
     pub answer: Option<Answer>,
     /// The widgets that they showed.
     pub widgets: Vec<ShownWidget>,
-    /// The frames, and the final one.
-    pub frames: Vec<u8>,
+    /// The records, and the final one.
+    pub records: Vec<u8>,
+    /// The final record's number in the stored log.
+    pub last_seq: FrameSeq,
 }
 
 /// What became of taking a conversation, or of giving it away.

@@ -25,8 +25,8 @@ pub struct LogPiece {
     pub first_seq: FrameSeq,
     /// The number of the last frame.
     pub last_seq: FrameSeq,
-    /// The frames.
-    pub frames: Vec<u8>,
+    /// The records, a line of JSON each.
+    pub records: Vec<u8>,
 }
 
 /// A piece as it is kept. It may overlap with the one before it.
@@ -35,8 +35,8 @@ pub struct LogPiece {
 pub struct Piece {
     /// The number of the first frame.
     pub first_seq: FrameSeq,
-    /// The frames.
-    pub frames: Vec<u8>,
+    /// The records, a line of JSON each.
+    pub records: Vec<u8>,
 }
 
 /// How a turn stands that is followed from another instance.

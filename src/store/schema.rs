@@ -157,7 +157,7 @@ table! {
         turn_id -> Uid,
         attempt -> Integer,
         last_seq -> BigInt,
-        frames -> Binary,
+        records -> Binary,
         expires_at -> Ts,
     }
 }
@@ -170,7 +170,7 @@ table! {
         attempt -> Integer,
         first_seq -> BigInt,
         last_seq -> BigInt,
-        frames -> Binary,
+        records -> Binary,
         written_at -> Ts,
     }
 }

@@ -60,8 +60,8 @@ pub struct FinishTurn {
     pub user_name: Option<String>,
     /// What its models read and wrote, in tokens; none where there was none.
     pub usage: Option<(i64, i64)>,
-    /// The framed log, its final frame included.
-    pub frames: Vec<u8>,
+    /// The whole log, a line of JSON a record, the final one included.
+    pub records: Vec<u8>,
     /// The final frame's number.
     pub last_seq: FrameSeq,
     /// For how long the log is kept.
@@ -135,7 +135,7 @@ pub struct TurnRow {
 /// What is kept of a turn that has ended.
 #[derive(Debug)]
 pub struct Kept {
-    /// The framed log and its last number, unless it was pruned.
+    /// The log and its last number, unless it was pruned.
     pub log: Option<KeptLog>,
     /// The stored answer.
     pub answer: Option<Message>,
@@ -149,8 +149,8 @@ pub struct KeptLog {
     pub attempt: Attempt,
     /// The final frame's number.
     pub last_seq: FrameSeq,
-    /// All frames.
-    pub frames: Vec<u8>,
+    /// All records, a line of JSON each.
+    pub records: Vec<u8>,
 }
 
 /// A lease that was renewed.
@@ -189,7 +189,7 @@ impl Step for FinishTurn {
 
     fn bytes(&self) -> usize {
         let answer = self.answer.as_ref().map_or(0, |answer| answer.body.len());
-        self.frames.len() + answer
+        self.records.len() + answer
     }
 }
 

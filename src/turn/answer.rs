@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -69,7 +68,7 @@ impl Engine {
         match here {
             Some(log) => {
                 let mut reader = log.reader(usize::MAX);
-                let end = async { while reader.next().await.is_some() {} };
+                let end = reader.end();
                 drop(timeout_at(until, end).await);
             }
             None => sleep(WIDGET_RETRY_DELAY).await,

@@ -20,7 +20,7 @@ use crate::{
     store::{
         Attempt, ConversationId, DeviceId, FrameSeq, TurnId,
         messages::{FinishReason, Message},
-        turns::TurnRow,
+        turns::{KeptLog, TurnRow},
     },
 };
 
@@ -132,18 +132,14 @@ impl Engine {
             .store
             .pieces(after.turn_id, after.attempt, start)
             .await?;
-        let log = Log::new(None, false);
+        let log = Log::new(Some((after.turn_id, after.attempt)), false);
         for piece in &pieces {
-            log.append_framed(piece.first_seq, &piece.frames);
+            log.load(piece.first_seq, &piece.records);
         }
         let seen = after.seq.count().min(log.count());
-        let mut end = Vec::new();
         let error = Error::new(Code::Interrupted);
         let last = Frame::last(FinishReason::Interrupted, Some(&error), self.clock.now());
-        let prefix = Cursor::prefix(after.turn_id, after.attempt.next());
-        last.write(Some((&prefix, 0)), &mut end);
-        log.append_framed(FrameSeq::of(log.count()).next(), &end);
-        log.finish();
+        log.close_beyond(last);
         Ok(Some(live.reply(Arc::new(log).reader(seen))))
     }
 
@@ -176,7 +172,7 @@ impl Engine {
                 }
                 Some(after) => return self.end_of(live, after).await,
             };
-            let log = self.finished.share(row.id, &log.frames);
+            let log = self.finished.share(row.id, &log);
             return Ok(Some(live.reply(log.reader(seen.count()))));
         }
         if row.finish_reason == Some(FinishReason::Interrupted) && kept.answer.is_none() {
@@ -244,12 +240,12 @@ impl Live {
 pub(super) struct Finished(Mutex<HashMap<TurnId, Weak<Log>>>);
 
 impl Finished {
-    fn share(&self, turn: TurnId, frames: &[u8]) -> Arc<Log> {
+    fn share(&self, turn: TurnId, kept: &KeptLog) -> Arc<Log> {
         let mut read = self.0.lock();
         if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {
             return log;
         }
-        let log = Arc::new(Log::complete(frames));
+        let log = Arc::new(Log::stored(turn, kept.attempt, &kept.records));
         read.retain(|_, log| log.strong_count() > 0);
         read.insert(turn, Arc::downgrade(&log));
         log
@@ -266,18 +262,14 @@ fn retell(row: &TurnRow, answer: Option<&Message>, now: Timestamp) -> Arc<Log> {
         .and_then(Code::parse)
         .map(Error::new);
     let mut last = Frame::last(reason, error.as_ref(), now);
-    let mut bytes = Vec::new();
+    let log = Log::new(Some((row.id, row.attempt)), false);
     match answer {
         Some(answer) => {
-            let prefix = Cursor::prefix(row.id, row.attempt);
             last.message_id = Some(answer.id);
-            Frame::text(&answer.body, now).write(Some((&prefix, 1)), &mut bytes);
-            last.write(Some((&prefix, 2)), &mut bytes);
+            log.append(Frame::text(&answer.body, now));
+            log.close(last);
         }
-        None => last.write(
-            Some((&Cursor::prefix(row.id, row.attempt.next()), 0)),
-            &mut bytes,
-        ),
+        None => log.close_beyond(last),
     }
-    Arc::new(Log::complete(&bytes))
+    Arc::new(log)
 }

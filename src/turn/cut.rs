@@ -5,13 +5,7 @@
 
 use serde_json::json;
 
-use super::{
-    Engine,
-    event::{Cursor, Frame, frames},
-    finish::stored,
-    log::Log,
-    metadata::CONFIRMS,
-};
+use super::{Engine, event::Frame, finish::stored, log::Log, metadata::CONFIRMS};
 use crate::{
     agents::Shown,
     store::{
@@ -23,38 +17,39 @@ use crate::{
     },
 };
 
-/// What is kept of an answer, and its last frame. That one has no number of the attempt's, since readers
-/// have frames of any number: its id is of the next attempt, which there will not be.
+/// What is kept of an answer, with its last frame.
 pub(crate) fn cut(broken: Broken) -> Cut {
-    let log = Log::new(None, false);
+    let log = Log::new(Some((broken.turn_id, broken.attempt)), false);
     for piece in &broken.pieces {
-        log.append_framed(piece.first_seq, &piece.frames);
+        log.load(piece.first_seq, &piece.records);
     }
     let keep = FrameSeq::of(log.count());
-    let mut bytes = log.bytes();
-    let mut body = String::new();
-    let mut widgets = Vec::new();
-    for frame in frames(&bytes) {
-        body.push_str(&frame.content);
-        if let Some((widget, message_id)) = frame.widget.zip(frame.message_id) {
-            // The call that waits for a yes is with what the tool was recorded with.
-            let asks = broken.said.iter().find(|said| {
-                said.component_data.as_ref().map(|data| &data.0) == Some(&widget.data)
-            });
-            let confirms = asks.and_then(|said| said.metadata.as_ref());
-            let confirms = confirms
-                .and_then(|metadata| metadata.0.get(CONFIRMS))
-                .cloned();
-            let shown = Shown {
-                widget,
-                confirms: None,
-                is_made: false,
-            };
-            let mut widget = stored((shown, message_id));
-            widget.confirms = confirms.map(|consent| json!({ CONFIRMS: consent }));
-            widgets.push(widget);
-        }
-    }
+    let shown = log.with_records(|records| {
+        let frames = records.iter().filter_map(|record| record.frame);
+        let shown = frames.filter_map(|frame| frame.widget.clone().zip(frame.message_id));
+        shown.collect::<Vec<_>>()
+    });
+    let widgets = shown.into_iter().map(|(widget, message_id)| {
+        // The call that waits for a yes is with what the tool was recorded with.
+        let asks = broken
+            .said
+            .iter()
+            .find(|said| said.component_data.as_ref().map(|data| &data.0) == Some(&widget.data));
+        let confirms = asks.and_then(|said| said.metadata.as_ref());
+        let confirms = confirms
+            .and_then(|metadata| metadata.0.get(CONFIRMS))
+            .cloned();
+        let shown = Shown {
+            widget,
+            confirms: None,
+            is_made: false,
+        };
+        let mut widget = stored((shown, message_id));
+        widget.confirms = confirms.map(|consent| json!({ CONFIRMS: consent }));
+        widget
+    });
+    let widgets = widgets.collect();
+    let body = log.text();
     let answer = (!body.is_empty()).then_some(Answer {
         message_id: broken.message_id,
         body,
@@ -63,13 +58,13 @@ pub(crate) fn cut(broken: Broken) -> Cut {
     let mut last = Frame::last(FinishReason::Handoff, None, broken.now);
     last.keep = Some(keep);
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
-    let prefix = Cursor::prefix(broken.turn_id, broken.attempt.next());
-    last.write(Some((&prefix, 0)), &mut bytes);
+    let (records, last_seq) = log.with_last(last);
     Cut {
         keep,
         answer,
         widgets,
-        frames: bytes,
+        records,
+        last_seq,
     }
 }
 
@@ -96,9 +91,11 @@ impl Engine {
             log.give_up();
             return None;
         };
-        let all = Log::complete(&kept.frames);
-        log.append_framed(FrameSeq::of(log.count()).next(), &all.last());
-        log.finish();
+        let stored = Log::stored(started.turn_id, kept.attempt, &kept.records);
+        match stored.last() {
+            Some(last) => log.close_beyond(last),
+            None => log.give_up(),
+        }
         Some(FinishReason::Handoff)
     }
 }

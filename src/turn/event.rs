@@ -1,11 +1,6 @@
-//! The events of a turn as frames of an event stream (WHATWG HTML §9.2), and their ids.
+//! What each record of a turn's log says: the JSON object of the wire contract, and the records' ids.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    io::{self, Write},
-    str::FromStr,
-};
+use std::{borrow::Cow, fmt, io, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter};
@@ -17,7 +12,7 @@ use crate::{
     widgets::Widget,
 };
 
-/// One event, as the `data:` line has it. Fields may be added, never renamed or removed.
+/// The payload of one record, as every face shows it. Fields may be added, never renamed or removed.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Frame<'a> {
     /// Text to append; may be empty.
@@ -202,16 +197,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Appends the frame to a buffer: an `id:` line where there is one, a `data:` line and a
-    /// blank line, with LF only.
-    pub fn write(&self, id: Option<(&str, usize)>, buffer: &mut Vec<u8>) {
-        if let Some((prefix, seq)) = id {
-            buffer.extend_from_slice(b"id: ");
-            buffer.extend_from_slice(prefix.as_bytes());
-            // A vector takes any write.
-            drop(writeln!(buffer, "{seq}"));
-        }
-        buffer.extend_from_slice(b"data: ");
+    /// Appends the frame as JSON to a buffer. The JSON has no line break.
+    pub fn write(&self, buffer: &mut Vec<u8>) {
         if self.is_only_text() {
             buffer.extend_from_slice(b"{\"content\":");
             write_json(&self.content, buffer);
@@ -221,7 +208,39 @@ impl<'a> Frame<'a> {
         } else {
             write_json(self, buffer);
         }
-        buffer.extend_from_slice(b"\n\n");
+    }
+
+    /// True if it says no more than its text.
+    pub fn is_text(&self) -> bool {
+        self.kind.is_none() && !self.is_final
+    }
+
+    /// The same frame with text of its own.
+    pub fn into_owned(self) -> Frame<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Frame {
+            content: owned(self.content),
+            text: self.text.map(owned),
+            tool: self.tool.map(|tool| FrameTool {
+                id: tool.id,
+                name: owned(tool.name),
+                status: tool.status,
+            }),
+            agent: self.agent.map(owned),
+            error: self.error.map(|error| FrameError {
+                code: owned(error.code),
+                message: owned(error.message),
+            }),
+            timestamp: self.timestamp,
+            is_final: self.is_final,
+            degraded: self.degraded,
+            kind: self.kind,
+            widget: self.widget,
+            mode: self.mode,
+            keep: self.keep,
+            message_id: self.message_id,
+            finish_reason: self.finish_reason,
+        }
     }
 
     /// Whether it has no more than the three fields that every frame has. Nearly all are like that, and
@@ -280,16 +299,6 @@ impl Formatter for OneLine {
     }
 }
 
-/// The frames of a log, read back.
-pub fn frames(bytes: &[u8]) -> impl Iterator<Item = Frame<'static>> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let data = lines.filter_map(|line| line.strip_prefix(b"data: "));
-    data.filter_map(|json| {
-        let mut json = serde_json::Deserializer::from_slice(json);
-        Frame::deserialize(&mut json).ok()
-    })
-}
-
 /// A frame's id: `{turn_id}.{attempt}:{seq}`. Cursors compare by attempt, then seq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
@@ -299,13 +308,6 @@ pub struct Cursor {
     pub attempt: Attempt,
     /// The frame's number, from 1; 0 is before the first.
     pub seq: FrameSeq,
-}
-
-impl Cursor {
-    /// The id without the number.
-    pub fn prefix(turn_id: TurnId, attempt: Attempt) -> String {
-        format!("{turn_id}.{attempt}:")
-    }
 }
 
 impl fmt::Display for Cursor {
@@ -340,20 +342,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_an_id_line_a_data_line_and_a_blank_line() {
+    fn a_frame_is_json_without_line_breaks() {
         let mut buffer = Vec::new();
         let frame = Frame::text("a\nb\u{2028}c\u{85}\"", Timestamp(1_763_648_659_941_641));
-        frame.write(Some(("T.1:", 7)), &mut buffer);
+        frame.write(&mut buffer);
+        let mut derived = Vec::new();
+        write_json(&frame, &mut derived);
+        assert_eq!(buffer, derived);
         assert_eq!(
             String::from_utf8(buffer).unwrap(),
-            "id: T.1:7\ndata: {\"content\":\"a\\nb\\u2028c\\u0085\\\"\",\
-             \"timestamp\":\"2025-11-20T14:24:19.941641Z\",\"is_final\":false}\n\n"
+            "{\"content\":\"a\\nb\\u2028c\\u0085\\\"\",\
+             \"timestamp\":\"2025-11-20T14:24:19.941641Z\",\"is_final\":false}"
         );
-        let mut derived = b"data: ".to_vec();
-        write_json(&frame, &mut derived);
-        let mut by_hand = Vec::new();
-        frame.write(None, &mut by_hand);
-        assert_eq!(by_hand, [derived.as_slice(), b"\n\n"].concat());
     }
 
     #[test]

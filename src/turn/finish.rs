@@ -76,7 +76,7 @@ pub(super) async fn finish(
         let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
         (count(spent.input), count(spent.output))
     });
-    let (frames, last_seq) = log.with_last(last.clone());
+    let (records, last_seq) = log.with_last(last.clone());
     // Where the database has been away for too long already, there is one try more.
     let waited = ending
         .error
@@ -110,7 +110,7 @@ pub(super) async fn finish(
         context: progress.effects.context.map(Value::Object),
         user_name: progress.effects.user_name.map(text::cleaned),
         usage: spent,
-        frames,
+        records,
         last_seq,
         log_kept: Duration::from_secs(turn.log_kept_seconds),
         deadline: deadline.into_std(),

@@ -12,7 +12,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, while a turn is read on another instance.
 const FLUSH_INTERVAL_WATCHED: Duration = Duration::from_millis(30);
 
-/// About how many bytes of frames go with one statement: what is sent is held several times over.
+/// About how many bytes of records go with one statement: what is sent is held several times over.
 const STATEMENT_BYTES: usize = 512 * 1024;
 
 /// What was written, and for whom.
@@ -109,10 +109,10 @@ fn unflushed<'a>(
     while bytes < STATEMENT_BYTES
         && let Some((turn, running)) = turns.next()
     {
-        let Some((frames, first_seq, last_seq)) = running.log.unflushed() else {
+        let Some((records, first_seq, last_seq)) = running.log.unflushed() else {
             continue;
         };
-        bytes += frames.len();
+        bytes += records.len();
         let piece = LogPiece {
             turn_id: *turn,
             conversation_id: running.conversation_id,
@@ -120,7 +120,7 @@ fn unflushed<'a>(
             attempt: running.attempt,
             first_seq: FrameSeq::of(first_seq),
             last_seq: FrameSeq::of(last_seq),
-            frames,
+            records,
         };
         pieces.push((running, piece));
     }

@@ -1,10 +1,8 @@
 //! A turn's answer in one piece: the stream, folded.
 
-use futures_util::StreamExt;
-
 use super::{
-    event::{Frame, frames},
-    log::Reader,
+    event::Frame,
+    log::{Reader, Record},
 };
 use crate::{store::MessageId, widgets::Widget};
 
@@ -19,33 +17,51 @@ pub struct Answer {
     pub last: Frame<'static>,
 }
 
+/// An answer that is being put together.
+#[derive(Default)]
+struct Partial {
+    content: String,
+    /// How long it was after each record: where a person takes over, the last ones do not count.
+    lengths: Vec<usize>,
+    /// The widgets, and which records showed them.
+    widgets: Vec<(usize, Widget, MessageId)>,
+}
+
 /// Reads a turn to its end. `None` if the log was given up before it had one.
 pub async fn fold(mut reader: Reader) -> Option<Answer> {
-    let mut content = String::new();
-    // How long it was after each frame: where a person takes over, the last ones do not count.
-    let mut lengths = Vec::new();
-    let mut widgets: Vec<(usize, Widget, MessageId)> = Vec::new();
-    while let Some(bytes) = reader.next().await {
-        for frame in frames(&bytes) {
-            if let Some(keep) = frame.keep {
-                let last = keep.count().checked_sub(1);
-                let kept = last.and_then(|last| lengths.get(last)).copied();
-                content.truncate(kept.unwrap_or_default());
-                widgets.retain(|(at, ..)| last.is_some_and(|last| *at <= last));
-            }
-            content.push_str(&frame.content);
-            let shown = frame.widget.clone().zip(frame.message_id);
-            widgets.extend(shown.map(|(widget, id)| (lengths.len(), widget, id)));
-            lengths.push(content.len());
-            if frame.is_final {
-                let widgets = widgets.into_iter();
-                return Some(Answer {
-                    content,
-                    widgets: widgets.map(|(_, widget, id)| (widget, id)).collect(),
-                    last: frame,
-                });
-            }
+    let mut partial = Partial::default();
+    loop {
+        let last = reader.read(|records| {
+            records.iter().for_each(|record| partial.add(&record));
+            let last = records.iter().filter(Record::is_final).last();
+            last.and_then(|last| last.frame.cloned())
+        });
+        if let Some(last) = last.await? {
+            let widgets = partial.widgets.into_iter();
+            return Some(Answer {
+                content: partial.content,
+                widgets: widgets.map(|(_, widget, id)| (widget, id)).collect(),
+                last,
+            });
         }
     }
-    None
+}
+
+impl Partial {
+    fn add(&mut self, record: &Record<'_>) {
+        if let Some(keep) = record.frame.and_then(|frame| frame.keep) {
+            let last = keep.count().checked_sub(1);
+            let kept = last.and_then(|last| self.lengths.get(last)).copied();
+            self.content.truncate(kept.unwrap_or_default());
+            self.widgets
+                .retain(|(at, ..)| last.is_some_and(|last| *at <= last));
+        }
+        self.content.push_str(record.text);
+        let shown = record.frame.and_then(|frame| {
+            let widget = frame.widget.clone().zip(frame.message_id);
+            widget.map(|(widget, id)| (self.lengths.len(), widget, id))
+        });
+        self.widgets.extend(shown);
+        self.lengths.push(self.content.len());
+    }
 }

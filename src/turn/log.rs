@@ -1,167 +1,133 @@
-//! A turn's numbered log: frames in one buffer, written once, read by many.
+//! A turn's numbered log: records in one buffer, written once, read by many.
 //!
-//! A reader is a number: it waits for frames past it and takes those that are there in one piece.
+//! A record is `{seq, kind, payload}`. The payload is serialised once, when the record is appended; its typed form
+//! stands beside it, so that no reader parses what this program wrote. How a record looks on the wire is the
+//! business of `routes`.
 
-use std::{
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
-};
+mod buffer;
+mod ids;
+mod reader;
+mod record;
 
-use bytes::Bytes;
-use futures_util::Stream;
+use std::sync::Arc;
+
 use parking_lot::{Mutex, MutexGuard};
-use tokio::task::yield_now;
+use serde::Deserialize;
 
 use super::event::Frame;
-use crate::store::FrameSeq;
+use crate::store::{Attempt, FrameSeq, TurnId};
+use buffer::Buffer;
+use ids::Ids;
+pub use ids::RecordId;
+pub use reader::Reader;
+pub use record::{Record, Records};
 
-/// The most bytes that a reader takes at once, unless one frame is larger: what a client that
+/// The most bytes that a reader takes at once, unless one record is larger: what a client that
 /// does not read holds in memory.
-const PIECE: usize = 64 * 1024;
-/// Frames that follow each other faster than this come in a burst.
-const BURST: Duration = Duration::from_millis(1);
+const READ_BYTES: usize = 64 * 1024;
+/// What a protocol adds to a payload, at about.
+const FRAMING_BYTES: usize = 64;
 
 /// The log of one attempt.
 #[derive(Debug)]
 pub struct Log {
-    /// The frames' ids without their numbers; none for a turn that is not stored.
-    prefix: Option<String>,
-    /// Whether frames also say their content as `text`.
+    /// None for a turn that is not stored.
+    ids: Option<Ids>,
+    /// True if records also say their content as `text`.
     mirror_text: bool,
-    written: Mutex<Written>,
-}
-
-#[derive(Debug, Default)]
-struct Written {
-    bytes: Vec<u8>,
-    /// Where each frame ends.
-    ends: Vec<usize>,
-    /// How many frames are in the durable log.
-    flushed: usize,
-    closed: bool,
-    /// Whether the last frame is the turn's final one.
-    complete: bool,
-    /// The readers that wait for more.
-    waiting: Vec<Waker>,
-    /// How often they were woken.
-    woken: usize,
-}
-
-impl Written {
-    /// Whoever waits has something to see.
-    fn wake(&mut self) {
-        self.woken += 1;
-        self.waiting.drain(..).for_each(Waker::wake);
-    }
-
-    /// Puts a reader among those that wait, once.
-    fn wait(&mut self, place: &mut Option<(usize, usize)>, waker: &Waker) {
-        let taken = place.filter(|(_, when)| *when == self.woken);
-        match taken.and_then(|(place, _)| self.waiting.get_mut(place)) {
-            Some(known) => known.clone_from(waker),
-            None => {
-                *place = Some((self.waiting.len(), self.woken));
-                self.waiting.push(waker.clone());
-            }
-        }
-    }
-
-    /// The frames after so many, which is put forward: at least one, and no more than [`PIECE`]
-    /// otherwise.
-    fn after(&self, seen: &mut usize) -> Option<Bytes> {
-        let start = match seen.checked_sub(1) {
-            Some(last) => *self.ends.get(last)?,
-            None => 0,
-        };
-        let rest = self.ends.get(*seen..)?;
-        let fitting = rest.partition_point(|end| *end <= start + PIECE).max(1);
-        let end = *rest.get(fitting - 1)?;
-        let frames = Bytes::copy_from_slice(self.bytes.get(start..end)?);
-        *seen += fitting;
-        Some(frames)
-    }
+    written: Mutex<Buffer>,
 }
 
 impl Log {
-    /// An empty log.
-    pub fn new(prefix: Option<String>, mirror_text: bool) -> Self {
+    /// The empty log of an attempt; of none for a turn that is not stored.
+    pub fn new(of: Option<(TurnId, Attempt)>, mirror_text: bool) -> Self {
         Self {
-            prefix,
+            ids: of.map(|(turn, attempt)| Ids::new(turn, attempt)),
             mirror_text,
             written: Mutex::default(),
         }
     }
 
-    /// A log that is complete, from its frames.
-    pub fn complete(bytes: &[u8]) -> Self {
-        let log = Self::new(None, false);
-        log.append_framed(FrameSeq(1), bytes);
+    /// An attempt's log as the database has it.
+    pub fn stored(turn: TurnId, attempt: Attempt, records: &[u8]) -> Self {
+        let log = Self::new(Some((turn, attempt)), false);
+        log.load(FrameSeq(1), records);
         log.finish();
         log
     }
 
-    /// Appends frames that were framed elsewhere, of which the first has this number: those that
-    /// this log does not have. Where some are missing before them, nothing.
-    pub fn append_framed(&self, first: FrameSeq, frames: &[u8]) {
+    /// Appends stored records, of which the first has this number: those that this log does not have. Where
+    /// some are missing before them, nothing.
+    pub fn load(&self, first: FrameSeq, records: &[u8]) {
         let mut written = self.lock();
-        let Some(known) = (written.ends.len() + 1).checked_sub(first.count()) else {
+        let Some(known) = (written.entries.len() + 1).checked_sub(first.count()) else {
             return;
         };
-        let ends = frames.windows(2).enumerate();
-        let ends = ends.filter(|(_, pair)| *pair == b"\n\n");
-        let ends: Vec<usize> = ends.map(|(at, _)| at + 2).collect();
-        let start = match known.checked_sub(1) {
-            Some(last) => ends.get(last).copied().unwrap_or(frames.len()),
-            None => 0,
-        };
-        let before = written.bytes.len();
-        written
-            .bytes
-            .extend_from_slice(frames.get(start..).unwrap_or_default());
-        let new = ends.into_iter().skip(known);
-        written.ends.extend(new.map(|end| before + end - start));
+        let lines = records.split_inclusive(|byte| *byte == b'\n');
+        for line in lines.skip(known) {
+            let payload = line.strip_suffix(b"\n").unwrap_or(line);
+            written.payloads.extend_from_slice(payload);
+            let mut json = serde_json::Deserializer::from_slice(payload);
+            match Frame::deserialize(&mut json) {
+                Ok(frame) if frame.is_text() => written.push(&frame.content, None),
+                Ok(frame) => {
+                    if frame.keep.is_some() {
+                        written.closing = Some((self.ids.as_ref().map(Ids::next), FrameSeq::START));
+                    }
+                    written.push(&frame.content.clone(), Some(Box::new(frame)));
+                }
+                Err(error) => {
+                    tracing::error!(error.cause = %error, "a stored record cannot be read");
+                    written.push("", None);
+                }
+            }
+        }
         written.wake();
     }
 
-    /// All frames.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.lock().bytes.clone()
-    }
-
-    /// The last frame.
-    pub fn last(&self) -> Vec<u8> {
+    /// Reads all records.
+    pub fn with_records<T>(&self, read: impl FnOnce(Records<'_>) -> T) -> T {
         let written = self.lock();
-        let before = written.ends.len().checked_sub(2);
-        let start = before.and_then(|before| written.ends.get(before).copied());
-        let last = written.bytes.get(start.unwrap_or_default()..);
-        last.unwrap_or_default().to_vec()
+        read(Records {
+            ids: self.ids.as_ref(),
+            written: &written,
+            from: 0,
+            entries: &written.entries,
+        })
     }
 
-    /// How many frames there are.
+    /// The text of all records.
+    pub fn text(&self) -> String {
+        self.lock().text.clone()
+    }
+
+    /// The final record's payload; none where there is none yet.
+    pub fn last(&self) -> Option<Frame<'static>> {
+        let written = self.lock();
+        let last = written.entries.last().filter(|last| last.is_final())?;
+        last.frame.as_deref().cloned()
+    }
+
+    /// How many records there are.
     pub fn count(&self) -> usize {
-        self.lock().ends.len()
+        self.lock().entries.len()
     }
 
-    /// The frames that are not in the durable log yet, the first one's number and the last one's. A
-    /// log that has ended is stored as a whole, not here.
+    /// The records that are not in the durable log yet, as it stores them, the first one's number and the last
+    /// one's. A log that has ended is stored as a whole, not here.
     pub fn unflushed(&self) -> Option<(Vec<u8>, usize, usize)> {
         let written = self.lock();
-        if written.closed || written.flushed == written.ends.len() {
+        if written.closed || written.flushed == written.entries.len() {
             return None;
         }
-        let start = match written.flushed.checked_sub(1) {
-            Some(last) => *written.ends.get(last)?,
-            None => 0,
-        };
-        let frames = written.bytes.get(start..)?.to_vec();
-        Some((frames, written.flushed + 1, written.ends.len()))
+        let (start, _) = written.ends_of(written.flushed);
+        let records = written.payloads.get(start..)?.to_vec();
+        Some((records, written.flushed + 1, written.entries.len()))
     }
 
-    /// So many frames are in the durable log.
-    pub fn set_flushed(&self, frames: usize) {
-        self.lock().flushed = frames;
+    /// So many records are in the durable log.
+    pub fn set_flushed(&self, records: usize) {
+        self.lock().flushed = records;
     }
 
     /// Ends it as it is: readers end where they are, and come back to where the turn goes on.
@@ -171,57 +137,87 @@ impl Log {
         written.wake();
     }
 
-    /// The final frame has been appended: readers end after it.
+    /// The final record has been appended: readers end after it.
     pub fn finish(&self) {
         let mut written = self.lock();
         (written.closed, written.complete) = (true, true);
         written.wake();
     }
 
-    /// Appends a frame. Only the turn's own task does.
+    /// Appends a record. Only the turn's own task does.
     pub fn append(&self, mut frame: Frame<'_>) {
         self.mirror(&mut frame);
         let mut written = self.lock();
-        let seq = written.ends.len() + 1;
-        frame.write(self.id(seq), &mut written.bytes);
-        let end = written.bytes.len();
-        written.ends.push(end);
+        frame.write(&mut written.payloads);
+        if frame.is_text() {
+            written.push(&frame.content, None);
+        } else {
+            let frame = Box::new(frame.into_owned());
+            written.push(&frame.content.clone(), Some(frame));
+        }
         written.wake();
     }
 
-    /// The whole log as it will be with this last frame, which is not appended yet: it has to
-    /// be stored first. With it the last frame's number.
+    /// The whole log as it will be stored with this last record, which is not appended yet: it has to
+    /// be stored first. With it the last record's number.
     pub fn with_last(&self, mut last: Frame<'_>) -> (Vec<u8>, FrameSeq) {
         self.mirror(&mut last);
         let written = self.lock();
-        let seq = written.ends.len() + 1;
-        let mut bytes = written.bytes.clone();
+        let seq = written.entries.len() + 1;
+        let mut records = written.payloads.clone();
         drop(written);
-        last.write(self.id(seq), &mut bytes);
-        (bytes, FrameSeq::of(seq))
+        last.write(&mut records);
+        records.push(b'\n');
+        (records, FrameSeq::of(seq))
     }
 
-    /// Appends the last frame: readers end after it. A log that has one keeps it.
+    /// Appends the last record: readers end after it. A log that has one keeps it.
     pub fn close(&self, last: Frame<'_>) {
-        if self.lock().closed {
+        self.close_as(None, last);
+    }
+
+    /// The same, for an attempt that ends where it is stored. Readers may have any record of it, so the last one has
+    /// the id `attempt+1:0`, and no later attempt exists.
+    pub fn close_beyond(&self, last: Frame<'_>) {
+        let ids = self.ids.as_ref().map(Ids::next);
+        self.close_as(Some((ids, FrameSeq::START)), last);
+    }
+
+    /// The same, for a log of nothing else: the last record has the number 0.
+    pub fn close_empty(&self, last: Frame<'_>) {
+        self.close_as(Some((self.ids.clone(), FrameSeq::START)), last);
+    }
+
+    fn close_as(&self, id: Option<(Option<Ids>, FrameSeq)>, last: Frame<'_>) {
+        let mut written = self.lock();
+        if written.closed {
             return;
         }
+        written.closing = id;
+        drop(written);
         self.append(last);
         self.finish();
     }
 
-    /// A reader of the frames after this number.
+    /// A reader of the records after this number.
     pub fn reader(self: &Arc<Self>, after: usize) -> Reader {
-        Reader {
-            log: Arc::clone(self),
-            seen: after,
-            took: Instant::now(),
-            waits: None,
-        }
+        Reader::new(Arc::clone(self), after)
     }
 
-    fn id(&self, seq: usize) -> Option<(&str, usize)> {
-        self.prefix.as_deref().map(|prefix| (prefix, seq))
+    /// The records after so many: at least one, and no more than [`READ_BYTES`] otherwise. `None` if there are none.
+    fn after<'a>(&'a self, written: &'a Buffer, seen: usize) -> Option<Records<'a>> {
+        let rest = written.entries.get(seen..)?;
+        let (start, _) = written.ends_of(seen);
+        let fits = |(entry, number): &(&buffer::Entry, usize)| {
+            entry.payload_end - start + number * FRAMING_BYTES <= READ_BYTES
+        };
+        let fitting = rest.iter().zip(1..).take_while(fits).count().max(1);
+        Some(Records {
+            ids: self.ids.as_ref(),
+            written,
+            from: seen,
+            entries: rest.get(..fitting)?,
+        })
     }
 
     fn mirror(&self, frame: &mut Frame<'_>) {
@@ -230,142 +226,129 @@ impl Log {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Written> {
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.written.lock()
-    }
-}
-
-/// One reader of a log: a stream of frames, as many at once as are there. One that is ahead of the log
-/// waits. It ends after the last frame.
-#[derive(Debug, Clone)]
-pub struct Reader {
-    log: Arc<Log>,
-    /// How many frames it has.
-    seen: usize,
-    /// When it took the last.
-    took: Instant,
-    /// It waits for more. Its place among those that do, and how often they had been woken when it took
-    /// it.
-    waits: Option<(usize, usize)>,
-}
-
-impl Reader {
-    /// Whether the reader has ended with the turn's final frame. One that was ahead of the log has not.
-    pub fn is_complete(&self) -> bool {
-        let written = self.log.lock();
-        written.complete && written.ends.len() == self.seen
-    }
-
-    /// How many bytes are kept for this reader alone until it has read them: those of a log that was read from the
-    /// database for it. Where others read the same, it is kept for them as well.
-    pub fn held(&self) -> usize {
-        match Arc::strong_count(&self.log) {
-            1 => self.log.lock().bytes.len(),
-            _ => 0,
-        }
-    }
-
-    /// How many frames of the attempt the reader has, or takes for granted.
-    pub fn seen(&self) -> usize {
-        self.seen
-    }
-}
-
-impl Stream for Reader {
-    type Item = Bytes;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let reader = &mut *self;
-        let mut written = reader.log.lock();
-        if written.ends.len() <= reader.seen && !written.closed {
-            written.wait(&mut reader.waits, cx.waker());
-            return Poll::Pending;
-        }
-        let now = Instant::now();
-        // In a burst more is ready at once: then it leaves in one piece.
-        if reader.waits.take().is_some() && now < reader.took + BURST {
-            // Not woken at once: everybody else who is ready comes first, and what has arrived.
-            return pin!(yield_now()).poll(cx).map(|()| None);
-        }
-        reader.took = now;
-        Poll::Ready(written.after(&mut reader.seen))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
-
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::{clock::Timestamp, turn::event::Cursor};
 
     fn frame(text: &str) -> Frame<'_> {
         Frame::text(text, Timestamp(0))
     }
 
+    fn new() -> Arc<Log> {
+        Arc::new(Log::new(Some((TurnId::new(), Attempt::FIRST)), false))
+    }
+
     #[tokio::test]
-    async fn a_reader_gets_every_frame_once_in_pieces_of_a_bounded_size() {
-        let log = Arc::new(Log::new(Some("t.1:".to_owned()), false));
-        let (small, large) = ("x".repeat(1_000), "y".repeat(2 * PIECE));
+    async fn a_reader_gets_every_record_once_in_pieces_of_a_bounded_size() {
+        let log = new();
+        let (small, large) = ("x".repeat(1_000), "y".repeat(2 * READ_BYTES));
         let mut reader = log.reader(0);
-        for text in [&small, &small, &large, &small] {
+        let texts = [&small, &small, &large, &small];
+        for text in texts {
             log.append(frame(text));
         }
-        log.close(frame("end"));
-        let mut all = Vec::new();
-        while let Some(piece) = reader.next().await {
-            let frames = piece.windows(2).filter(|pair| pair == b"\n\n").count();
-            assert!(piece.len() <= PIECE || frames == 1);
-            all.extend_from_slice(&piece);
-        }
-        assert_eq!(all, log.lock().bytes);
-        let again = Arc::new(Log::complete(&all));
-        assert_eq!(again.lock().ends, log.lock().ends);
-        let mut last = again.reader(4);
-        assert!(
-            last.next()
-                .await
-                .is_some_and(|piece| piece.ends_with(b"\"is_final\":false}\n\n"))
+        log.close(Frame::agent("end", Timestamp(0)));
+        let mut said: Vec<String> = Vec::new();
+        let mut cursors: Vec<Cursor> = Vec::new();
+        let take = |records: Records<'_>| {
+            let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
+            assert!(bytes <= READ_BYTES || records.iter().count() == 1);
+            said.extend(records.iter().map(|record| record.text.to_owned()));
+            cursors.extend(records.iter().filter_map(|record| record.cursor()));
+        };
+        let mut take = take;
+        while reader.read(&mut take).await.is_some() {}
+        assert!(reader.is_complete());
+        assert_eq!(said, [&small, &small, &large, &small, ""]);
+        let seqs: Vec<usize> = cursors.iter().map(|cursor| cursor.seq.count()).collect();
+        assert_eq!(seqs, [1, 2, 3, 4, 5]);
+        assert_eq!(log.text(), texts.map(String::as_str).concat());
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_and_read_again_is_the_same() {
+        let log = new();
+        log.append(frame("one\n"));
+        log.append(Frame::agent("two", Timestamp(0)));
+        let last = Frame::last(
+            crate::store::messages::FinishReason::Stop,
+            None,
+            Timestamp(0),
         );
-        assert!(last.next().await.is_none());
-        assert!(again.reader(5).next().await.is_none());
-        assert!(again.reader(99).next().await.is_none());
+        let (stored, last_seq) = log.with_last(last.clone());
+        log.close(last);
+        assert_eq!(last_seq.count(), 3);
+        let cursor = log.with_records(|all| all.iter().last().and_then(|last| last.cursor()));
+        let cursor = cursor.unwrap();
+        let again = Arc::new(Log::stored(cursor.turn_id, cursor.attempt, &stored));
+        let shown =
+            |log: &Log| log.with_records(|all| format!("{:?}", all.iter().collect::<Vec<_>>()));
+        assert_eq!(shown(&again), shown(&log));
+        let mut last = again.reader(2);
+        let read = |records: Records<'_>| records.iter().all(|record| record.is_final());
+        assert_eq!(last.read(read).await, Some(true));
+        assert_eq!(last.read(read).await, None);
+        assert_eq!(again.reader(3).read(read).await, None);
+        assert_eq!(again.reader(99).read(read).await, None);
     }
 
     #[test]
-    fn pieces_that_overlap_are_appended_once_and_none_after_a_gap() {
-        let whole = Log::new(None, false);
+    fn an_answer_that_was_taken_over_ends_beyond_its_attempt() {
+        let log = new();
+        log.append(frame("some"));
+        let mut last = frame("");
+        (last.is_final, last.keep) = (true, Some(FrameSeq(1)));
+        let (stored, _) = log.with_last(last.clone());
+        log.close_beyond(last);
+        let last =
+            |log: &Log| log.with_records(|all| all.iter().last().and_then(|last| last.cursor()));
+        let cursor = last(&log).unwrap();
+        assert_eq!(
+            (cursor.attempt, cursor.seq),
+            (Attempt::FIRST.next(), FrameSeq::START)
+        );
+        let again = Log::stored(cursor.turn_id, Attempt::FIRST, &stored);
+        assert_eq!(last(&again), Some(cursor));
+    }
+
+    #[test]
+    fn pieces_that_overlap_are_loaded_once_and_none_after_a_gap() {
+        let whole = new();
         for text in ["a", "b", "c", "d"] {
             whole.append(frame(text));
         }
         let (bytes, ends) = {
             let written = whole.lock();
-            (written.bytes.clone(), written.ends.clone())
+            let ends = written.entries.iter().map(|entry| entry.payload_end);
+            (written.payloads.clone(), ends.collect::<Vec<_>>())
         };
-        let log = Log::new(None, false);
-        log.append_framed(FrameSeq(2), &bytes[ends[0]..ends[1]]);
+        let log = new();
+        log.load(FrameSeq(2), &bytes[ends[0]..ends[1]]);
         assert_eq!(log.count(), 0);
-        log.append_framed(FrameSeq(1), &bytes[..ends[1]]);
-        log.append_framed(FrameSeq(1), &bytes[..ends[0]]);
-        log.append_framed(FrameSeq(2), &bytes[ends[0]..ends[2]]);
-        log.append_framed(FrameSeq(4), &bytes[ends[2]..]);
-        let written = log.lock();
-        assert_eq!((&written.bytes, &written.ends), (&bytes, &ends));
+        log.load(FrameSeq(1), &bytes[..ends[1]]);
+        log.load(FrameSeq(1), &bytes[..ends[0]]);
+        log.load(FrameSeq(2), &bytes[ends[0]..ends[2]]);
+        log.load(FrameSeq(4), &bytes[ends[2]..]);
+        assert_eq!(log.text(), "abcd");
+        assert_eq!(log.lock().payloads, bytes);
     }
 
     #[tokio::test]
     async fn a_reader_that_is_ahead_waits() {
-        let log = Arc::new(Log::new(None, false));
+        let log = new();
         let mut ahead = log.reader(2);
         log.append(frame("1"));
         log.append(frame("2"));
-        assert!(futures_util::poll!(Box::pin(ahead.next())).is_pending());
+        let text =
+            |records: Records<'_>| records.iter().map(|record| record.text).collect::<String>();
+        assert!(futures_util::poll!(Box::pin(ahead.read(text))).is_pending());
         log.append(frame("3"));
-        assert!(
-            ahead
-                .next()
-                .await
-                .is_some_and(|piece| piece.windows(3).any(|text| text == b"\"3\""))
-        );
+        assert_eq!(ahead.read(text).await.as_deref(), Some("3"));
     }
 }

@@ -68,7 +68,7 @@ impl Engine {
             if let Some(log) = state.logs.get(&(turn, attempt)).and_then(Weak::upgrade) {
                 return log;
             }
-            let log = Arc::new(Log::new(None, false));
+            let log = Arc::new(Log::new(Some((turn, attempt)), false));
             state.logs.insert((turn, attempt), Arc::downgrade(&log));
             state.watched = None;
             log
@@ -236,10 +236,10 @@ fn listen(hub: &Hub<Mirrors>) {
 /// Appends what is new; whether more may come.
 fn go_on(log: &Log, progress: &Progress) -> bool {
     for piece in &progress.pieces {
-        log.append_framed(piece.first_seq, &piece.frames);
+        log.load(piece.first_seq, &piece.records);
     }
     if let Some(kept) = &progress.kept {
-        log.append_framed(FrameSeq(1), &kept.frames);
+        log.load(FrameSeq(1), &kept.records);
         log.finish();
     }
     let row = &progress.row;

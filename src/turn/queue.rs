@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::oneshot::{self, Receiver, Sender},
@@ -20,7 +19,7 @@ use tokio::{
 use super::{
     Engine, Reply, TurnRequest,
     begin::{unknown, unknown_without_key},
-    event::{Cursor, Frame},
+    event::Frame,
     log::Log,
 };
 use crate::{
@@ -337,7 +336,7 @@ impl Engine {
             .map(|running| running.log.reader(usize::MAX));
         let end = async {
             match here {
-                Some(mut reader) => while reader.next().await.is_some() {},
+                Some(mut reader) => reader.end().await,
                 None => sleep(BEGIN_RETRY_DELAY).await,
             }
         };
@@ -351,14 +350,12 @@ impl Engine {
         turn: TurnId,
         conversation: ConversationId,
     ) -> Reply {
-        let mut last = Frame::last(FinishReason::Merged, None, self.clock.now());
-        last.text = request.mirror_text.then(|| "".into());
-        let mut bytes = Vec::new();
-        last.write(Some((&Cursor::prefix(turn, Attempt::FIRST), 0)), &mut bytes);
+        let log = Log::new(Some((turn, Attempt::FIRST)), request.mirror_text);
+        log.close_empty(Frame::last(FinishReason::Merged, None, self.clock.now()));
         Reply {
             turn_id: Some(turn),
             conversation_id: Some(conversation),
-            reader: Arc::new(Log::complete(&bytes)).reader(0),
+            reader: Arc::new(log).reader(0),
             elsewhere: None,
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::{Engine, Running, signal::Cause};
@@ -23,7 +22,7 @@ impl Engine {
         if let Some(running) = self.running_here(device, turn) {
             running.signal.raise(Cause::Stopped);
             let mut reader = running.log.reader(0);
-            let end = async { while reader.next().await.is_some() {} };
+            let end = reader.end();
             drop(timeout(STOP_TIMEOUT, end).await);
             return Ok(());
         }

@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use frontdesk::{clock::SystemClock, store::Store};
 
-use crate::support::{Database, Db, FakeLlm, Process, TestApp, client, until};
+use reqwest::Method;
+
+use crate::support::{Database, Db, Event, FakeLlm, Process, Said, Stream, TestApp, client, until};
 
 both! {
     a_database_of_an_earlier_version_goes_on_with_its_data
+    running_turns_begin_anew_where_the_logs_change
+    a_version_that_knows_less_than_the_database_refuses_to_start
     functions_of_earlier_versions_are_dropped_after_the_deploy
 }
 
@@ -74,6 +78,79 @@ async fn a_database_of_an_earlier_version_goes_on_with_its_data(db: Db) {
     let exported = app.get("cut", "/chat/export").await.json();
     let said = exported["conversations"][0]["messages"].as_array().unwrap();
     assert_eq!(said[1]["content"], "Very well.");
+}
+
+/// The sixteenth migration changes what the logs hold, and empties them.
+async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
+    let database = of_earlier_version(db).await;
+    assert!(database.count("turn_pieces".to_owned()).await > 0);
+    assert!(database.count("turn_events".to_owned()).await > 0);
+    // The server of the earlier version lives, and holds the lease of its turn.
+    let later = match db {
+        Db::Postgres => "now() + interval '1 hour'".to_owned(),
+        Db::Sqlite => "(unixepoch() + 3600) * 1000000".to_owned(),
+    };
+    let held = "conversations where running_turn is not null and lease_until";
+    database
+        .execute(format!(
+            "update conversations set lease_until = {later} where running_turn is not null"
+        ))
+        .await;
+    let soon = match db {
+        Db::Postgres => "now() + interval '1 minute'".to_owned(),
+        Db::Sqlite => "(unixepoch() + 60) * 1000000".to_owned(),
+    };
+    assert_eq!(database.count(format!("{held} > {soon}")).await, 1);
+    // The ids of the turn that runs, and of one that has finished.
+    let (running, finished) = match db {
+        Db::Postgres => (
+            "01a21a53-41ed-7089-8de5-8715139b8c1f",
+            "01a21a53-3bc9-7178-98ba-268876a8681d",
+        ),
+        Db::Sqlite => (
+            "01a21a53-50eb-7644-8f70-3b536f36bd44",
+            "01a21a53-4ccf-74d8-acdb-ea2db3c497b3",
+        ),
+    };
+    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
+    for log in ["turn_pieces", "turn_events"] {
+        assert_eq!(app.count(log).await, 0, "{log}");
+    }
+    assert_eq!(app.count(&format!("{held} > {soon}")).await, 0);
+    let resume = async |device: &str, turn: &str, cursor: &str| {
+        let path = format!("/chat/stream/{turn}?restart=1");
+        let call = app.request(Method::GET, device, &path);
+        let call = call.header("Last-Event-ID", format!("{turn}.{cursor}"));
+        call.send().await.unwrap()
+    };
+    // Who had some of the running answer comes back, and is given it from its beginning.
+    let rest = Stream::of(resume("cut", running, "1:3").await).rest().await;
+    assert_eq!(rest[0].data["type"], "reset");
+    let text: String = rest.iter().map(Event::content).collect();
+    assert_eq!(text, "Very well.");
+    assert!(rest.last().unwrap().is_final());
+    // The frames of what was finished are gone; the history has the text.
+    let rest = Said::of(resume("anna", finished, "1:1").await).await;
+    assert_eq!(rest.status, 410);
+    assert_eq!(rest.json()["code"], "gone");
+}
+
+async fn a_version_that_knows_less_than_the_database_refuses_to_start(db: Db) {
+    let database = Database::empty(db).await;
+    let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
+    store.migrate().await.unwrap();
+    database
+        .execute("insert into __diesel_schema_migrations (version) values ('99999999999999')")
+        .await;
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    for command in [&["serve", "--port", "0"][..], &["migrate"], &["tick"]] {
+        let (code, said) = Process::run(command, &environment);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("a later version of frontdesk has migrated"),
+            "{said}"
+        );
+    }
 }
 
 async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {

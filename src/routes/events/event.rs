@@ -10,7 +10,7 @@ use crate::{
     error::{Code, Error, Result},
     routes::{
         shapes::{CaseOut, MessageOut},
-        sse::{COMMENT, RETRY},
+        sse::{COMMENT, RETRY, write_event},
     },
     store::{ConversationId, MessageId, MessageSeq, TurnId, messages::Role, sessions::Mode},
     turn::event::write_json,
@@ -53,7 +53,7 @@ pub(in crate::routes) struct EventOut {
     #[serde(rename = "type")]
     kind: Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) message: Option<MessageOut>,
+    pub(in crate::routes) message: Option<MessageOut>,
     /// What is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<MessageId>,
@@ -146,12 +146,9 @@ pub(super) fn framed(told: &Told, is_first: bool) -> Bytes {
         frames.extend_from_slice(RETRY);
     }
     for (at, event) in told {
-        if let Some(at) = at {
-            frames.extend_from_slice(format!("id: {at}\n").as_bytes());
-        }
-        frames.extend_from_slice(b"data: ");
-        write_json(event, &mut frames);
-        frames.extend_from_slice(b"\n\n");
+        let mut data = Vec::new();
+        write_json(event, &mut data);
+        write_event(*at, &data, &mut frames);
     }
     frames.into()
 }

@@ -20,9 +20,12 @@ use crate::{
         extract::session_name,
         turns::received,
     },
-    store::{ConversationId, MessageSeq, TurnId, sessions::Within, typing::Typist},
-    text,
-    turn::{Place, Reply, TurnRequest, event::Cursor},
+    store::{ConversationId, MessageSeq, TurnId, messages::Role, sessions::Within, typing::Typist},
+    turn::{
+        Place, Reply, TurnRequest,
+        event::Cursor,
+        log::{Record, Records},
+    },
 };
 
 /// How often a turn is looked for whose server went away, and how soon again.
@@ -189,14 +192,7 @@ impl Client {
             let busy = Error::new(Code::Unavailable).detail("Too much is not read yet.");
             return drop(self.fail(&busy, own).await);
         }
-        let mut more = Map::new();
-        if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id) {
-            more.insert("conversation_id".to_owned(), conversation.into());
-            more.insert("turn_id".to_owned(), turn.into());
-        }
-        if let Some(own) = own {
-            more.insert("client_message_id".to_owned(), own.into());
-        }
+        let envelope = Envelope::new(&reply, own);
         if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id)
             && self.follow.send((conversation, After::New(turn))).is_err()
         {
@@ -205,11 +201,10 @@ impl Client {
         let turn = reply.turn_id;
         let (mut reader, mut last) = (reply.reader, None);
         for _ in 0..ATTACH_TRIES {
-            while let Some(bytes) = reader.next().await {
-                for (id, data) in events(&bytes) {
-                    let is_final = data.contains("\"is_final\":true");
-                    last = id.and_then(|id| id.parse::<Cursor>().ok()).or(last);
-                    if self.session.text(joined(data, id, &more)).await.is_err() || is_final {
+            while let Some(framed) = reader.read(|records| envelope.frame(records)).await {
+                for (id, text, is_final) in framed {
+                    last = id.or(last);
+                    if self.session.text(text).await.is_err() || is_final {
                         return;
                     }
                 }
@@ -283,26 +278,47 @@ fn is_name(id: &str) -> bool {
     (1..=200).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
-/// The events of a piece of an event stream: ids and data.
-fn events(bytes: &[u8]) -> Vec<(Option<&str>, &str)> {
-    let text = std::str::from_utf8(bytes).unwrap_or_default();
-    let blocks = text.split("\n\n").filter_map(|block| {
-        let line = |name| block.lines().find_map(|line| line.strip_prefix(name));
-        Some((line("id: "), line("data: ")?))
-    });
-    blocks.collect()
+/// What a WebSocket's frame has beside a record's own members: whose answer it is, and the record's id.
+struct Envelope {
+    /// These members as JSON, without the braces.
+    members: String,
 }
 
-/// A frame's data with what a WebSocket's frame has beside it.
-fn joined(data: &str, id: Option<&str>, more: &Map<String, Value>) -> String {
-    let mut more = more.clone();
-    if let Some(id) = id {
-        more.insert("id".to_owned(), id.into());
+impl Envelope {
+    fn new(reply: &Reply, client_message_id: Option<String>) -> Self {
+        let members = json!({
+            "conversation_id": reply.conversation_id,
+            "turn_id": reply.turn_id,
+            "client_message_id": client_message_id,
+        });
+        let members = members.as_object().into_iter().flatten();
+        let members = members.filter(|(_, value)| !value.is_null());
+        let members = members.map(|(name, value)| format!("\"{name}\":{value}"));
+        Self {
+            members: members.collect::<Vec<_>>().join(","),
+        }
     }
-    let rest = Value::Object(more).to_string();
-    match (data.strip_suffix('}'), rest.strip_prefix('{')) {
-        (Some(data), Some(rest)) if rest != "}" => format!("{data},{rest}"),
-        _ => data.to_owned(),
+
+    /// Records as frames, each with its id and whether it is the last.
+    fn frame(&self, records: Records<'_>) -> Vec<(Option<Cursor>, String, bool)> {
+        let framed = records
+            .iter()
+            .map(|record| (record.cursor(), self.of(&record), record.is_final()));
+        framed.collect()
+    }
+
+    fn of(&self, record: &Record<'_>) -> String {
+        let payload = String::from_utf8_lossy(record.payload);
+        let mut frame = payload.strip_suffix('}').unwrap_or_default().to_owned();
+        if let Some(id) = record.id() {
+            frame.push_str(&format!(",\"id\":\"{id}\""));
+        }
+        if !self.members.is_empty() {
+            frame.push(',');
+            frame.push_str(&self.members);
+        }
+        frame.push('}');
+        frame
     }
 }
 
@@ -311,11 +327,13 @@ fn members(event: &EventOut) -> Map<String, Value> {
     let Value::Object(mut members) = json!(event) else {
         return Map::new();
     };
-    let said = members.get("message").unwrap_or(&Value::Null);
-    if text::of(said, "role") == "expert" {
-        let content = text::of(said, "content").clone();
+    if let Some(said) = event
+        .message
+        .as_ref()
+        .filter(|said| said.role == Role::Expert)
+    {
         members.insert("type".to_owned(), "expert_message".into());
-        members.insert("content".to_owned(), content);
+        members.insert("content".to_owned(), said.content.as_str().into());
     }
     members
 }

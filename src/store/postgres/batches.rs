@@ -234,7 +234,7 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         }))
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.context.clone().map(Json)))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.user_name.as_deref()))
-        .bind::<Array<Binary>, _>(column(turns, |turn| turn.frames.as_slice()))
+        .bind::<Array<Binary>, _>(column(turns, |turn| turn.records.as_slice()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))
         .bind::<Array<BigInt>, _>(column(turns, |turn| milliseconds(turn.log_kept)))
         .bind::<Array<Integer>, _>(column(turns, |turn| turn.attempt))
@@ -273,7 +273,7 @@ pub fn write_logs(
         .bind::<Array<Integer>, _>(column(pieces, |piece| piece.attempt))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.first_seq))
         .bind::<Array<BigInt>, _>(column(pieces, |piece| piece.last_seq))
-        .bind::<Array<Binary>, _>(column(pieces, |piece| piece.frames.as_slice()));
+        .bind::<Array<Binary>, _>(column(pieces, |piece| piece.records.as_slice()));
     let mine: Vec<Mine> = batch(conn, is_read_committed, |conn| cached(statement).load(conn))?;
     let mine = mine.into_iter().map(|mine| Renewed {
         turn_id: mine.written_turn,

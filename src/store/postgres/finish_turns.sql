@@ -4,7 +4,7 @@
 (
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
     finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
-    ttls bigint[], new_states jsonb[], new_contexts jsonb[], user_names text[], all_frames bytea[], last_seqs bigint[],
+    ttls bigint[], new_states jsonb[], new_contexts jsonb[], user_names text[], all_records bytea[], last_seqs bigint[],
     logs_kept bigint[], attempts integer[], all_input_tokens bigint[], all_output_tokens bigint[],
     job_ids uuid[], judgings jsonb[]
 )
@@ -73,8 +73,8 @@ begin
             finished_at = now
         where id = turn_ids[n];
 
-        insert into turn_events (turn_id, attempt, last_seq, frames, expires_at)
-        values (turn_ids[n], attempts[n], last_seqs[n], all_frames[n], db_now_plus(logs_kept[n]));
+        insert into turn_events (turn_id, attempt, last_seq, records, expires_at)
+        values (turn_ids[n], attempts[n], last_seqs[n], all_records[n], db_now_plus(logs_kept[n]));
         delete from turn_pieces where turn_id = turn_ids[n] and attempt = attempts[n];
 
         if released.is_watched then

@@ -3,7 +3,7 @@
 -- is promised, so nobody waits for the disk.
 (
     turn_ids uuid[], conversation_ids uuid[], fences bigint[], attempts integer[], first_seqs bigint[],
-    last_seqs bigint[], all_frames bytea[]
+    last_seqs bigint[], all_records bytea[]
 )
 returns table (written_turn uuid, is_to_stop boolean, is_read_elsewhere boolean)
 language plpgsql
@@ -20,9 +20,9 @@ begin
 with input as materialized (
     select *
     from unnest(
-        turn_ids, conversation_ids, fences, attempts, first_seqs, last_seqs, all_frames
+        turn_ids, conversation_ids, fences, attempts, first_seqs, last_seqs, all_records
     ) as t (
-        turn_id, conversation_id, fence, attempt, first_seq, last_seq, frames
+        turn_id, conversation_id, fence, attempt, first_seq, last_seq, records
     )
 ),
 mine as (
@@ -33,8 +33,8 @@ mine as (
     for no key update of c
 ),
 written as (
-    insert into turn_pieces (turn_id, attempt, first_seq, last_seq, frames, written_at)
-    select turn_id, attempt, first_seq, last_seq, frames, db_now() from mine
+    insert into turn_pieces (turn_id, attempt, first_seq, last_seq, records, written_at)
+    select turn_id, attempt, first_seq, last_seq, records, db_now() from mine
     on conflict do nothing
 ),
 hinted as (

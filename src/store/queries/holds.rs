@@ -101,8 +101,8 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
         context: None,
         user_name: None,
         usage: None,
-        frames: cut.frames,
-        last_seq: cut.keep.next(),
+        records: cut.records,
+        last_seq: cut.last_seq,
         log_kept: take.log_kept,
         deadline: std::time::Instant::now(),
     };

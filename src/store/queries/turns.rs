@@ -91,7 +91,7 @@ pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: MessageSeq) -> QueryResult<(
             turn_events::turn_id.eq(turn.turn_id),
             turn_events::attempt.eq(turn.attempt),
             turn_events::last_seq.eq(turn.last_seq),
-            turn_events::frames.eq(&turn.frames),
+            turn_events::records.eq(&turn.records),
             turn_events::expires_at.eq(db_now_plus(milliseconds(turn.log_kept))),
         ))
         .execute(conn)?;

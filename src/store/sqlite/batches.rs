@@ -58,7 +58,7 @@ pub fn write_logs(
                     turn_pieces::attempt.eq(piece.attempt),
                     turn_pieces::first_seq.eq(piece.first_seq),
                     turn_pieces::last_seq.eq(piece.last_seq),
-                    turn_pieces::frames.eq(&piece.frames),
+                    turn_pieces::records.eq(&piece.records),
                     turn_pieces::written_at.eq(db_now()),
                 ))
                 .on_conflict_do_nothing()

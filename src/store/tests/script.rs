@@ -253,7 +253,7 @@ impl Author {
             context: maybe(0.2).then(|| json!({"plan": "gold"})),
             user_name: maybe(0.2).then(|| "Jo".to_owned()),
             usage: maybe(0.5).then_some((10, 20)),
-            frames: b"data: {}\n\n".to_vec(),
+            records: b"{}\n".to_vec(),
             last_seq: FrameSeq(7),
             log_kept: LOG_KEPT,
             deadline: Instant::now() + Duration::from_secs(3_600),
@@ -274,7 +274,7 @@ impl Author {
                 attempt: turn.attempt,
                 first_seq,
                 last_seq: *written,
-                frames: b"data: {}\n\ndata: {}\n\n".to_vec(),
+                records: b"{}\n{}\n".to_vec(),
             }
         });
         Step::Log(pieces.collect())
@@ -335,11 +335,12 @@ fn cut(broken: Broken) -> Cut {
             metadata: None,
         }),
         widgets: Vec::new(),
-        frames: broken
+        records: broken
             .pieces
             .into_iter()
-            .flat_map(|piece| piece.frames)
+            .flat_map(|piece| piece.records)
             .collect(),
+        last_seq: keep.next(),
         keep,
     }
 }

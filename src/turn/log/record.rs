@@ -1,0 +1,80 @@
+//! The records of a log as readers see them. Only the edge frames them for a protocol.
+
+use super::{
+    buffer::{Buffer, Entry},
+    ids::{Ids, RecordId},
+};
+use crate::{
+    store::FrameSeq,
+    turn::event::{Cursor, Frame},
+};
+
+/// One record of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    ids: Option<&'a Ids>,
+    seq: FrameSeq,
+    /// The JSON object of the wire contract, serialised once. It has no line break.
+    pub payload: &'a [u8],
+    /// The text that it adds to the answer.
+    pub text: &'a str,
+    /// The payload in typed form; none if the record says no more than its text.
+    pub frame: Option<&'a Frame<'static>>,
+}
+
+impl<'a> Record<'a> {
+    /// Its id; none where nothing is stored.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.ids.map(|ids| ids.cursor(self.seq))
+    }
+
+    /// Its id as text; none where nothing is stored.
+    pub fn id(&self) -> Option<RecordId<'a>> {
+        self.ids.map(|ids| ids.text(self.seq))
+    }
+
+    /// True for the turn's last record.
+    pub fn is_final(&self) -> bool {
+        self.frame.is_some_and(|frame| frame.is_final)
+    }
+}
+
+/// Records that follow each other in one log, borrowed from its buffers.
+#[derive(Debug, Clone, Copy)]
+pub struct Records<'a> {
+    pub(super) ids: Option<&'a Ids>,
+    pub(super) written: &'a Buffer,
+    /// How many records are before these.
+    pub(super) from: usize,
+    pub(super) entries: &'a [Entry],
+}
+
+impl<'a> Records<'a> {
+    /// The records, in order.
+    pub fn iter(self) -> impl Iterator<Item = Record<'a>> {
+        let mut before = self.written.ends_of(self.from);
+        let numbered = self.entries.iter().zip(self.from + 1..);
+        numbered.map(move |(entry, number)| {
+            let (payload, text) = before;
+            before = (entry.payload_end, entry.text_end);
+            let closing = self.written.closing.as_ref();
+            let (ids, seq) = match closing.filter(|_| entry.is_final()) {
+                Some((ids, seq)) => (ids.as_ref(), *seq),
+                None => (self.ids, FrameSeq::of(number)),
+            };
+            // A record's payload ends before its line feed.
+            let payload = payload..entry.payload_end.saturating_sub(1);
+            Record {
+                ids,
+                seq,
+                payload: self.written.payloads.get(payload).unwrap_or_default(),
+                text: self
+                    .written
+                    .text
+                    .get(text..entry.text_end)
+                    .unwrap_or_default(),
+                frame: entry.frame.as_deref(),
+            }
+        })
+    }
+}
