@@ -16,7 +16,7 @@ use crate::{
     },
     turn::{Reply, TurnRequest, fold},
 };
-pub use fold::Answer;
+pub use fold::WholeAnswer;
 
 /// The conversations of a server. Cheap to clone.
 #[derive(Clone)]
@@ -167,7 +167,7 @@ impl Conversations {
     ///
     /// # Errors
     /// As `POST /chat`: when the message is refused, or its answer failed.
-    pub async fn send(&self, session: &Session, text: &str) -> Result<Answer> {
+    pub async fn send(&self, session: &Session, text: &str) -> Result<WholeAnswer> {
         let reply = self.stream(session, text).await?;
         let answer = self.app.engine.whole(reply).await;
         let answer = answer.ok_or_else(|| Error::new(Code::Unavailable))?;

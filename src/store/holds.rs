@@ -13,7 +13,7 @@ use super::{
     messages::{Line, Message},
     on_db,
     queue::Told,
-    turns::{Answer, ShownWidget},
+    turns::{AnswerMessage, ShownWidget},
 };
 use crate::clock::Timestamp;
 
@@ -59,7 +59,7 @@ pub struct Cut {
     /// How many frames.
     pub keep: FrameSeq,
     /// Their text.
-    pub answer: Option<Answer>,
+    pub answer: Option<AnswerMessage>,
     /// The widgets that they showed.
     pub widgets: Vec<ShownWidget>,
     /// The records, and the final one.

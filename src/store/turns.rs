@@ -41,7 +41,7 @@ pub struct FinishTurn {
     /// The code of its error frame.
     pub error_code: Option<String>,
     /// The answer, or as much of it as there is.
-    pub answer: Option<Answer>,
+    pub answer: Option<AnswerMessage>,
     /// Who judges the answer.
     pub judging: Option<Judging>,
     /// The widgets that it showed.
@@ -80,7 +80,7 @@ impl FinishTurn {
 
 /// The text that answers a turn.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct AnswerMessage {
     /// Its id.
     pub message_id: MessageId,
     /// Byte for byte what was streamed.

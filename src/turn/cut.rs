@@ -13,7 +13,7 @@ use crate::{
         begin::Started,
         holds::{Broken, Cut},
         messages::FinishReason,
-        turns::Answer,
+        turns::AnswerMessage,
     },
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn cut(broken: Broken) -> Cut {
     });
     let widgets = widgets.collect();
     let body = log.text();
-    let answer = (!body.is_empty()).then_some(Answer {
+    let answer = (!body.is_empty()).then_some(AnswerMessage {
         message_id: broken.message_id,
         body,
         metadata: None,

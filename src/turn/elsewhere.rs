@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     Engine, Place, Reply,
     event::Cursor,
-    fold::{Answer, fold},
+    fold::{WholeAnswer, fold},
     log::Reader,
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Elsewhere {
 impl Engine {
     /// A turn's answer in one piece. Where it ran on an instance that has died, the next attempt is read from its
     /// beginning. `None` where this server cannot tell: the client has to come back.
-    pub async fn whole(self: &Arc<Self>, mut reply: Reply) -> Option<Answer> {
+    pub async fn whole(self: &Arc<Self>, mut reply: Reply) -> Option<WholeAnswer> {
         loop {
             let unread = reply.reader.clone();
             if let Some(answer) = fold(reply.reader).await {

@@ -23,7 +23,7 @@ use crate::{
         jobs::Judging,
         messages::FinishReason,
         sessions::Mode,
-        turns::{Answer, Finish, FinishTurn, ShownWidget},
+        turns::{AnswerMessage, Finish, FinishTurn, ShownWidget},
     },
     text,
 };
@@ -53,7 +53,7 @@ pub(super) async fn finish(
         shown,
         ending,
     } = ended;
-    let answer = (!progress.text.is_empty()).then(|| Answer {
+    let answer = (!progress.text.is_empty()).then(|| AnswerMessage {
         message_id: MessageId::new(),
         body: progress.text,
         metadata: progress.effects.metadata.map(text::clean_json),

@@ -8,7 +8,7 @@ use crate::{store::MessageId, widgets::Widget};
 
 /// All that a turn said.
 #[derive(Debug)]
-pub struct Answer {
+pub struct WholeAnswer {
     /// The text.
     pub content: String,
     /// The widgets that it showed, and what they are answered by.
@@ -28,7 +28,7 @@ struct Partial {
 }
 
 /// Reads a turn to its end. `None` if the log was given up before it had one.
-pub async fn fold(mut reader: Reader) -> Option<Answer> {
+pub async fn fold(mut reader: Reader) -> Option<WholeAnswer> {
     let mut partial = Partial::default();
     loop {
         let last = reader.read(|records| {
@@ -38,7 +38,7 @@ pub async fn fold(mut reader: Reader) -> Option<Answer> {
         });
         if let Some(last) = last.await? {
             let widgets = partial.widgets.into_iter();
-            return Some(Answer {
+            return Some(WholeAnswer {
                 content: partial.content,
                 widgets: widgets.map(|(_, widget, id)| (widget, id)).collect(),
                 last,

@@ -22,7 +22,7 @@ use super::{
         logs::LogPiece,
         messages::{FinishReason, Line},
         sessions::{LockRequest, Within},
-        turns::{Answer, FinishTurn, ShownWidget},
+        turns::{AnswerMessage, FinishTurn, ShownWidget},
     },
     instances,
 };
@@ -215,7 +215,7 @@ impl Author {
     fn end_of(&mut self, turn: &Started) -> FinishTurn {
         let message_id = MessageId::new();
         let mut maybe = |likely| self.random.random_bool(likely);
-        let answer = maybe(0.8).then(|| Answer {
+        let answer = maybe(0.8).then(|| AnswerMessage {
             message_id,
             body: "An answer".to_owned(),
             metadata: maybe(0.1).then(|| json!({"source": "shop"})),
@@ -329,7 +329,7 @@ fn line(text: &str) -> Line {
 fn cut(broken: Broken) -> Cut {
     let keep = FrameSeq::of(broken.pieces.len());
     Cut {
-        answer: (keep > FrameSeq::START).then(|| Answer {
+        answer: (keep > FrameSeq::START).then(|| AnswerMessage {
             message_id: MessageId(broken.turn_id.0),
             body: "The beginning".to_owned(),
             metadata: None,
