@@ -21,7 +21,7 @@ use crate::{
         audit::Entry,
         conversations::Conversation,
         experts::{Presence, Work},
-        holds::{Give, Held, Take, To, Write, Written},
+        holds::{Claim, ClaimOutcome, Release, ReleaseTo, Write, Written},
         messages::{Message, Page, Paged},
         queue::Told,
     },
@@ -176,7 +176,7 @@ impl Experts {
     /// # Errors
     /// `already_claimed`, where somebody else has it.
     pub async fn claim(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
-        let take = Take {
+        let take = Claim {
             conversation: id,
             expert: person.expert.id,
             actor: person.actor("claim"),
@@ -204,7 +204,8 @@ impl Experts {
         note: Option<String>,
     ) -> Result<Conversation> {
         let line = person.line(&self.settings.experts.returned, note);
-        self.give(person, id, "release", To::Agents(line)).await
+        self.give(person, id, "release", ReleaseTo::Agents(line))
+            .await
     }
 
     /// Closes a conversation's matter.
@@ -213,7 +214,8 @@ impl Experts {
     /// `not_found` for one that is not theirs.
     pub async fn resolve(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let line = person.line(&self.settings.experts.settled, None);
-        self.give(person, id, "resolve", To::Settled(line)).await
+        self.give(person, id, "resolve", ReleaseTo::Settled(line))
+            .await
     }
 
     /// Passes a conversation on: to a colleague, or to whoever knows something.
@@ -246,7 +248,7 @@ impl Experts {
             nobody: self.settings.experts.nobody.clone(),
             name: Some(person.name().to_owned()),
         };
-        let to = To::Queue {
+        let to = ReleaseTo::Queue {
             colleague,
             skill,
             told,
@@ -259,9 +261,9 @@ impl Experts {
         person: &Person,
         id: ConversationId,
         action: &'static str,
-        to: To,
+        to: ReleaseTo,
     ) -> Result<Conversation> {
-        let give = Give {
+        let give = Release {
             conversation: id,
             expert: match person.role {
                 Role::Admin => None,
@@ -338,10 +340,10 @@ impl Experts {
     }
 }
 
-fn done(held: Held) -> Result<(Conversation, Option<TurnId>)> {
+fn done(held: ClaimOutcome) -> Result<(Conversation, Option<TurnId>)> {
     match held {
-        Held::Done(conversation, turn) => Ok((*conversation, turn)),
-        Held::Another => Err(Error::new(Code::AlreadyClaimed)),
-        Held::None => Err(Error::new(Code::NotFound)),
+        ClaimOutcome::Done(conversation, turn) => Ok((*conversation, turn)),
+        ClaimOutcome::Another => Err(Error::new(Code::AlreadyClaimed)),
+        ClaimOutcome::None => Err(Error::new(Code::NotFound)),
     }
 }

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 
 /// A conversation that somebody takes.
 #[derive(Debug, Clone)]
-pub struct Take {
+pub struct Claim {
     /// Which.
     pub conversation: ConversationId,
     /// Who takes it.
@@ -70,7 +70,7 @@ pub struct Cut {
 
 /// What became of taking a conversation, or of giving it away.
 #[derive(Debug)]
-pub enum Held {
+pub enum ClaimOutcome {
     /// It is done; the turn that ended with it.
     Done(Box<Conversation>, Option<TurnId>),
     /// Somebody else has it.
@@ -81,7 +81,7 @@ pub enum Held {
 
 /// A conversation that whoever has it gives away.
 #[derive(Debug, Clone)]
-pub struct Give {
+pub struct Release {
     /// Which.
     pub conversation: ConversationId,
     /// Who has it; none: whoever it is.
@@ -89,14 +89,14 @@ pub struct Give {
     /// Who does it, for the audit.
     pub actor: Actor,
     /// To whom.
-    pub to: To,
+    pub to: ReleaseTo,
     /// By which jobs people outside are told, where it goes into the queue.
     pub notify: Vec<&'static str>,
 }
 
 /// To whom a conversation is given.
 #[derive(Debug, Clone)]
-pub enum To {
+pub enum ReleaseTo {
     /// Back to the agents; with what the visitor reads.
     Agents(Line),
     /// To nobody: it is settled. Whoever writes again is answered by the agents.
@@ -147,7 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
-    pub async fn take(&self, take: Take) -> Result<Held, StoreError> {
+    pub async fn take(&self, take: Claim) -> Result<ClaimOutcome, StoreError> {
         on_db!(self, write, |conn, db| db::holds::take(conn, &take))
     }
 
@@ -155,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
-    pub async fn give(&self, give: Give) -> Result<Held, StoreError> {
+    pub async fn give(&self, give: Release) -> Result<ClaimOutcome, StoreError> {
         on_db!(self, write, |conn, db| db::holds::give(conn, &give))
     }
 

@@ -16,7 +16,7 @@ use crate::store::{
     StoreError, TurnId,
     conversations::{Conversation, Status},
     error::Abort,
-    holds::{Broken, Give, Held, Take, To, Write, Written},
+    holds::{Broken, Claim, ClaimOutcome, Release, ReleaseTo, Write, Written},
     messages::{FinishReason, MessageType, NewMessage},
     schema::{conversations, db_now, turns},
     sessions::Mode,
@@ -24,19 +24,19 @@ use crate::store::{
     types::SqlTime,
 };
 
-pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
+pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
     write_tx(conn, |conn| {
         sessions::keep(conn, take.conversation, false)?;
         let Some(row) = lock(conn, take.conversation)? else {
-            return Ok(Held::None);
+            return Ok(ClaimOutcome::None);
         };
         match row.expert_id {
             Some(holder) if holder == take.expert => {
                 audit::write(conn, &take.actor, take.conversation)?;
                 let held = get(conn, take.conversation)?;
-                return Ok(Held::Done(Box::new(held), None));
+                return Ok(ClaimOutcome::Done(Box::new(held), None));
             }
-            Some(_) => return Ok(Held::Another),
+            Some(_) => return Ok(ClaimOutcome::Another),
             None => {}
         }
         let mut seq = row.last_seq;
@@ -64,12 +64,12 @@ pub fn take(conn: &mut Conn, take: &Take) -> Result<Held, StoreError> {
         message_rows::insert_line(conn, at, Mode::Expert, &take.line)?;
         audit::write(conn, &take.actor, take.conversation)?;
         let held = get(conn, take.conversation)?;
-        Ok(Held::Done(Box::new(held), row.running_turn))
+        Ok(ClaimOutcome::Done(Box::new(held), row.running_turn))
     })
 }
 
 /// Ends an answer where it is stored; how many messages that gives.
-fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<i64> {
+fn cut(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
     let of_turn = turns::table.filter(turns::id.eq(turn));
     let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
         .select((turns::attempt, turns::fence, turns::device_id))
@@ -114,15 +114,15 @@ fn cut(conn: &mut Conn, take: &Take, row: &Locked, turn: TurnId) -> QueryResult<
     Ok(count)
 }
 
-pub fn give(conn: &mut Conn, give: &Give) -> Result<Held, StoreError> {
+pub fn give(conn: &mut Conn, give: &Release) -> Result<ClaimOutcome, StoreError> {
     let given = write_tx(conn, |conn| give_within(conn, give));
-    Abort::outcome(given, |given| Held::Done(Box::new(given), None))
+    Abort::outcome(given, |given| ClaimOutcome::Done(Box::new(given), None))
 }
 
-fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>> {
+fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<ClaimOutcome>> {
     match give.to {
-        To::Agents(_) | To::Settled(_) => sessions::let_go(conn, give.conversation)?,
-        To::Queue { .. } => sessions::keep(conn, give.conversation, false)?,
+        ReleaseTo::Agents(_) | ReleaseTo::Settled(_) => sessions::let_go(conn, give.conversation)?,
+        ReleaseTo::Queue { .. } => sessions::keep(conn, give.conversation, false)?,
     };
     let held = lock(conn, give.conversation)?;
     let is_theirs = |row: &Locked| match give.expert {
@@ -130,14 +130,14 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
         None => row.expert_id.is_some(),
     };
     let Some(row) = held.filter(is_theirs) else {
-        return Err(Abort::With(Held::None));
+        return Err(Abort::With(ClaimOutcome::None));
     };
     let this = conversations::table.filter(conversations::id.eq(give.conversation));
     let seq = row.last_seq + 1;
     let (mode, status) = match give.to {
-        To::Agents(_) => (Mode::Ai, Status::Active),
-        To::Settled(_) => (Mode::Ai, Status::Completed),
-        To::Queue { .. } => (Mode::Expert, Status::Active),
+        ReleaseTo::Agents(_) => (Mode::Ai, Status::Active),
+        ReleaseTo::Settled(_) => (Mode::Ai, Status::Completed),
+        ReleaseTo::Queue { .. } => (Mode::Expert, Status::Active),
     };
     // Whoever takes it another day does so for another reason.
     let is_over = (mode == Mode::Ai).then(|| {
@@ -157,10 +157,10 @@ fn give_within(conn: &mut Conn, give: &Give) -> Result<Conversation, Abort<Held>
         ))
         .execute(conn)?;
     match &give.to {
-        To::Agents(line) | To::Settled(line) => {
+        ReleaseTo::Agents(line) | ReleaseTo::Settled(line) => {
             message_rows::insert_line(conn, (give.conversation, seq), mode, line)?;
         }
-        To::Queue {
+        ReleaseTo::Queue {
             colleague,
             skill,
             told,

@@ -17,7 +17,7 @@ use super::{
         adopt::Adopt,
         audit::Actor,
         begin::{BeginTurn, Said, Sent, Started},
-        holds::{Broken, Cut, Give, Take, To},
+        holds::{Broken, Claim, Cut, Release, ReleaseTo},
         jobs::Judging,
         logs::LogPiece,
         messages::{FinishReason, Line},
@@ -42,8 +42,8 @@ pub enum Step {
     Log(Vec<LogPiece>),
     Renew(InstanceId, Vec<TurnId>, Duration),
     Stop(TurnId),
-    Claim(Take),
-    Release(Give),
+    Claim(Claim),
+    Release(Release),
     Adopt(Adopt),
     Advance(i64),
 }
@@ -282,7 +282,7 @@ impl Author {
 
     fn claim(&mut self, now: Timestamp) -> Step {
         let turn = self.pick();
-        Step::Claim(Take {
+        Step::Claim(Claim {
             conversation: turn.map_or(ConversationId::new(), |turn| turn.conversation_id),
             expert: *self.experts.choose(&mut self.random).unwrap(),
             actor: actor("claim"),
@@ -295,13 +295,13 @@ impl Author {
 
     fn release(&mut self) -> Step {
         let turn = self.pick();
-        Step::Release(Give {
+        Step::Release(Release {
             conversation: turn.map_or(ConversationId::new(), |turn| turn.conversation_id),
             expert: None,
             actor: actor("release"),
             to: match self.random.random_bool(0.5) {
-                true => To::Agents(line("An agent answers again.")),
-                false => To::Settled(line("This is settled.")),
+                true => ReleaseTo::Agents(line("An agent answers again.")),
+                false => ReleaseTo::Settled(line("This is settled.")),
             },
             notify: Vec::new(),
         })
