@@ -21,7 +21,7 @@ use crate::{
         audit::Entry,
         conversations::Conversation,
         experts::{Presence, Work},
-        holds::{Claim, ClaimOutcome, Release, ReleaseTo, Write, Written},
+        holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
         messages::{Message, Page, Paged},
         queue::Told,
     },
@@ -291,7 +291,7 @@ impl Experts {
         body: String,
         key: Option<&str>,
     ) -> Result<Message> {
-        let write = Write {
+        let write = ExpertMessage {
             conversation: id,
             user,
             expert: person.expert.id,
@@ -300,13 +300,13 @@ impl Experts {
             body,
         };
         match self.store.write_as_expert(write).await? {
-            Written::Done(message) => {
+            ExpertMessageOutcome::Done(message) => {
                 self.hub.hint();
                 Ok(*message)
             }
-            Written::Reused => Err(Error::new(Code::IdempotencyKeyReused)),
-            Written::Another => Err(Error::new(Code::AlreadyClaimed)),
-            Written::None => Err(Error::new(Code::NotFound)),
+            ExpertMessageOutcome::Reused => Err(Error::new(Code::IdempotencyKeyReused)),
+            ExpertMessageOutcome::Another => Err(Error::new(Code::AlreadyClaimed)),
+            ExpertMessageOutcome::None => Err(Error::new(Code::NotFound)),
         }
     }
 

@@ -114,7 +114,7 @@ pub enum ReleaseTo {
 
 /// A message of somebody at the desk.
 #[derive(Debug, Clone)]
-pub struct Write {
+pub struct ExpertMessage {
     /// Where.
     pub conversation: ConversationId,
     /// To whom; it has to be theirs.
@@ -129,9 +129,9 @@ pub struct Write {
     pub body: String,
 }
 
-/// What became of a [`Write`].
+/// What became of a [`ExpertMessage`].
 #[derive(Debug)]
-pub enum Written {
+pub enum ExpertMessageOutcome {
     /// It is said, now or before.
     Done(Box<Message>),
     /// Something else was said under this id.
@@ -163,7 +163,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing is said.
-    pub async fn write_as_expert(&self, write: Write) -> Result<Written, StoreError> {
+    pub async fn write_as_expert(
+        &self,
+        write: ExpertMessage,
+    ) -> Result<ExpertMessageOutcome, StoreError> {
         on_db!(self, write, |conn, db| db::holds::write(conn, &write))
     }
 }

@@ -16,7 +16,7 @@ use crate::store::{
     StoreError, TurnId,
     conversations::{Conversation, Status},
     error::Abort,
-    holds::{Broken, Claim, ClaimOutcome, Release, ReleaseTo, Write, Written},
+    holds::{Broken, Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
     messages::{FinishReason, MessageType, NewMessage},
     schema::{conversations, db_now, turns},
     sessions::Mode,
@@ -181,20 +181,20 @@ fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<Cl
     Ok(get(conn, give.conversation)?)
 }
 
-pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
+pub fn write(conn: &mut Conn, write: &ExpertMessage) -> Result<ExpertMessageOutcome, StoreError> {
     write_tx(conn, |conn| {
         let of_user = |row: &Locked| row.user_id == write.user;
         let Some(row) = lock(conn, write.conversation)?.filter(of_user) else {
-            return Ok(Written::None);
+            return Ok(ExpertMessageOutcome::None);
         };
         if let Some(said) = message_rows::get(conn, write.conversation, write.id)? {
             return Ok(match said.body == write.body {
-                true => Written::Done(Box::new(said)),
-                false => Written::Reused,
+                true => ExpertMessageOutcome::Done(Box::new(said)),
+                false => ExpertMessageOutcome::Reused,
             });
         }
         if row.expert_id.is_some_and(|holder| holder != write.expert) {
-            return Ok(Written::Another);
+            return Ok(ExpertMessageOutcome::Another);
         }
         let seq = row.last_seq + 1;
         diesel::update(conversations::table.filter(conversations::id.eq(write.conversation)))
@@ -213,7 +213,7 @@ pub fn write(conn: &mut Conn, write: &Write) -> Result<Written, StoreError> {
         audit::write(conn, &write.actor, write.conversation)?;
         let said = message_rows::get(conn, write.conversation, write.id)?;
         let said = said.ok_or(diesel::NotFound)?;
-        Ok(Written::Done(Box::new(said)))
+        Ok(ExpertMessageOutcome::Done(Box::new(said)))
     })
 }
 
