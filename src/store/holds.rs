@@ -33,12 +33,12 @@ pub struct Claim {
     /// Now.
     pub now: Timestamp,
     /// What becomes of an answer that is on its way.
-    pub cut: fn(Broken) -> Cut,
+    pub cut: fn(PartialAnswer) -> TruncatedAnswer,
 }
 
 /// An answer that somebody takes over.
 #[derive(Debug)]
-pub struct Broken {
+pub struct PartialAnswer {
     /// Its turn.
     pub turn_id: TurnId,
     /// The attempt.
@@ -55,7 +55,7 @@ pub struct Broken {
 
 /// What is kept of it.
 #[derive(Debug)]
-pub struct Cut {
+pub struct TruncatedAnswer {
     /// How many frames.
     pub keep: FrameSeq,
     /// Their text.

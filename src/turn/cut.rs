@@ -11,14 +11,14 @@ use crate::{
     store::{
         FrameSeq, TurnId,
         begin::Started,
-        holds::{Broken, Cut},
+        holds::{PartialAnswer, TruncatedAnswer},
         messages::FinishReason,
         turns::AnswerMessage,
     },
 };
 
 /// What is kept of an answer, with its last frame.
-pub(crate) fn cut(broken: Broken) -> Cut {
+pub(crate) fn cut(broken: PartialAnswer) -> TruncatedAnswer {
     let log = Log::new(Some((broken.turn_id, broken.attempt)), false);
     for piece in &broken.pieces {
         log.load(piece.first_seq, &piece.records);
@@ -59,7 +59,7 @@ pub(crate) fn cut(broken: Broken) -> Cut {
     last.keep = Some(keep);
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     let (records, last_seq) = log.with_last(last);
-    Cut {
+    TruncatedAnswer {
         keep,
         answer,
         widgets,

@@ -16,7 +16,9 @@ use crate::store::{
     StoreError, TurnId,
     conversations::{Conversation, Status},
     error::Abort,
-    holds::{Broken, Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
+    holds::{
+        Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, PartialAnswer, Release, ReleaseTo,
+    },
     messages::{FinishReason, MessageType, NewMessage},
     schema::{conversations, db_now, turns},
     sessions::Mode,
@@ -74,7 +76,7 @@ fn cut(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult
     let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
         .select((turns::attempt, turns::fence, turns::device_id))
         .first(conn)?;
-    let cut = (take.cut)(Broken {
+    let cut = (take.cut)(PartialAnswer {
         turn_id: turn,
         attempt,
         pieces: logs::pieces(conn, turn, attempt, FrameSeq::START)?,

@@ -17,7 +17,7 @@ use super::{
         adopt::Adopt,
         audit::Actor,
         begin::{BeginTurn, Said, Sent, Started},
-        holds::{Broken, Claim, Cut, Release, ReleaseTo},
+        holds::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         jobs::Judging,
         logs::LogPiece,
         messages::{FinishReason, Line},
@@ -326,9 +326,9 @@ fn line(text: &str) -> Line {
 }
 
 /// What is kept of an answer: what is stored of it, under an id that is the same on every path.
-fn cut(broken: Broken) -> Cut {
+fn cut(broken: PartialAnswer) -> TruncatedAnswer {
     let keep = FrameSeq::of(broken.pieces.len());
-    Cut {
+    TruncatedAnswer {
         answer: (keep > FrameSeq::START).then(|| AnswerMessage {
             message_id: MessageId(broken.turn_id.0),
             body: "The beginning".to_owned(),
