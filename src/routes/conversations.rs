@@ -16,7 +16,7 @@ use super::responses::{Deleted, NotSignedIn, Refused, Turning};
 use super::{
     device,
     extract::{HAS_MORE, Json, PAGES, Query, count, id, no_message, number, page_of},
-    shapes::{CaseOut, ConversationOut, MessageOut},
+    shapes::{ConversationOut, DeskConversationOut, MessageOut},
 };
 use crate::{
     app::App,
@@ -177,7 +177,7 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
 #[serde(untagged)]
 enum Shown {
     Own(ConversationOut),
-    Case(CaseOut),
+    Case(DeskConversationOut),
 }
 
 impl PartialSchema for Shown {

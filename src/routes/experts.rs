@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::responses::{NotSignedIn, Refused, Turning};
 use super::{
     extract::{Json, Maybe, Query, checked_skill, count, id, number},
-    shapes::CaseOut,
+    shapes::DeskConversationOut,
 };
 use crate::{
     app::App,
@@ -154,7 +154,7 @@ pub(super) async fn change(
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Queue)]
 struct QueueOut {
-    conversations: Vec<CaseOut>,
+    conversations: Vec<DeskConversationOut>,
 }
 
 /// `GET /experts/queue`: what waits, the longest first, and what they hold; of each the beginning of its first
@@ -180,13 +180,13 @@ pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
     operation_id = "experts_claim",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "It is theirs", body = CaseOut), Turning, NotSignedIn),
+    responses((status = 200, description = "It is theirs", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
     let person = app.experts.person(&user).await?;
     let claimed = app.experts.claim(&person, id(&path)?).await?;
-    Ok(HttpResponse::Ok().json(CaseOut::from(claimed)))
+    Ok(HttpResponse::Ok().json(DeskConversationOut::from(claimed)))
 }
 
 /// What the agents are told when they have a conversation back.
@@ -204,7 +204,7 @@ pub(super) struct ReleaseIn {
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
     request_body = Option<ReleaseIn>,
-    responses((status = 200, description = "The agents answer again", body = CaseOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The agents answer again", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn release(
@@ -223,7 +223,7 @@ pub(super) async fn release(
         return Err(Error::field("note", detail));
     }
     let released = app.experts.release(&person, id(&path)?, note).await?;
-    Ok(HttpResponse::Ok().json(CaseOut::from(released)))
+    Ok(HttpResponse::Ok().json(DeskConversationOut::from(released)))
 }
 
 /// `POST /conversations/{id}/resolve`: the matter is closed.
@@ -232,7 +232,7 @@ pub(super) async fn release(
     operation_id = "experts_resolve",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "It is settled", body = CaseOut), Turning, NotSignedIn),
+    responses((status = 200, description = "It is settled", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn resolve(
@@ -242,7 +242,7 @@ pub(super) async fn resolve(
 ) -> Result<HttpResponse> {
     let person = app.experts.person(&user).await?;
     let resolved = app.experts.resolve(&person, id(&path)?).await?;
-    Ok(HttpResponse::Ok().json(CaseOut::from(resolved)))
+    Ok(HttpResponse::Ok().json(DeskConversationOut::from(resolved)))
 }
 
 /// To whom a conversation is passed on.
@@ -262,7 +262,7 @@ pub(super) struct TransferIn {
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
     request_body = Option<TransferIn>,
-    responses((status = 200, description = "It waits for somebody else", body = CaseOut), Turning, NotSignedIn),
+    responses((status = 200, description = "It waits for somebody else", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn transfer(
@@ -278,7 +278,7 @@ pub(super) async fn transfer(
         .experts
         .transfer(&person, id(&path)?, expert.as_deref(), skill)
         .await?;
-    Ok(HttpResponse::Ok().json(CaseOut::from(passed)))
+    Ok(HttpResponse::Ok().json(DeskConversationOut::from(passed)))
 }
 
 #[derive(Serialize, utoipa::ToSchema)]

@@ -144,7 +144,7 @@ impl From<Conversation> for ConversationOut {
 /// A conversation as the desk sees it.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Case, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "expert", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z", "expert_id": null, "assigned_to": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "waiting_since": "2026-11-20T14:24:19.941641Z", "reason": "The visitor asked for a person.", "skill": "orders"}))]
-pub(super) struct CaseOut {
+pub(super) struct DeskConversationOut {
     #[serde(flatten)]
     conversation: ConversationOut,
     expert_id: Option<ExpertId>,
@@ -154,7 +154,7 @@ pub(super) struct CaseOut {
     skill: Option<String>,
 }
 
-impl From<Conversation> for CaseOut {
+impl From<Conversation> for DeskConversationOut {
     fn from(conversation: Conversation) -> Self {
         Self {
             expert_id: conversation.expert_id,

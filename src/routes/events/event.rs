@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     routes::{
-        shapes::{CaseOut, MessageOut},
+        shapes::{DeskConversationOut, MessageOut},
         sse::{COMMENT, RETRY, write_event},
     },
     store::{ConversationId, MessageId, MessageSeq, TurnId, messages::Role, sessions::Mode},
@@ -70,9 +70,9 @@ pub(in crate::routes) struct EventOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) turn_id: Option<TurnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) conversation: Option<CaseOut>,
+    pub(super) conversation: Option<DeskConversationOut>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) conversations: Option<Vec<CaseOut>>,
+    pub(super) conversations: Option<Vec<DeskConversationOut>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) conversation_id: Option<ConversationId>,
     /// How many evaluations somebody has to look at.
