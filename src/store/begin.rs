@@ -43,10 +43,10 @@ pub struct BeginTurn {
     /// For how long it is taken for alive.
     pub lease: Duration,
     /// What the visitor said.
-    pub said: Said,
+    pub said: UserMessage,
     /// What the visitor said before that and still waits to be answered, oldest first: this turn
     /// answers it as well.
-    pub earlier: Vec<Said>,
+    pub earlier: Vec<UserMessage>,
     /// What is known of the visitor, where that opens the conversation.
     pub context: Option<Value>,
     /// How many messages to read for the prompt, this one included.
@@ -88,7 +88,7 @@ impl Sent {
 
 /// A message of a visitor's, to be stored.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct UserMessage {
     /// Its id.
     pub id: MessageId,
     /// The text.
@@ -107,7 +107,7 @@ pub struct Said {
     pub key: Option<String>,
 }
 
-impl Said {
+impl UserMessage {
     /// The key, and what the request was.
     pub(super) fn idempotency(&self) -> Option<Idempotency> {
         self.key.as_ref().map(|key| Idempotency {
@@ -215,7 +215,7 @@ pub struct Started {
     pub history: Vec<Message>,
 }
 
-impl Said {
+impl UserMessage {
     /// The message as it is once stored.
     pub fn message(
         &self,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, Origin};
 use crate::store::{
     ConversationId, DeviceId, LimitKey, MessageId, MessageSeq, TurnId, UserId,
-    begin::{BeginTurn, Idempotency, Said, WidgetAnswer},
+    begin::{BeginTurn, Idempotency, UserMessage, WidgetAnswer},
     messages::Message,
     sessions::Within,
 };
@@ -113,8 +113,8 @@ impl TurnRequest {
         }
     }
 
-    fn said(&self) -> Said {
-        Said {
+    fn said(&self) -> UserMessage {
+        UserMessage {
             id: MessageId::new(),
             body: self.body.clone(),
             media_urls: json!(self.media_urls),

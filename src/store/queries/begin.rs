@@ -14,7 +14,7 @@ use super::{
 };
 use crate::store::{
     Attempt, ConversationId, DeviceId, Fence, MessageId, MessageSeq, StoreError, TurnId, UserId,
-    begin::{Begin, BeginTurn, Busy, Idempotency, Said, Started},
+    begin::{Begin, BeginTurn, Busy, Idempotency, Started, UserMessage},
     cached::cached,
     conversations::Status,
     data::Opened,
@@ -319,7 +319,7 @@ fn insert_turn(
 fn insert_turn_row(
     conn: &mut Conn,
     turn: &BeginTurn,
-    said: &Said,
+    said: &UserMessage,
     merged_into: Option<TurnId>,
     conversation: ConversationId,
     fence: Fence,

@@ -16,7 +16,7 @@ use super::{
         UserId,
         adopt::Adopt,
         audit::Actor,
-        begin::{BeginTurn, Said, Sent, Started},
+        begin::{BeginTurn, Sent, Started, UserMessage},
         holds::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         jobs::Judging,
         logs::LogPiece,
@@ -158,7 +158,7 @@ impl Author {
             true => self.random.random_range(1..=2),
             false => 0,
         };
-        let earlier: Vec<Said> = (0..earlier).map(|_| self.said(&mut keys)).collect();
+        let earlier: Vec<UserMessage> = (0..earlier).map(|_| self.said(&mut keys)).collect();
         BeginTurn {
             turn_id: TurnId::new(),
             new_user: UserId::new(),
@@ -184,12 +184,12 @@ impl Author {
         }
     }
 
-    fn said(&mut self, keys: &mut Vec<&str>) -> Said {
+    fn said(&mut self, keys: &mut Vec<&str>) -> UserMessage {
         let key = self.random.random_bool(0.4).then(|| {
             let at = self.random.random_range(0..keys.len());
             keys.remove(at).to_owned()
         });
-        Said {
+        UserMessage {
             id: MessageId::new(),
             body: format!("Message {}", self.random.random_range(0..1_000)),
             media_urls: json!(["https://example.org/a.png"]),
