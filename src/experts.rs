@@ -23,7 +23,7 @@ use crate::{
         experts::{Presence, Work},
         holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
         messages::{Message, Page, Paged},
-        queue::Told,
+        queue::QueueNotice,
     },
     turn::{Engine, cut::cut},
 };
@@ -243,7 +243,7 @@ impl Experts {
                 )
             }
         };
-        let told = Told {
+        let told = QueueNotice {
             asked: self.settings.experts.passed_on.clone(),
             nobody: self.settings.experts.nobody.clone(),
             name: Some(person.name().to_owned()),

@@ -12,7 +12,7 @@ use super::{
     logs::Piece,
     messages::{Line, Message},
     on_db,
-    queue::Told,
+    queue::QueueNotice,
     turns::{AnswerMessage, ShownWidget},
 };
 use crate::clock::Timestamp;
@@ -108,7 +108,7 @@ pub enum ReleaseTo {
         /// What they have to know.
         skill: Option<String>,
         /// What the visitor reads.
-        told: Told,
+        told: QueueNotice,
     },
 }
 

@@ -11,14 +11,14 @@ pub struct Ask {
     /// What the person has to know.
     pub skill: Option<String>,
     /// What the visitor reads.
-    pub told: Told,
+    pub told: QueueNotice,
     /// By which jobs people outside are told.
     pub notify: Vec<&'static str>,
 }
 
 /// What a visitor reads who waits: templates with `{position}`, their place in the queue, and `{name}`.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct QueueNotice {
     /// Where somebody is asked.
     pub asked: String,
     /// Where nobody is there who could be.
@@ -27,7 +27,7 @@ pub struct Told {
     pub name: Option<String>,
 }
 
-impl Told {
+impl QueueNotice {
     /// What is told of this place.
     pub fn text(&self, position: i64, is_asked: bool) -> String {
         let template = if is_asked { &self.asked } else { &self.nobody };

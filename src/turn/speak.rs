@@ -18,7 +18,7 @@ use crate::{
     store::{
         begin::Started,
         messages::FinishReason,
-        queue::{Ask, Told},
+        queue::{Ask, QueueNotice},
         sessions::Mode,
     },
     text,
@@ -141,9 +141,9 @@ impl Engine {
     }
 
     /// What a visitor reads who waits for a person.
-    pub(crate) fn told(&self) -> Told {
+    pub(crate) fn told(&self) -> QueueNotice {
         let experts = &self.settings.experts;
-        Told {
+        QueueNotice {
             asked: experts.waiting.clone(),
             nobody: experts.nobody.clone(),
             name: None,

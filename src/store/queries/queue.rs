@@ -11,7 +11,7 @@ use crate::store::{
     cached::cached,
     experts::Expert,
     milliseconds,
-    queue::{Ask, Told},
+    queue::{Ask, QueueNotice},
     schema::{conversations, db_now, db_now_plus, experts},
     sessions::Mode,
     types::SqlTime,
@@ -107,7 +107,7 @@ pub struct Passed<'a> {
     pub from: Option<ExpertId>,
     pub colleague: Option<ExpertId>,
     pub skill: Option<&'a str>,
-    pub told: &'a Told,
+    pub told: &'a QueueNotice,
     pub notify: &'a [&'static str],
 }
 
@@ -154,7 +154,7 @@ impl Queued<'_> {
         &self,
         conn: &mut Conn,
         event: &str,
-        told: &Told,
+        told: &QueueNotice,
         notify: &[&'static str],
     ) -> QueryResult<()> {
         let position = position(&places(conn)?, self.conversation);
