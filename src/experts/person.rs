@@ -8,7 +8,7 @@ use crate::{
         ConversationId, ExpertId, MessageId,
         audit::Actor,
         experts::{Expert, Sight},
-        messages::Line,
+        messages::SystemMessage,
     },
     text,
 };
@@ -55,8 +55,8 @@ impl Person {
     }
 
     /// What the visitor reads.
-    pub(crate) fn line(&self, template: &str, note: Option<String>) -> Line {
-        Line {
+    pub(crate) fn line(&self, template: &str, note: Option<String>) -> SystemMessage {
+        SystemMessage {
             id: MessageId::new(),
             text: text::fill(template, |key| {
                 (key == "name").then(|| self.name().to_owned())

@@ -6,7 +6,7 @@ use super::{
     ConversationId, EvaluationId, ExpertId, MessageId, Store, StoreError, TurnId,
     audit::Actor,
     jobs::Job,
-    messages::{Line, Message},
+    messages::{Message, SystemMessage},
     on_db,
     types::{OptionalTime, SqlTime},
 };
@@ -120,7 +120,7 @@ pub struct Reviewing {
     /// The same, for the audit.
     pub actor: Actor,
     /// What the visitor reads where it is withdrawn.
-    pub line: Line,
+    pub line: SystemMessage,
     /// What is said instead.
     pub instead: Option<(MessageId, String)>,
 }

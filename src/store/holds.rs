@@ -10,7 +10,7 @@ use super::{
     audit::Actor,
     conversations::Conversation,
     logs::Piece,
-    messages::{Line, Message},
+    messages::{Message, SystemMessage},
     on_db,
     queue::QueueNotice,
     turns::{AnswerMessage, ShownWidget},
@@ -27,7 +27,7 @@ pub struct Claim {
     /// The same for the audit.
     pub actor: Actor,
     /// What the visitor reads.
-    pub line: Line,
+    pub line: SystemMessage,
     /// For how long the log of an answer is kept that ends with it.
     pub log_kept: Duration,
     /// Now.
@@ -98,9 +98,9 @@ pub struct Release {
 #[derive(Debug, Clone)]
 pub enum ReleaseTo {
     /// Back to the agents; with what the visitor reads.
-    Agents(Line),
+    Agents(SystemMessage),
     /// To nobody: it is settled. Whoever writes again is answered by the agents.
-    Settled(Line),
+    Settled(SystemMessage),
     /// Into the queue, for this colleague first, for whoever knows this.
     Queue {
         /// The colleague.

@@ -66,7 +66,7 @@ pub struct Message {
 
 /// A sentence that the desk says in a conversation.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct SystemMessage {
     /// Its message's id.
     pub id: MessageId,
     /// The sentence.

@@ -1,6 +1,6 @@
 //! The conversations that wait for a person: who is asked first, and what the visitor reads meanwhile.
 
-use super::{ConversationId, MessageId, Store, StoreError, messages::Line, on_db};
+use super::{ConversationId, MessageId, Store, StoreError, messages::SystemMessage, on_db};
 use crate::text;
 
 /// A person who is asked for.
@@ -39,8 +39,8 @@ impl QueueNotice {
     }
 
     /// The same as a line of the conversation.
-    pub(super) fn line(&self, position: i64, is_asked: bool) -> Line {
-        Line {
+    pub(super) fn line(&self, position: i64, is_asked: bool) -> SystemMessage {
+        SystemMessage {
             id: MessageId::new(),
             text: self.text(position, is_asked),
             note: None,

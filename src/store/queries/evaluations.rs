@@ -18,7 +18,7 @@ use crate::store::{
         ToJudge, Verdict,
     },
     jobs::Job,
-    messages::{Line, Message, MessageType, NewMessage, Role},
+    messages::{Message, MessageType, NewMessage, Role, SystemMessage},
     schema::{conversations, db_now, evaluations, messages, substr, substr_of, turn_events},
     types::Json,
 };
@@ -328,7 +328,7 @@ fn withdraw(
             conversations::updated_at.eq(db_now()),
         ))
         .execute(conn)?;
-    let line = Line {
+    let line = SystemMessage {
         retracts,
         ..reviewing.line.clone()
     };

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::dialect::Conn;
 use crate::store::{
     ConversationId, DeviceId, MessageId, MessageSeq, StoreError, TurnId,
-    messages::{Line, Message, MessageType, NewMessage, OfLine, Page},
+    messages::{Message, MessageType, NewMessage, OfLine, Page, SystemMessage},
     schema::{conversations, db_now, messages, session_locks, users},
     sessions::Mode,
     types::Json,
@@ -58,7 +58,7 @@ pub fn insert_line(
     conn: &mut Conn,
     at: (ConversationId, MessageSeq),
     mode: Mode,
-    line: &Line,
+    line: &SystemMessage,
 ) -> QueryResult<()> {
     let beside = OfLine {
         mode,

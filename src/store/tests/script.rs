@@ -20,7 +20,7 @@ use super::{
         holds::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         jobs::Judging,
         logs::LogPiece,
-        messages::{FinishReason, Line},
+        messages::{FinishReason, SystemMessage},
         sessions::{LockRequest, Within},
         turns::{AnswerMessage, FinishTurn, ShownWidget},
     },
@@ -316,8 +316,8 @@ fn actor(action: &'static str) -> Actor {
     }
 }
 
-fn line(text: &str) -> Line {
-    Line {
+fn line(text: &str) -> SystemMessage {
+    SystemMessage {
         id: MessageId::new(),
         text: text.to_owned(),
         note: None,
