@@ -5,7 +5,7 @@ use crate::text;
 
 /// A person who is asked for.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct HandoffRequest {
     /// Why.
     pub reason: String,
     /// What the person has to know.

@@ -17,7 +17,7 @@ use super::{
     jobs::Judging,
     messages::{FinishReason, Message},
     on_db, on_db_blocking,
-    queue::Ask,
+    queue::HandoffRequest,
     schema,
 };
 
@@ -47,7 +47,7 @@ pub struct FinishTurn {
     /// The widgets that it showed.
     pub widgets: Vec<ShownWidget>,
     /// The person who is asked for with it.
-    pub asks: Option<Ask>,
+    pub asks: Option<HandoffRequest>,
     /// Whether a person had the conversation when it began.
     pub with_person: bool,
     /// The agent that holds the session now, and its lock's life.
@@ -71,7 +71,7 @@ pub struct FinishTurn {
 }
 
 impl FinishTurn {
-    /// How many messages it stores, but for the line of an [`Ask`].
+    /// How many messages it stores, but for the line of an [`HandoffRequest`].
     pub fn messages(&self) -> i64 {
         let all = usize::from(self.answer.is_some()) + self.widgets.len();
         i64::try_from(all).unwrap_or(i64::MAX)

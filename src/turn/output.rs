@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error},
     llm::Usage,
-    store::{MessageId, messages::FinishReason, queue::Ask},
+    store::{MessageId, messages::FinishReason, queue::HandoffRequest},
 };
 
 /// What a turn has come to.
@@ -26,7 +26,7 @@ pub(super) struct Progress {
     pub first_word: Option<Instant>,
     pub effects: Effects,
     /// The person who is asked for.
-    pub asks: Option<Ask>,
+    pub asks: Option<HandoffRequest>,
     /// What its models have cost, but for the one that is asked.
     pub spent: Usage,
     /// What that one has cost so far.

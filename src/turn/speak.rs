@@ -18,7 +18,7 @@ use crate::{
     store::{
         begin::Started,
         messages::FinishReason,
-        queue::{Ask, QueueNotice},
+        queue::{HandoffRequest, QueueNotice},
         sessions::Mode,
     },
     text,
@@ -129,9 +129,9 @@ pub(super) async fn speak(
 
 impl Engine {
     /// Asks for a person who can go on from this agent.
-    pub(super) fn ask(&self, reason: String, agent: Option<&str>) -> Ask {
+    pub(super) fn ask(&self, reason: String, agent: Option<&str>) -> HandoffRequest {
         let skill = agent.and_then(|agent| self.agents.skill(agent));
-        Ask {
+        HandoffRequest {
             // A model's word.
             reason: text::cleaned(reason),
             skill: skill.map(str::to_owned),
@@ -152,7 +152,7 @@ impl Engine {
 }
 
 /// What an agent says to whoever it hands the conversation to, where that is a person.
-fn asks_for_person(engine: &Engine, agent: &str, round: &Round) -> Option<Ask> {
+fn asks_for_person(engine: &Engine, agent: &str, round: &Round) -> Option<HandoffRequest> {
     let handoff = round.handoff().filter(|handoff| handoff.to == HUMAN)?;
     let reason = match handoff.summary.is_empty() {
         true => handoff.reason,
@@ -163,7 +163,7 @@ fn asks_for_person(engine: &Engine, agent: &str, round: &Round) -> Option<Ask> {
 
 async fn hand_to_person(
     engine: &Engine,
-    asks: Ask,
+    asks: HandoffRequest,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<FinishReason, Error> {

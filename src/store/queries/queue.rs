@@ -11,7 +11,7 @@ use crate::store::{
     cached::cached,
     experts::Expert,
     milliseconds,
-    queue::{Ask, QueueNotice},
+    queue::{HandoffRequest, QueueNotice},
     schema::{conversations, db_now, db_now_plus, experts},
     sessions::Mode,
     types::SqlTime,
@@ -59,7 +59,7 @@ pub fn ask(
     conn: &mut Conn,
     conversation: ConversationId,
     seq: MessageSeq,
-    ask: &Ask,
+    ask: &HandoffRequest,
 ) -> QueryResult<()> {
     let mut team = Team::there(conn)?;
     let free = team.ask(ask.skill.as_deref(), None);
