@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Hub, Topic};
-use crate::store::{ConversationId, Store, StoreError, conversations::Stand, experts::Work};
+use crate::store::{ConversationId, Store, StoreError, conversations::Snapshot, experts::Work};
 
 /// How often other instances' changes are looked for.
 const CONVERSATIONS_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ pub struct LiveConversations {
 
 #[derive(Default)]
 struct Watched {
-    conversations: HashMap<ConversationId, watch::Sender<Option<Stand>>>,
+    conversations: HashMap<ConversationId, watch::Sender<Option<Snapshot>>>,
     work: Option<watch::Sender<Arc<Work>>>,
 }
 
@@ -40,8 +40,8 @@ impl Hub<LiveConversations> {
     pub fn conversation(
         self: &Arc<Self>,
         id: ConversationId,
-        now: Stand,
-    ) -> watch::Receiver<Option<Stand>> {
+        now: Snapshot,
+    ) -> watch::Receiver<Option<Snapshot>> {
         let receiver = {
             let mut watched = self.topic().watched.lock();
             let conversation = watched.conversations.entry(id);

@@ -33,7 +33,7 @@ use crate::{
     experts::Person,
     store::{
         ConversationId, DeviceId, MessageSeq, TurnId,
-        conversations::Stand,
+        conversations::Snapshot,
         messages::{Message, MessageType, Role},
         sessions::Mode,
     },
@@ -97,7 +97,7 @@ pub(super) enum Reader {
 
 impl Reader {
     /// Whether they may read on.
-    fn may_read(&self, first: Stand, now: Stand) -> bool {
+    fn may_read(&self, first: Snapshot, now: Snapshot) -> bool {
         match self {
             // It became a user's who signed in.
             Self::Device(_) | Self::Owner(_) => first.user_id == now.user_id,
@@ -140,7 +140,7 @@ async fn standing(
 pub(super) fn stand_by(
     app: &Data<App>,
     id: ConversationId,
-    now: Stand,
+    now: Snapshot,
     seen: MessageSeq,
     reader: Reader,
 ) -> impl Stream<Item = Told> + use<> {
@@ -203,7 +203,7 @@ struct Standing {
     id: ConversationId,
     reader: Reader,
     /// How it stood when this began.
-    first: Stand,
+    first: Snapshot,
     /// The last message that was told.
     seen: MessageSeq,
     /// What was told last of who answers, and what.
@@ -212,7 +212,7 @@ struct Standing {
     other_writes: bool,
     /// Where the visitor stood in the queue then.
     position: i64,
-    changes: watch::Receiver<Option<Stand>>,
+    changes: watch::Receiver<Option<Snapshot>>,
     closing: Closing,
 }
 
@@ -241,7 +241,7 @@ impl Standing {
     }
 
     /// Whether the device's session is another conversation's by now: its client comes back for that one.
-    async fn has_moved_on(&self, stand: Stand) -> bool {
+    async fn has_moved_on(&self, stand: Snapshot) -> bool {
         let Reader::Device(device) = &self.reader else {
             return false;
         };
@@ -253,7 +253,7 @@ impl Standing {
     }
 
     /// Tells what is new.
-    async fn tell(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
+    async fn tell(&mut self, stand: Snapshot, told: &mut Told) -> Result<()> {
         self.tell_messages(stand, told).await?;
         if self.seen < stand.last_seq {
             // The rest once this was read.
@@ -265,7 +265,7 @@ impl Standing {
         Ok(())
     }
 
-    async fn tell_messages(&mut self, stand: Stand, told: &mut Told) -> Result<()> {
+    async fn tell_messages(&mut self, stand: Snapshot, told: &mut Told) -> Result<()> {
         let all = self.sees_all();
         while self.seen < stand.last_seq && told.is_empty() {
             let store = &self.app.store;
@@ -296,7 +296,7 @@ impl Standing {
         Ok(())
     }
 
-    fn tell_who_answers(&mut self, stand: Stand, told: &mut Told) {
+    fn tell_who_answers(&mut self, stand: Snapshot, told: &mut Told) {
         let running = stand.running_turn.filter(|_| self.sees_all());
         let (mode, turn) = self.told.replace((stand.mode, running)).unzip();
         if mode != Some(stand.mode) {
@@ -312,7 +312,7 @@ impl Standing {
     }
 
     /// Where the visitor stands in the queue, where that has changed.
-    fn tell_place(&mut self, stand: Stand, told: &mut Told) {
+    fn tell_place(&mut self, stand: Snapshot, told: &mut Told) {
         let before = std::mem::replace(&mut self.position, stand.position);
         if !self.sees_all() && stand.position > 0 && stand.position != before {
             let mut event = self.event(Kind::Queue);
@@ -322,7 +322,7 @@ impl Standing {
     }
 
     /// Whether the other side is writing, where that has changed.
-    fn tell_who_writes(&mut self, stand: Stand, told: &mut Told) {
+    fn tell_who_writes(&mut self, stand: Snapshot, told: &mut Told) {
         let (role, is_writing) = match self.reader {
             Reader::Device(_) | Reader::Owner(_) => (Role::Expert, stand.expert_types),
             Reader::Desk(..) => (Role::User, stand.visitor_types),

@@ -18,7 +18,7 @@ pub use super::words::Status;
 
 /// How far a conversation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
-pub struct Stand {
+pub struct Snapshot {
     /// The number of its last message.
     pub last_seq: MessageSeq,
     /// Who answers.
@@ -241,7 +241,7 @@ impl Store {
     pub async fn stands(
         &self,
         ids: Vec<ConversationId>,
-    ) -> Result<Vec<(ConversationId, Stand)>, StoreError> {
+    ) -> Result<Vec<(ConversationId, Snapshot)>, StoreError> {
         on_db!(self, read, |conn, db| db::conversations::stands(conn, &ids)
             .map_err(Into::into))
     }

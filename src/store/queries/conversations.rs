@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, LimitKey, StoreError, TurnId, UserId,
-    conversations::{Changes, Conversation, Kept, Known, Stand, Status},
+    conversations::{Changes, Conversation, Kept, Known, Snapshot, Status},
     error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
 };
@@ -141,8 +141,8 @@ pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Opt
 pub fn stands(
     conn: &mut Conn,
     ids: &[ConversationId],
-) -> QueryResult<Vec<(ConversationId, Stand)>> {
-    let mut stands: Vec<(ConversationId, Stand)> = conversations::table
+) -> QueryResult<Vec<(ConversationId, Snapshot)>> {
+    let mut stands: Vec<(ConversationId, Snapshot)> = conversations::table
         .filter(conversations::id.eq_any(ids))
         .select((
             conversations::id,
