@@ -7,7 +7,7 @@ use crate::{
     store::{
         ConversationId, ExpertId, MessageId,
         audit::Actor,
-        experts::{Expert, Sight},
+        experts::{Expert, Visibility},
         messages::SystemMessage,
     },
     text,
@@ -32,20 +32,20 @@ impl Person {
     /// Whether a conversation is theirs to see, which this expert has, or which waits for one.
     pub fn sees(&self, expert: Option<ExpertId>, is_waiting: bool) -> bool {
         match self.sight() {
-            Sight::All => true,
-            Sight::Own(id) => is_waiting || expert == Some(id),
+            Visibility::All => true,
+            Visibility::Own(id) => is_waiting || expert == Some(id),
         }
     }
 
     /// Whether all conversations are theirs to see.
     pub(crate) fn sees_all(&self) -> bool {
-        self.sight() == Sight::All
+        self.sight() == Visibility::All
     }
 
-    pub(super) fn sight(&self) -> Sight {
+    pub(super) fn sight(&self) -> Visibility {
         match self.role {
-            Role::Admin => Sight::All,
-            Role::Expert | Role::User => Sight::Own(self.expert.id),
+            Role::Admin => Visibility::All,
+            Role::Expert | Role::User => Visibility::Own(self.expert.id),
         }
     }
 

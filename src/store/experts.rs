@@ -42,7 +42,7 @@ pub struct Presence {
 
 /// What somebody at the desk may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// What waits, and what they hold.
     Own(ExpertId),
     /// All.
@@ -89,7 +89,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn queue(&self, sight: Sight, limit: u32) -> Result<Vec<Conversation>, StoreError> {
+    pub async fn queue(
+        &self,
+        sight: Visibility,
+        limit: u32,
+    ) -> Result<Vec<Conversation>, StoreError> {
         on_db!(self, read, |conn, db| db::desk::queue(
             conn,
             sight,
@@ -104,7 +108,7 @@ impl Store {
     /// When the database fails.
     pub async fn work(&self) -> Result<Work, StoreError> {
         on_db!(self, read, |conn, db| {
-            let mut conversations = db::desk::queue(conn, Sight::All, CASES.into())?;
+            let mut conversations = db::desk::queue(conn, Visibility::All, CASES.into())?;
             conversations.extend(db::desk::answering(conn, ANSWERED)?);
             Ok(Work {
                 conversations,
@@ -119,7 +123,7 @@ impl Store {
     /// When the database fails.
     pub async fn turn_of_case(
         &self,
-        sight: Sight,
+        sight: Visibility,
         turn: TurnId,
         actor: Actor,
     ) -> Result<Option<DeviceId>, StoreError> {
@@ -135,7 +139,7 @@ impl Store {
     /// When the database fails.
     pub async fn messages_of_case(
         &self,
-        sight: Sight,
+        sight: Visibility,
         id: ConversationId,
         actor: Actor,
         (before, limit): (Option<MessageId>, u32),
@@ -156,7 +160,7 @@ impl Store {
     /// When the database fails.
     pub async fn known_of_case(
         &self,
-        sight: Sight,
+        sight: Visibility,
         id: ConversationId,
         actor: Actor,
         history: u32,
@@ -176,7 +180,7 @@ impl Store {
     /// When the database fails.
     pub async fn case(
         &self,
-        sight: Sight,
+        sight: Visibility,
         id: ConversationId,
         actor: Actor,
     ) -> Result<Option<Conversation>, StoreError> {

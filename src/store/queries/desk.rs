@@ -15,7 +15,7 @@ use crate::store::{
     ConversationId, DeviceId, MessageId, StoreError, TurnId,
     audit::Actor,
     conversations::{Conversation, Known},
-    experts::Sight,
+    experts::Visibility,
     messages::Paged,
     schema::{conversations, turns},
     sessions::Mode,
@@ -24,7 +24,7 @@ use crate::store::{
 /// How many running conversations are read, of which the newest are shown.
 const RUNNING: i64 = 1_000;
 
-pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conversation>> {
+pub fn queue(conn: &mut Conn, sight: Visibility, limit: i64) -> QueryResult<Vec<Conversation>> {
     let held = conversations::table
         .filter(conversations::expert_id.is_not_null())
         .order(conversations::updated_at.desc())
@@ -32,8 +32,8 @@ pub fn queue(conn: &mut Conn, sight: Sight, limit: i64) -> QueryResult<Vec<Conve
         .select(columns!(brief))
         .into_boxed();
     let held = match sight {
-        Sight::Own(expert) => held.filter(conversations::expert_id.eq(expert)),
-        Sight::All => held,
+        Visibility::Own(expert) => held.filter(conversations::expert_id.eq(expert)),
+        Visibility::All => held,
     };
     let waiting = conversations::table
         .filter(conversations::waiting_since.is_not_null())
@@ -64,7 +64,7 @@ pub fn answering(conn: &mut Conn, limit: usize) -> QueryResult<Vec<Conversation>
 /// A conversation that the desk may see.
 pub fn seen(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
 ) -> QueryResult<Option<Conversation>> {
     let found = conversations::table
@@ -72,8 +72,8 @@ pub fn seen(
         .select(columns!())
         .into_boxed();
     let found = match sight {
-        Sight::All => found,
-        Sight::Own(expert) => found.filter(
+        Visibility::All => found,
+        Visibility::Own(expert) => found.filter(
             conversations::expert_id
                 .eq(expert)
                 .or(conversations::waiting_since.is_not_null().nullable()),
@@ -84,7 +84,7 @@ pub fn seen(
 
 pub fn look(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
     actor: &Actor,
 ) -> Result<Option<Conversation>, StoreError> {
@@ -93,7 +93,7 @@ pub fn look(
 
 fn look_within(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
     actor: &Actor,
 ) -> QueryResult<Option<Conversation>> {
@@ -107,7 +107,7 @@ fn look_within(
 /// Reads a conversation for somebody who may see it, and records in the audit that they did, in one transaction.
 fn look_into<T>(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
     actor: &Actor,
     read: impl FnOnce(&mut Conn) -> Result<T, StoreError>,
@@ -127,7 +127,7 @@ fn look_into<T>(
 /// A page of what was said there.
 pub fn messages(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
     actor: &Actor,
     (before, limit): (Option<MessageId>, i64),
@@ -141,7 +141,7 @@ pub fn messages(
 /// What its agent would be told.
 pub fn known_of(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     id: ConversationId,
     actor: &Actor,
     history: i64,
@@ -155,7 +155,7 @@ pub fn known_of(
 /// Whose a turn is, in a conversation that the desk may see.
 pub fn turn(
     conn: &mut Conn,
-    sight: Sight,
+    sight: Visibility,
     turn: TurnId,
     actor: &Actor,
 ) -> Result<Option<DeviceId>, StoreError> {
