@@ -20,7 +20,7 @@ use crate::{
         AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
         audit::Entry,
         conversations::Conversation,
-        experts::{Presence, Work},
+        experts::{Inbox, Presence},
         holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
         messages::{Message, Page, Paged},
         queue::QueueNotice,
@@ -99,7 +99,7 @@ impl Experts {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn work(&self) -> Result<Work> {
+    pub async fn work(&self) -> Result<Inbox> {
         Ok(self.store.work().await?)
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Hub, Topic};
-use crate::store::{ConversationId, Store, StoreError, conversations::Snapshot, experts::Work};
+use crate::store::{ConversationId, Store, StoreError, conversations::Snapshot, experts::Inbox};
 
 /// How often other instances' changes are looked for.
 const CONVERSATIONS_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ pub struct LiveConversations {
 #[derive(Default)]
 struct Watched {
     conversations: HashMap<ConversationId, watch::Sender<Option<Snapshot>>>,
-    work: Option<watch::Sender<Arc<Work>>>,
+    work: Option<watch::Sender<Arc<Inbox>>>,
 }
 
 impl Hub<LiveConversations> {
@@ -53,7 +53,7 @@ impl Hub<LiveConversations> {
     }
 
     /// What the desk has to do, whenever that changes.
-    pub fn work(self: &Arc<Self>, now: Work) -> watch::Receiver<Arc<Work>> {
+    pub fn work(self: &Arc<Self>, now: Inbox) -> watch::Receiver<Arc<Inbox>> {
         let receiver = {
             let mut watched = self.topic().watched.lock();
             let work = watched

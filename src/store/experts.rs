@@ -51,7 +51,7 @@ pub enum Visibility {
 
 /// What the desk has to do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Work {
+pub struct Inbox {
     /// The conversations that wait for somebody, the longest first; those that are held, what was said last
     /// first; and those that agents are answering.
     pub conversations: Vec<Conversation>,
@@ -106,11 +106,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn work(&self) -> Result<Work, StoreError> {
+    pub async fn work(&self) -> Result<Inbox, StoreError> {
         on_db!(self, read, |conn, db| {
             let mut conversations = db::desk::queue(conn, Visibility::All, CASES.into())?;
             conversations.extend(db::desk::answering(conn, ANSWERED)?);
-            Ok(Work {
+            Ok(Inbox {
                 conversations,
                 to_review: db::evaluations::to_review(conn)?,
             })

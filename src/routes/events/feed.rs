@@ -22,7 +22,7 @@ use crate::{
     auth::User,
     error::{Error, Result},
     experts::Person,
-    store::{ConversationId, conversations::Conversation, experts::Work},
+    store::{ConversationId, conversations::Conversation, experts::Inbox},
 };
 
 /// How often it is noted that somebody is at the desk.
@@ -61,7 +61,7 @@ struct Feed {
     /// What they have been shown, ever.
     shown: HashSet<ConversationId>,
     to_review: i64,
-    changes: watch::Receiver<Arc<Work>>,
+    changes: watch::Receiver<Arc<Inbox>>,
     closing: Closing,
     /// When it was noted last that they are there.
     noted: Instant,
