@@ -43,7 +43,7 @@ pub struct Snapshot {
 
 /// What an agent would be told of a conversation.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub struct AgentView {
     /// The agent that it is on.
     pub agent_path: Option<String>,
     /// What the agents remember.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId,
     audit::Actor,
-    conversations::{Conversation, Known},
+    conversations::{AgentView, Conversation},
     messages::Paged,
     on_db, schema,
     types::Json,
@@ -164,7 +164,7 @@ impl Store {
         id: ConversationId,
         actor: Actor,
         history: u32,
-    ) -> Result<Option<Known>, StoreError> {
+    ) -> Result<Option<AgentView>, StoreError> {
         on_db!(self, write, |conn, db| db::desk::known_of(
             conn,
             sight,

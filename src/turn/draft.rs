@@ -12,7 +12,7 @@ use super::{Engine, prompt};
 use crate::{
     agents::{Piece, TurnInput},
     error::{Code, Error, Result},
-    store::{ConversationId, conversations::Known, messages::Role},
+    store::{ConversationId, conversations::AgentView, messages::Role},
     text,
 };
 
@@ -27,7 +27,7 @@ impl Engine {
     ///
     /// # Errors
     /// What the model's server does; `upstream_timeout`.
-    pub async fn draft(&self, id: ConversationId, known: Known) -> Result<String> {
+    pub async fn draft(&self, id: ConversationId, known: AgentView) -> Result<String> {
         let mut history = known.history;
         history.retain(|said| said.retracted.is_none());
         let last = history.iter().rfind(|said| said.role != Role::System);

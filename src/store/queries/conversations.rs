@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, LimitKey, StoreError, TurnId, UserId,
-    conversations::{Changes, Conversation, Kept, Known, Snapshot, Status},
+    conversations::{AgentView, Changes, Conversation, Kept, Snapshot, Status},
     error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
 };
@@ -120,7 +120,7 @@ pub fn session_of_user(
     }
 }
 
-pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Option<Known>> {
+pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Option<AgentView>> {
     let held = conversations::table
         .filter(conversations::id.eq(id))
         .select(ConversationState::as_select())
@@ -130,7 +130,7 @@ pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Opt
         return Ok(None);
     };
     let history = messages::window(conn, id, held.last_seq, count)?;
-    Ok(Some(Known {
+    Ok(Some(AgentView {
         agent_path: held.agent_path,
         state: held.state,
         context: held.context.map(|context| context.0),

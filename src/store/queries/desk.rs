@@ -14,7 +14,7 @@ use super::{
 use crate::store::{
     ConversationId, DeviceId, MessageId, StoreError, TurnId,
     audit::Actor,
-    conversations::{Conversation, Known},
+    conversations::{AgentView, Conversation},
     experts::Visibility,
     messages::Paged,
     schema::{conversations, turns},
@@ -145,7 +145,7 @@ pub fn known_of(
     id: ConversationId,
     actor: &Actor,
     history: i64,
-) -> Result<Option<Known>, StoreError> {
+) -> Result<Option<AgentView>, StoreError> {
     let known = look_into(conn, sight, id, actor, |conn| {
         Ok(conversation_rows::known(conn, id, history)?)
     })?;
