@@ -9,7 +9,7 @@ use super::{
     Attempt, ConversationId, ExpertId, FrameSeq, MessageId, Store, StoreError, TurnId, UserId,
     audit::Actor,
     conversations::Conversation,
-    logs::Piece,
+    logs::LogSegment,
     messages::{Message, SystemMessage},
     on_db,
     queue::QueueNotice,
@@ -44,7 +44,7 @@ pub struct PartialAnswer {
     /// The attempt.
     pub attempt: Attempt,
     /// What of it is stored.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<LogSegment>,
     /// Its messages: what was asked, and what its tools did.
     pub said: Vec<Message>,
     /// The id of what is kept of it.

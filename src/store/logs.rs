@@ -12,7 +12,7 @@ use super::{
 
 /// What a running turn has said since its log was last written.
 #[derive(Debug, Clone)]
-pub struct LogPiece {
+pub struct NewLogSegment {
     /// The turn.
     pub turn_id: TurnId,
     /// Its conversation.
@@ -32,7 +32,7 @@ pub struct LogPiece {
 /// A piece as it is kept. It may overlap with the one before it.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::turn_pieces, check_for_backend(Pg, Sqlite))]
-pub struct Piece {
+pub struct LogSegment {
     /// The number of the first frame.
     pub first_seq: FrameSeq,
     /// The records, a line of JSON each.
@@ -47,7 +47,7 @@ pub struct Progress {
     /// The attempt that is followed.
     pub attempt: Attempt,
     /// What it has said since.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<LogSegment>,
     /// Its whole log, if it has ended in the attempt that is followed.
     pub kept: Option<KeptLog>,
 }
@@ -59,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn write_logs(&self, pieces: Vec<LogPiece>) -> Result<Vec<Renewed>, StoreError> {
+    pub async fn write_logs(&self, pieces: Vec<NewLogSegment>) -> Result<Vec<Renewed>, StoreError> {
         let pieces = Arc::new(pieces);
         let is_read_committed = self.is_read_committed();
         on_db!(self, renew, |conn, db| db::batches::write_logs(
@@ -78,7 +78,7 @@ impl Store {
         turn: TurnId,
         attempt: Attempt,
         after: FrameSeq,
-    ) -> Result<Vec<Piece>, StoreError> {
+    ) -> Result<Vec<LogSegment>, StoreError> {
         on_db!(self, read, |conn, db| db::logs::pieces(
             conn, turn, attempt, after
         )

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{Engine, Running};
-use crate::store::{FrameSeq, StoreError, TurnId, logs::LogPiece};
+use crate::store::{FrameSeq, StoreError, TurnId, logs::NewLogSegment};
 
 /// How far the durable log may be behind.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Writes pieces; whether one of their turns is read on another instance.
-    async fn write(&self, pieces: Vec<(&Running, LogPiece)>) -> Result<bool, StoreError> {
+    async fn write(&self, pieces: Vec<(&Running, NewLogSegment)>) -> Result<bool, StoreError> {
         let (running, pieces): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         let written: Vec<_> = pieces
             .iter()
@@ -103,7 +103,7 @@ impl Engine {
 /// What the next turns have said since, up to [`STATEMENT_BYTES`].
 fn unflushed<'a>(
     turns: &mut impl Iterator<Item = &'a (TurnId, Running)>,
-) -> Vec<(&'a Running, LogPiece)> {
+) -> Vec<(&'a Running, NewLogSegment)> {
     let mut pieces = Vec::new();
     let mut bytes = 0;
     while bytes < STATEMENT_BYTES
@@ -113,7 +113,7 @@ fn unflushed<'a>(
             continue;
         };
         bytes += records.len();
-        let piece = LogPiece {
+        let piece = NewLogSegment {
             turn_id: *turn,
             conversation_id: running.conversation_id,
             fence: running.fence,

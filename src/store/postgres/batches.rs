@@ -19,7 +19,7 @@ use crate::store::{
     UserId,
     begin::{Begin, BeginTurn, Started},
     cached::cached,
-    logs::LogPiece,
+    logs::NewLogSegment,
     messages::Message,
     milliseconds,
     schema::{conversations, messages},
@@ -251,7 +251,7 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
 /// Appends to the logs of running turns, without waiting for the disk.
 pub fn write_logs(
     conn: &mut Conn,
-    pieces: &[LogPiece],
+    pieces: &[NewLogSegment],
     is_read_committed: bool,
 ) -> Result<Vec<Renewed>, StoreError> {
     #[derive(QueryableByName)]
@@ -263,7 +263,10 @@ pub fn write_logs(
         #[diesel(sql_type = Bool)]
         is_read_elsewhere: bool,
     }
-    fn column<'a, T>(pieces: &'a [LogPiece], value: impl Fn(&'a LogPiece) -> T) -> Vec<T> {
+    fn column<'a, T>(
+        pieces: &'a [NewLogSegment],
+        value: impl Fn(&'a NewLogSegment) -> T,
+    ) -> Vec<T> {
         pieces.iter().map(value).collect()
     }
     let statement = sql_query(WRITE_LOGS.call.as_str())

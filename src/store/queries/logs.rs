@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     Attempt, FrameSeq, StoreError, TurnId,
-    logs::{Piece, Progress},
+    logs::{LogSegment, Progress},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces},
     turns::KeptLog,
@@ -25,13 +25,13 @@ pub fn pieces(
     turn: TurnId,
     attempt: Attempt,
     after: FrameSeq,
-) -> QueryResult<Vec<Piece>> {
+) -> QueryResult<Vec<LogSegment>> {
     turn_pieces::table
         .filter(turn_pieces::turn_id.eq(turn))
         .filter(turn_pieces::attempt.eq(attempt))
         .filter(turn_pieces::last_seq.gt(after))
         .order(turn_pieces::last_seq)
-        .select(Piece::as_select())
+        .select(LogSegment::as_select())
         .load(conn)
 }
 
@@ -68,12 +68,12 @@ pub fn progress(
 fn new_pieces(
     conn: &mut Conn,
     followed: &[(TurnId, Attempt, FrameSeq)],
-) -> QueryResult<HashMap<(TurnId, Attempt), Vec<Piece>>> {
+) -> QueryResult<HashMap<(TurnId, Attempt), Vec<LogSegment>>> {
     let mut wanted = turn_pieces::table
         .order((turn_pieces::turn_id, turn_pieces::last_seq))
         .select((
             (turn_pieces::turn_id, turn_pieces::attempt),
-            Piece::as_select(),
+            LogSegment::as_select(),
         ))
         .into_boxed();
     for (turn, attempt, after) in followed {
@@ -84,8 +84,8 @@ fn new_pieces(
                 .and(turn_pieces::last_seq.gt(*after)),
         );
     }
-    let found: Vec<((TurnId, Attempt), Piece)> = wanted.load(conn)?;
-    let mut by_attempt: HashMap<_, Vec<Piece>> = HashMap::new();
+    let found: Vec<((TurnId, Attempt), LogSegment)> = wanted.load(conn)?;
+    let mut by_attempt: HashMap<_, Vec<LogSegment>> = HashMap::new();
     for (attempt, piece) in found {
         by_attempt.entry(attempt).or_default().push(piece);
     }

@@ -13,7 +13,7 @@ use super::{
 use crate::store::{
     InstanceId, StoreError, TurnId,
     begin::{Begin, BeginTurn},
-    logs::LogPiece,
+    logs::NewLogSegment,
     milliseconds,
     schema::{conversations, db_now, db_now_plus, turn_pieces},
     turns::{Finish, FinishTurn, Renewed},
@@ -38,7 +38,7 @@ pub fn finish_turns(
 /// Appends to the logs of running turns.
 pub fn write_logs(
     conn: &mut Conn,
-    pieces: &[LogPiece],
+    pieces: &[NewLogSegment],
     _: bool,
 ) -> Result<Vec<Renewed>, StoreError> {
     write_tx(conn, |conn| {

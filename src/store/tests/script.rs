@@ -19,7 +19,7 @@ use super::{
         begin::{BeginTurn, Sent, Started, UserMessage},
         holds::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         jobs::Judging,
-        logs::LogPiece,
+        logs::NewLogSegment,
         messages::{FinishReason, SystemMessage},
         sessions::{LockRequest, Within},
         turns::{AnswerMessage, FinishTurn, ShownWidget},
@@ -39,7 +39,7 @@ const LIMIT: u32 = 6;
 pub enum Step {
     Begin(Vec<Arc<BeginTurn>>),
     Finish(Vec<Arc<FinishTurn>>),
-    Log(Vec<LogPiece>),
+    Log(Vec<NewLogSegment>),
     Renew(InstanceId, Vec<TurnId>, Duration),
     Stop(TurnId),
     Claim(Claim),
@@ -267,7 +267,7 @@ impl Author {
         let pieces = pieces.map(|(turn, written)| {
             let first_seq = written.next();
             *written = FrameSeq(written.0 + 2);
-            LogPiece {
+            NewLogSegment {
                 turn_id: turn.turn_id,
                 conversation_id: turn.conversation_id,
                 fence: turn.fence,
