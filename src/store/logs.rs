@@ -41,7 +41,7 @@ pub struct LogSegment {
 
 /// How a turn stands that is followed from another instance.
 #[derive(Debug)]
-pub struct Progress {
+pub struct MirrorUpdate {
     /// The turn.
     pub row: TurnRow,
     /// The attempt that is followed.
@@ -93,7 +93,7 @@ impl Store {
     pub async fn progress(
         &self,
         followed: Vec<(TurnId, Attempt, FrameSeq)>,
-    ) -> Result<Vec<Progress>, StoreError> {
+    ) -> Result<Vec<MirrorUpdate>, StoreError> {
         on_db!(self, read, |conn, db| db::logs::progress(conn, &followed))
     }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{Engine, log::Log};
 use crate::{
     hub::{Hub, Topic},
-    store::{Attempt, FrameSeq, Store, StoreError, TurnId, logs::Progress},
+    store::{Attempt, FrameSeq, Store, StoreError, TurnId, logs::MirrorUpdate},
 };
 
 /// How often other instances' turns are looked at.
@@ -234,7 +234,7 @@ fn listen(hub: &Hub<Mirrors>) {
 }
 
 /// Appends what is new; whether more may come.
-fn go_on(log: &Log, progress: &Progress) -> bool {
+fn go_on(log: &Log, progress: &MirrorUpdate) -> bool {
     for piece in &progress.pieces {
         log.load(piece.first_seq, &piece.records);
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     Attempt, FrameSeq, StoreError, TurnId,
-    logs::{LogSegment, Progress},
+    logs::{LogSegment, MirrorUpdate},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, turn_events, turn_pieces},
     turns::KeptLog,
@@ -39,7 +39,7 @@ pub fn pieces(
 pub fn progress(
     conn: &mut Conn,
     followed: &[(TurnId, Attempt, FrameSeq)],
-) -> Result<Vec<Progress>, StoreError> {
+) -> Result<Vec<MirrorUpdate>, StoreError> {
     let mut all = Vec::with_capacity(followed.len());
     for some in followed.chunks(TOGETHER) {
         let rows = turn_rows::all(conn, some.iter().map(|(turn, ..)| *turn))?;
@@ -53,7 +53,7 @@ pub fn progress(
                 Some(_) => turn_rows::kept_log(conn, row.id)?,
                 None => None,
             };
-            all.push(Progress {
+            all.push(MirrorUpdate {
                 pieces: pieces.remove(&(row.id, *attempt)).unwrap_or_default(),
                 attempt: *attempt,
                 kept: kept.filter(|kept: &KeptLog| kept.attempt == *attempt),
