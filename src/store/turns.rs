@@ -134,7 +134,7 @@ pub struct TurnRow {
 
 /// What is kept of a turn that has ended.
 #[derive(Debug)]
-pub struct Kept {
+pub struct StoredTurn {
     /// The log and its last number, unless it was pruned.
     pub log: Option<KeptLog>,
     /// The stored answer.
@@ -272,7 +272,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn kept(&self, turn: TurnId) -> Result<Kept, StoreError> {
+    pub async fn kept(&self, turn: TurnId) -> Result<StoredTurn, StoreError> {
         on_db!(self, read, |conn, db| db::turns::kept(conn, turn)
             .map_err(Into::into))
     }

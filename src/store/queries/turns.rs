@@ -19,7 +19,7 @@ use crate::store::{
     schema::{
         conversations, db_now, db_now_plus, session_locks, turn_events, turn_pieces, turns, users,
     },
-    turns::{Finish, FinishTurn, Kept, KeptLog, ShownWidget, TurnRow},
+    turns::{Finish, FinishTurn, KeptLog, ShownWidget, StoredTurn, TurnRow},
     types::{Json, SqlTime},
 };
 
@@ -277,10 +277,10 @@ pub fn all(conn: &mut Conn, turns: impl Iterator<Item = TurnId>) -> QueryResult<
     Ok(found.into_iter().map(row).collect())
 }
 
-pub fn kept(conn: &mut Conn, turn: TurnId) -> QueryResult<Kept> {
+pub fn kept(conn: &mut Conn, turn: TurnId) -> QueryResult<StoredTurn> {
     let log = kept_log(conn, turn)?;
     let answer = messages::answer(conn, turn)?;
-    Ok(Kept { log, answer })
+    Ok(StoredTurn { log, answer })
 }
 
 pub fn kept_log(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<KeptLog>> {
