@@ -26,7 +26,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId,
-        conversations::{Changes, Kept, Status},
+        conversations::{Changes, MoveOutcome, Status},
         messages::{Message, Paged},
     },
     text,
@@ -143,8 +143,8 @@ async fn keep(
     let key = app.engine.sessions().limit_key(&device.id).await?;
     let kept = app.store.keep_conversations(&device.id, key, &user.id);
     match kept.await? {
-        Kept::Done => Ok(session.map(|(lock, _)| lock.conversation_id)),
-        Kept::Busy => Err(Error::new(Code::TurnInProgress)),
+        MoveOutcome::Done => Ok(session.map(|(lock, _)| lock.conversation_id)),
+        MoveOutcome::Busy => Err(Error::new(Code::TurnInProgress)),
     }
 }
 

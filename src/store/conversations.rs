@@ -105,7 +105,7 @@ pub struct Changes {
 
 /// What became of taking a device's conversations over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum MoveOutcome {
     /// They are the user's.
     Done,
     /// One of them is being answered.
@@ -289,7 +289,7 @@ impl Store {
         device: &DeviceId,
         key: LimitKey,
         user: &DeviceId,
-    ) -> Result<Kept, StoreError> {
+    ) -> Result<MoveOutcome, StoreError> {
         let (device, user, new) = (device.clone(), user.clone(), UserId::new());
         on_db!(self, write, |conn, db| db::conversations::keep(
             conn, &device, &key, &user, new

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, LimitKey, StoreError, TurnId, UserId,
-    conversations::{AgentView, Changes, Conversation, Kept, Snapshot, Status},
+    conversations::{AgentView, Changes, Conversation, MoveOutcome, Snapshot, Status},
     error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
 };
@@ -240,13 +240,13 @@ pub fn keep(
     key: &LimitKey,
     user: &DeviceId,
     new_user: UserId,
-) -> Result<Kept, StoreError> {
+) -> Result<MoveOutcome, StoreError> {
     let kept = write_tx(conn, |conn| keep_within(conn, device, key, user, new_user));
     Abort::outcome(kept, |user| {
         if let Some(user) = user {
             people::log_new(user, new_user);
         }
-        Kept::Done
+        MoveOutcome::Done
     })
 }
 
@@ -256,7 +256,7 @@ fn keep_within(
     key: &LimitKey,
     user: &DeviceId,
     new_user: UserId,
-) -> Result<Option<UserId>, Abort<Kept>> {
+) -> Result<Option<UserId>, Abort<MoveOutcome>> {
     windows::delete_lock(conn, device, key, None)?;
     // Locked: a conversation that is just being opened for them is seen below.
     let known = users::table
@@ -274,7 +274,7 @@ fn keep_within(
         .returning((conversations::id, conversations::running_turn))
         .get_results(conn)?;
     if moved.iter().any(|(_, running)| running.is_some()) {
-        return Err(Abort::With(Kept::Busy));
+        return Err(Abort::With(MoveOutcome::Busy));
     }
     diesel::update(
         turns::table.filter(turns::conversation_id.eq_any(moved.iter().map(|(id, _)| *id))),
