@@ -65,7 +65,7 @@ pub struct Round {
     /// What came of each, in the same order.
     pub results: Vec<ToolResult>,
     /// What the visitor was shown by them.
-    pub widgets: Vec<Shown>,
+    pub widgets: Vec<ShownWidget>,
 }
 
 /// What an agent said and did before it called tools. It is recorded with the calls: whoever adopts the
@@ -86,7 +86,7 @@ pub struct Said {
 
 /// A widget that a call showed.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct ShownWidget {
     /// The widget.
     pub widget: Widget,
     /// The call that is made when the visitor says yes to it, and the agent that wants it.
@@ -106,7 +106,7 @@ pub struct Consent {
     pub arguments: String,
 }
 
-impl Shown {
+impl ShownWidget {
     /// Whether a call waits for it.
     pub fn asks(&self) -> bool {
         self.confirms.is_some()
@@ -172,7 +172,7 @@ impl Round {
 
     /// Whether it did nothing but show widgets: then it is the visitor's turn.
     pub fn only_shows(&self) -> bool {
-        let is_shown = |shown: &Shown| !shown.is_made;
+        let is_shown = |shown: &ShownWidget| !shown.is_made;
         !self.calls.is_empty()
             && self.widgets.len() == self.calls.len()
             && self.widgets.iter().all(is_shown)

@@ -13,7 +13,7 @@ use super::{
     messages::{Message, SystemMessage},
     on_db,
     queue::QueueNotice,
-    turns::{AnswerMessage, ShownWidget},
+    turns::{AnswerMessage, WidgetMessage},
 };
 use crate::clock::Timestamp;
 
@@ -61,7 +61,7 @@ pub struct TruncatedAnswer {
     /// Their text.
     pub answer: Option<AnswerMessage>,
     /// The widgets that they showed.
-    pub widgets: Vec<ShownWidget>,
+    pub widgets: Vec<WidgetMessage>,
     /// The records, and the final one.
     pub records: Vec<u8>,
     /// The final record's number in the stored log.

@@ -45,7 +45,7 @@ pub struct FinishTurn {
     /// Who judges the answer.
     pub judging: Option<Judging>,
     /// The widgets that it showed.
-    pub widgets: Vec<ShownWidget>,
+    pub widgets: Vec<WidgetMessage>,
     /// The person who is asked for with it.
     pub asks: Option<HandoffRequest>,
     /// Whether a person had the conversation when it began.
@@ -91,7 +91,7 @@ pub struct AnswerMessage {
 
 /// A widget that a turn showed.
 #[derive(Debug, Clone)]
-pub struct ShownWidget {
+pub struct WidgetMessage {
     /// Its message's id.
     pub message_id: MessageId,
     /// Its type.

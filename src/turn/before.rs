@@ -9,7 +9,7 @@ use super::{
     steps::UNKNOWN,
 };
 use crate::{
-    agents::{Consent, Round, Said, Shown},
+    agents::{Consent, Round, Said, ShownWidget},
     llm::{ToolCall, ToolResult},
     store::{
         TurnId,
@@ -82,11 +82,11 @@ pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(Consent, bool)
 }
 
 /// The widget that a call showed.
-fn shown_before(message: &Message) -> Option<Shown> {
+fn shown_before(message: &Message) -> Option<ShownWidget> {
     let kind = WidgetType::parse(message.component_type.as_deref()?)?;
     let data = message.component_data.clone()?.0;
     let metadata = &message.metadata.as_ref()?.0;
-    Some(Shown {
+    Some(ShownWidget {
         widget: Widget { kind, data },
         confirms: Consent::deserialize(of(metadata, CONFIRMS)).ok(),
         is_made: *of(metadata, MADE) == true,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Engine, event::Frame, finish::stored, log::Log, metadata::CONFIRMS};
 use crate::{
-    agents::Shown,
+    agents::ShownWidget,
     store::{
         FrameSeq, TurnId,
         begin::Started,
@@ -39,7 +39,7 @@ pub(crate) fn cut(broken: PartialAnswer) -> TruncatedAnswer {
         let confirms = confirms
             .and_then(|metadata| metadata.0.get(CONFIRMS))
             .cloned();
-        let shown = Shown {
+        let shown = ShownWidget {
             widget,
             confirms: None,
             is_made: false,

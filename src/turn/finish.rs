@@ -14,7 +14,7 @@ use super::{
     output::{Ending, Progress},
 };
 use crate::{
-    agents::Shown,
+    agents::ShownWidget,
     error::{Code, Error},
     llm::Usage,
     store::{
@@ -23,7 +23,7 @@ use crate::{
         jobs::Judging,
         messages::FinishReason,
         sessions::Mode,
-        turns::{AnswerMessage, Finish, FinishTurn, ShownWidget},
+        turns::{AnswerMessage, Finish, FinishTurn, WidgetMessage},
     },
     text,
 };
@@ -36,7 +36,7 @@ pub(super) struct Ended {
     /// What it has come to.
     pub progress: Progress,
     /// The widgets that it showed.
-    pub shown: Vec<(Shown, MessageId)>,
+    pub shown: Vec<(ShownWidget, MessageId)>,
     /// Why it is over.
     pub ending: Ending,
 }
@@ -159,9 +159,9 @@ fn changed(state: &Value, changes: Map<String, Value>) -> Option<Value> {
 }
 
 /// A widget as it is stored.
-pub(super) fn stored((shown, message_id): (Shown, MessageId)) -> ShownWidget {
+pub(super) fn stored((shown, message_id): (ShownWidget, MessageId)) -> WidgetMessage {
     let confirms = shown.confirms.map(|consent| json!({ CONFIRMS: consent }));
-    ShownWidget {
+    WidgetMessage {
         message_id,
         kind: shown.widget.kind.as_str(),
         text: shown.widget.text(),

@@ -7,7 +7,7 @@ use tracing::Span;
 
 use super::{Engine, commit::FINISH_TIMEOUT, event::Frame, lease::Lease, log::Log};
 use crate::{
-    agents::{Effects, Shown},
+    agents::{Effects, ShownWidget},
     clock::Timestamp,
     error::{Code, Error},
     llm::Usage,
@@ -78,12 +78,12 @@ pub(super) struct Output<'a> {
     /// Whether nothing is stored.
     pub degraded: bool,
     /// The widgets that were shown, and what they are answered by.
-    pub shown: Vec<(Shown, MessageId)>,
+    pub shown: Vec<(ShownWidget, MessageId)>,
 }
 
 impl Output<'_> {
     /// Shows a widget. It is stored with the answer; until then it cannot be answered.
-    pub(super) async fn show(&mut self, engine: &Engine, shown: Shown) -> Result<(), Error> {
+    pub(super) async fn show(&mut self, engine: &Engine, shown: ShownWidget) -> Result<(), Error> {
         let id = MessageId::new();
         self.append(engine, |now| Frame::widget(shown.widget.clone(), id, now))
             .await?;

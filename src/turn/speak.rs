@@ -11,7 +11,7 @@ use super::{
     steps::{Known, Wanted, carry_out},
 };
 use crate::{
-    agents::{self, HandedOver, Piece, Round, Shown, TurnInput},
+    agents::{self, HandedOver, Piece, Round, ShownWidget, TurnInput},
     config::HUMAN,
     error::{Code, Error},
     llm::{Calls, ToolCall},
@@ -251,7 +251,7 @@ async fn repeat(
         progress.frames += 1;
     }
     progress.effects.state.extend(said.state.clone());
-    let own = said.widgets.iter().map(|widget| Shown {
+    let own = said.widgets.iter().map(|widget| ShownWidget {
         widget: widget.clone(),
         confirms: None,
         is_made: false,
@@ -335,7 +335,7 @@ async fn say(
                 let made = engine.agents.widget(raw);
                 let widget =
                     made.map_err(|fault| Error::new(Code::UpstreamError).caused_by(fault))?;
-                let shown = Shown {
+                let shown = ShownWidget {
                     widget,
                     confirms: None,
                     is_made: false,

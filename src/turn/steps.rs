@@ -18,7 +18,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    agents::{Asked, Calling, Consent, Round, Said, Shown},
+    agents::{Asked, Calling, Consent, Round, Said, ShownWidget},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
@@ -170,7 +170,7 @@ struct Came {
     /// What the model is told.
     result: ToolResult,
     /// What the visitor is shown.
-    shown: Option<Shown>,
+    shown: Option<ShownWidget>,
     /// What is known of the visitor from now on.
     context: Map<String, Value>,
 }
@@ -185,7 +185,7 @@ impl Came {
     }
 
     fn showing(mut self, widget: Widget, confirms: Option<Consent>) -> Self {
-        self.shown = Some(Shown {
+        self.shown = Some(ShownWidget {
             widget,
             confirms,
             is_made: false,
@@ -235,7 +235,7 @@ fn came_of(engine: &Engine, agent: &str, done: Done) -> Came {
         tracing::warn!("a tool's widget does not fit and is not shown");
     }
     let widget = widget.and_then(std::result::Result::ok);
-    let shown = widget.map(|widget| Shown {
+    let shown = widget.map(|widget| ShownWidget {
         widget,
         confirms: None,
         is_made: true,
@@ -261,7 +261,7 @@ async fn recorded(
     call: &ToolCall,
     came: Came,
     known: &mut Known<'_>,
-) -> Result<(ToolResult, Option<Shown>)> {
+) -> Result<(ToolResult, Option<ShownWidget>)> {
     let Came {
         mut result,
         shown,

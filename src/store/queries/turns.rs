@@ -19,7 +19,7 @@ use crate::store::{
     schema::{
         conversations, db_now, db_now_plus, session_locks, turn_events, turn_pieces, turns, users,
     },
-    turns::{Finish, FinishTurn, KeptLog, ShownWidget, StoredTurn, TurnRow},
+    turns::{Finish, FinishTurn, KeptLog, StoredTurn, TurnRow, WidgetMessage},
     types::{Json, SqlTime},
 };
 
@@ -105,7 +105,7 @@ pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: MessageSeq) -> QueryResult<(
 fn insert_widget(
     conn: &mut Conn,
     turn: &FinishTurn,
-    shown: &ShownWidget,
+    shown: &WidgetMessage,
     seq: MessageSeq,
 ) -> QueryResult<()> {
     let at = (turn.conversation_id, seq);

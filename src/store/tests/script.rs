@@ -22,7 +22,7 @@ use super::{
         logs::NewLogSegment,
         messages::{FinishReason, SystemMessage},
         sessions::{LockRequest, Within},
-        turns::{AnswerMessage, FinishTurn, ShownWidget},
+        turns::{AnswerMessage, FinishTurn, WidgetMessage},
     },
     instances,
 };
@@ -220,7 +220,7 @@ impl Author {
             body: "An answer".to_owned(),
             metadata: maybe(0.1).then(|| json!({"source": "shop"})),
         });
-        let widget = ShownWidget {
+        let widget = WidgetMessage {
             message_id: MessageId::new(),
             kind: "confirm",
             data: json!({"question": "Really?"}),
