@@ -160,7 +160,7 @@ pub enum Begin {
     KeyReused,
     /// The conversation is answering another message; which turn that is, unless it has just
     /// ended.
-    Busy(Option<Busy>),
+    Busy(Option<BusyTurn>),
     /// The widget that the message answers was answered before.
     Answered,
     /// The widget that the message answers is not in this conversation.
@@ -175,7 +175,7 @@ pub enum Begin {
 
 /// The turn that a conversation is busy with.
 #[derive(Debug, Clone)]
-pub struct Busy {
+pub struct BusyTurn {
     /// The turn.
     pub turn_id: TurnId,
     /// Whether its owner is dead.

@@ -27,7 +27,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         Attempt, ConversationId, DeviceId, TurnId,
-        begin::{Begin, Busy},
+        begin::{Begin, BusyTurn},
         messages::FinishReason,
         sessions::Within,
     },
@@ -152,7 +152,7 @@ impl Engine {
     pub(super) async fn wait(
         self: &Arc<Self>,
         request: TurnRequest,
-        mut busy: Option<Busy>,
+        mut busy: Option<BusyTurn>,
     ) -> Result<Reply> {
         let until = Instant::now() + Duration::from_secs(self.settings.turn.wait_seconds);
         let mut place = match self.enter(&request, until)? {
@@ -296,7 +296,7 @@ impl Engine {
         self: &Arc<Self>,
         place: &Place,
         mut earlier: Vec<Waiting>,
-    ) -> Option<Busy> {
+    ) -> Option<BusyTurn> {
         let tried = Instant::now();
         let oldest = earlier.remove(0);
         let busy = match self.try_to_begin(&oldest.request, &[]).await {
@@ -316,7 +316,12 @@ impl Engine {
 
     /// Waits until a conversation may be free: for its turn's end, or a moment. A turn whose owner is
     /// dead is adopted, so that it does end.
-    async fn wait_for(self: &Arc<Self>, request: &TurnRequest, busy: Option<Busy>, until: Instant) {
+    async fn wait_for(
+        self: &Arc<Self>,
+        request: &TurnRequest,
+        busy: Option<BusyTurn>,
+        until: Instant,
+    ) {
         let Some(busy) = busy else {
             return;
         };

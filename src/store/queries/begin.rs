@@ -14,7 +14,7 @@ use super::{
 };
 use crate::store::{
     Attempt, ConversationId, DeviceId, Fence, MessageId, MessageSeq, StoreError, TurnId, UserId,
-    begin::{Begin, BeginTurn, Busy, Idempotency, Started, UserMessage},
+    begin::{Begin, BeginTurn, BusyTurn, Idempotency, Started, UserMessage},
     cached::cached,
     conversations::Status,
     data::Opened,
@@ -263,7 +263,7 @@ fn continue_conversation(
     ));
     let (running, abandoned, agent): (Option<TurnId>, Option<bool>, Option<String>) =
         row.first(conn)?;
-    Err(Abort::With(Begin::Busy(running.map(|turn_id| Busy {
+    Err(Abort::With(Begin::Busy(running.map(|turn_id| BusyTurn {
         turn_id,
         is_abandoned: abandoned.unwrap_or_default(),
         agent,
