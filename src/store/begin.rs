@@ -54,15 +54,15 @@ pub struct BeginTurn {
     /// Until when the caller waits; later than that nothing is committed.
     pub deadline: std::time::Instant,
     /// Whether it was sent.
-    pub sent: Arc<Sent>,
+    pub sent: Arc<SendState>,
 }
 
 /// Whether a step was sent to the database. Until then its caller may give it up; from then on its outcome is
 /// unknown until the database answers.
 #[derive(Debug, Default)]
-pub struct Sent(AtomicU8);
+pub struct SendState(AtomicU8);
 
-impl Sent {
+impl SendState {
     const WAITING: u8 = 0;
     const SENT: u8 = 1;
     const GIVEN_UP: u8 = 2;

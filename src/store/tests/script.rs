@@ -16,7 +16,7 @@ use super::{
         UserId,
         adopt::Adopt,
         audit::Actor,
-        begin::{BeginTurn, Sent, Started, UserMessage},
+        begin::{BeginTurn, SendState, Started, UserMessage},
         holds::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         jobs::Judging,
         logs::NewLogSegment,
@@ -180,7 +180,7 @@ impl Author {
             context: None,
             history: 20,
             deadline: Instant::now() + Duration::from_secs(3_600),
-            sent: Arc::new(Sent::default()),
+            sent: Arc::new(SendState::default()),
         }
     }
 
