@@ -10,7 +10,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, DeviceId,
-        data::{Conversation, Opened},
+        data::{ExportedConversation, Opened},
         messages::Message,
         sessions::Within,
     },
@@ -206,7 +206,7 @@ impl Conversations {
     ///
     /// # Errors
     /// `invalid_device_id`, or when the database fails.
-    pub async fn list(&self, anonymous_id: &str) -> Result<Vec<Conversation>> {
+    pub async fn list(&self, anonymous_id: &str) -> Result<Vec<ExportedConversation>> {
         Ok(self
             .app
             .store
@@ -218,7 +218,7 @@ impl Conversations {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list_for_user(&self, sub: &str) -> Result<Vec<Conversation>> {
+    pub async fn list_for_user(&self, sub: &str) -> Result<Vec<ExportedConversation>> {
         Ok(self
             .app
             .store

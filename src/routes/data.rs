@@ -21,7 +21,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, MessageSeq, UserId,
-        data::{Conversation, User},
+        data::{ExportedConversation, ExportedUser},
     },
 };
 
@@ -30,7 +30,7 @@ use crate::{
 #[expect(dead_code, reason = "only documents")]
 struct ExportOut {
     user: Option<UserOut>,
-    conversations: Vec<ConversationOut>,
+    conversations: Vec<ExportedConversationOut>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -44,7 +44,7 @@ struct UserOut {
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ExportedConversation)]
-struct ConversationOut {
+struct ExportedConversationOut {
     conversation_id: ConversationId,
     title: Option<String>,
     agent_path: Option<String>,
@@ -57,8 +57,8 @@ struct ConversationOut {
     messages: Vec<MessageOut>,
 }
 
-impl From<&User> for UserOut {
-    fn from(user: &User) -> Self {
+impl From<&ExportedUser> for UserOut {
+    fn from(user: &ExportedUser) -> Self {
         Self {
             id: user.id,
             name: user.name.clone(),
@@ -68,8 +68,8 @@ impl From<&User> for UserOut {
     }
 }
 
-impl From<Conversation> for ConversationOut {
-    fn from(conversation: Conversation) -> Self {
+impl From<ExportedConversation> for ExportedConversationOut {
+    fn from(conversation: ExportedConversation) -> Self {
         Self {
             conversation_id: conversation.id,
             title: conversation.title,
@@ -113,7 +113,7 @@ enum At {
 }
 
 /// An export, piece by piece.
-fn pieces(app: Data<App>, user: Option<User>) -> impl Stream<Item = Result<Bytes>> {
+fn pieces(app: Data<App>, user: Option<ExportedUser>) -> impl Stream<Item = Result<Bytes>> {
     stream::try_unfold(Some(At::Start), move |at| {
         let (app, user) = (app.clone(), user.clone());
         async move {
@@ -127,7 +127,7 @@ fn pieces(app: Data<App>, user: Option<User>) -> impl Stream<Item = Result<Bytes
 }
 
 /// The next piece, and where it ends.
-async fn piece(app: &App, user: Option<&User>, at: At) -> Result<(String, Option<At>)> {
+async fn piece(app: &App, user: Option<&ExportedUser>, at: At) -> Result<(String, Option<At>)> {
     match at {
         At::Start => {
             let user = json(&user.map(UserOut::from))?;
@@ -143,7 +143,7 @@ async fn piece(app: &App, user: Option<&User>, at: At) -> Result<(String, Option
                 return Ok(("]}".to_owned(), None));
             };
             let comma = if before.is_some() { "," } else { "" };
-            let (id, mut head) = (found.id, json(&ConversationOut::from(found))?);
+            let (id, mut head) = (found.id, json(&ExportedConversationOut::from(found))?);
             // Its messages follow.
             head.pop();
             let next = At::Within(id, MessageSeq::START);

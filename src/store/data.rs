@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 /// A person as they are known.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::users, check_for_backend(Pg, Sqlite))]
-pub struct User {
+pub struct ExportedUser {
     /// Their id.
     pub id: UserId,
     /// Their name, if it was learnt.
@@ -30,7 +30,7 @@ pub struct User {
 /// A conversation as it is kept.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::conversations, check_for_backend(Pg, Sqlite))]
-pub struct Conversation {
+pub struct ExportedConversation {
     /// Its id.
     pub id: ConversationId,
     /// Its title.
@@ -77,7 +77,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn conversations(&self, device: &DeviceId) -> Result<Vec<Conversation>, StoreError> {
+    pub async fn conversations(
+        &self,
+        device: &DeviceId,
+    ) -> Result<Vec<ExportedConversation>, StoreError> {
         let handle = device.handle();
         on_db!(self, read, |conn, db| db::data::conversations(
             conn, &handle
@@ -89,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn visitor(&self, device: &DeviceId) -> Result<Option<User>, StoreError> {
+    pub async fn visitor(&self, device: &DeviceId) -> Result<Option<ExportedUser>, StoreError> {
         let handle = device.handle();
         on_db!(self, read, |conn, db| db::data::visitor(conn, &handle)
             .map_err(Into::into))
@@ -103,7 +106,7 @@ impl Store {
         &self,
         user: UserId,
         after: Option<ConversationId>,
-    ) -> Result<Option<Conversation>, StoreError> {
+    ) -> Result<Option<ExportedConversation>, StoreError> {
         on_db!(self, read, |conn, db| db::data::next_conversation(
             conn, user, after
         )

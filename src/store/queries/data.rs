@@ -14,15 +14,15 @@ use super::{
 };
 use crate::store::{
     ConversationId, DeviceId, LimitKey, StoreError, UserId,
-    data::{Conversation, User},
+    data::{ExportedConversation, ExportedUser},
     milliseconds,
     schema::{budgets as budget_rows, conversations, db_now_plus, session_locks, users},
 };
 
-pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<User>> {
+pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<ExportedUser>> {
     users::table
         .filter(users::phone_number.eq(handle))
-        .select(User::as_select())
+        .select(ExportedUser::as_select())
         .first(conn)
         .optional()
 }
@@ -32,11 +32,11 @@ pub fn next_conversation(
     conn: &mut Conn,
     user: UserId,
     after: Option<ConversationId>,
-) -> QueryResult<Option<Conversation>> {
+) -> QueryResult<Option<ExportedConversation>> {
     let mut of_user = conversations::table
         .filter(conversations::user_id.eq(user))
         .order(conversations::id)
-        .select(Conversation::as_select())
+        .select(ExportedConversation::as_select())
         .into_boxed();
     if let Some(after) = after {
         of_user = of_user.filter(conversations::id.gt(after));
@@ -44,12 +44,12 @@ pub fn next_conversation(
     of_user.first(conn).optional()
 }
 
-pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<Conversation>> {
+pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<ExportedConversation>> {
     conversations::table
         .inner_join(users::table.on(users::id.eq(conversations::user_id)))
         .filter(users::phone_number.eq(handle))
         .order(conversations::created_at)
-        .select(Conversation::as_select())
+        .select(ExportedConversation::as_select())
         .load(conn)
 }
 
