@@ -10,7 +10,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         ConversationId, DeviceId,
-        data::{ExportedConversation, Opened},
+        data::{ExportedConversation, OpenOutcome},
         messages::Message,
         sessions::Within,
     },
@@ -136,11 +136,11 @@ impl Conversations {
             .store
             .open_conversation(lock, context.map(Value::Object));
         match opened.await? {
-            Opened::Done(conversation_id) => Ok(Session {
+            OpenOutcome::Done(conversation_id) => Ok(Session {
                 conversation_id,
                 device,
             }),
-            Opened::Limited(wait) => Err(Error::new(Code::RateLimited).retry_after(wait)),
+            OpenOutcome::Limited(wait) => Err(Error::new(Code::RateLimited).retry_after(wait)),
         }
     }
 

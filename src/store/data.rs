@@ -47,7 +47,7 @@ pub struct ExportedConversation {
 
 /// What became of opening a conversation.
 #[derive(Debug)]
-pub enum Opened {
+pub enum OpenOutcome {
     /// It is open.
     Done(ConversationId),
     /// The device wrote too much; it may open one after this long.
@@ -63,7 +63,7 @@ impl Store {
         &self,
         lock: LockRequest,
         context: Option<Value>,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<OpenOutcome, StoreError> {
         let user = UserId::new();
         on_db!(self, write, |conn, db| db::begin::open(
             conn,

@@ -17,7 +17,7 @@ use crate::store::{
     begin::{Begin, BeginTurn, BusyTurn, Idempotency, Started, UserMessage},
     cached::cached,
     conversations::Status,
-    data::Opened,
+    data::OpenOutcome,
     error::Abort,
     messages::FinishReason,
     milliseconds,
@@ -210,11 +210,11 @@ pub fn open(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenOutcome, StoreError> {
     let opened = write_tx(conn, |conn| open_within(conn, new_user, lock, context));
     Abort::outcome(opened, |user| {
         users::log_new(user, new_user);
-        Opened::Done(lock.new_conversation)
+        OpenOutcome::Done(lock.new_conversation)
     })
 }
 
@@ -223,10 +223,10 @@ fn open_within(
     new_user: UserId,
     lock: &LockRequest,
     context: Option<Value>,
-) -> Result<UserId, Abort<Opened>> {
+) -> Result<UserId, Abort<OpenOutcome>> {
     sessions::end(conn, &lock.device)?;
     if let Some(wait) = sessions::set(conn, lock)?.wait(lock.limit) {
-        return Err(Abort::With(Opened::Limited(wait)));
+        return Err(Abort::With(OpenOutcome::Limited(wait)));
     }
     let (user, _) = users::person(conn, new_user, &lock.device)?;
     diesel::insert_into(conversations::table)
