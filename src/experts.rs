@@ -18,7 +18,7 @@ use crate::{
     hub::{Hub, LiveConversations},
     store::{
         AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
-        audit::Entry,
+        audit::AuditEntry,
         conversations::Conversation,
         experts::{Inbox, Presence},
         holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
@@ -332,7 +332,7 @@ impl Experts {
         of: Option<ConversationId>,
         before: Option<AuditId>,
         limit: u32,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<AuditEntry>> {
         match user.role {
             Role::Admin => Ok(self.store.audit(of, before, limit).await?),
             Role::Expert | Role::User => Err(Error::new(Code::Forbidden)),

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     store::{
         AuditId, ConversationId, ExpertId,
-        audit::Entry,
+        audit::AuditEntry,
         experts::{Expert, Presence},
     },
     text,
@@ -325,8 +325,8 @@ struct EntryOut {
     conversation_id: Option<ConversationId>,
 }
 
-impl From<Entry> for EntryOut {
-    fn from(entry: Entry) -> Self {
+impl From<AuditEntry> for EntryOut {
+    fn from(entry: AuditEntry) -> Self {
         Self {
             id: entry.id,
             timestamp: entry.at,

@@ -19,7 +19,7 @@ pub struct Actor {
 /// An entry.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::audit_log, check_for_backend(Pg, Sqlite))]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its id; they are in the order of their making.
     pub id: AuditId,
     /// When.
@@ -57,7 +57,7 @@ impl Store {
         of: Option<ConversationId>,
         before: Option<AuditId>,
         limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Vec<AuditEntry>, StoreError> {
         on_db!(self, read, |conn, db| db::audit::newest(
             conn,
             of,

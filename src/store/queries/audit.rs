@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::dialect::Conn;
 use crate::store::{
     AuditId, ConversationId,
-    audit::{Actor, Entry},
+    audit::{Actor, AuditEntry},
     schema::{audit_log, db_now},
 };
 
@@ -47,11 +47,11 @@ pub fn newest(
     of: Option<ConversationId>,
     before: Option<AuditId>,
     limit: i64,
-) -> QueryResult<Vec<Entry>> {
+) -> QueryResult<Vec<AuditEntry>> {
     let mut found = audit_log::table
         .order(audit_log::id.desc())
         .limit(limit)
-        .select(Entry::as_select())
+        .select(AuditEntry::as_select())
         .into_boxed();
     if let Some(of) = of {
         found = found.filter(audit_log::conversation_id.eq(of));
