@@ -18,8 +18,8 @@ use crate::{
     store::{
         EvaluationId, MessageId, Store, StoreError,
         evaluations::{
-            Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing, ToJudge,
-            Verdict,
+            Evaluation, EvaluationPage, EvaluationStatus, NewEvaluation, Reviewed, Reviewing,
+            ToJudge, Verdict,
         },
         jobs::{Job, Judging},
     },
@@ -182,7 +182,7 @@ impl Evaluations {
         person: &Person,
         status: EvaluationStatus,
         page: (u32, u32),
-    ) -> Result<Page> {
+    ) -> Result<EvaluationPage> {
         let is_work = matches!(
             status,
             EvaluationStatus::Failed | EvaluationStatus::Undecided

@@ -22,7 +22,7 @@ use crate::{
         conversations::Conversation,
         experts::{Inbox, Presence},
         holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
-        messages::{Message, Page, Paged},
+        messages::{Message, MessagePage, Paged},
         queue::QueueNotice,
     },
     turn::{Engine, cut::cut},
@@ -150,7 +150,7 @@ impl Experts {
         id: ConversationId,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Option<Page>> {
+    ) -> Result<Option<MessagePage>> {
         let actor = person.actor("read_messages");
         let page = (before, limit);
         let read = self.store.messages_of_case(person.sight(), id, actor, page);

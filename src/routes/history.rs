@@ -12,7 +12,7 @@ use crate::{
     app::App,
     devices::Device,
     error::Result,
-    store::{ConversationId, messages::Page},
+    store::{ConversationId, messages::MessagePage},
 };
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -41,7 +41,7 @@ pub(super) async fn show(app: Data<App>, device: Device, asked: Query) -> Result
             .messages(conversation, before, limit)
             .await?
             .ok_or_else(no_message)?,
-        (None, None) => Page::default(),
+        (None, None) => MessagePage::default(),
         (None, Some(_)) => return Err(no_message()),
     };
     Ok(HttpResponse::Ok().json(HistoryOut {

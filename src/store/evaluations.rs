@@ -101,7 +101,7 @@ pub struct Around {
 
 /// A page of what judges said.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct EvaluationPage {
     /// The newest first.
     pub evaluations: Vec<(Evaluation, Around)>,
     /// How many there are in all.
@@ -174,7 +174,7 @@ impl Store {
         status: EvaluationStatus,
         (page, per_page): (u32, u32),
         actor: Actor,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<EvaluationPage, StoreError> {
         let skipped = i64::from(page.saturating_sub(1)) * i64::from(per_page);
         on_db!(self, write, |conn, db| db::evaluations::page(
             conn,

@@ -218,7 +218,7 @@ fn urls(array: &Value) -> impl Iterator<Item = &str> {
 
 /// A page of a conversation.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct MessagePage {
     /// Oldest first.
     pub messages: Vec<Message>,
     /// Whether there are older ones.
@@ -229,15 +229,15 @@ pub struct Page {
 #[derive(Debug)]
 pub enum Paged {
     /// The page.
-    Page(Page),
+    Page(MessagePage),
     /// `before` is no message of this conversation.
     NoMessage,
     /// There is no such conversation, or they may not see it.
     NoConversation,
 }
 
-impl From<Option<Page>> for Paged {
-    fn from(page: Option<Page>) -> Self {
+impl From<Option<MessagePage>> for Paged {
+    fn from(page: Option<MessagePage>) -> Self {
         page.map_or(Self::NoMessage, Self::Page)
     }
 }
@@ -269,7 +269,7 @@ impl Store {
         conversation: ConversationId,
         before: Option<MessageId>,
         limit: u32,
-    ) -> Result<Option<Page>, StoreError> {
+    ) -> Result<Option<MessagePage>, StoreError> {
         on_db!(self, read, |conn, db| db::messages::page(
             conn,
             conversation,

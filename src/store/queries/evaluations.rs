@@ -14,8 +14,8 @@ use crate::store::{
     EvaluationId, MessageId, StoreError, TurnId,
     audit::Actor,
     evaluations::{
-        Around, BRIEF, Evaluation, EvaluationStatus, NewEvaluation, Page, Reviewed, Reviewing,
-        ToJudge, Verdict,
+        Around, BRIEF, Evaluation, EvaluationPage, EvaluationStatus, NewEvaluation, Reviewed,
+        Reviewing, ToJudge, Verdict,
     },
     jobs::Job,
     messages::{Message, MessageType, NewMessage, Role, SystemMessage},
@@ -169,7 +169,7 @@ pub fn page(
     status: EvaluationStatus,
     (limit, skipped): (i64, i64),
     actor: &Actor,
-) -> Result<Page, StoreError> {
+) -> Result<EvaluationPage, StoreError> {
     write_tx(conn, |conn| {
         let total = evaluations::table
             .filter(evaluations::status.eq(status))
@@ -191,7 +191,7 @@ pub fn page(
             let around = around.remove(&evaluation.id).unwrap_or_default();
             (evaluation, around)
         });
-        Ok(Page {
+        Ok(EvaluationPage {
             evaluations: page.collect(),
             total,
         })

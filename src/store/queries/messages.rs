@@ -12,7 +12,7 @@ use serde_json::json;
 use super::dialect::Conn;
 use crate::store::{
     ConversationId, DeviceId, MessageId, MessageSeq, StoreError, TurnId,
-    messages::{Message, MessageType, NewMessage, OfLine, Page, SystemMessage},
+    messages::{Message, MessagePage, MessageType, NewMessage, OfLine, SystemMessage},
     schema::{conversations, db_now, messages, session_locks, users},
     sessions::Mode,
     types::Json,
@@ -167,7 +167,7 @@ pub fn page(
     conversation: ConversationId,
     before: Option<MessageId>,
     limit: i64,
-) -> Result<Option<Page>, StoreError> {
+) -> Result<Option<MessagePage>, StoreError> {
     let mut below = MessageSeq(i64::MAX);
     if let Some(before) = before {
         let seq = messages::table
@@ -191,14 +191,14 @@ pub fn page(
         .load(conn)?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let Some((oldest, has_more)) = last_fitting(&sizes, limit) else {
-        return Ok(Some(Page::default()));
+        return Ok(Some(MessagePage::default()));
     };
     let found = older()
         .filter(messages::seq.ge(oldest))
         .order(messages::seq)
         .select(Message::as_select())
         .load(conn)?;
-    Ok(Some(Page {
+    Ok(Some(MessagePage {
         messages: found,
         has_more,
     }))
