@@ -18,7 +18,7 @@ use super::{
     messages::{Message, MessageType, NewMessage},
     on_db, on_db_blocking,
     sessions::{LockRequest, Mode},
-    types::Json,
+    types::JsonColumn,
 };
 use crate::clock::Timestamp;
 
@@ -237,11 +237,11 @@ impl UserMessage {
         let answers = self.answers.as_ref();
         NewMessage {
             turn_id: Some(turn_id),
-            media_urls: Json(self.media_urls.clone()),
-            audio_urls: Json(self.audio_urls.clone()),
+            media_urls: JsonColumn(self.media_urls.clone()),
+            audio_urls: JsonColumn(self.audio_urls.clone()),
             component_type: answers.map(|answers| answers.kind.as_str()),
-            component_data: answers.map(|answers| Json(answers.answer.clone())),
-            metadata: self.metadata.clone().map(Json),
+            component_data: answers.map(|answers| JsonColumn(answers.answer.clone())),
+            metadata: self.metadata.clone().map(JsonColumn),
             answers: answers.map(|answers| answers.widget),
             ..NewMessage::new(
                 self.id,

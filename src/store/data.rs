@@ -6,8 +6,8 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, LimitKey, Store, StoreError, UserId, messages::Json, on_db, schema,
-    sessions::LockRequest, types::SqlTime,
+    ConversationId, DeviceId, LimitKey, Store, StoreError, UserId, messages::JsonColumn, on_db,
+    schema, sessions::LockRequest, types::SqlTime,
 };
 use crate::clock::Timestamp;
 
@@ -38,7 +38,7 @@ pub struct ExportedConversation {
     /// The agent that answered last.
     pub agent_path: Option<String>,
     /// What the agents remember of it.
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub state: Value,
     /// When it began.
     #[diesel(deserialize_as = SqlTime)]

@@ -9,7 +9,7 @@ use super::{
     conversations::{AgentView, Conversation},
     messages::Paged,
     on_db, schema,
-    types::Json,
+    types::JsonColumn,
 };
 
 /// Somebody at the desk.
@@ -25,7 +25,7 @@ pub struct Expert {
     /// Whether conversations are given to them.
     pub available: bool,
     /// What they know, an array of words.
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub skills: Value,
 }
 

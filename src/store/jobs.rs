@@ -6,7 +6,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{JobId, MessageId, Store, StoreError, on_db, schema, types::Json};
+use super::{JobId, MessageId, Store, StoreError, on_db, schema, types::JsonColumn};
 
 /// Something to do.
 #[derive(Debug, Clone, Queryable, Selectable)]
@@ -17,7 +17,7 @@ pub struct Job {
     /// What: a word.
     pub kind: String,
     /// About what.
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub payload: Value,
     /// Which attempt this is, from 1.
     pub attempts: i32,

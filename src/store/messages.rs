@@ -11,7 +11,7 @@ use super::{
 use crate::clock::Timestamp;
 
 pub use super::{
-    types::Json,
+    types::JsonColumn,
     words::{Direction, FinishReason, MessageType, Role},
 };
 
@@ -36,15 +36,15 @@ pub struct Message {
     /// The text.
     pub body: String,
     /// Images that came with it, an array of URLs.
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub media_urls: Value,
     /// Recordings that came with it, an array of URLs.
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub audio_urls: Value,
     /// The kind of widget that it shows.
     pub component_type: Option<String>,
     /// What the widget shows.
-    pub component_data: Option<Json>,
+    pub component_data: Option<JsonColumn>,
     /// The tool that was called.
     pub tool_name: Option<String>,
     /// Whether the call succeeded.
@@ -52,7 +52,7 @@ pub struct Message {
     /// Why the answer ended, for an answer.
     pub finish_reason: Option<FinishReason>,
     /// What the website added.
-    pub metadata: Option<Json>,
+    pub metadata: Option<JsonColumn>,
     /// The widget that it answers.
     pub answers: Option<MessageId>,
     /// The person at the desk who wrote it.
@@ -89,14 +89,14 @@ pub(super) struct NewMessage<'a> {
     pub direction: Direction,
     pub message_type: MessageType,
     pub body: &'a str,
-    pub media_urls: Json,
-    pub audio_urls: Json,
+    pub media_urls: JsonColumn,
+    pub audio_urls: JsonColumn,
     pub component_type: Option<&'a str>,
-    pub component_data: Option<Json>,
+    pub component_data: Option<JsonColumn>,
     pub tool_name: Option<&'a str>,
     pub tool_success: Option<bool>,
     pub finish_reason: Option<FinishReason>,
-    pub metadata: Option<Json>,
+    pub metadata: Option<JsonColumn>,
     pub answers: Option<MessageId>,
     pub expert_id: Option<ExpertId>,
 }
@@ -122,8 +122,8 @@ impl<'a> NewMessage<'a> {
             },
             message_type,
             body,
-            media_urls: Json(json!([])),
-            audio_urls: Json(json!([])),
+            media_urls: JsonColumn(json!([])),
+            audio_urls: JsonColumn(json!([])),
             component_type: None,
             component_data: None,
             tool_name: None,

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | [`Uid`] | `uuid` | blob of 16 bytes | the ids in [`super::ids`] |
 //! | [`Ts`] | `timestamptz` | microseconds since 1970 | [`Timestamp`] |
-//! | [`Doc`] | `jsonb` | text | [`Json`] |
+//! | [`Doc`] | `jsonb` | text | [`JsonColumn`] |
 
 use std::io::Write as _;
 
@@ -111,15 +111,15 @@ where
 /// A JSON document as a column's value.
 #[derive(Debug, Clone, Default, PartialEq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Doc)]
-pub struct Json(pub Value);
+pub struct JsonColumn(pub Value);
 
-impl From<Json> for Value {
-    fn from(json: Json) -> Self {
+impl From<JsonColumn> for Value {
+    fn from(json: JsonColumn) -> Self {
         json.0
     }
 }
 
-impl Json {
+impl JsonColumn {
     /// As it is stored. jsonb refuses NUL, and a model, a tool or a service may say it: nothing that it says
     /// may keep a turn from being stored.
     fn text(&self) -> serde_json::Result<String> {
@@ -131,7 +131,7 @@ impl Json {
     }
 }
 
-impl FromSql<Doc, Pg> for Json {
+impl FromSql<Doc, Pg> for JsonColumn {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
         // jsonb travels as a version byte and the text.
         match value.as_bytes().split_first() {
@@ -141,7 +141,7 @@ impl FromSql<Doc, Pg> for Json {
     }
 }
 
-impl ToSql<Doc, Pg> for Json {
+impl ToSql<Doc, Pg> for JsonColumn {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         out.write_all(&[1])?;
         out.write_all(self.text()?.as_bytes())?;
@@ -149,14 +149,14 @@ impl ToSql<Doc, Pg> for Json {
     }
 }
 
-impl FromSql<Doc, Sqlite> for Json {
+impl FromSql<Doc, Sqlite> for JsonColumn {
     fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
         let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
         Ok(Self(serde_json::from_str(&text)?))
     }
 }
 
-impl ToSql<Doc, Sqlite> for Json {
+impl ToSql<Doc, Sqlite> for JsonColumn {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(self.text()?);
         Ok(IsNull::No)

@@ -26,7 +26,7 @@ use crate::store::{
     seconds,
     sessions::{Mode, WINDOW, Within},
     turns::{Finish, FinishTurn, Renewed},
-    types::{Doc, Json, SqlTime, Ts, Uid},
+    types::{Doc, JsonColumn, SqlTime, Ts, Uid},
 };
 
 /// A turn that has begun.
@@ -51,9 +51,9 @@ struct Begun {
     #[diesel(sql_type = Text)]
     mode: Mode,
     #[diesel(sql_type = Doc)]
-    state: Json,
+    state: JsonColumn,
     #[diesel(sql_type = Nullable<Doc>)]
-    context: Option<Json>,
+    context: Option<JsonColumn>,
     #[diesel(sql_type = Ts)]
     created_at: SqlTime,
 }
@@ -131,9 +131,15 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.lock.agent.as_deref()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| seconds(turn.lock.ttl())))
         .bind::<Array<Text>, _>(column(turns, |turn| turn.said.body.as_str()))
-        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.media_urls.clone())))
-        .bind::<Array<Doc>, _>(column(turns, |turn| Json(turn.said.audio_urls.clone())))
-        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.said.metadata.clone().map(Json)))
+        .bind::<Array<Doc>, _>(column(turns, |turn| {
+            JsonColumn(turn.said.media_urls.clone())
+        }))
+        .bind::<Array<Doc>, _>(column(turns, |turn| {
+            JsonColumn(turn.said.audio_urls.clone())
+        }))
+        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| {
+            turn.said.metadata.clone().map(JsonColumn)
+        }))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.said.key.as_deref()))
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.said.request_hash.as_slice()))
         .bind::<Array<Text>, _>(column(turns, |turn| turn.lock.limit_key.0.as_str()))
@@ -230,9 +236,9 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
             turn.agent.as_ref().map(|(_, ttl)| seconds(*ttl))
         }))
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| {
-            turn.state.clone().map(|state: Value| Json(state))
+            turn.state.clone().map(|state: Value| JsonColumn(state))
         }))
-        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.context.clone().map(Json)))
+        .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| turn.context.clone().map(JsonColumn)))
         .bind::<Array<Nullable<Text>>, _>(column(turns, |turn| turn.user_name.as_deref()))
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.records.as_slice()))
         .bind::<Array<BigInt>, _>(column(turns, |turn| turn.last_seq))
@@ -242,7 +248,9 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
         .bind::<Array<Nullable<BigInt>>, _>(column(turns, |turn| turn.usage.map(|usage| usage.1)))
         .bind::<Array<Uid>, _>(column(turns, |_| JobId::new()))
         .bind::<Array<Nullable<Doc>>, _>(column(turns, |turn| {
-            turn.judging.as_ref().map(|judging| Json(judging.into()))
+            turn.judging
+                .as_ref()
+                .map(|judging| JsonColumn(judging.into()))
         }));
     let finished: Vec<Finished> = cached(statement).load(conn)?;
     Ok(finished.into_iter().map(|row| row.finished_turn).collect())

@@ -23,7 +23,7 @@ use crate::store::{
     milliseconds,
     schema::{conversations, db_now, db_now_plus, messages as message_rows, turns},
     sessions::LockRequest,
-    types::{Json, SqlTime},
+    types::{JsonColumn, SqlTime},
 };
 
 /// For how long an idempotency key is kept.
@@ -188,8 +188,8 @@ fn open_conversation(
             conversations::id.eq(turn.lock.new_conversation),
             conversations::user_id.eq(user_id),
             conversations::user_input.eq(&first.body),
-            conversations::state.eq(Json(json!({}))),
-            conversations::context.eq(turn.context.clone().map(Json)),
+            conversations::state.eq(JsonColumn(json!({}))),
+            conversations::context.eq(turn.context.clone().map(JsonColumn)),
             conversations::session_key.eq(turn.lock.within.name()),
             conversations::last_seq.eq(count(turn)),
             conversations::running_turn.eq(turn.turn_id),
@@ -235,8 +235,8 @@ fn open_within(
             conversations::user_id.eq(user),
             conversations::user_input.eq(""),
             conversations::agent_path.eq(&lock.agent),
-            conversations::state.eq(Json(json!({}))),
-            conversations::context.eq(context.map(Json)),
+            conversations::state.eq(JsonColumn(json!({}))),
+            conversations::context.eq(context.map(JsonColumn)),
             conversations::last_seq.eq(MessageSeq::START),
             conversations::fence.eq(Fence(0)),
             conversations::created_at.eq(db_now()),

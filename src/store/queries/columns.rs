@@ -4,7 +4,8 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use crate::store::{
-    ConversationId, Fence, MessageSeq, UserId, schema::conversations, sessions::Mode, types::Json,
+    ConversationId, Fence, MessageSeq, UserId, schema::conversations, sessions::Mode,
+    types::JsonColumn,
 };
 
 /// What a turn needs of its conversation.
@@ -17,9 +18,9 @@ pub struct ConversationState {
     pub last_seq: MessageSeq,
     pub agent_path: Option<String>,
     pub mode: Mode,
-    #[diesel(deserialize_as = Json)]
+    #[diesel(deserialize_as = JsonColumn)]
     pub state: Value,
-    pub context: Option<Json>,
+    pub context: Option<JsonColumn>,
 }
 
 /// The columns of a [`Conversation`](crate::store::conversations::Conversation); with no more of its first message than a list needs.

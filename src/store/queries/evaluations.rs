@@ -20,7 +20,7 @@ use crate::store::{
     jobs::Job,
     messages::{Message, MessageType, NewMessage, Role, SystemMessage},
     schema::{conversations, db_now, evaluations, messages, substr, substr_of, turn_events},
-    types::Json,
+    types::JsonColumn,
 };
 
 /// What waits for somebody to look at it.
@@ -307,8 +307,8 @@ fn withdraw(
         .set((
             messages::retracted.eq(messages::body.nullable()),
             messages::body.eq(""),
-            messages::component_data.eq(None::<Json>),
-            messages::metadata.eq(None::<Json>),
+            messages::component_data.eq(None::<JsonColumn>),
+            messages::metadata.eq(None::<JsonColumn>),
         ))
         .returning(messages::id)
         .get_results(conn)?;

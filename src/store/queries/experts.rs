@@ -11,7 +11,7 @@ use crate::store::{
     experts::{Expert, Presence},
     milliseconds,
     schema::{conversations, db_now, db_now_plus, experts},
-    types::Json,
+    types::JsonColumn,
 };
 
 /// Whoever was not seen for so long is not there: the console shows itself every minute.
@@ -45,14 +45,17 @@ fn seen_at_desk(
     sub: &str,
     presence: &Presence,
 ) -> QueryResult<Expert> {
-    let skills = presence.skills.as_ref().map(|skills| Json(json!(skills)));
+    let skills = presence
+        .skills
+        .as_ref()
+        .map(|skills| JsonColumn(json!(skills)));
     diesel::insert_into(experts::table)
         .values((
             experts::id.eq(new),
             experts::sub.eq(sub),
             experts::name.eq(&presence.name),
             experts::available.eq(presence.available.unwrap_or_default()),
-            experts::skills.eq(skills.clone().unwrap_or(Json(json!([])))),
+            experts::skills.eq(skills.clone().unwrap_or(JsonColumn(json!([])))),
             experts::created_at.eq(db_now()),
             experts::seen_at.eq(db_now()),
         ))

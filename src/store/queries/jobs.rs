@@ -11,7 +11,7 @@ use crate::store::{
     jobs::Job,
     milliseconds,
     schema::{db_now, db_now_plus, jobs},
-    types::Json,
+    types::JsonColumn,
 };
 
 /// Goes with what it is about, in the same transaction.
@@ -20,7 +20,7 @@ pub fn add(conn: &mut Conn, kind: &str, payload: Value) -> QueryResult<usize> {
         .values((
             jobs::id.eq(JobId::new()),
             jobs::kind.eq(kind),
-            jobs::payload.eq(Json(payload)),
+            jobs::payload.eq(JsonColumn(payload)),
             jobs::run_at.eq(db_now()),
             jobs::attempts.eq(0),
             jobs::dead.eq(false),

@@ -15,7 +15,7 @@ use crate::store::{
     messages::{Message, MessagePage, MessageType, NewMessage, OfLine, SystemMessage},
     schema::{conversations, db_now, messages, session_locks, users},
     sessions::Mode,
-    types::Json,
+    types::JsonColumn,
 };
 
 /// How many messages are read at once.
@@ -69,7 +69,7 @@ pub fn insert_line(
     insert(
         conn,
         NewMessage {
-            metadata: Some(Json(json!(beside))),
+            metadata: Some(JsonColumn(json!(beside))),
             ..new
         },
     )

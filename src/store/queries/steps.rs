@@ -11,7 +11,7 @@ use crate::store::{
     messages::NewMessage,
     schema::{conversations, db_now, messages},
     steps::NewSteps,
-    types::Json,
+    types::JsonColumn,
 };
 
 pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
@@ -25,7 +25,7 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
                 conversations::updated_at.eq(db_now()),
                 new.context
                     .clone()
-                    .map(|context| conversations::context.eq(Some(Json(context)))),
+                    .map(|context| conversations::context.eq(Some(JsonColumn(context)))),
             ))
             .returning(conversations::last_seq)
             .get_result(conn)
@@ -47,8 +47,8 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
                 tool_name: Some(&step.tool),
                 tool_success: step.success,
                 component_type: widget.map(|(kind, _)| *kind),
-                component_data: widget.map(|(_, data)| Json(data.clone())),
-                metadata: Some(Json(step.metadata.clone())),
+                component_data: widget.map(|(_, data)| JsonColumn(data.clone())),
+                metadata: Some(JsonColumn(step.metadata.clone())),
                 ..NewMessage::new(step.id, at, step.message_type, &step.body)
             };
             message_rows::insert(conn, row)?;

@@ -20,7 +20,7 @@ use crate::store::{
         conversations, db_now, db_now_plus, session_locks, turn_events, turn_pieces, turns, users,
     },
     turns::{Finish, FinishTurn, KeptLog, StoredTurn, TurnRow, WidgetMessage},
-    types::{Json, SqlTime},
+    types::{JsonColumn, SqlTime},
 };
 
 pub fn finish(conn: &mut Conn, turn: &FinishTurn) -> Result<Finish, StoreError> {
@@ -61,7 +61,7 @@ pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: MessageSeq) -> QueryResult<(
         let new = NewMessage {
             turn_id: Some(turn.turn_id),
             finish_reason: Some(turn.finish_reason),
-            metadata: answer.metadata.clone().map(Json),
+            metadata: answer.metadata.clone().map(JsonColumn),
             ..NewMessage::new(
                 answer.message_id,
                 at,
@@ -112,9 +112,9 @@ fn insert_widget(
     let new = NewMessage {
         turn_id: Some(turn.turn_id),
         component_type: Some(shown.kind),
-        component_data: Some(Json(shown.data.clone())),
+        component_data: Some(JsonColumn(shown.data.clone())),
         finish_reason: Some(turn.finish_reason),
-        metadata: shown.confirms.clone().map(Json),
+        metadata: shown.confirms.clone().map(JsonColumn),
         ..NewMessage::new(shown.message_id, at, MessageType::Widget, &shown.text)
     };
     messages::insert(conn, new)
@@ -135,8 +135,10 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<Messa
             ),
             // What is `None` stays as it is.
             turn.agent.as_ref().map(|(agent, _)| agent_path.eq(agent)),
-            turn.state.clone().map(|new| state.eq(Json(new))),
-            turn.context.clone().map(|new| context.eq(Some(Json(new)))),
+            turn.state.clone().map(|new| state.eq(JsonColumn(new))),
+            turn.context
+                .clone()
+                .map(|new| context.eq(Some(JsonColumn(new)))),
         ))
         .returning(last_seq - i64::from(turn.asks.is_some()))
         .get_result(conn)
