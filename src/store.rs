@@ -23,11 +23,11 @@ pub mod experts;
 pub mod holds;
 mod ids;
 pub mod jobs;
-mod lane;
 mod listen;
 pub mod logs;
 pub mod messages;
 mod migrate;
+mod pool;
 mod pooler;
 pub mod queue;
 mod schema;
@@ -61,20 +61,20 @@ use listen::CHANNEL;
 
 use crate::{clock::Clock, config};
 use batches::Batches;
-use lane::Lane;
+use pool::Pool;
 
-/// Runs a block in a lane of the database that there is: `$conn` is a connection, `$db` the
+/// Runs a block in a pool of the database that there is: `$conn` is a connection, `$db` the
 /// module with the queries.
 macro_rules! on_db {
-    ($store:expr, $lane:ident, |$conn:ident, $db:ident| $body:expr) => {
+    ($store:expr, $pool:ident, |$conn:ident, $db:ident| $body:expr) => {
         match &*$store.db {
-            $crate::store::Db::Postgres(lanes) => {
+            $crate::store::Db::Postgres(pools) => {
                 use $crate::store::postgres as $db;
-                lanes.$lane.run(move |$conn| $body).await
+                pools.$pool.run(move |$conn| $body).await
             }
-            $crate::store::Db::Sqlite(lanes) => {
+            $crate::store::Db::Sqlite(pools) => {
                 use $crate::store::sqlite as $db;
-                lanes.$lane.run(move |$conn| $body).await
+                pools.$pool.run(move |$conn| $body).await
             }
         }
     };
@@ -83,15 +83,15 @@ use on_db;
 
 /// As [`on_db`], on a thread that may block.
 macro_rules! on_db_blocking {
-    ($store:expr, $lane:ident, |$conn:ident, $db:ident| $body:expr) => {
+    ($store:expr, $pool:ident, |$conn:ident, $db:ident| $body:expr) => {
         match &*$store.db {
-            $crate::store::Db::Postgres(lanes) => {
+            $crate::store::Db::Postgres(pools) => {
                 use $crate::store::postgres as $db;
-                lanes.$lane.run_blocking(|$conn| $body)
+                pools.$pool.run_blocking(|$conn| $body)
             }
-            $crate::store::Db::Sqlite(lanes) => {
+            $crate::store::Db::Sqlite(pools) => {
                 use $crate::store::sqlite as $db;
-                lanes.$lane.run_blocking(|$conn| $body)
+                pools.$pool.run_blocking(|$conn| $body)
             }
         }
     };
@@ -224,26 +224,26 @@ pub struct Store {
 }
 
 enum Db {
-    Postgres(Lanes<PgConnection>),
-    Sqlite(Lanes<SqliteConnection>),
+    Postgres(Pools<PgConnection>),
+    Sqlite(Pools<SqliteConnection>),
 }
 
-/// The ways to a database, by what is done there; two names may be the same lane.
-struct Lanes<C: R2D2Connection + 'static> {
-    read: Lane<C>,
+/// The ways to a database, by what is done there; two names may be the same pool.
+struct Pools<C: R2D2Connection + 'static> {
+    read: Pool<C>,
     /// Small writes that messages must not wait for: who types, who asks for a stop.
-    side: Lane<C>,
+    side: Pool<C>,
     /// SQLite has one writer: more would only wait for each other, for seconds.
-    write: Lane<C>,
+    write: Pool<C>,
     /// Leases are renewed on time however long the others wait.
-    renew: Lane<C>,
+    renew: Pool<C>,
     /// Whether a pooler stands between, so that nothing may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
     /// Whether transactions are read committed where they do not say what they are.
     read_committed: Arc<AtomicBool>,
 }
 
-impl<C: R2D2Connection + 'static> Lanes<C> {
+impl<C: R2D2Connection + 'static> Pools<C> {
     /// Whether a transaction pooler stands between, as far as that is known.
     fn is_pooled(&self) -> bool {
         self.pooled.load(Ordering::Relaxed)
@@ -291,17 +291,17 @@ impl Store {
     /// Whether the database has answered anything since then.
     pub fn has_answered_since(&self, since: tokio::time::Instant) -> bool {
         match &*self.db {
-            Db::Postgres(lanes) => lanes.write.has_answered_since(since),
-            Db::Sqlite(lanes) => lanes.write.has_answered_since(since),
+            Db::Postgres(pools) => pools.write.has_answered_since(since),
+            Db::Sqlite(pools) => pools.write.has_answered_since(since),
         }
     }
 
     /// How many connections there are, and how many of them are idle.
     pub fn connections(&self) -> (u32, u32) {
         match &*self.db {
-            Db::Postgres(lanes) => lanes.write.connections(),
-            Db::Sqlite(lanes) => {
-                let (write, read) = (lanes.write.connections(), lanes.read.connections());
+            Db::Postgres(pools) => pools.write.connections(),
+            Db::Sqlite(pools) => {
+                let (write, read) = (pools.write.connections(), pools.read.connections());
                 (write.0 + read.0, write.1 + read.1)
             }
         }
@@ -311,7 +311,7 @@ impl Store {
     /// made. Where they are not, batches cost two round trips more.
     pub fn is_read_committed(&self) -> bool {
         match &*self.db {
-            Db::Postgres(lanes) => lanes.read_committed.load(Ordering::Relaxed),
+            Db::Postgres(pools) => pools.read_committed.load(Ordering::Relaxed),
             Db::Sqlite(_) => true,
         }
     }
@@ -327,11 +327,11 @@ impl Store {
     /// # Errors
     /// When the database is away; then nothing changes.
     pub async fn adapt(&self) -> Result<(), StoreError> {
-        if let Db::Postgres(lanes) = &*self.db
+        if let Db::Postgres(pools) = &*self.db
             && self.statement_cache == config::StatementCache::Auto
         {
             let pooled = self.is_behind_pooler().await?;
-            lanes.pooled.store(pooled, Ordering::Relaxed);
+            pools.pooled.store(pooled, Ordering::Relaxed);
             tracing::debug!(pooled, "whether a transaction pooler stands between");
         }
         Ok(())
@@ -343,7 +343,7 @@ impl Store {
     /// When the database is away.
     pub async fn is_behind_pooler(&self) -> Result<bool, StoreError> {
         match &*self.db {
-            Db::Postgres(lanes) => pooler::stands_between(lanes).await,
+            Db::Postgres(pools) => pooler::stands_between(pools).await,
             Db::Sqlite(_) => Ok(false),
         }
     }

@@ -77,7 +77,7 @@ fn files(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// The first part of a source file's path: `src/store/lane.rs` is of the module `store`.
+/// The first part of a source file's path: `src/store/pool.rs` is of the module `store`.
 fn module(file: &Path) -> String {
     let path = file.strip_prefix(root().join("src")).unwrap();
     let first = path

@@ -95,7 +95,7 @@ impl<S: Step> Batches<S> {
             let (batches, store) = (Arc::clone(self), store.clone());
             #[expect(
                 clippy::disallowed_methods,
-                reason = "database work, bounded by its lane"
+                reason = "database work, bounded by its pool"
             )]
             drop(
                 self.runtime

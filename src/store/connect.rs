@@ -16,7 +16,7 @@ use diesel::{
     connection::SimpleConnection, sql_query, sql_types::Text,
 };
 
-use super::{Db, Lane, Lanes, StoreError, connection::pool};
+use super::{Db, Pools, StoreError, connection::pool, pool::Pool};
 use crate::{clock::Clock, config};
 
 /// What libpq is told unless the URL says otherwise: fail soon where a server is silent.
@@ -36,16 +36,16 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
         private_file(Path::new(path))
             .map_err(|error| StoreError::Away(format!("{path}: {error}")))?;
         let direct = Arc::default();
-        let lane = |size| {
+        let pool = |size| {
             let clock = Arc::clone(&clock);
             let prepare = move |conn: &mut SqliteConnection| prepare_sqlite(conn, &clock);
             let pool = pool(path.to_owned(), size, prepare);
-            pool.map(|pool| Lane::new(pool, &direct))
+            pool.map(|pool| Pool::new(pool, &direct))
         };
-        let write = lane(1)?;
+        let write = pool(1)?;
         let renew = write.clone();
-        return Ok(Db::Sqlite(Lanes {
-            read: lane(settings.pool_size)?,
+        return Ok(Db::Sqlite(Pools {
+            read: pool(settings.pool_size)?,
             side: write.clone(),
             write,
             renew,
@@ -57,21 +57,21 @@ pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result
     let read_committed = Arc::new(AtomicBool::new(true));
     // Until it is known that there is none.
     let pooled = Arc::new(AtomicBool::new(true));
-    let lane = |size| {
+    let pool = |size| {
         let read_committed = Arc::clone(&read_committed);
         let prepare = move |conn: &mut PgConnection| note_isolation(conn, &read_committed);
         let pool = pool(url.clone(), size, prepare);
-        pool.map(|pool| Lane::new(pool, &pooled))
+        pool.map(|pool| Pool::new(pool, &pooled))
     };
-    let write = lane(settings.pool_size)?;
+    let write = pool(settings.pool_size)?;
     // Of what is not a message no more than half at once: messages do not queue behind it.
     let read = write.with_at_most(settings.pool_size.div_ceil(2));
-    Ok(Db::Postgres(Lanes {
+    Ok(Db::Postgres(Pools {
         side: read.clone(),
         read,
         write,
         // Two: one that hangs must not take the other with it.
-        renew: lane(2)?,
+        renew: pool(2)?,
         pooled,
         read_committed,
     }))

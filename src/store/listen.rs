@@ -25,12 +25,12 @@ impl Store {
     /// # Errors
     /// When hints cannot be had: on SQLite, behind a pooler, or when the connection breaks.
     pub fn listen(&self, mut hear: impl FnMut(&[TurnId]) -> bool) -> Result<(), StoreError> {
-        let Db::Postgres(lanes) = &*self.db else {
+        let Db::Postgres(pools) = &*self.db else {
             return Err(StoreError::Refused("there is no other instance".to_owned()));
         };
         let url = match self.listen_url.is_empty() {
             false => &self.listen_url,
-            true if lanes.is_pooled() => {
+            true if pools.is_pooled() => {
                 let why = "a pooler stands between; DATABASE_LISTEN_URL can lead past it";
                 return Err(StoreError::Refused(why.to_owned()));
             }
@@ -40,7 +40,7 @@ impl Store {
             .map_err(|error| StoreError::Away(error.to_string()))?;
         conn.batch_execute(&format!("listen {CHANNEL}"))?;
         let hint = format!("notify {CHANNEL}, '{}'", TurnId::new());
-        lanes
+        pools
             .write
             .run_blocking(|conn| Ok(conn.batch_execute(&hint)?))?;
         loop {

@@ -48,8 +48,8 @@ impl Store {
     /// When the database is away, or a migration fails; then nothing has changed.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         match &*self.db {
-            Db::Postgres(lanes) => lanes.write.run_for(MIGRATION_TIMEOUT, postgres).await,
-            Db::Sqlite(lanes) => lanes.write.run_for(MIGRATION_TIMEOUT, sqlite).await,
+            Db::Postgres(pools) => pools.write.run_for(MIGRATION_TIMEOUT, postgres).await,
+            Db::Sqlite(pools) => pools.write.run_for(MIGRATION_TIMEOUT, sqlite).await,
         }
     }
 
@@ -60,7 +60,7 @@ impl Store {
     /// When the database is away or refuses.
     pub async fn finish_migration(&self) -> Result<usize, StoreError> {
         match &*self.db {
-            Db::Postgres(lanes) => lanes.write.run(finish).await,
+            Db::Postgres(pools) => pools.write.run(finish).await,
             Db::Sqlite(_) => Ok(0),
         }
     }
@@ -71,9 +71,9 @@ impl Store {
     /// When the database is away.
     pub async fn unused_functions(&self) -> Result<usize, StoreError> {
         match &*self.db {
-            Db::Postgres(lanes) => {
+            Db::Postgres(pools) => {
                 let count = |conn: &mut PgConnection| Ok(functions::unused(conn)?.len());
-                lanes.read.run(count).await
+                pools.read.run(count).await
             }
             Db::Sqlite(_) => Ok(0),
         }

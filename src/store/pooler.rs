@@ -9,7 +9,7 @@ use diesel::{
 };
 use uuid::Uuid;
 
-use super::{Lanes, StoreError};
+use super::{Pools, StoreError};
 
 /// A pooler gives the session that was used last, unless somebody else was quicker.
 const PROBE_TRIES: usize = 3;
@@ -21,7 +21,7 @@ struct Count {
 }
 
 /// Prepares a statement by one connection, and looks whether another one sees it.
-pub(super) async fn stands_between(lanes: &Lanes<PgConnection>) -> Result<bool, StoreError> {
+pub(super) async fn stands_between(pools: &Pools<PgConnection>) -> Result<bool, StoreError> {
     for _ in 0..PROBE_TRIES {
         // A name of its own: what another server left behind is no sign.
         let name = format!("frontdesk_{}", Uuid::now_v7().simple());
@@ -31,8 +31,8 @@ pub(super) async fn stands_between(lanes: &Lanes<PgConnection>) -> Result<bool, 
             sql_query(&prepare).execute(conn)?;
             Ok(())
         };
-        lanes.write.run(run).await?;
-        let seen = lanes.renew.run(move |conn| {
+        pools.write.run(run).await?;
+        let seen = pools.renew.run(move |conn| {
             let seen = "select count(*) from pg_prepared_statements where name = $1";
             let seen: Count = sql_query(seen).bind::<Text, _>(&name).get_result(conn)?;
             Ok(seen.count > 0)
@@ -43,7 +43,7 @@ pub(super) async fn stands_between(lanes: &Lanes<PgConnection>) -> Result<bool, 
             drop(sql_query(&forget).execute(conn));
             Ok(())
         };
-        lanes.write.run(run).await?;
+        pools.write.run(run).await?;
         if seen {
             return Ok(true);
         }

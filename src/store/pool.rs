@@ -11,7 +11,7 @@ use std::{
 
 use diesel::r2d2::R2D2Connection;
 use parking_lot::Mutex;
-use r2d2::Pool;
+
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -31,12 +31,12 @@ const MAX_REPEAT_DELAY: Duration = Duration::from_millis(200);
 
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
 /// done by tasks and never by threads. Cheap to clone.
-pub(super) struct Lane<C: R2D2Connection + 'static> {
-    pool: Pool<Connections<C>>,
+pub(super) struct Pool<C: R2D2Connection + 'static> {
+    pool: r2d2::Pool<Connections<C>>,
     permits: Arc<Semaphore>,
-    /// Permits of this lane alone, taken before those that it shares with others of its pool.
+    /// Permits of this pool alone, taken before those that it shares with other views of the same connections.
     own: Arc<Semaphore>,
-    busy: Arc<Busy>,
+    busy: Arc<WorkingThreads>,
     /// When the database answered last.
     answered: Arc<Mutex<Option<Instant>>>,
     /// Whether a pooler stands between: then nothing may stay prepared on a connection.
@@ -44,7 +44,7 @@ pub(super) struct Lane<C: R2D2Connection + 'static> {
     runtime: Handle,
 }
 
-impl<C: R2D2Connection + 'static> Clone for Lane<C> {
+impl<C: R2D2Connection + 'static> Clone for Pool<C> {
     fn clone(&self) -> Self {
         Self {
             pool: self.pool.clone(),
@@ -58,8 +58,8 @@ impl<C: R2D2Connection + 'static> Clone for Lane<C> {
     }
 }
 
-impl<C: R2D2Connection + 'static> Lane<C> {
-    pub(super) fn new(pool: Pool<Connections<C>>, pooled: &Arc<AtomicBool>) -> Self {
+impl<C: R2D2Connection + 'static> Pool<C> {
+    pub(super) fn new(pool: r2d2::Pool<Connections<C>>, pooled: &Arc<AtomicBool>) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
         Self {
             pool,
@@ -72,7 +72,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         }
     }
 
-    /// A lane that shares this one's connections and uses at most `connections` of them at once.
+    /// A pool that shares this one's connections and uses at most `connections` of them at once.
     pub(super) fn with_at_most(&self, connections: u32) -> Self {
         Self {
             own: Arc::new(Semaphore::new(connections as usize)),
@@ -80,7 +80,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         }
     }
 
-    /// A place in this lane, then one of the pool's connections.
+    /// A permit of this pool, then one that is shared.
     async fn permit(&self) -> Option<Permit> {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let shared = Arc::clone(&self.permits).acquire_owned().await.ok()?;
@@ -118,14 +118,14 @@ impl<C: R2D2Connection + 'static> Lane<C> {
         let Ok(Some(permit)) = timeout_at(deadline, self.permit()).await else {
             return Err(no_connection());
         };
-        let (lane, span) = (self.clone(), Span::current());
+        let (pool, span) = (self.clone(), Span::current());
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that bounds database work"
         )]
         let work = self
             .runtime
-            .spawn_blocking(move || span.in_scope(|| lane.work(permit, deadline, &mut step)));
+            .spawn_blocking(move || span.in_scope(|| pool.work(permit, deadline, &mut step)));
         match timeout_at(deadline, work).await {
             Ok(done) => done.unwrap_or_else(|panic| Err(StoreError::Refused(panic.to_string()))),
             Err(_) => Err(StoreError::Unknown("no answer in time".to_owned())),
@@ -133,7 +133,7 @@ impl<C: R2D2Connection + 'static> Lane<C> {
     }
 }
 
-impl<C: R2D2Connection + 'static> Lane<C> {
+impl<C: R2D2Connection + 'static> Pool<C> {
     /// Runs a step on this thread, which may block.
     pub(super) fn run_blocking<T>(
         &self,
@@ -189,12 +189,12 @@ fn no_connection() -> StoreError {
 /// Since when each working thread works. One that hangs keeps its permit, whoever has stopped
 /// waiting for it.
 #[derive(Debug, Default)]
-struct Busy(Mutex<(u64, HashMap<u64, Instant>)>);
+struct WorkingThreads(Mutex<(u64, HashMap<u64, Instant>)>);
 
-impl Busy {
+impl WorkingThreads {
     fn enter(self: Arc<Self>) -> impl Drop {
-        struct Entered(Arc<Busy>, u64);
-        impl Drop for Entered {
+        struct WorkingThread(Arc<WorkingThreads>, u64);
+        impl Drop for WorkingThread {
             fn drop(&mut self) {
                 self.0.0.lock().1.remove(&self.1);
             }
@@ -204,7 +204,7 @@ impl Busy {
         let id = threads.0;
         threads.1.insert(id, Instant::now());
         drop(threads);
-        Entered(self, id)
+        WorkingThread(self, id)
     }
 
     fn all_since_before(&self, long: Duration) -> bool {
