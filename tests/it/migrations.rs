@@ -112,11 +112,13 @@ async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
             "01a21a53-4ccf-74d8-acdb-ea2db3c497b3",
         ),
     };
-    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
+    let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
+    store.migrate().await.unwrap();
     for log in ["turn_pieces", "turn_events"] {
-        assert_eq!(app.count(log).await, 0, "{log}");
+        assert_eq!(database.count(log.to_owned()).await, 0, "{log}");
     }
-    assert_eq!(app.count(&format!("{held} > {soon}")).await, 0);
+    assert_eq!(database.count(format!("{held} > {soon}")).await, 0);
+    let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
     let resume = async |device: &str, turn: &str, cursor: &str| {
         let path = format!("/chat/stream/{turn}?restart=1");
         let call = app.request(Method::GET, device, &path);
