@@ -1,6 +1,6 @@
 //! Agents: who answers a visitor.
 //!
-//! Who answers, a [`Respond`], gets what a turn knows and gives a [`Reply`]: text as it comes, and effects
+//! Who answers, a [`Respond`], gets what a turn knows and gives a [`AgentReply`]: text as it comes, and effects
 //! that the turn applies. It never reaches up to the turn or the store.
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
@@ -37,14 +37,14 @@ use crate::{
 pub use coded::{Agent, BoxError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
 pub use input::{Consent, HandedOver, Round, Said, ShownWidget, TurnInput};
-pub use reply::{Asked, Effects, Piece, Reply};
+pub use reply::{AgentReply, Asked, Effects, ReplyPart};
 pub use response::{Response, ResponseError};
 use router::Router;
 
 /// Somebody who answers, of whatever kind: with a model, by a flow, in Rust ([`Agent`]), elsewhere.
 pub trait Respond: Send + Sync {
     /// Answers the last message of the turn's history. Returning is having begun to answer.
-    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>>;
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>>;
 
     /// What it knows of a visitor when their session starts, beside its defaults.
     fn create_context<'a>(
@@ -291,7 +291,7 @@ impl Agents {
     ///
     /// # Errors
     /// When the agent fails before its first word.
-    pub async fn respond(&self, path: &str, turn: &TurnInput) -> Result<Reply> {
+    pub async fn respond(&self, path: &str, turn: &TurnInput) -> Result<AgentReply> {
         match self.agents.get(path) {
             Some(member) => member.agent.respond(turn).await,
             None => Err(Error::new(Code::UnknownAgent)),

@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::{Effects, Piece, Reply, Respond, Response, ResponseError, TurnInput};
+use super::{AgentReply, Effects, ReplyPart, Respond, Response, ResponseError, TurnInput};
 use crate::{
     error::{Code, Error, Result},
     llm::Chunk,
@@ -209,7 +209,10 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
                 context: has_changed.then_some(known),
                 ..Effects::default()
             };
-            vec![Ok(Piece::Effects(effects)), Ok(Piece::Chunk(Chunk::end()))]
+            vec![
+                Ok(ReplyPart::Effects(effects)),
+                Ok(ReplyPart::Chunk(Chunk::end())),
+            ]
         }
         Err(error) => vec![Err(error)],
     };
@@ -232,7 +235,7 @@ impl<A: Agent> Respond for Coded<A> {
         .boxed()
     }
 
-    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>> {
         async move {
             let (sender, receiver) = mpsc::channel(AHEAD);
             let response = Response::new(sender, turn);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
 use super::{
-    Effects, Piece, Reply, Respond, TurnInput, given::Given, memory::Memory, slots::Slots,
+    AgentReply, Effects, ReplyPart, Respond, TurnInput, given::Given, memory::Memory, slots::Slots,
 };
 use crate::{
     config::AgentSettings,
@@ -88,7 +88,7 @@ impl FlowAgent {
         Some(CallPart::whole(handoff::NAME, &arguments))
     }
 
-    async fn answer(&self, turn: &TurnInput) -> Reply {
+    async fn answer(&self, turn: &TurnInput) -> AgentReply {
         let known = self.known(turn);
         let name_before = self.name_in(&Memory::of(&self.path, &turn.state));
         let name_before = name_before.or(turn.user_name.clone());
@@ -113,15 +113,15 @@ impl FlowAgent {
         let widget = step.asked.and_then(|slot| slot.settings.widget.clone());
         let said = step.said.join(" ");
         let said = filled(&said, &self.dialog.slots, &step.memory, "");
-        let widget = widget.map(|widget| Ok(Piece::Widget(self.filled(widget, &step.memory))));
+        let widget = widget.map(|widget| Ok(ReplyPart::Widget(self.filled(widget, &step.memory))));
         let last = Chunk {
             calls: called.into_iter().collect(),
             ..Chunk::end()
         };
-        stream::iter([Ok(Piece::Effects(effects))])
+        stream::iter([Ok(ReplyPart::Effects(effects))])
             .chain(speak(said, self.word_delay))
             .chain(stream::iter(widget))
-            .chain(stream::iter([Ok(Piece::Chunk(last))]))
+            .chain(stream::iter([Ok(ReplyPart::Chunk(last))]))
             .boxed()
     }
 
@@ -143,7 +143,7 @@ impl FlowAgent {
 }
 
 impl Respond for FlowAgent {
-    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>> {
         async move { Ok(self.answer(turn).await) }.boxed()
     }
 }
@@ -174,7 +174,7 @@ fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
 fn speak(
     text: String,
     delay: Duration,
-) -> impl futures_util::Stream<Item = Result<Piece>> + Send + 'static {
+) -> impl futures_util::Stream<Item = Result<ReplyPart>> + Send + 'static {
     let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
     stream::iter(words)
         .enumerate()
@@ -182,6 +182,6 @@ fn speak(
             if index > 0 && !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            Ok(Piece::Chunk(Chunk::said(text)))
+            Ok(ReplyPart::Chunk(Chunk::said(text)))
         })
 }

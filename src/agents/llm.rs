@@ -6,8 +6,8 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
 use super::{
-    Effects, HandedOver, Piece, Reply, Respond, Round, TurnInput, given::Given, memory::Memory,
-    slots::Slots,
+    AgentReply, Effects, HandedOver, ReplyPart, Respond, Round, TurnInput, given::Given,
+    memory::Memory, slots::Slots,
 };
 use crate::{
     config::AgentSettings,
@@ -115,7 +115,7 @@ impl LlmAgent {
 }
 
 impl Respond for LlmAgent {
-    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>> {
         async move {
             let before = Memory::of(&self.path, &turn.state);
             let memory = self.listen(turn);
@@ -123,11 +123,11 @@ impl Respond for LlmAgent {
             let chunks = llm::open(&self.models, &self.model, &request).await?;
             let name_slot = self.slots.name_slot().map(|slot| &slot.settings.name);
             let name = name_slot.and_then(|slot| memory.slots.get(slot)).cloned();
-            let chunks = chunks.map(|chunk| chunk.map(Piece::Chunk).map_err(Error::from));
+            let chunks = chunks.map(|chunk| chunk.map(ReplyPart::Chunk).map_err(Error::from));
             if memory == before {
                 return Ok(chunks.boxed());
             }
-            let effects = Piece::Effects(Effects {
+            let effects = ReplyPart::Effects(Effects {
                 user_name: name.filter(|name| Some(name) != turn.user_name.as_ref()),
                 state: memory.store(&self.path),
                 ..Effects::default()

@@ -12,11 +12,11 @@ use crate::{
 
 /// An answer, as it is made, up to the chunk that has a finish reason. After calls of tools the agent is
 /// asked again, with what came of them.
-pub type Reply = BoxStream<'static, Result<Piece>>;
+pub type AgentReply = BoxStream<'static, Result<ReplyPart>>;
 
 /// A piece of an answer.
 #[derive(Debug)]
-pub enum Piece {
+pub enum ReplyPart {
     /// Text, or calls of tools.
     Chunk(Chunk),
     /// A widget to show. It is checked before the visitor sees it.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Effects, Piece, TurnInput};
+use super::{Effects, ReplyPart, TurnInput};
 use crate::{
     error::Result,
     llm::{CallPart, Chunk, ToolCall, ToolResult},
@@ -16,7 +16,7 @@ use crate::{
 
 /// Where an answer is written.
 pub struct Response {
-    pub(super) sender: mpsc::Sender<Result<Piece>>,
+    pub(super) sender: mpsc::Sender<Result<ReplyPart>>,
     text: String,
     /// How much of what is written was said before this agent was asked anew.
     said: usize,
@@ -49,7 +49,7 @@ pub enum ResponseError {
 }
 
 impl Response {
-    pub(super) fn new(sender: mpsc::Sender<Result<Piece>>, turn: &TurnInput) -> Self {
+    pub(super) fn new(sender: mpsc::Sender<Result<ReplyPart>>, turn: &TurnInput) -> Self {
         // What the visitor was asked about is no call of this answer's.
         let rounds = || turn.asked_rounds();
         let done = rounds().flat_map(|round| round.calls.iter().zip(&round.results));
@@ -72,7 +72,7 @@ impl Response {
     /// # Errors
     /// When the turn was stopped.
     pub async fn start(&mut self, metadata: Value) -> std::result::Result<(), ResponseError> {
-        self.send(Piece::Effects(Effects {
+        self.send(ReplyPart::Effects(Effects {
             metadata: Some(metadata),
             ..Effects::default()
         }))
@@ -90,7 +90,10 @@ impl Response {
         let new = text.get(self.said.saturating_sub(before)..);
         match new.filter(|new| !new.is_empty()) {
             None => Ok(()),
-            Some(new) => self.send(Piece::Chunk(Chunk::said(new.to_owned()))).await,
+            Some(new) => {
+                self.send(ReplyPart::Chunk(Chunk::said(new.to_owned())))
+                    .await
+            }
         }
     }
 
@@ -116,7 +119,7 @@ impl Response {
             self.shown -= 1;
             return Ok(());
         }
-        self.send(Piece::Widget(widget)).await
+        self.send(ReplyPart::Widget(widget)).await
     }
 
     /// Calls one of the desk's tools, once, however often the turn is taken over.
@@ -174,7 +177,7 @@ impl Response {
             calls: vec![call],
             ..Chunk::end()
         };
-        self.send(Piece::Chunk(chunk)).await?;
+        self.send(ReplyPart::Chunk(chunk)).await?;
         std::future::pending().await
     }
 
@@ -191,7 +194,7 @@ impl Response {
         }
     }
 
-    async fn send(&mut self, piece: Piece) -> std::result::Result<(), ResponseError> {
+    async fn send(&mut self, piece: ReplyPart) -> std::result::Result<(), ResponseError> {
         if self.has_ended {
             return Err(ResponseError::Ended);
         }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Effects, Piece, Reply, Respond, TurnInput};
+use super::{AgentReply, Effects, ReplyPart, Respond, TurnInput};
 use crate::{
     config::WebhookSettings,
     context::Shape,
@@ -109,7 +109,7 @@ impl WebhookAgent {
         body.to_string()
     }
 
-    async fn ask(&self, turn: &TurnInput) -> Result<Reply> {
+    async fn ask(&self, turn: &TurnInput) -> Result<AgentReply> {
         let body_text = self.body(turn);
         let id = turn.turn_id.map_or_else(Uuid::now_v7, |turn| turn.0);
         let client = self.clients.here().map_err(failed)?;
@@ -136,7 +136,7 @@ impl WebhookAgent {
     }
 
     /// The pieces of an event stream, up to its end.
-    fn read(&self, events: Events, known: Map<String, Value>) -> Reply {
+    fn read(&self, events: Events, known: Map<String, Value>) -> AgentReply {
         let shape = self.context.clone();
         let begun = (events, known, VecDeque::new(), false);
         let pieces = stream::unfold(begun, move |(mut events, mut known, mut waiting, over)| {
@@ -167,7 +167,7 @@ impl WebhookAgent {
         pieces.boxed()
     }
 
-    fn pieces(&self, said: Said, known: &Map<String, Value>) -> Result<VecDeque<Piece>> {
+    fn pieces(&self, said: Said, known: &Map<String, Value>) -> Result<VecDeque<ReplyPart>> {
         pieces(said, &mut known.clone(), self.context.as_ref())
     }
 }
@@ -176,7 +176,7 @@ fn event(
     data: &str,
     known: &mut Map<String, Value>,
     shape: Option<&Shape>,
-) -> Result<VecDeque<Piece>> {
+) -> Result<VecDeque<ReplyPart>> {
     let said: Said = serde_json::from_str(data).map_err(failed)?;
     let is_final = said.is_final;
     let mut pieces = pieces(said, known, shape)?;
@@ -191,29 +191,29 @@ fn pieces(
     said: Said,
     known: &mut Map<String, Value>,
     shape: Option<&Shape>,
-) -> Result<VecDeque<Piece>> {
+) -> Result<VecDeque<ReplyPart>> {
     let mut pieces = VecDeque::new();
     if !said.context.is_empty() {
         if !shape.is_some_and(|shape| shape.fits(&said.context)) {
             return Err(failed("its context does not fit"));
         }
         known.extend(said.context);
-        pieces.push_back(Piece::Effects(Effects {
+        pieces.push_back(ReplyPart::Effects(Effects {
             context: Some(known.clone()),
             ..Effects::default()
         }));
     }
     if !said.content.is_empty() {
-        pieces.push_back(Piece::Chunk(Chunk::said(said.content)));
+        pieces.push_back(ReplyPart::Chunk(Chunk::said(said.content)));
     }
     pieces.extend(
         said.widget
             .into_iter()
             .chain(said.widgets)
-            .map(Piece::Widget),
+            .map(ReplyPart::Widget),
     );
     if let Some(handoff) = said.handoff {
-        pieces.push_back(Piece::Chunk(Chunk {
+        pieces.push_back(ReplyPart::Chunk(Chunk {
             calls: vec![CallPart::whole(handoff::NAME, &handoff)],
             ..Chunk::default()
         }));
@@ -221,8 +221,8 @@ fn pieces(
     Ok(pieces)
 }
 
-fn end() -> Piece {
-    Piece::Chunk(Chunk::end())
+fn end() -> ReplyPart {
+    ReplyPart::Chunk(Chunk::end())
 }
 
 fn failed(cause: impl std::fmt::Display) -> Error {
@@ -230,7 +230,7 @@ fn failed(cause: impl std::fmt::Display) -> Error {
 }
 
 impl Respond for WebhookAgent {
-    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<Reply>> {
+    fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>> {
         async move {
             // It has answered, and could not hand over: there is nobody to ask once more.
             if turn.asked_rounds().next().is_some() {

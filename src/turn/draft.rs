@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Engine, prompt};
 use crate::{
-    agents::{Piece, TurnInput},
+    agents::{ReplyPart, TurnInput},
     error::{Code, Error, Result},
     store::{ConversationId, conversations::AgentView, messages::Role},
     text,
@@ -57,7 +57,7 @@ impl Engine {
         let mut reply = self.agents.respond(&agent, input).await?;
         let mut draft = String::new();
         while let Some(piece) = reply.next().await {
-            let Piece::Chunk(chunk) = piece? else {
+            let ReplyPart::Chunk(chunk) = piece? else {
                 continue;
             };
             draft.push_str(&chunk.text);

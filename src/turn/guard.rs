@@ -9,7 +9,7 @@ use futures_util::{StreamExt, future::BoxFuture};
 use serde_json::Value;
 
 use crate::{
-    agents::{Agents, Asked, Piece, Reply, TurnInput},
+    agents::{AgentReply, Agents, Asked, ReplyPart, TurnInput},
     error::Result,
     judges::{Judgement, Judges, Submission, said},
     llm::{Calls, Chunk, Usage},
@@ -31,13 +31,13 @@ const REFUSED_CHARACTERS: usize = 2_000;
 
 /// An answer, as far as it may be shown.
 pub(super) struct Guarded {
-    reply: Reply,
+    reply: AgentReply,
     guard: Option<Guard>,
 }
 
 /// What may be shown, or that nothing more may be.
 pub(super) enum Passed {
-    Piece(Piece),
+    Piece(ReplyPart),
     /// Why, for the person who goes on, and what it has cost to know.
     Refused(String, Usage),
 }
@@ -49,7 +49,7 @@ impl Guarded {
         agent: &str,
         input: &TurnInput,
         passed: &str,
-        reply: Reply,
+        reply: AgentReply,
     ) -> Self {
         let guard = engine.agents.guard(agent).map(|judge| Guard {
             agents: Arc::clone(&engine.agents),
@@ -90,7 +90,7 @@ type Judged = (Held, std::result::Result<Option<Judgement>, String>);
 
 /// What comes after all that is held.
 enum After {
-    Piece(Result<Piece>),
+    Piece(Result<ReplyPart>),
     End,
 }
 
@@ -115,7 +115,7 @@ struct Guard {
     /// What a widget says that comes next.
     in_widget: String,
     /// What may be shown.
-    ready: VecDeque<Piece>,
+    ready: VecDeque<ReplyPart>,
     /// What comes after all that is held.
     after: Option<After>,
     judging: Option<BoxFuture<'static, Judged>>,
@@ -125,7 +125,7 @@ struct Guard {
 }
 
 impl Guard {
-    async fn next(&mut self, reply: &mut Reply) -> Option<Result<Passed>> {
+    async fn next(&mut self, reply: &mut AgentReply) -> Option<Result<Passed>> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Some(Ok(Passed::Piece(piece)));
@@ -172,7 +172,7 @@ impl Guard {
         let text = std::mem::replace(&mut self.held, rest);
         // Calls come to their end with the answer.
         let shown = match &self.after {
-            Some(After::Piece(Ok(Piece::Widget(_)))) => std::mem::take(&mut self.in_widget),
+            Some(After::Piece(Ok(ReplyPart::Widget(_)))) => std::mem::take(&mut self.in_widget),
             Some(_) => self.shown_by_calls(),
             None => String::new(),
         };
@@ -228,7 +228,7 @@ impl Guard {
             let begin = self.submission.passed.len().saturating_sub(PASSED_BYTES);
             let begin = self.submission.passed.ceil_char_boundary(begin);
             self.submission.passed.drain(..begin);
-            self.ready.push_back(Piece::Chunk(Chunk {
+            self.ready.push_back(ReplyPart::Chunk(Chunk {
                 usage: Some(self.cost()),
                 ..Chunk::said(text)
             }));
@@ -236,15 +236,15 @@ impl Guard {
     }
 
     /// Takes the next piece of the answer.
-    fn hold(&mut self, piece: Option<Result<Piece>>) {
+    fn hold(&mut self, piece: Option<Result<ReplyPart>>) {
         let mut chunk = match piece {
-            Some(Ok(Piece::Effects(effects))) => {
-                return self.ready.push_back(Piece::Effects(effects));
+            Some(Ok(ReplyPart::Effects(effects))) => {
+                return self.ready.push_back(ReplyPart::Effects(effects));
             }
-            Some(Ok(Piece::Chunk(chunk))) => chunk,
-            Some(Ok(Piece::Widget(raw))) => {
+            Some(Ok(ReplyPart::Chunk(chunk))) => chunk,
+            Some(Ok(ReplyPart::Widget(raw))) => {
                 self.in_widget = strings(&raw.data);
-                self.after = Some(After::Piece(Ok(Piece::Widget(raw))));
+                self.after = Some(After::Piece(Ok(ReplyPart::Widget(raw))));
                 return;
             }
             Some(failed) => {
@@ -264,9 +264,9 @@ impl Guard {
         self.model = chunk.usage.unwrap_or(self.model);
         // Pieces of calls show nothing before their end.
         if chunk.finish.is_some() {
-            self.after = Some(After::Piece(Ok(Piece::Chunk(chunk))));
+            self.after = Some(After::Piece(Ok(ReplyPart::Chunk(chunk))));
         } else if !chunk.calls.is_empty() {
-            self.ready.push_back(Piece::Chunk(chunk));
+            self.ready.push_back(ReplyPart::Chunk(chunk));
         }
     }
 
@@ -291,9 +291,9 @@ impl Guard {
         self.model.plus(self.spent)
     }
 
-    fn with_cost(&self, piece: Piece) -> Piece {
+    fn with_cost(&self, piece: ReplyPart) -> ReplyPart {
         match piece {
-            Piece::Chunk(chunk) => Piece::Chunk(Chunk {
+            ReplyPart::Chunk(chunk) => ReplyPart::Chunk(Chunk {
                 usage: Some(self.cost()),
                 ..chunk
             }),

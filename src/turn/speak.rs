@@ -11,7 +11,7 @@ use super::{
     steps::{Known, Wanted, carry_out},
 };
 use crate::{
-    agents::{self, HandedOver, Piece, Round, ShownWidget, TurnInput},
+    agents::{self, HandedOver, ReplyPart, Round, ShownWidget, TurnInput},
     config::HUMAN,
     error::{Code, Error},
     llm::{Calls, ToolCall},
@@ -324,14 +324,14 @@ async fn say(
             }
         };
         let chunk = match piece {
-            Piece::Chunk(chunk) => chunk,
-            Piece::Effects(effects) => {
+            ReplyPart::Chunk(chunk) => chunk,
+            ReplyPart::Effects(effects) => {
                 progress.effects.add(effects);
                 continue;
             }
             // It could not be answered.
-            Piece::Widget(_) if !output.is_kept() => continue,
-            Piece::Widget(raw) => {
+            ReplyPart::Widget(_) if !output.is_kept() => continue,
+            ReplyPart::Widget(raw) => {
                 let made = engine.agents.widget(raw);
                 let widget =
                     made.map_err(|fault| Error::new(Code::UpstreamError).caused_by(fault))?;
