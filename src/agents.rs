@@ -37,7 +37,7 @@ use crate::{
 pub use coded::{Agent, BoxError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
 pub use input::{Consent, HandedOver, Round, Said, ShownWidget, TurnInput};
-pub use reply::{AgentReply, Asked, Effects, ReplyPart};
+pub use reply::{AgentReply, CallPurpose, Effects, ReplyPart};
 pub use response::{Response, ResponseError};
 use router::Router;
 
@@ -259,19 +259,19 @@ impl Agents {
     }
 
     /// What an agent's call is for.
-    pub fn asked(&self, path: &str, call: &ToolCall) -> Asked {
+    pub fn asked(&self, path: &str, call: &ToolCall) -> CallPurpose {
         let Some(member) = self.agents.get(path) else {
-            return Asked::Tool;
+            return CallPurpose::Tool;
         };
         if call.name == handoff::NAME && !member.handoff_to.is_empty() {
-            return Asked::Handoff(handoff::read(call, &member.handoff_to));
+            return CallPurpose::Handoff(handoff::read(call, &member.handoff_to));
         }
         let mut widgets = member.widgets.iter();
         if let Some(name) = widgets.find(|name| tool_name(name) == call.name) {
-            return Asked::Widget(self.widgets.read(name, &call.arguments));
+            return CallPurpose::Widget(self.widgets.read(name, &call.arguments));
         }
         let question = self.tools.question(&member.tools, call);
-        question.map_or(Asked::Tool, Asked::Confirm)
+        question.map_or(CallPurpose::Tool, CallPurpose::Confirm)
     }
 
     /// Whether the tool that is called is known at this moment: a server may be away that has it.

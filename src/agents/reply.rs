@@ -50,7 +50,7 @@ impl Effects {
 
 /// What a call of an agent's is for.
 #[derive(Debug)]
-pub enum Asked {
+pub enum CallPurpose {
     /// To hand the conversation to another agent, or why that cannot be.
     Handoff(std::result::Result<Handoff, String>),
     /// To show a widget, or why that cannot be.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, future::BoxFuture};
 use serde_json::Value;
 
 use crate::{
-    agents::{AgentReply, Agents, Asked, ReplyPart, TurnInput},
+    agents::{AgentReply, Agents, CallPurpose, ReplyPart, TurnInput},
     error::Result,
     judges::{Judgement, Judges, Submission, said},
     llm::{Calls, Chunk, Usage},
@@ -277,11 +277,13 @@ impl Guard {
         let shown = calls
             .iter()
             .map(|call| match self.agents.asked(&self.path, call) {
-                Asked::Widget(Ok(widget)) => strings(&widget.data),
-                Asked::Confirm(question) => question,
+                CallPurpose::Widget(Ok(widget)) => strings(&widget.data),
+                CallPurpose::Confirm(question) => question,
                 // Its server may be away, and back when the visitor is asked.
-                Asked::Tool if !self.agents.knows(call) => strings(&call.input()),
-                Asked::Widget(Err(_)) | Asked::Handoff(_) | Asked::Tool => String::new(),
+                CallPurpose::Tool if !self.agents.knows(call) => strings(&call.input()),
+                CallPurpose::Widget(Err(_)) | CallPurpose::Handoff(_) | CallPurpose::Tool => {
+                    String::new()
+                }
             });
         shown.collect::<Vec<_>>().join("\n").trim().to_owned()
     }

@@ -18,7 +18,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    agents::{Asked, Calling, Consent, Round, Said, ShownWidget},
+    agents::{CallPurpose, Calling, Consent, Round, Said, ShownWidget},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
@@ -205,16 +205,18 @@ fn without_calling(
 ) -> Option<Came> {
     let told = |told| Came::of(call, told);
     match engine.agents.asked(agent, call) {
-        Asked::Handoff(_) if !*may_hand_over => Some(told(Err(TOO_OFTEN))),
-        Asked::Handoff(Ok(_)) => {
+        CallPurpose::Handoff(_) if !*may_hand_over => Some(told(Err(TOO_OFTEN))),
+        CallPurpose::Handoff(Ok(_)) => {
             *may_hand_over = false;
             Some(told(Ok("Handed over.")))
         }
-        Asked::Widget(Ok(widget)) => Some(told(Ok(SHOWN_TO_VISITOR)).showing(widget, None)),
-        Asked::Handoff(Err(fault)) | Asked::Widget(Err(fault)) => Some(told(Err(&fault))),
+        CallPurpose::Widget(Ok(widget)) => Some(told(Ok(SHOWN_TO_VISITOR)).showing(widget, None)),
+        CallPurpose::Handoff(Err(fault)) | CallPurpose::Widget(Err(fault)) => {
+            Some(told(Err(&fault)))
+        }
         _ if consent == Some(false) => Some(told(Err("The visitor was asked, and said no."))),
         _ if may_have_been_done(engine, before, call) => Some(told(Err(UNKNOWN))),
-        Asked::Confirm(question) if consent.is_none() => {
+        CallPurpose::Confirm(question) if consent.is_none() => {
             let question = Widget::confirm(question);
             let consent = Consent {
                 agent: agent.to_owned(),
@@ -223,7 +225,7 @@ fn without_calling(
             };
             Some(told(Ok(TO_CONFIRM)).showing(question, Some(consent)))
         }
-        Asked::Confirm(_) | Asked::Tool => None,
+        CallPurpose::Confirm(_) | CallPurpose::Tool => None,
     }
 }
 
