@@ -36,7 +36,7 @@ use crate::{
 };
 pub use coded::{Agent, BoxError, Session, Turn};
 pub(crate) use coded::{Coded, Function};
-pub use input::{Consent, HandedOver, Round, Said, ShownWidget, TurnInput};
+pub use input::{Consent, HandedOver, Preamble, Round, ShownWidget, TurnInput};
 pub use reply::{AgentReply, CallPurpose, Effects, ReplyPart};
 pub use response::{Response, ResponseError};
 use router::Router;

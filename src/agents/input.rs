@@ -59,7 +59,7 @@ pub struct HandedOver {
 #[derive(Debug, Clone, Default)]
 pub struct Round {
     /// What the agent said and did before.
-    pub said: Said,
+    pub said: Preamble,
     /// The calls.
     pub calls: Vec<ToolCall>,
     /// What came of each, in the same order.
@@ -72,7 +72,7 @@ pub struct Round {
 /// turn says it again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Said {
+pub struct Preamble {
     /// The text.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,

@@ -9,7 +9,7 @@ use super::{
     steps::UNKNOWN,
 };
 use crate::{
-    agents::{Consent, Round, Said, ShownWidget},
+    agents::{Consent, Preamble, Round, ShownWidget},
     llm::{ToolCall, ToolResult},
     store::{
         TurnId,
@@ -46,7 +46,7 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
         match message.message_type {
             MessageType::ToolCall => {
                 if let Some(said) = of(SAID) {
-                    round.said = Said::deserialize(said).unwrap_or_default();
+                    round.said = Preamble::deserialize(said).unwrap_or_default();
                 }
                 round.calls.push(ToolCall {
                     id: call_id,

@@ -99,7 +99,7 @@ pub(super) async fn speak(
             before: &input.rounds,
             calls,
             consent: None,
-            said: agents::Said {
+            said: agents::Preamble {
                 text: progress
                     .text
                     .get(progress.from..)
@@ -215,7 +215,7 @@ async fn ask_for_consents(
             before: &input.rounds,
             calls: vec![call],
             consent: Some(given),
-            said: agents::Said::default(),
+            said: agents::Preamble::default(),
         };
         let known = Known {
             context: &mut input.context,

@@ -18,7 +18,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    agents::{CallPurpose, Calling, Consent, Round, Said, ShownWidget},
+    agents::{CallPurpose, Calling, Consent, Preamble, Round, ShownWidget},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
@@ -154,7 +154,7 @@ pub(super) struct Wanted<'a> {
     /// What the visitor has said to that, where they were asked.
     pub consent: Option<bool>,
     /// What it said before.
-    pub said: Said,
+    pub said: Preamble,
 }
 
 /// What is known of the visitor.
