@@ -41,7 +41,7 @@ pub(super) struct WebhookAgent {
 /// What a service says: all of its answer, or a piece of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct WebhookEvent {
     content: String,
     widget: Option<RawWidget>,
     widgets: Vec<RawWidget>,
@@ -126,7 +126,7 @@ impl WebhookAgent {
         let known = turn.context.clone();
         match body(response, self.patience).await? {
             Body::Json(text) => {
-                let said: Said = serde_json::from_str(&text).map_err(failed)?;
+                let said: WebhookEvent = serde_json::from_str(&text).map_err(failed)?;
                 let mut pieces = self.pieces(said, &known)?;
                 pieces.push_back(end());
                 Ok(stream::iter(pieces.into_iter().map(Ok)).boxed())
@@ -167,7 +167,11 @@ impl WebhookAgent {
         pieces.boxed()
     }
 
-    fn pieces(&self, said: Said, known: &Map<String, Value>) -> Result<VecDeque<ReplyPart>> {
+    fn pieces(
+        &self,
+        said: WebhookEvent,
+        known: &Map<String, Value>,
+    ) -> Result<VecDeque<ReplyPart>> {
         pieces(said, &mut known.clone(), self.context.as_ref())
     }
 }
@@ -177,7 +181,7 @@ fn event(
     known: &mut Map<String, Value>,
     shape: Option<&Shape>,
 ) -> Result<VecDeque<ReplyPart>> {
-    let said: Said = serde_json::from_str(data).map_err(failed)?;
+    let said: WebhookEvent = serde_json::from_str(data).map_err(failed)?;
     let is_final = said.is_final;
     let mut pieces = pieces(said, known, shape)?;
     if is_final {
@@ -188,7 +192,7 @@ fn event(
 
 /// What a service says, as pieces of an answer.
 fn pieces(
-    said: Said,
+    said: WebhookEvent,
     known: &mut Map<String, Value>,
     shape: Option<&Shape>,
 ) -> Result<VecDeque<ReplyPart>> {
