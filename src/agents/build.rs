@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Agents, Member, NewAgent, Respond, flow::FlowAgent, given::Given, llm::LlmAgent,
+    Agents, Member, NewAgent, Respond, flow::FlowAgent, given::AgentTools, llm::LlmAgent,
     router::Router, slots::Slots, webhook::WebhookAgent,
 };
 use crate::{
@@ -102,7 +102,7 @@ impl Parts<'_> {
         }
         let slots = Slots::new(agent)?;
         let others = self.shown(agent).chain(self.handoff(handoff_to));
-        let given = Given::new(self.tools, &agent.tools, others);
+        let given = AgentTools::new(self.tools, &agent.tools, others);
         // Offline is offline: then an agent's own model does not count either.
         let Some(default) = self.models.default_model() else {
             let delay = self.settings.offline.word_delay();

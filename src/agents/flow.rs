@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
 use super::{
-    AgentReply, Effects, ReplyPart, Respond, TurnInput, given::Given, memory::Memory, slots::Slots,
+    AgentReply, Effects, ReplyPart, Respond, TurnInput, given::AgentTools, memory::Memory,
+    slots::Slots,
 };
 use crate::{
     config::AgentSettings,
@@ -25,7 +26,7 @@ use crate::{
 pub(super) struct FlowAgent {
     path: String,
     dialog: Dialog,
-    given: Given,
+    given: AgentTools,
     word_delay: Duration,
 }
 
@@ -34,7 +35,7 @@ impl FlowAgent {
         path: &str,
         agent: &AgentSettings,
         slots: Slots,
-        given: Given,
+        given: AgentTools,
         word_delay: Duration,
     ) -> Self {
         Self {

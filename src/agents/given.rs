@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::{llm::ToolSpec, tools::Tools};
 
 /// An agent's tools.
-pub(super) struct Given {
+pub(super) struct AgentTools {
     known: Arc<[ToolSpec]>,
     tools: Arc<Tools>,
     /// The names that stand for tools of MCP servers.
     served: Vec<String>,
 }
 
-impl Given {
+impl AgentTools {
     /// The tools of these names, and others that the agent has.
     pub(super) fn new(
         tools: &Arc<Tools>,

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
 use super::{
-    AgentReply, Effects, HandedOver, ReplyPart, Respond, Round, TurnInput, given::Given,
+    AgentReply, Effects, HandedOver, ReplyPart, Respond, Round, TurnInput, given::AgentTools,
     memory::Memory, slots::Slots,
 };
 use crate::{
@@ -26,7 +26,7 @@ pub(super) struct LlmAgent {
     prompt: String,
     max_tokens: Option<u32>,
     slots: Slots,
-    tools: Given,
+    tools: AgentTools,
     model: Model,
     models: Arc<Models>,
 }
@@ -36,7 +36,7 @@ impl LlmAgent {
         path: &str,
         agent: &AgentSettings,
         slots: Slots,
-        tools: Given,
+        tools: AgentTools,
         model: Model,
         models: Arc<Models>,
     ) -> Self {
