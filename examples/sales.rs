@@ -4,7 +4,7 @@
 //! `cargo run --example sales`, then open the address that it prints.
 
 use frontdesk::{
-    agents::{Agent, BoxError, Response, ResponseError, Session, Turn},
+    agents::{Agent, AgentSession, BoxError, Response, ResponseError, Turn},
     app::StartError,
     server::Server,
     tools::Output,
@@ -29,7 +29,7 @@ impl Agent for Sales {
         "Sells things."
     }
 
-    async fn create_context(&self, _session: &Session) -> Result<(), BoxError> {
+    async fn create_context(&self, _session: &AgentSession) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! `cargo run --example support`, then open the address that it prints.
 
 use frontdesk::{
-    agents::{Agent, BoxError, Response, Session, Turn},
+    agents::{Agent, AgentSession, BoxError, Response, Turn},
     app::StartError,
     server::Server,
     widgets::RawWidget,
@@ -28,7 +28,7 @@ impl Agent for Support {
         "Answers questions about the product."
     }
 
-    async fn create_context(&self, _session: &Session) -> Result<Visitor, BoxError> {
+    async fn create_context(&self, _session: &AgentSession) -> Result<Visitor, BoxError> {
         Ok(Visitor {
             plan: "free".to_owned(),
             questions: 0,

@@ -34,8 +34,8 @@ use crate::{
     tools::{Done, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets, tool_name},
 };
-pub use coded::{Agent, BoxError, Session, Turn};
-pub(crate) use coded::{Coded, Function};
+pub use coded::{Agent, AgentSession, BoxError, Turn};
+pub(crate) use coded::{FunctionAgent, NativeAgent};
 pub use input::{Consent, HandedOver, Preamble, Round, ShownWidget, TurnInput};
 pub use reply::{AgentReply, CallPurpose, Effects, ReplyPart};
 pub use response::{Response, ResponseError};

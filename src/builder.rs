@@ -7,7 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    agents::{Agent, BoxError, Coded, Function, NewAgent, Response, Turn},
+    agents::{Agent, BoxError, FunctionAgent, NativeAgent, NewAgent, Response, Turn},
     app::{App, StartError},
     clock::SystemClock,
     config::{Settings, Sources},
@@ -46,9 +46,9 @@ impl Builder {
         self.agents.push(NewAgent {
             path: path.to_owned(),
             description: agent.description().to_owned(),
-            context: Coded::<A>::context_schema(),
+            context: NativeAgent::<A>::context_schema(),
             skill: agent.skill().map(str::to_owned),
-            agent: Arc::new(Coded::new(path, agent)),
+            agent: Arc::new(NativeAgent::new(path, agent)),
         });
         self
     }
@@ -60,7 +60,7 @@ impl Builder {
         Answered: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
         let description = description.to_owned();
-        let agent = Function {
+        let agent = FunctionAgent {
             description,
             function,
         };

@@ -1,6 +1,6 @@
 //! Agents written in Rust.
 //!
-//! [`Agent`] is what a program implements; [`Coded`] makes it one of the desk's. An agent that calls a
+//! [`Agent`] is what a program implements; [`NativeAgent`] makes it one of the desk's. An agent that calls a
 //! tool waits for it as for any future. Underneath, its answer ends there, the turn records the call and
 //! what came of it, and the agent is asked anew: up to the call it does what it did before, whose text is
 //! not sent twice, and then goes on with what is recorded. So a turn whose server died does nothing twice.
@@ -50,7 +50,7 @@ pub trait Agent: Send + Sync + 'static {
     /// Makes the context, once a session, unless whoever opened it has given one.
     fn create_context(
         &self,
-        session: &Session,
+        session: &AgentSession,
     ) -> impl Future<Output = std::result::Result<Self::Context, BoxError>> + Send;
 
     /// Answers a message. What is written is shown as it is written; the answer is complete when this
@@ -64,7 +64,7 @@ pub trait Agent: Send + Sync + 'static {
 
 /// Whose conversation it is.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub struct AgentSession {
     /// The agent that has it.
     pub agent: String,
     /// The conversation; none while the database is away.
@@ -80,7 +80,7 @@ pub struct Turn<C> {
     /// What is known of the visitor. What a tool changes of it in this turn is there with the next message;
     /// what the agent changes is stored when it returns.
     pub context: C,
-    session: Session,
+    session: AgentSession,
     input: TurnInput,
 }
 
@@ -115,18 +115,18 @@ impl<C> Turn<C> {
     }
 
     /// Whose conversation it is.
-    pub fn session(&self) -> &Session {
+    pub fn session(&self) -> &AgentSession {
         &self.session
     }
 }
 
 /// An agent in Rust as one of the desk's.
-pub(crate) struct Coded<A> {
+pub(crate) struct NativeAgent<A> {
     path: String,
     agent: Arc<A>,
 }
 
-impl<A: Agent> Coded<A> {
+impl<A: Agent> NativeAgent<A> {
     pub(crate) fn new(path: &str, agent: A) -> Self {
         Self {
             path: path.to_owned(),
@@ -152,8 +152,8 @@ impl<A: Agent> Coded<A> {
         read(context)
     }
 
-    fn session(&self, turn: &TurnInput) -> Session {
-        Session {
+    fn session(&self, turn: &TurnInput) -> AgentSession {
+        AgentSession {
             agent: self.path.clone(),
             conversation_id: turn.conversation_id,
             turn_id: turn.turn_id,
@@ -222,7 +222,7 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
     }
 }
 
-impl<A: Agent> Respond for Coded<A> {
+impl<A: Agent> Respond for NativeAgent<A> {
     fn create_context<'a>(
         &'a self,
         turn: &'a TurnInput,
@@ -256,12 +256,12 @@ impl<A: Agent> Respond for Coded<A> {
 }
 
 /// A function as an agent, without a context.
-pub(crate) struct Function<F> {
+pub(crate) struct FunctionAgent<F> {
     pub description: String,
     pub function: F,
 }
 
-impl<F, Answered> Agent for Function<F>
+impl<F, Answered> Agent for FunctionAgent<F>
 where
     F: Fn(Turn<()>, Response) -> Answered + Send + Sync + 'static,
     Answered: Future<Output = std::result::Result<(), BoxError>> + Send,
@@ -272,7 +272,7 @@ where
         &self.description
     }
 
-    async fn create_context(&self, _session: &Session) -> std::result::Result<(), BoxError> {
+    async fn create_context(&self, _session: &AgentSession) -> std::result::Result<(), BoxError> {
         Ok(())
     }
 

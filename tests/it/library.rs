@@ -9,7 +9,7 @@ use std::{
 };
 
 use frontdesk::{
-    agents::{Agent, BoxError, Response, Session, Turn},
+    agents::{Agent, AgentSession, BoxError, Response, Turn},
     builder::Builder,
     error::Code,
     server::Server,
@@ -49,7 +49,7 @@ struct Busy;
 impl Agent for Busy {
     type Context = ();
 
-    async fn create_context(&self, _: &Session) -> Result<(), BoxError> {
+    async fn create_context(&self, _: &AgentSession) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -107,7 +107,7 @@ struct Count {
 impl Agent for Counter {
     type Context = Count;
 
-    async fn create_context(&self, session: &Session) -> Result<Count, BoxError> {
+    async fn create_context(&self, session: &AgentSession) -> Result<Count, BoxError> {
         let name = format!("{} of {}", "nobody", session.agent);
         Ok(Count { name, said: 0 })
     }
@@ -203,7 +203,7 @@ impl Agent for Shy {
         Some("billing")
     }
 
-    async fn create_context(&self, _: &Session) -> Result<(), BoxError> {
+    async fn create_context(&self, _: &AgentSession) -> Result<(), BoxError> {
         Ok(())
     }
 
