@@ -68,14 +68,14 @@ pub(crate) struct NewAgent {
 
 /// The agents of a desk.
 pub struct Agents {
-    agents: BTreeMap<String, Member>,
+    agents: BTreeMap<String, RegisteredAgent>,
     tools: Arc<Tools>,
     widgets: Widgets,
     router: Router,
 }
 
 /// An agent and what the desk knows of it.
-struct Member {
+struct RegisteredAgent {
     agent: Arc<dyn Respond>,
     /// The tools that it was given.
     tools: Vec<String>,

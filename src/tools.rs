@@ -42,12 +42,12 @@ const MAX_NAMED_FAULTS: usize = 5;
 /// The tools of a desk.
 #[derive(Default)]
 pub struct Tools {
-    members: BTreeMap<String, Arc<Member>>,
+    members: BTreeMap<String, Arc<RegisteredTool>>,
     servers: BTreeMap<String, Arc<McpServer>>,
 }
 
 /// A tool, ready to be called.
-struct Member {
+struct RegisteredTool {
     spec: ToolSpec,
     schema: Validator,
     patience: Duration,
@@ -135,7 +135,8 @@ impl Tools {
     /// When its parameters are no JSON Schema.
     pub fn add(&mut self, new: NewTool) -> Result<(), ToolError> {
         let name = new.spec.name.clone();
-        self.members.insert(name, Arc::new(Member::new(new)?));
+        self.members
+            .insert(name, Arc::new(RegisteredTool::new(new)?));
         Ok(())
     }
 
@@ -196,7 +197,7 @@ impl Tools {
         }
     }
 
-    fn member(&self, name: &str) -> Option<Arc<Member>> {
+    fn member(&self, name: &str) -> Option<Arc<RegisteredTool>> {
         if let Some(member) = self.members.get(name) {
             return Some(Arc::clone(member));
         }
@@ -259,7 +260,11 @@ impl Tools {
     }
 
     /// A call that a model may make as it is.
-    fn checked(&self, given: &[String], call: &ToolCall) -> Result<(Arc<Member>, Value), String> {
+    fn checked(
+        &self,
+        given: &[String],
+        call: &ToolCall,
+    ) -> Result<(Arc<RegisteredTool>, Value), String> {
         let is_given = self.is_given(given, &call.name);
         let Some(member) = self.member(&call.name).filter(|_| is_given) else {
             tracing::warn!("a model called a tool that it was not given");
@@ -321,7 +326,7 @@ impl Tools {
     }
 }
 
-impl Member {
+impl RegisteredTool {
     fn new(new: NewTool) -> Result<Self, ToolError> {
         let NewTool {
             mut spec,

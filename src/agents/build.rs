@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Agents, Member, NewAgent, Respond, flow::FlowAgent, given::AgentTools, llm::LlmAgent,
+    Agents, NewAgent, RegisteredAgent, Respond, flow::FlowAgent, given::AgentTools, llm::LlmAgent,
     router::Router, slots::Slots, webhook::WebhookAgent,
 };
 use crate::{
@@ -65,14 +65,18 @@ impl Agents {
 }
 
 impl Parts<'_> {
-    fn configured(&self, path: &str, agent: &AgentSettings) -> Result<Member, regex::Error> {
+    fn configured(
+        &self,
+        path: &str,
+        agent: &AgentSettings,
+    ) -> Result<RegisteredAgent, regex::Error> {
         let exists = |to: &&String| to.as_str() == HUMAN || self.settings.agents.contains_key(*to);
         let handoff_to: Vec<String> = agent.handoff_to.iter().filter(exists).cloned().collect();
         let shape = agent
             .context
             .as_ref()
             .and_then(|schema| Shape::new(schema, &agent.context_from_visitor).ok());
-        Ok(Member {
+        Ok(RegisteredAgent {
             agent: self.answering(path, agent, &handoff_to, shape.clone())?,
             tools: agent.tools.clone(),
             widgets: agent.widgets.clone(),
@@ -145,9 +149,9 @@ impl Parts<'_> {
 }
 
 /// An agent of a program. It is code of the desk's owner: it may do what there is to do.
-fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> Member {
+fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> RegisteredAgent {
     let others = paths.iter().filter(|path| **path != new.path);
-    Member {
+    RegisteredAgent {
         agent: new.agent,
         tools: tools.names(),
         widgets: Vec::new(),

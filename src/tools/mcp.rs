@@ -34,7 +34,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Call, Member, NewTool, Output, Tool};
+use super::{Call, NewTool, Output, RegisteredTool, Tool};
 use crate::{
     config::{BETWEEN, McpSettings},
     llm::ToolSpec,
@@ -67,7 +67,7 @@ pub(crate) struct McpServer {
 /// A server that is there, and its tools by the names that models call.
 struct Connection {
     service: RunningService<RoleClient, ()>,
-    members: BTreeMap<String, Arc<Member>>,
+    members: BTreeMap<String, Arc<RegisteredTool>>,
 }
 
 impl McpServer {
@@ -93,7 +93,7 @@ impl McpServer {
     }
 
     /// One of its tools, if it is there.
-    pub(super) fn member(&self, name: &str) -> Option<Arc<Member>> {
+    pub(super) fn member(&self, name: &str) -> Option<Arc<RegisteredTool>> {
         self.current()?.members.get(name).cloned()
     }
 
@@ -201,7 +201,7 @@ impl McpServer {
     }
 
     /// One of the server's tools as one of the desk's, if it can be one.
-    fn make(self: &Arc<Self>, told: &Told) -> Option<(String, Arc<Member>)> {
+    fn make(self: &Arc<Self>, told: &Told) -> Option<(String, Arc<RegisteredTool>)> {
         let name = format!("{}{BETWEEN}{}", self.name, told.name);
         let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if name.len() > NAME_BYTES || !name.chars().all(is_tame) {
@@ -223,7 +223,7 @@ impl McpServer {
         new.spec.parameters = closed(Value::Object((*told.input_schema).clone()));
         new.patience = self.patience() + SOONER;
         new.confirm = self.settings.confirm.get(told.name.as_ref()).cloned();
-        let member = Member::new(new).inspect_err(|error| {
+        let member = RegisteredTool::new(new).inspect_err(|error| {
             tracing::warn!(mcp.server = self.name, error.cause = %error, "a tool is left out");
         });
         Some((name, Arc::new(member.ok()?)))
