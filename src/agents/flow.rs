@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::{Map, Value, json};
 
-use self::dialog::{Dialog, NOT_GIVEN, Step, filled};
+use self::dialog::{Dialog, DialogStep, NOT_GIVEN, filled};
 use super::{
     AgentReply, Effects, ReplyPart, Respond, TurnInput, given::AgentTools, memory::Memory,
     slots::Slots,
@@ -61,7 +61,7 @@ impl FlowAgent {
     }
 
     /// The end of the questions: the tool is called, and when it has answered, all is done.
-    async fn complete(&self, step: &mut Step<'_>, turn: &TurnInput) -> Option<CallPart> {
+    async fn complete(&self, step: &mut DialogStep<'_>, turn: &TurnInput) -> Option<CallPart> {
         let flow = &self.dialog.flow;
         let answered = flow.tool.as_ref().and_then(|tool| result_of(tool, turn));
         let result = match (&flow.tool, answered) {

@@ -18,7 +18,7 @@ pub(super) struct Dialog {
 }
 
 /// What comes next.
-pub(super) struct Step<'a> {
+pub(super) struct DialogStep<'a> {
     /// What is said.
     pub said: Vec<String>,
     /// What is asked for.
@@ -39,12 +39,12 @@ impl Dialog {
     }
 
     /// What to say to a message, and what is known after it.
-    pub(super) fn step(&self, text: &str, mut memory: Memory) -> Step<'_> {
+    pub(super) fn step(&self, text: &str, mut memory: Memory) -> DialogStep<'_> {
         if memory.done && self.is_asked_anew(text) {
             memory = self.begin_anew(memory);
         }
         let heard = self.hear(text, &mut memory);
-        let mut step = Step {
+        let mut step = DialogStep {
             said: Vec::new(),
             asked: None,
             is_complete: false,
@@ -57,12 +57,14 @@ impl Dialog {
         }
         let next = self.slots.next_unknown(memory);
         match (heard, next) {
-            (Heard::Refused { say, ask_on: false }, _) => step.said.push(say),
-            (Heard::Nothing, Some(slot)) if Some(&slot.settings.name) == memory.asked.as_ref() => {
+            (ExtractedFrom::Refused { say, ask_on: false }, _) => step.said.push(say),
+            (ExtractedFrom::Nothing, Some(slot))
+                if Some(&slot.settings.name) == memory.asked.as_ref() =>
+            {
                 step.said.push(slot.settings.retry.clone());
             }
             (heard, Some(slot)) => {
-                if let Heard::Refused { say, .. } = heard {
+                if let ExtractedFrom::Refused { say, .. } = heard {
                     step.said.push(say);
                 }
                 step.said.push(slot.settings.ask.clone());
@@ -124,7 +126,7 @@ impl Dialog {
     }
 
     /// Takes from a message what it answers and what it volunteers.
-    fn hear(&self, text: &str, memory: &mut Memory) -> Heard {
+    fn hear(&self, text: &str, memory: &mut Memory) -> ExtractedFrom {
         let volunteered = self.slots.volunteered(text, memory);
         let gave_something = !volunteered.is_empty();
         memory.slots.extend(volunteered);
@@ -137,7 +139,7 @@ impl Dialog {
             .and_then(|name| self.slots.get(name));
         let Some(asked) = asked.filter(|slot| !memory.slots.contains_key(&slot.settings.name))
         else {
-            return Heard::Something;
+            return ExtractedFrom::Something;
         };
         // What gives other slots is not taken for the words of this one.
         let is_text = asked.settings.kind == SlotKind::Text;
@@ -153,15 +155,15 @@ impl Dialog {
                 memory
                     .slots
                     .insert(asked.settings.name.clone(), value.to_owned());
-                Heard::Something
+                ExtractedFrom::Something
             }
-            None if gave_something => Heard::Something,
+            None if gave_something => ExtractedFrom::Something,
             None => miss(asked, memory),
         }
     }
 
     /// A "no": what it clears is asked again, unless the same message corrects a part of it.
-    fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> Heard {
+    fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> ExtractedFrom {
         let clears = &asked.settings.refused_clears;
         let mut cleared = memory.clone();
         cleared.slots.retain(|name, _| !clears.contains(name));
@@ -173,32 +175,32 @@ impl Dialog {
                 .refused
                 .clone()
                 .unwrap_or_else(|| asked.settings.retry.clone());
-            return Heard::Refused {
+            return ExtractedFrom::Refused {
                 say,
                 ask_on: !clears.is_empty(),
             };
         }
         memory.slots.extend(corrected);
         memory.asked = None;
-        Heard::Something
+        ExtractedFrom::Something
     }
 }
 
 /// An answer that does not fit. After the second the flow goes on without it, unless a yes is
 /// what everything hangs on: nobody is asked the same thing for ever.
-fn miss(asked: &Slot, memory: &mut Memory) -> Heard {
+fn miss(asked: &Slot, memory: &mut Memory) -> ExtractedFrom {
     memory.misses += 1;
     if memory.misses < 2 || asked.settings.kind == SlotKind::YesNo {
-        return Heard::Nothing;
+        return ExtractedFrom::Nothing;
     }
     memory
         .slots
         .insert(asked.settings.name.clone(), NOT_GIVEN.to_owned());
-    Heard::Something
+    ExtractedFrom::Something
 }
 
 /// What was in a message.
-enum Heard {
+enum ExtractedFrom {
     /// An answer, or something else that helps.
     Something,
     /// A "no", what to say to it, and whether to go on asking.
