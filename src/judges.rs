@@ -60,7 +60,7 @@ pub struct Submission {
     /// The agent that answers.
     pub agent: String,
     /// What was said before, oldest first.
-    pub history: Vec<Said>,
+    pub history: Vec<TranscriptLine>,
     /// What of the answer has passed before.
     pub passed: String,
     /// The answer, or the next piece of it.
@@ -69,7 +69,7 @@ pub struct Submission {
 
 /// What somebody said.
 #[derive(Debug, Clone, Serialize)]
-pub struct Said {
+pub struct TranscriptLine {
     /// Who.
     pub role: Role,
     /// What.
@@ -227,7 +227,7 @@ fn by_rules(forbids: &[Regex], requires: &[Regex], answer: &str) -> Opinion {
 
 /// What was said, for judges to read: the newest messages, with so many bytes in all, without what tools did
 /// and what was withdrawn.
-pub fn said(history: &[Message], mut left: usize) -> Vec<Said> {
+pub fn said(history: &[Message], mut left: usize) -> Vec<TranscriptLine> {
     let heard = |message: &&Message| message.role != Role::Tool && message.retracted.is_none();
     let mut said = Vec::new();
     for message in history.iter().rev().filter(heard) {
@@ -236,7 +236,7 @@ pub fn said(history: &[Message], mut left: usize) -> Vec<Said> {
         }
         let end = message.body.floor_char_boundary(left);
         left -= end;
-        said.push(Said {
+        said.push(TranscriptLine {
             role: message.role,
             content: message.body.get(..end).unwrap_or_default().to_owned(),
         });

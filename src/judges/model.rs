@@ -26,7 +26,7 @@ pub(super) struct Rubric {
 
 /// What a model says.
 #[derive(Deserialize)]
-struct Said {
+struct ModelOpinion {
     score: f64,
     #[serde(default)]
     reason: String,
@@ -58,7 +58,7 @@ impl Rubric {
         let answer = answer.map_err(|error| error.to_string())?;
         // A server that knows no tools answers in words.
         let said = match answer.calls.first() {
-            Some(call) => Said::deserialize(call.input()),
+            Some(call) => ModelOpinion::deserialize(call.input()),
             None => serde_json::from_str(braced(&answer.text)),
         };
         let said = said.map_err(|_| "the model gave no opinion")?;

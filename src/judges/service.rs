@@ -31,7 +31,7 @@ pub(super) struct Service {
 
 /// What it is asked.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct OpinionRequest<'a> {
     judge: &'a str,
     criterion: &'a str,
     #[serde(flatten)]
@@ -40,7 +40,7 @@ struct Asked<'a> {
 
 /// What it says.
 #[derive(Deserialize)]
-struct Said {
+struct OpinionResponse {
     score: Option<f64>,
     passed: Option<bool>,
     #[serde(default)]
@@ -66,13 +66,13 @@ impl Service {
         let event = json!({
             "type": "eval.asked",
             "timestamp": SystemClock.now(),
-            "data": Asked { judge, criterion: criterion.as_str(), submission },
+            "data": OpinionRequest { judge, criterion: criterion.as_str(), submission },
         });
         let call = self.client.post(&self.url);
         let call = self.key.sign(call, Uuid::now_v7(), event.to_string());
         let answer = timeout(self.patience, read(call)).await;
         let answer = answer.map_err(|_| "the service took too long")??;
-        let said: Said =
+        let said: OpinionResponse =
             serde_json::from_slice(&answer).map_err(|_| "the service gave no opinion")?;
         // A word is plainer than a number.
         let by_word = said.passed.map(|passed| if passed { 1.0 } else { 0.0 });
