@@ -7,7 +7,7 @@ use frontdesk::{
     agents::{Agent, AgentSession, BoxError, Response, ResponseError, Turn},
     app::StartError,
     server::Server,
-    tools::Output,
+    tools::ToolOutput,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -64,7 +64,7 @@ impl Agent for Sales {
     }
 }
 
-async fn price(Product { product }: Product) -> Result<Output, BoxError> {
+async fn price(Product { product }: Product) -> Result<ToolOutput, BoxError> {
     match product.as_str() {
         "chair" => Ok("49 €".to_owned().into()),
         "table" => Ok("120 €".to_owned().into()),
@@ -72,7 +72,7 @@ async fn price(Product { product }: Product) -> Result<Output, BoxError> {
     }
 }
 
-async fn order(Product { product }: Product) -> Result<Output, BoxError> {
+async fn order(Product { product }: Product) -> Result<ToolOutput, BoxError> {
     Ok(format!("{product}-1").into())
 }
 

@@ -25,13 +25,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
-pub use crate::tools::Calling;
+pub use crate::tools::ToolInvocation;
 use crate::{
     config::WhenBusy,
     context::{Caller, Shape},
     error::{Code, Error, Result},
     llm::{ToolCall, Usage},
-    tools::{Done, Tools, handoff},
+    tools::{ToolOutcome, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets, tool_name},
 };
 pub use coded::{Agent, AgentSession, BoxError, Turn};
@@ -175,7 +175,7 @@ impl Agents {
     }
 
     /// Calls a tool as an agent asks for it.
-    pub async fn call(&self, path: &str, calling: Calling<'_>) -> Done {
+    pub async fn call(&self, path: &str, calling: ToolInvocation<'_>) -> ToolOutcome {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
         self.tools.call(given.unwrap_or_default(), calling).await
     }

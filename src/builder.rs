@@ -14,7 +14,7 @@ use crate::{
     schema::closed,
     server::Server,
     telemetry,
-    tools::{Call, NewTool, Output, Tool},
+    tools::{Call, NewTool, Tool, ToolOutput},
 };
 
 /// Puts a server together. See [`Server::builder`].
@@ -73,7 +73,7 @@ impl Builder {
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
         F: Fn(A) -> Done + Send + Sync + 'static,
-        Done: Future<Output = Result<Output, BoxError>> + Send + 'static,
+        Done: Future<Output = Result<ToolOutput, BoxError>> + Send + 'static,
     {
         let call = move |call: Call| {
             let arguments = serde_json::from_value(call.arguments);
@@ -176,9 +176,9 @@ struct FunctionTool<F>(F);
 
 impl<F> Tool for FunctionTool<F>
 where
-    F: Fn(Call) -> BoxFuture<'static, Result<Output, String>> + Send + Sync,
+    F: Fn(Call) -> BoxFuture<'static, Result<ToolOutput, String>> + Send + Sync,
 {
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<ToolOutput, String>> {
         (self.0)(call)
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use address::PublicOnly;
 pub(crate) use mcp::McpServer;
-pub use tool::{Call, NewTool, Output, Tool};
+pub use tool::{Call, NewTool, Tool, ToolOutput};
 
 use crate::{
     config::{BETWEEN, Settings},
@@ -62,7 +62,7 @@ struct RegisteredTool {
 
 /// A call that a model asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Calling<'a> {
+pub struct ToolInvocation<'a> {
     /// The call.
     pub call: &'a ToolCall,
     /// The turn in which it is made.
@@ -75,7 +75,7 @@ pub struct Calling<'a> {
 
 /// What came of a call.
 #[derive(Debug)]
-pub struct Done {
+pub struct ToolOutcome {
     /// What the model is told.
     pub result: ToolResult,
     /// What the visitor is shown.
@@ -212,7 +212,7 @@ impl Tools {
 
     /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
     /// the result: the model may mend it.
-    pub async fn call(&self, given: &[String], calling: Calling<'_>) -> Done {
+    pub async fn call(&self, given: &[String], calling: ToolInvocation<'_>) -> ToolOutcome {
         let began = Instant::now();
         let call = calling.call;
         let done = self.outcome(given, calling).await;
@@ -231,7 +231,7 @@ impl Tools {
             result.content.truncate(end);
             result.content.push_str("\n[The rest is left out.]");
         }
-        Done {
+        ToolOutcome {
             result,
             widget,
             context,
@@ -293,8 +293,12 @@ impl Tools {
         Ok((member, arguments))
     }
 
-    async fn outcome(&self, given: &[String], calling: Calling<'_>) -> Result<Output, String> {
-        let Calling {
+    async fn outcome(
+        &self,
+        given: &[String],
+        calling: ToolInvocation<'_>,
+    ) -> Result<ToolOutput, String> {
+        let ToolInvocation {
             call,
             turn,
             context,

@@ -11,7 +11,7 @@ use reqwest::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Call, Output, Tool, address::is_public};
+use super::{Call, Tool, ToolOutput, address::is_public};
 use crate::{
     config::{ToolMethod, ToolSettings},
     http::whole,
@@ -61,7 +61,7 @@ impl HttpTool {
         }
     }
 
-    async fn ask(&self, call: Call) -> Result<Output, String> {
+    async fn ask(&self, call: Call) -> Result<ToolOutput, String> {
         let mut arguments = match call.arguments {
             Value::Object(map) => map,
             _ => Map::new(),
@@ -105,7 +105,7 @@ impl HttpTool {
     }
 
     /// An answer with success means that it was done, whatever else is wrong with it.
-    async fn read(&self, response: Response) -> Result<Output, String> {
+    async fn read(&self, response: Response) -> Result<ToolOutput, String> {
         let status = response.status();
         let body = whole(response, MAX_RESPONSE_BYTES).await;
         let body = body.map_err(|_| "It was answered, but the answer was cut off.")?;
@@ -125,7 +125,7 @@ impl HttpTool {
             None => Some(text.clone()),
         };
         match (status.is_success(), told) {
-            (true, Some(content)) => Ok(Output {
+            (true, Some(content)) => Ok(ToolOutput {
                 content,
                 widget,
                 context,
@@ -143,7 +143,7 @@ impl HttpTool {
 }
 
 impl Tool for HttpTool {
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<ToolOutput, String>> {
         self.ask(call).boxed()
     }
 

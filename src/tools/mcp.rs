@@ -34,7 +34,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Call, NewTool, Output, RegisteredTool, Tool};
+use super::{Call, NewTool, RegisteredTool, Tool, ToolOutput};
 use crate::{
     config::{BETWEEN, McpSettings},
     llm::ToolSpec,
@@ -59,13 +59,13 @@ pub(crate) struct McpServer {
     client: Client,
     /// Where its connection lives: on a worker's runtime it would die with the worker.
     runtime: Handle,
-    connection: RwLock<Option<Arc<Connection>>>,
+    connection: RwLock<Option<Arc<McpConnection>>>,
     /// Until when it is not tried again.
     connecting: Mutex<Option<Instant>>,
 }
 
 /// A server that is there, and its tools by the names that models call.
-struct Connection {
+struct McpConnection {
     service: RunningService<RoleClient, ()>,
     members: BTreeMap<String, Arc<RegisteredTool>>,
 }
@@ -97,21 +97,21 @@ impl McpServer {
         self.current()?.members.get(name).cloned()
     }
 
-    fn forget(&self, connection: &Arc<Connection>) {
+    fn forget(&self, connection: &Arc<McpConnection>) {
         let mut own = self.connection.write();
         if own.as_ref().is_some_and(|own| Arc::ptr_eq(own, connection)) {
             *own = None;
         }
     }
 
-    fn current(&self) -> Option<Arc<Connection>> {
+    fn current(&self) -> Option<Arc<McpConnection>> {
         let connection = self.connection.read();
-        let is_open = |connection: &&Arc<Connection>| !connection.service.is_closed();
+        let is_open = |connection: &&Arc<McpConnection>| !connection.service.is_closed();
         connection.as_ref().filter(is_open).cloned()
     }
 
     /// The connection; a new one where there is none.
-    async fn connected(self: &Arc<Self>) -> Option<Arc<Connection>> {
+    async fn connected(self: &Arc<Self>) -> Option<Arc<McpConnection>> {
         if let Some(connection) = self.current() {
             return Some(connection);
         }
@@ -153,7 +153,7 @@ impl McpServer {
         }
     }
 
-    async fn connect(self: &Arc<Self>) -> Result<Connection, String> {
+    async fn connect(self: &Arc<Self>) -> Result<McpConnection, String> {
         let service = match self.settings.command.split_first() {
             Some((program, arguments)) => {
                 let mut command = Command::new(program);
@@ -194,7 +194,7 @@ impl McpServer {
         };
         let members = told.iter().filter(is_wanted).take(MOST_TOOLS);
         let members = members.filter_map(|tool| self.make(tool));
-        Ok(Connection {
+        Ok(McpConnection {
             members: members.collect(),
             service,
         })
@@ -233,7 +233,7 @@ impl McpServer {
         Duration::from_secs(self.settings.timeout_seconds)
     }
 
-    async fn call(&self, name: &str, arguments: Value) -> Result<Output, String> {
+    async fn call(&self, name: &str, arguments: Value) -> Result<ToolOutput, String> {
         let connection = self.current().ok_or("The tool is not there.")?;
         let mut call = CallToolRequestParams::new(name.to_owned());
         if let Value::Object(arguments) = arguments {
@@ -259,7 +259,7 @@ impl McpServer {
 }
 
 /// The text of a result; what is no text is named.
-fn read(result: CallToolResult) -> Result<Output, String> {
+fn read(result: CallToolResult) -> Result<ToolOutput, String> {
     let blocks = result.content.iter().map(|block| match block.as_text() {
         Some(text) => text.text.clone(),
         None => "[not text]".to_owned(),
@@ -284,7 +284,7 @@ struct McpTool {
 }
 
 impl Tool for McpTool {
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>> {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<ToolOutput, String>> {
         async move {
             let server = self.server.upgrade().ok_or("The tool is not there.")?;
             server.call(&self.name, call.arguments).await

@@ -10,7 +10,7 @@ use crate::{llm::ToolSpec, schema::closed, widgets::RawWidget};
 /// Something that an agent can do. Strangers plug in here.
 pub trait Tool: Send + Sync {
     /// Does it, or says why it failed: in words for the model, who may try something else.
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Output, String>>;
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<ToolOutput, String>>;
 
     /// Whether it changes nothing, so that it may be called once more.
     fn is_safe(&self) -> bool {
@@ -29,7 +29,7 @@ pub struct Call {
 
 /// What a tool has done.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Output {
+pub struct ToolOutput {
     /// What the model is told.
     pub content: String,
     /// What the visitor is shown.
@@ -38,7 +38,7 @@ pub struct Output {
     pub context: Map<String, Value>,
 }
 
-impl From<String> for Output {
+impl From<String> for ToolOutput {
     fn from(content: String) -> Self {
         Self {
             content,

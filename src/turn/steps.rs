@@ -18,7 +18,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    agents::{CallPurpose, Calling, Consent, Preamble, Round, ShownWidget},
+    agents::{CallPurpose, Consent, Preamble, Round, ShownWidget, ToolInvocation},
     error::Result,
     llm::{ToolCall, ToolResult},
     store::{
@@ -28,7 +28,7 @@ use crate::{
         steps::{NewStep, NewSteps},
     },
     text,
-    tools::Done,
+    tools::ToolOutcome,
     widgets::Widget,
 };
 
@@ -98,7 +98,7 @@ pub(super) async fn carry_out(
                     Some(came) => came,
                     None => {
                         let _place = places.acquire().await;
-                        let asked = Calling {
+                        let asked = ToolInvocation {
                             call,
                             turn: turn.turn_id,
                             context,
@@ -231,7 +231,7 @@ fn without_calling(
 
 /// What a tool has done, as far as it may: its widget has to be one, and what it has learnt has to fit the
 /// agent.
-fn came_of(engine: &Engine, agent: &str, done: Done) -> Came {
+fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> Came {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
     if let Some(Err(_)) = &widget {
         tracing::warn!("a tool's widget does not fit and is not shown");

@@ -13,7 +13,7 @@ use frontdesk::{
     builder::Builder,
     error::Code,
     server::Server,
-    tools::Output,
+    tools::ToolOutput,
     widgets::RawWidget,
 };
 use reqwest::Method;
@@ -79,7 +79,7 @@ async fn an_agent_in_rust_calls_tools_once_and_says_nothing_twice(db: Db) {
             .agent("busy", Busy)
             .tool("book", "Books.", move |Day { day }| {
                 count.fetch_add(1, Ordering::Relaxed);
-                async move { Ok(Output::from(format!("booked {day}"))) }
+                async move { Ok(ToolOutput::from(format!("booked {day}"))) }
             });
     let (server, _database) = serve(db, builder).await;
     let conversations = server.conversations();
@@ -136,7 +136,7 @@ async fn a_context_of_a_rust_type_is_made_checked_and_changed(db: Db) {
     let builder = Server::builder().agent("count", Counter);
     let builder = builder
         .tool("greet", "Greets.", async |Greeted { name }| {
-            Ok(Output::from(format!("Hello, {name}")))
+            Ok(ToolOutput::from(format!("Hello, {name}")))
         })
         .inject("name", "name")
         .patience(Duration::from_secs(1));
