@@ -8,7 +8,7 @@ use super::{
     event::Frame,
     guard::{Guarded, Passed},
     output::{Output, Progress},
-    steps::{Known, Wanted, carry_out},
+    steps::{RequestedCalls, VisitorContext, carry_out},
 };
 use crate::{
     agents::{self, HandedOver, ReplyPart, Round, ShownWidget, TurnInput},
@@ -94,7 +94,7 @@ pub(super) async fn speak(
             input.context.clone_from(context);
         }
         let own = output.shown.iter().skip(before);
-        let wanted = Wanted {
+        let wanted = RequestedCalls {
             agent: &agent,
             before: &input.rounds,
             calls,
@@ -109,7 +109,7 @@ pub(super) async fn speak(
                 state: progress.effects.state.clone(),
             },
         };
-        let known = Known {
+        let known = VisitorContext {
             context: &mut input.context,
             unsaved: &mut progress.effects.context,
         };
@@ -210,14 +210,14 @@ async fn ask_for_consents(
             name: consent.name,
             arguments: consent.arguments,
         };
-        let wanted = Wanted {
+        let wanted = RequestedCalls {
             agent: &consent.agent,
             before: &input.rounds,
             calls: vec![call],
             consent: Some(given),
             said: agents::Preamble::default(),
         };
-        let known = Known {
+        let known = VisitorContext {
             context: &mut input.context,
             unsaved: &mut progress.effects.context,
         };

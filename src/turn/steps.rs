@@ -56,11 +56,11 @@ const TO_CONFIRM: &str =
 pub(super) async fn carry_out(
     engine: &Engine,
     turn: &Started,
-    wanted: Wanted<'_>,
-    known: Known<'_>,
+    wanted: RequestedCalls<'_>,
+    known: VisitorContext<'_>,
     output: &mut Output<'_>,
 ) -> Result<Round> {
-    let Wanted {
+    let RequestedCalls {
         agent,
         before,
         calls,
@@ -144,7 +144,7 @@ pub(super) async fn carry_out(
 }
 
 /// What an agent wants done.
-pub(super) struct Wanted<'a> {
+pub(super) struct RequestedCalls<'a> {
     /// The agent.
     pub agent: &'a str,
     /// What was done in this turn before.
@@ -158,7 +158,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// What is known of the visitor.
-pub(super) struct Known<'a> {
+pub(super) struct VisitorContext<'a> {
     /// All of it.
     pub context: &'a mut Map<String, Value>,
     /// What of it is still to be stored with the answer.
@@ -166,7 +166,7 @@ pub(super) struct Known<'a> {
 }
 
 /// What came of a call.
-struct Came {
+struct CallOutcome {
     /// What the model is told.
     result: ToolResult,
     /// What the visitor is shown.
@@ -175,7 +175,7 @@ struct Came {
     context: Map<String, Value>,
 }
 
-impl Came {
+impl CallOutcome {
     fn of(call: &ToolCall, told: std::result::Result<&str, &str>) -> Self {
         Self {
             result: ToolResult::of(call, told.map(str::to_owned).map_err(str::to_owned)),
@@ -202,8 +202,8 @@ fn without_calling(
     call: &ToolCall,
     consent: Option<bool>,
     may_hand_over: &mut bool,
-) -> Option<Came> {
-    let told = |told| Came::of(call, told);
+) -> Option<CallOutcome> {
+    let told = |told| CallOutcome::of(call, told);
     match engine.agents.asked(agent, call) {
         CallPurpose::Handoff(_) if !*may_hand_over => Some(told(Err(TOO_OFTEN))),
         CallPurpose::Handoff(Ok(_)) => {
@@ -231,7 +231,7 @@ fn without_calling(
 
 /// What a tool has done, as far as it may: its widget has to be one, and what it has learnt has to fit the
 /// agent.
-fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> Came {
+fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> CallOutcome {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
     if let Some(Err(_)) = &widget {
         tracing::warn!("a tool's widget does not fit and is not shown");
@@ -242,7 +242,7 @@ fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> Came {
         confirms: None,
         is_made: true,
     });
-    Came {
+    CallOutcome {
         result: done.result,
         shown,
         context: match engine.agents.may_know(agent, &done.context) {
@@ -261,10 +261,10 @@ async fn recorded(
     turn: &Started,
     round: usize,
     call: &ToolCall,
-    came: Came,
-    known: &mut Known<'_>,
+    came: CallOutcome,
+    known: &mut VisitorContext<'_>,
 ) -> Result<(ToolResult, Option<ShownWidget>)> {
-    let Came {
+    let CallOutcome {
         mut result,
         shown,
         context: learnt,
