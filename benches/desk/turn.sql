@@ -46,7 +46,7 @@ values (
     'assistant_response', '0:1763648659941641000 ', '[]', '[]', 'stop', now()
 );
 update turns set finish_reason = 'stop', finished_at = now() where id = md5('t' || :device)::uuid;
-insert into turn_events (turn_id, attempt, last_seq, frames, expires_at)
+insert into turn_events (turn_id, attempt, last_seq, records, expires_at)
 values (md5('t' || :device)::uuid, 1, 2, decode(repeat('64617461', 90), 'hex'), now() + interval '1 hour');
 delete from turn_pieces where turn_id = md5('t' || :device)::uuid and attempt = 1;
 commit;
