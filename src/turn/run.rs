@@ -22,7 +22,7 @@ use super::{
     output::{Ending, Output, Progress},
     prompt,
     signal::{Cause, Signal},
-    speak::{Place, speak},
+    speak::{SessionTurn, speak},
 };
 use crate::{
     agents::TurnInput,
@@ -99,7 +99,7 @@ pub(super) async fn run(
         degraded: false,
         shown: Vec::new(),
     };
-    let place = Place {
+    let place = SessionTurn {
         agent: started.agent.as_deref(),
         stored: Some(&started),
     };
@@ -215,7 +215,7 @@ pub(super) async fn run_stateless(
         degraded: true,
         shown: Vec::new(),
     };
-    let place = Place {
+    let place = SessionTurn {
         agent: agent.as_deref(),
         stored: None,
     };
@@ -246,7 +246,7 @@ pub(super) async fn run_stateless(
 async fn answer(
     engine: &Engine,
     input: &mut TurnInput,
-    place: Place<'_>,
+    place: SessionTurn<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
     signal: &Signal,

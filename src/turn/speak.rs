@@ -36,7 +36,7 @@ const GAP: &str = "\n\n";
 
 /// Which agent the session has, and which turn this is, where it is stored.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct SessionTurn<'a> {
     pub agent: Option<&'a str>,
     pub stored: Option<&'a Started>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Place<'a> {
 pub(super) async fn speak(
     engine: &Engine,
     input: &mut TurnInput,
-    place: Place<'_>,
+    place: SessionTurn<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<FinishReason, Error> {
@@ -82,12 +82,12 @@ pub(super) async fn speak(
         input.may_call = place.stored.is_some() && input.rounds.len() < most && has_room;
         let before = output.shown.len();
         let calls = match say(engine, &agent, input, progress, output).await? {
-            Said::All(reason) => return Ok(reason),
-            Said::Refused(why) => {
+            AgentOutcome::All(reason) => return Ok(reason),
+            AgentOutcome::Refused(why) => {
                 let asks = engine.ask(why, Some(&agent));
                 return hand_to_person(engine, asks, progress, output).await;
             }
-            Said::Calls(calls) => calls,
+            AgentOutcome::Calls(calls) => calls,
         };
         let turn = place.stored.ok_or_else(nothing_said)?;
         if let Some(context) = &progress.effects.context {
@@ -179,7 +179,7 @@ async fn meet(
     engine: &Engine,
     agent: &str,
     input: &mut TurnInput,
-    place: Place<'_>,
+    place: SessionTurn<'_>,
     progress: &mut Progress,
 ) -> Result<(), Error> {
     let is_new = place.stored.is_some_and(|turn| turn.context.is_none());
@@ -196,7 +196,7 @@ async fn meet(
 async fn ask_for_consents(
     engine: &Engine,
     input: &mut TurnInput,
-    place: Place<'_>,
+    place: SessionTurn<'_>,
     progress: &mut Progress,
     output: &mut Output<'_>,
 ) -> Result<(), Error> {
@@ -285,7 +285,7 @@ fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String)
 }
 
 /// What came of asking an agent.
-enum Said {
+enum AgentOutcome {
     /// It has answered.
     All(FinishReason),
     /// What it has said may not be shown, and why.
@@ -305,7 +305,7 @@ async fn say(
     input: &TurnInput,
     progress: &mut Progress,
     output: &mut Output<'_>,
-) -> Result<Said, Error> {
+) -> Result<AgentOutcome, Error> {
     let reply = engine.agents.respond(agent, input).await?;
     let mut reply = Guarded::new(engine, agent, input, &progress.text, reply);
     let mut calls = Calls::default();
@@ -320,7 +320,7 @@ async fn say(
             Passed::Refused(why, cost) => {
                 progress.asking = cost;
                 engine.metrics.guard_refusal();
-                return Ok(Said::Refused(why));
+                return Ok(AgentOutcome::Refused(why));
             }
         };
         let chunk = match piece {
@@ -371,15 +371,15 @@ async fn say(
             engine.metrics.chunk(came.elapsed());
         }
         if fitting.len() < text.len() || progress.frames >= MAX_ANSWER_FRAMES {
-            return Ok(Said::All(FinishReason::Length));
+            return Ok(AgentOutcome::All(FinishReason::Length));
         }
         match chunk.finish {
             // Calls that were cut off are not what was meant.
             Some(FinishReason::Stop) if input.may_call && !calls.is_empty() => {
-                return Ok(Said::Calls(calls.done()));
+                return Ok(AgentOutcome::Calls(calls.done()));
             }
             Some(_) if progress.text.is_empty() && output.shown.is_empty() => break,
-            Some(reason) => return Ok(Said::All(reason)),
+            Some(reason) => return Ok(AgentOutcome::All(reason)),
             None => {}
         }
     }
