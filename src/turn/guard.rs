@@ -36,7 +36,7 @@ pub(super) struct Guarded {
 }
 
 /// What may be shown, or that nothing more may be.
-pub(super) enum Passed {
+pub(super) enum GuardOutcome {
     Piece(ReplyPart),
     /// Why, for the person who goes on, and what it has cost to know.
     Refused(String, Usage),
@@ -77,25 +77,25 @@ impl Guarded {
     }
 
     /// The next piece that may be shown.
-    pub(super) async fn next(&mut self) -> Option<Result<Passed>> {
+    pub(super) async fn next(&mut self) -> Option<Result<GuardOutcome>> {
         match &mut self.guard {
-            None => Some(self.reply.next().await?.map(Passed::Piece)),
+            None => Some(self.reply.next().await?.map(GuardOutcome::Piece)),
             Some(guard) => guard.next(&mut self.reply).await,
         }
     }
 }
 
 /// What a judge says of what is held.
-type Judged = (Held, std::result::Result<Option<Judgement>, String>);
+type Judged = (HeldText, std::result::Result<Option<Judgement>, String>);
 
 /// What comes after all that is held.
-enum After {
+enum NextPart {
     Piece(Result<ReplyPart>),
     End,
 }
 
 /// What is being judged.
-struct Held {
+struct HeldText {
     /// What was said.
     text: String,
     /// What widgets and questions say that come after it.
@@ -117,7 +117,7 @@ struct Guard {
     /// What may be shown.
     ready: VecDeque<ReplyPart>,
     /// What comes after all that is held.
-    after: Option<After>,
+    after: Option<NextPart>,
     judging: Option<BoxFuture<'static, Judged>>,
     /// What the model has cost, and the judge.
     model: Usage,
@@ -125,19 +125,19 @@ struct Guard {
 }
 
 impl Guard {
-    async fn next(&mut self, reply: &mut AgentReply) -> Option<Result<Passed>> {
+    async fn next(&mut self, reply: &mut AgentReply) -> Option<Result<GuardOutcome>> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
-                return Some(Ok(Passed::Piece(piece)));
+                return Some(Ok(GuardOutcome::Piece(piece)));
             }
             if self.judging.is_none()
                 && !self.begin()
                 && let Some(after) = self.after.take()
             {
-                let After::Piece(piece) = after else {
+                let NextPart::Piece(piece) = after else {
                     return None;
                 };
-                return Some(piece.map(|piece| Passed::Piece(self.with_cost(piece))));
+                return Some(piece.map(|piece| GuardOutcome::Piece(self.with_cost(piece))));
             }
             let judged = async {
                 match &mut self.judging {
@@ -150,7 +150,7 @@ impl Guard {
                 (held, judgement) = judged => {
                     self.judging = None;
                     if let Err(why) = self.judged(held, judgement) {
-                        return Some(Ok(Passed::Refused(why, self.cost())));
+                        return Some(Ok(GuardOutcome::Refused(why, self.cost())));
                     }
                 }
                 piece = reply.next(), if self.after.is_none() && self.held.len() < MAX_HELD_BYTES => self.hold(piece),
@@ -172,7 +172,7 @@ impl Guard {
         let text = std::mem::replace(&mut self.held, rest);
         // Calls come to their end with the answer.
         let shown = match &self.after {
-            Some(After::Piece(Ok(ReplyPart::Widget(_)))) => std::mem::take(&mut self.in_widget),
+            Some(NextPart::Piece(Ok(ReplyPart::Widget(_)))) => std::mem::take(&mut self.in_widget),
             Some(_) => self.shown_by_calls(),
             None => String::new(),
         };
@@ -187,7 +187,7 @@ impl Guard {
         let (judges, judge) = (Arc::clone(&self.judges), self.judge.clone());
         self.judging = Some(Box::pin(async move {
             let judgement = judges.judge(&judge, &submission).await;
-            (Held { text, shown }, judgement)
+            (HeldText { text, shown }, judgement)
         }));
         true
     }
@@ -195,7 +195,7 @@ impl Guard {
     /// What is refused comes back as an error, in words for the person who goes on.
     fn judged(
         &mut self,
-        held: Held,
+        held: HeldText,
         judgement: std::result::Result<Option<Judgement>, String>,
     ) -> std::result::Result<(), String> {
         let why = match judgement {
@@ -244,15 +244,15 @@ impl Guard {
             Some(Ok(ReplyPart::Chunk(chunk))) => chunk,
             Some(Ok(ReplyPart::Widget(raw))) => {
                 self.in_widget = strings(&raw.data);
-                self.after = Some(After::Piece(Ok(ReplyPart::Widget(raw))));
+                self.after = Some(NextPart::Piece(Ok(ReplyPart::Widget(raw))));
                 return;
             }
             Some(failed) => {
-                self.after = Some(After::Piece(failed));
+                self.after = Some(NextPart::Piece(failed));
                 return;
             }
             None => {
-                self.after = Some(After::End);
+                self.after = Some(NextPart::End);
                 return;
             }
         };
@@ -264,7 +264,7 @@ impl Guard {
         self.model = chunk.usage.unwrap_or(self.model);
         // Pieces of calls show nothing before their end.
         if chunk.finish.is_some() {
-            self.after = Some(After::Piece(Ok(ReplyPart::Chunk(chunk))));
+            self.after = Some(NextPart::Piece(Ok(ReplyPart::Chunk(chunk))));
         } else if !chunk.calls.is_empty() {
             self.ready.push_back(ReplyPart::Chunk(chunk));
         }

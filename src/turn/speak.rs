@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{
     Engine,
     event::Frame,
-    guard::{Guarded, Passed},
+    guard::{GuardOutcome, Guarded},
     output::{Output, Progress},
     steps::{RequestedCalls, VisitorContext, carry_out},
 };
@@ -316,8 +316,8 @@ async fn say(
     while let Some(piece) = reply.next().await {
         let came = Instant::now();
         let piece = match piece? {
-            Passed::Piece(piece) => piece,
-            Passed::Refused(why, cost) => {
+            GuardOutcome::Piece(piece) => piece,
+            GuardOutcome::Refused(why, cost) => {
                 progress.asking = cost;
                 engine.metrics.guard_refusal();
                 return Ok(AgentOutcome::Refused(why));
