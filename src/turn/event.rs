@@ -29,7 +29,7 @@ pub struct Frame<'a> {
     pub degraded: bool,
     /// What it is, where it is more than text.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<FrameKind>,
     /// A tool that the agent calls, and how that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<FrameTool<'a>>,
@@ -62,7 +62,7 @@ pub struct Frame<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FrameKind)]
-pub enum Kind {
+pub enum FrameKind {
     /// The conversation moved to another agent.
     Agent,
     /// The agent calls a tool.
@@ -135,7 +135,7 @@ impl<'a> Frame<'a> {
     /// The conversation moved to another agent.
     pub fn agent(agent: &'a str, timestamp: Timestamp) -> Self {
         Self {
-            kind: Some(Kind::Agent),
+            kind: Some(FrameKind::Agent),
             agent: Some(agent.into()),
             ..Self::text("", timestamp)
         }
@@ -144,7 +144,7 @@ impl<'a> Frame<'a> {
     /// The agent calls a tool.
     pub fn tool(id: MessageId, name: &'a str, status: ToolStatus, timestamp: Timestamp) -> Self {
         Self {
-            kind: Some(Kind::Tool),
+            kind: Some(FrameKind::Tool),
             tool: Some(FrameTool {
                 id,
                 name: name.into(),
@@ -157,7 +157,7 @@ impl<'a> Frame<'a> {
     /// There is something to look at or to fill in.
     pub fn widget(widget: Widget, message_id: MessageId, timestamp: Timestamp) -> Self {
         Self {
-            kind: Some(Kind::Widget),
+            kind: Some(FrameKind::Widget),
             widget: Some(widget),
             message_id: Some(message_id),
             ..Self::text("", timestamp)
@@ -167,7 +167,7 @@ impl<'a> Frame<'a> {
     /// Somebody else answers from now on.
     pub fn mode(mode: Mode, timestamp: Timestamp) -> Self {
         Self {
-            kind: Some(Kind::Mode),
+            kind: Some(FrameKind::Mode),
             mode: Some(mode),
             ..Self::text("", timestamp)
         }
@@ -176,7 +176,7 @@ impl<'a> Frame<'a> {
     /// A new attempt begins: what this turn said before is to be forgotten.
     pub fn reset(timestamp: Timestamp) -> Self {
         Self {
-            kind: Some(Kind::Reset),
+            kind: Some(FrameKind::Reset),
             ..Self::text("", timestamp)
         }
     }
@@ -191,7 +191,7 @@ impl<'a> Frame<'a> {
             is_final: true,
             finish_reason: Some(reason),
             mode: (reason == FinishReason::Handoff).then_some(Mode::Expert),
-            kind: error.is_some().then_some(Kind::Error),
+            kind: error.is_some().then_some(FrameKind::Error),
             error,
             ..Self::text("", timestamp)
         }
