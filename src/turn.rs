@@ -64,7 +64,7 @@ use crate::{
 };
 pub use elsewhere::Elsewhere;
 use event::Frame;
-use lease::Keeper;
+use lease::LeaseKeeper;
 use log::{Log, Reader};
 pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
 pub use place::Place;
@@ -98,7 +98,7 @@ pub struct Engine {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     owner: InstanceId,
-    leases: Arc<Keeper>,
+    leases: Arc<LeaseKeeper>,
     running: Mutex<HashMap<TurnId, Running>>,
     finished: attach::Finished,
     mirrors: Arc<Hub<mirror::Mirrors>>,
@@ -172,7 +172,7 @@ impl Engine {
         let sessions = Sessions::new(store.clone(), secret, Arc::clone(&agents), &settings);
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
-            leases: Keeper::new(store.clone(), owner, lease),
+            leases: LeaseKeeper::new(store.clone(), owner, lease),
             mirrors: mirror::Mirrors::new(store.clone()),
             upkeep: Upkeep::new(
                 store.clone(),

@@ -59,7 +59,7 @@ impl Lease {
 
 /// The leases of an instance.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct LeaseKeeper {
     store: Store,
     owner: InstanceId,
     lease: Duration,
@@ -67,7 +67,7 @@ pub(super) struct Keeper {
     failed: Mutex<Option<Instant>>,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     pub(super) fn new(store: Store, owner: InstanceId, lease: Duration) -> Arc<Self> {
         Arc::new(Self {
             store,
