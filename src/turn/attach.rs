@@ -44,7 +44,7 @@ impl Engine {
         self.nudge_upkeep();
         for _ in 0..ADOPTION_TRIES {
             if let Some(running) = self.running_here(device, turn) {
-                let live = Live {
+                let live = LiveAttempt {
                     turn,
                     conversation: running.conversation_id,
                     attempt: running.attempt,
@@ -58,7 +58,7 @@ impl Engine {
                 return self.read_finished(row, place).await;
             }
             if !row.is_abandoned {
-                let live = Live {
+                let live = LiveAttempt {
                     turn,
                     conversation: row.conversation_id,
                     attempt: row.attempt,
@@ -110,7 +110,12 @@ impl Engine {
 
     /// A reader of a running attempt. A cursor that is ahead waits; one of an older attempt gets
     /// this one from its beginning, or the end of its own.
-    async fn follow(&self, live: Live, log: Arc<Log>, place: Place) -> Result<Option<Reply>> {
+    async fn follow(
+        &self,
+        live: LiveAttempt,
+        log: Arc<Log>,
+        place: Place,
+    ) -> Result<Option<Reply>> {
         if place.has_been_interrupted() {
             return Ok(None);
         }
@@ -126,7 +131,7 @@ impl Engine {
 
     /// The rest of an attempt whose server died, as far as it is kept, and a final
     /// `interrupted`.
-    async fn end_of(&self, live: Live, after: Cursor) -> Result<Option<Reply>> {
+    async fn end_of(&self, live: LiveAttempt, after: Cursor) -> Result<Option<Reply>> {
         let start = FrameSeq::START;
         let pieces = self
             .store
@@ -148,7 +153,7 @@ impl Engine {
             return Ok(None);
         }
         let kept = self.store.kept(row.id).await?;
-        let live = Live {
+        let live = LiveAttempt {
             turn: row.id,
             conversation: row.conversation_id,
             attempt: row.attempt,
@@ -203,7 +208,7 @@ impl Engine {
                 let row = self.store.turn(device, turn).await?;
                 let row = row.ok_or_else(|| Error::new(Code::NotFound))?;
                 let kept = self.store.kept(turn).await?;
-                let live = Live {
+                let live = LiveAttempt {
                     turn,
                     conversation: row.conversation_id,
                     attempt: row.attempt,
@@ -218,13 +223,13 @@ impl Engine {
 
 /// An attempt at a turn.
 #[derive(Debug, Clone, Copy)]
-struct Live {
+struct LiveAttempt {
     turn: TurnId,
     conversation: ConversationId,
     attempt: Attempt,
 }
 
-impl Live {
+impl LiveAttempt {
     fn reply(self, reader: Reader) -> Reply {
         Reply {
             turn_id: Some(self.turn),
@@ -237,9 +242,9 @@ impl Live {
 
 /// The logs of finished turns that are being read: all readers of a turn share one.
 #[derive(Debug, Default)]
-pub(super) struct Finished(Mutex<HashMap<TurnId, Weak<Log>>>);
+pub(super) struct FinishedLogs(Mutex<HashMap<TurnId, Weak<Log>>>);
 
-impl Finished {
+impl FinishedLogs {
     fn share(&self, turn: TurnId, kept: &KeptLog) -> Arc<Log> {
         let mut read = self.0.lock();
         if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {

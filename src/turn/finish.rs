@@ -32,7 +32,7 @@ use crate::{
 const LAST_TRY: Duration = Duration::from_secs(1);
 
 /// A turn that is over.
-pub(super) struct Ended {
+pub(super) struct FinishedTurn {
     /// What it has come to.
     pub progress: Progress,
     /// The widgets that it showed.
@@ -46,9 +46,9 @@ pub(super) async fn finish(
     engine: &Engine,
     started: &Started,
     log: &Log,
-    ended: Ended,
+    ended: FinishedTurn,
 ) -> Option<FinishReason> {
-    let Ended {
+    let FinishedTurn {
         progress,
         shown,
         ending,

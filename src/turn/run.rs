@@ -15,7 +15,7 @@ use super::{
     Engine,
     before::{consents, done_before},
     event::Frame,
-    finish::{Ended, finish},
+    finish::{FinishedTurn, finish},
     lease::Lease,
     log::Log,
     metadata::{ASKS_FOR, SKILL},
@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Why a turn ends here.
-enum End {
+enum EarlyEnd {
     /// It is over.
     Over(Ending),
     /// The server shuts down: another instance may begin it anew.
@@ -45,7 +45,7 @@ enum End {
     Lost,
 }
 
-impl From<Ending> for End {
+impl From<Ending> for EarlyEnd {
     fn from(ending: Ending) -> Self {
         Self::Over(ending)
     }
@@ -121,16 +121,16 @@ pub(super) async fn run(
     let spent = progress.spent.plus(progress.asking);
     let first_word = progress.first_word;
     let reason = match end {
-        End::Over(ending) => {
-            let ended = Ended {
+        EarlyEnd::Over(ending) => {
+            let ended = FinishedTurn {
                 progress,
                 shown: output.shown,
                 ending,
             };
             finish(&engine, &started, &log, ended).await
         }
-        End::HandedOver => return hand_over(&engine, &started, &log).await,
-        End::Lost => engine.lose(&started, &log).await,
+        EarlyEnd::HandedOver => return hand_over(&engine, &started, &log).await,
+        EarlyEnd::Lost => engine.lose(&started, &log).await,
     };
     let Some(reason) = reason else {
         return;
@@ -230,11 +230,11 @@ pub(super) async fn run_stateless(
     );
     let end = tokio::select! {
         end = answer => end,
-        () = shutdown.cancelled() => End::HandedOver,
+        () = shutdown.cancelled() => EarlyEnd::HandedOver,
     };
     let ending = match end {
-        End::Over(ending) => ending,
-        End::HandedOver | End::Lost => Ending::failed(Error::new(Code::Interrupted)),
+        EarlyEnd::Over(ending) => ending,
+        EarlyEnd::HandedOver | EarlyEnd::Lost => Ending::failed(Error::new(Code::Interrupted)),
     };
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.degraded = true;
@@ -250,15 +250,15 @@ async fn answer(
     progress: &mut Progress,
     output: &mut Output<'_>,
     signal: &Signal,
-) -> End {
+) -> EarlyEnd {
     let most = Duration::from_secs(engine.settings.turn.most_seconds);
     let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
     tokio::select! {
         biased;
         cause = signal.raised() => match cause {
-            Cause::Lost => End::Lost,
+            Cause::Lost => EarlyEnd::Lost,
             Cause::Stopped => Ending::from(FinishReason::Cancelled).into(),
-            Cause::Shutdown => End::HandedOver,
+            Cause::Shutdown => EarlyEnd::HandedOver,
         },
         () = sleep(most) => {
             let late = Error::new(Code::UpstreamTimeout).caused_by("the turn took too long");
