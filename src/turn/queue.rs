@@ -39,17 +39,17 @@ const BEGIN_RETRY_DELAY: Duration = Duration::from_millis(200);
 const MAX_WAITING: usize = 8;
 
 /// Messages that wait for the same conversation: whose they are, and where they go.
-type Line = (DeviceId, Within);
+type QueueKey = (DeviceId, Within);
 
 /// The messages that wait, by their lines, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    waiting: Mutex<HashMap<Line, Vec<Waiting>>>,
+    waiting: Mutex<HashMap<QueueKey, Vec<WaitingMessage>>>,
     last_id: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingMessage {
     id: u64,
     request: TurnRequest,
     answer: Sender<Result<Reply>>,
@@ -57,16 +57,16 @@ struct Waiting {
     is_begun: bool,
 }
 
-impl Waiting {
+impl WaitingMessage {
     fn tell(self, answer: Result<Reply>) {
         drop(self.answer.send(answer));
     }
 }
 
 /// A message's place among those that wait, until it is dropped.
-struct Place {
+struct PlaceInQueue {
     engine: Arc<Engine>,
-    line: Line,
+    line: QueueKey,
     id: u64,
     until: Instant,
     /// What a newer message does for this one.
@@ -74,14 +74,14 @@ struct Place {
 }
 
 /// What becomes of a message that would wait.
-enum Entered {
-    Waits(Place),
+enum QueueDecision {
+    Waits(PlaceInQueue),
     /// The same request waits already.
     Twin,
 }
 
 impl Queues {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Vec<Waiting>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<QueueKey, Vec<WaitingMessage>>> {
         self.waiting.lock()
     }
 
@@ -96,10 +96,10 @@ impl Queues {
     }
 }
 
-impl Place {
+impl PlaceInQueue {
     /// The messages that came before this one, if it is the newest and none of them is just being
-    /// begun; they are this one's to answer, until [`Place::put_back`].
-    fn take_earlier(&self) -> Option<Vec<Waiting>> {
+    /// begun; they are this one's to answer, until [`PlaceInQueue::put_back`].
+    fn take_earlier(&self) -> Option<Vec<WaitingMessage>> {
         let mut queues = self.engine.queues.lock();
         let queue = queues.get_mut(&self.line)?;
         let (newest, earlier) = queue.split_last_mut()?;
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// Lets messages wait on that could not be begun with this one.
-    fn put_back(&self, earlier: Vec<Waiting>) {
+    fn put_back(&self, earlier: Vec<WaitingMessage>) {
         let mut queues = self.engine.queues.lock();
         let queue = queues.entry(self.line.clone()).or_default();
         queue.splice(..0, earlier);
@@ -137,7 +137,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PlaceInQueue {
     fn drop(&mut self) {
         self.leave();
     }
@@ -156,8 +156,8 @@ impl Engine {
     ) -> Result<Reply> {
         let until = Instant::now() + Duration::from_secs(self.settings.turn.wait_seconds);
         let mut place = match self.enter(&request, until)? {
-            Entered::Waits(place) => place,
-            Entered::Twin => return self.wait_for_twin(request, until).await,
+            QueueDecision::Waits(place) => place,
+            QueueDecision::Twin => return self.wait_for_twin(request, until).await,
         };
         loop {
             tokio::select! {
@@ -179,7 +179,7 @@ impl Engine {
                 continue;
             };
             // The answer to a widget is no part of another message.
-            let asks_alone = |waiting: &Waiting| waiting.request.answers.is_some();
+            let asks_alone = |waiting: &WaitingMessage| waiting.request.answers.is_some();
             if !earlier.is_empty() && (request.answers.is_some() || earlier.iter().any(asks_alone))
             {
                 busy = self.begin_oldest(&place, earlier).await;
@@ -228,7 +228,7 @@ impl Engine {
         }
     }
 
-    fn enter(self: &Arc<Self>, request: &TurnRequest, until: Instant) -> Result<Entered> {
+    fn enter(self: &Arc<Self>, request: &TurnRequest, until: Instant) -> Result<QueueDecision> {
         let (sender, answer) = oneshot::channel();
         let mut queues = self.queues.lock();
         let queue = queues.entry(line(request)).or_default();
@@ -237,7 +237,7 @@ impl Engine {
                 .iter()
                 .filter_map(|waiting| waiting.request.idempotency());
             match twins.find(|twin| twin.key == key.key) {
-                Some(twin) if twin == key => return Ok(Entered::Twin),
+                Some(twin) if twin == key => return Ok(QueueDecision::Twin),
                 Some(_) => return Err(Error::new(Code::IdempotencyKeyReused)),
                 None => {}
             }
@@ -246,13 +246,13 @@ impl Engine {
             return Err(Error::new(Code::TurnInProgress));
         }
         let id = self.queues.last_id.fetch_add(1, Ordering::Relaxed);
-        queue.push(Waiting {
+        queue.push(WaitingMessage {
             id,
             request: request.clone(),
             answer: sender,
             is_begun: false,
         });
-        Ok(Entered::Waits(Place {
+        Ok(QueueDecision::Waits(PlaceInQueue {
             engine: Arc::clone(self),
             line: line(request),
             id,
@@ -262,7 +262,7 @@ impl Engine {
     }
 
     /// The end of a message's waiting, unless a newer one is just beginning to answer it.
-    async fn give_up_waiting(&self, mut place: Place) -> Result<Reply> {
+    async fn give_up_waiting(&self, mut place: PlaceInQueue) -> Result<Reply> {
         while !place.leave() {
             // The newer one puts it back where it cannot begin.
             if let Ok(answer) = timeout(BEGIN_RETRY_DELAY, &mut place.answer).await {
@@ -294,8 +294,8 @@ impl Engine {
     /// with then.
     async fn begin_oldest(
         self: &Arc<Self>,
-        place: &Place,
-        mut earlier: Vec<Waiting>,
+        place: &PlaceInQueue,
+        mut earlier: Vec<WaitingMessage>,
     ) -> Option<BusyTurn> {
         let tried = Instant::now();
         let oldest = earlier.remove(0);
@@ -366,7 +366,7 @@ impl Engine {
     }
 }
 
-fn line(request: &TurnRequest) -> Line {
+fn line(request: &TurnRequest) -> QueueKey {
     (request.device.clone(), request.within.clone())
 }
 
