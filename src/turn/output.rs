@@ -71,7 +71,7 @@ impl From<FinishReason> for Ending {
 }
 
 /// Where a turn's text goes.
-pub(super) struct Output<'a> {
+pub(super) struct TurnOutput<'a> {
     pub log: &'a Log,
     /// None where nothing is stored.
     pub lease: Option<Arc<Lease>>,
@@ -81,7 +81,7 @@ pub(super) struct Output<'a> {
     pub shown: Vec<(ShownWidget, MessageId)>,
 }
 
-impl Output<'_> {
+impl TurnOutput<'_> {
     /// Shows a widget. It is stored with the answer; until then it cannot be answered.
     pub(super) async fn show(&mut self, engine: &Engine, shown: ShownWidget) -> Result<(), Error> {
         let id = MessageId::new();

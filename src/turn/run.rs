@@ -19,7 +19,7 @@ use super::{
     lease::Lease,
     log::Log,
     metadata::{ASKS_FOR, SKILL},
-    output::{Ending, Output, Progress},
+    output::{Ending, Progress, TurnOutput},
     prompt,
     signal::{Cause, Signal},
     speak::{SessionTurn, speak},
@@ -93,7 +93,7 @@ pub(super) async fn run(
         handed_over: None,
         ..TurnInput::default()
     };
-    let mut output = Output {
+    let mut output = TurnOutput {
         log: &log,
         lease: Some(lease),
         degraded: false,
@@ -169,7 +169,7 @@ fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<PersonWanted> {
 }
 
 /// A person answers: what was said is stored, and that is all.
-async fn leave_to_person(engine: &Engine, output: &mut Output<'_>) -> Ending {
+async fn leave_to_person(engine: &Engine, output: &mut TurnOutput<'_>) -> Ending {
     let said = output
         .append(engine, |now| Frame::mode(Mode::Expert, now))
         .await;
@@ -177,7 +177,7 @@ async fn leave_to_person(engine: &Engine, output: &mut Output<'_>) -> Ending {
 }
 
 /// What a visitor is answered when the tokens are spent.
-async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut Output<'_>) -> Ending {
+async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut TurnOutput<'_>) -> Ending {
     let answer = engine.settings.budgets.answer.as_str();
     progress.text.push_str(answer);
     let said = output.append(engine, |now| Frame::text(answer, now)).await;
@@ -209,7 +209,7 @@ pub(super) async fn run_stateless(
         ..TurnInput::default()
     };
     let mut progress = Progress::default();
-    let mut output = Output {
+    let mut output = TurnOutput {
         log: &log,
         lease: None,
         degraded: true,
@@ -248,7 +248,7 @@ async fn answer(
     input: &mut TurnInput,
     place: SessionTurn<'_>,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
     signal: &Signal,
 ) -> EarlyEnd {
     let most = Duration::from_secs(engine.settings.turn.most_seconds);

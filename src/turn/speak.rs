@@ -7,7 +7,7 @@ use super::{
     Engine,
     event::Frame,
     guard::{GuardOutcome, Guarded},
-    output::{Output, Progress},
+    output::{Progress, TurnOutput},
     steps::{RequestedCalls, VisitorContext, carry_out},
 };
 use crate::{
@@ -48,7 +48,7 @@ pub(super) async fn speak(
     input: &mut TurnInput,
     place: SessionTurn<'_>,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<FinishReason, Error> {
     let had = place.stored.and_then(|turn| turn.agent_before.as_deref());
     let may_move = place.agent == had;
@@ -165,7 +165,7 @@ async fn hand_to_person(
     engine: &Engine,
     asks: HandoffRequest,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<FinishReason, Error> {
     progress.asks = Some(asks);
     output
@@ -198,7 +198,7 @@ async fn ask_for_consents(
     input: &mut TurnInput,
     place: SessionTurn<'_>,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<(), Error> {
     let Some(turn) = place.stored else {
         return Ok(());
@@ -234,7 +234,7 @@ async fn repeat(
     input: &TurnInput,
     round: &Round,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<(), Error> {
     let said = &round.said;
     if !said.text.is_empty() {
@@ -304,7 +304,7 @@ async fn say(
     agent: &str,
     input: &TurnInput,
     progress: &mut Progress,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<AgentOutcome, Error> {
     let reply = engine.agents.respond(agent, input).await?;
     let mut reply = Guarded::new(engine, agent, input, &progress.text, reply);

@@ -15,7 +15,7 @@ use super::{
     commit::{FINISH_TIMEOUT, write},
     event::{Frame, ToolStatus},
     metadata::{CONFIRMS, MADE, SAID},
-    output::Output,
+    output::TurnOutput,
 };
 use crate::{
     agents::{CallPurpose, Consent, Preamble, Round, ShownWidget, ToolInvocation},
@@ -58,7 +58,7 @@ pub(super) async fn carry_out(
     turn: &Started,
     wanted: RequestedCalls<'_>,
     known: VisitorContext<'_>,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<Round> {
     let RequestedCalls {
         agent,
@@ -314,7 +314,7 @@ async fn show(
     agent: &str,
     (id, call): (MessageId, &ToolCall),
     status: ToolStatus,
-    output: &mut Output<'_>,
+    output: &mut TurnOutput<'_>,
 ) -> Result<()> {
     if !engine.agents.has_tool(agent, &call.name) {
         return Ok(());
