@@ -62,7 +62,7 @@ use crate::{
     },
     upkeep::Upkeep,
 };
-pub use elsewhere::Elsewhere;
+pub use elsewhere::RemoteTurn;
 use event::Frame;
 use lease::LeaseKeeper;
 use log::{Log, Reader};
@@ -84,7 +84,7 @@ pub struct Reply {
     /// The frames.
     pub reader: Reader,
     /// Where the turn runs, if that is another instance: its reader [goes on](Engine::go_on).
-    pub elsewhere: Option<Elsewhere>,
+    pub elsewhere: Option<RemoteTurn>,
 }
 
 /// Runs turns and knows those that are running here.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
-    Elsewhere, Engine, Place, Reply,
+    Engine, Place, RemoteTurn, Reply,
     event::{Cursor, Frame},
     log::{Log, Reader},
 };
@@ -66,7 +66,7 @@ impl Engine {
                 let mirror = self.mirror(turn, row.attempt);
                 let reply = self.follow(live, mirror, place).await?;
                 return Ok(reply.map(|reply| Reply {
-                    elsewhere: Some(Elsewhere {
+                    elsewhere: Some(RemoteTurn {
                         device: device.clone(),
                         turn,
                         attempt: row.attempt,

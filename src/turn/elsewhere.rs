@@ -22,14 +22,14 @@ const FOLLOW_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Where a turn runs that a reader follows from here.
 #[derive(Debug, Clone)]
-pub struct Elsewhere {
+pub struct RemoteTurn {
     pub(super) device: DeviceId,
     pub(super) turn: TurnId,
     pub(super) attempt: Attempt,
     pub(super) place: Place,
 }
 
-impl Elsewhere {
+impl RemoteTurn {
     /// Where a reader stands that has come to the end of what was mirrored. One who has read nothing yet may begin
     /// with any attempt.
     fn place(&self, reader: &Reader) -> Place {
@@ -64,7 +64,7 @@ impl Engine {
 
     /// What follows for a reader whose mirror has ended without the final frame: the same attempt, the next one from
     /// its `reset`, or the end. `None` where this server cannot tell: the client has to come back.
-    pub async fn go_on(self: &Arc<Self>, from: &Elsewhere, reader: &Reader) -> Option<Reply> {
+    pub async fn go_on(self: &Arc<Self>, from: &RemoteTurn, reader: &Reader) -> Option<Reply> {
         let place = from.place(reader);
         for _ in 0..FOLLOW_TRIES {
             if self.draining.is_cancelled() {

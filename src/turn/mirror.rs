@@ -40,13 +40,13 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Mirrors {
     store: Store,
-    state: Mutex<State>,
+    state: Mutex<MirrorState>,
     /// Whether hints arrive.
     hears: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MirrorState {
     logs: HashMap<(TurnId, Attempt), Weak<Log>>,
     /// Since when hints are listened to, or when that failed.
     listened: Option<Instant>,
@@ -58,7 +58,7 @@ struct State {
 }
 
 /// A mirror that somebody reads.
-type Read = (TurnId, Attempt, Arc<Log>);
+type WatchedMirror = (TurnId, Attempt, Arc<Log>);
 
 impl Engine {
     /// A log of an attempt that runs on another instance.
@@ -118,7 +118,7 @@ impl Mirrors {
     }
 
     /// The mirrors that somebody reads, and whether their owners know it; if not, the caller tells them.
-    fn read(&self) -> (Vec<Read>, bool) {
+    fn read(&self) -> (Vec<WatchedMirror>, bool) {
         let mut state = self.state.lock();
         state.answered.get_or_insert_with(Instant::now);
         let logs = state.logs.iter();
@@ -135,7 +135,7 @@ impl Mirrors {
     }
 
     /// Tells the owners of turns that they are read here.
-    async fn tell_owners(&self, read: &[Read]) {
+    async fn tell_owners(&self, read: &[WatchedMirror]) {
         let turns = read.iter().map(|(turn, ..)| *turn).collect();
         if let Err(error) = self.store.watch(turns, WATCH_TIME).await {
             tracing::debug!(error.cause = %error, "nobody was told that a turn is read here");
@@ -143,7 +143,7 @@ impl Mirrors {
     }
 
     /// Appends what is new; readers of what does not go on here are sent away.
-    async fn tell_readers(&self, read: &[Read]) {
+    async fn tell_readers(&self, read: &[WatchedMirror]) {
         let known = read
             .iter()
             .map(|(turn, attempt, log)| (*turn, *attempt, FrameSeq::of(log.count())));
