@@ -145,7 +145,7 @@ fn message(message: &PromptMessage) -> Value {
 }
 
 pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
-    let event: Event = read(data)?;
+    let event: AnthropicEvent = read(data)?;
     if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
@@ -174,14 +174,14 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
 
 fn whole(json: &str) -> Result<Chunk, LlmError> {
     #[derive(Deserialize)]
-    struct Message {
+    struct RequestMessage {
         #[serde(default)]
         content: Vec<Part>,
         stop_reason: Option<String>,
-        usage: Option<Tokens>,
+        usage: Option<TokenCounts>,
         error: Option<Value>,
     }
-    let message: Message = read(json)?;
+    let message: RequestMessage = read(json)?;
     if let Some(error) = message.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
@@ -216,35 +216,35 @@ fn finish_reason(stop_reason: &str) -> FinishReason {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct AnthropicEvent {
     #[serde(rename = "type")]
     kind: Option<String>,
     index: Option<u64>,
     delta: Option<Part>,
     content_block: Option<Part>,
-    message: Option<Begun>,
-    usage: Option<Tokens>,
+    message: Option<MessageStart>,
+    usage: Option<TokenCounts>,
     error: Option<Value>,
 }
 
 /// An answer that begins.
 #[derive(Default, Deserialize)]
-struct Begun {
-    usage: Option<Tokens>,
+struct MessageStart {
+    usage: Option<TokenCounts>,
 }
 
 /// What was read, partly from a cache, and what was written.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Tokens {
+struct TokenCounts {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
 
-impl From<Tokens> for Usage {
-    fn from(tokens: Tokens) -> Self {
+impl From<TokenCounts> for Usage {
+    fn from(tokens: TokenCounts) -> Self {
         let input = [
             tokens.input_tokens,
             tokens.cache_creation_input_tokens,

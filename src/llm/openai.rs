@@ -183,7 +183,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             ..Chunk::default()
         }));
     }
-    let event: Event = text::parse_json_text(data).map_err(unreadable)?;
+    let event: CompletionChunk = text::parse_json_text(data).map_err(unreadable)?;
     if let Some(error) = event.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
@@ -210,7 +210,12 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     };
     Ok(Some(Chunk {
         text: said.content.map(|content| content.0).unwrap_or_default(),
-        calls: said.calls.into_iter().flatten().map(Call::part).collect(),
+        calls: said
+            .calls
+            .into_iter()
+            .flatten()
+            .map(CallDelta::part)
+            .collect(),
         finish,
         usage,
     }))
@@ -224,7 +229,7 @@ fn whole(json: &str) -> Result<Chunk, LlmError> {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct CompletionChunk {
     choices: Option<Vec<Choice>>,
     usage: Option<Value>,
     error: Option<Value>,
@@ -232,33 +237,33 @@ struct Event {
 
 #[derive(Deserialize)]
 struct Choice {
-    delta: Option<Said>,
-    message: Option<Said>,
+    delta: Option<CompletionDelta>,
+    message: Option<CompletionDelta>,
     finish_reason: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
-struct Said {
+struct CompletionDelta {
     content: Option<Content>,
     #[serde(rename = "tool_calls")]
-    calls: Option<Vec<Call>>,
+    calls: Option<Vec<CallDelta>>,
 }
 
 #[derive(Deserialize)]
-struct Call {
+struct CallDelta {
     index: Option<u64>,
     id: Option<String>,
-    function: Option<Function>,
+    function: Option<FunctionDelta>,
 }
 
 #[derive(Default, Deserialize)]
-struct Function {
+struct FunctionDelta {
     name: Option<String>,
     /// JSON text; some servers send the JSON itself.
     arguments: Option<Value>,
 }
 
-impl Call {
+impl CallDelta {
     fn part(self) -> CallPart {
         let function = self.function.unwrap_or_default();
         let arguments = match function.arguments {
