@@ -27,7 +27,7 @@ use crate::{
     store::messages::FinishReason,
 };
 
-pub(crate) use events::{Body, Events, body};
+pub(crate) use events::{Events, ResponseBody, body};
 pub use retry::{Whole, complete, open};
 pub use tools::{CallPart, Calls, ToolCall, ToolResult, ToolSpec};
 

@@ -21,7 +21,7 @@ use crate::{
     context::Shape,
     error::{Code, Error, Result},
     http::Clients,
-    llm::{Body, CallPart, Chunk, Events, body},
+    llm::{CallPart, Chunk, Events, ResponseBody, body},
     signature::SigningKey,
     store::messages::Role,
     tools::handoff,
@@ -125,13 +125,13 @@ impl WebhookAgent {
         }
         let known = turn.context.clone();
         match body(response, self.patience).await? {
-            Body::Json(text) => {
+            ResponseBody::Json(text) => {
                 let said: WebhookEvent = serde_json::from_str(&text).map_err(failed)?;
                 let mut pieces = self.pieces(said, &known)?;
                 pieces.push_back(end());
                 Ok(stream::iter(pieces.into_iter().map(Ok)).boxed())
             }
-            Body::Events(events) => Ok(self.read(*events, known)),
+            ResponseBody::Events(events) => Ok(self.read(*events, known)),
         }
     }
 

@@ -16,7 +16,7 @@ use reqwest::{
 
 use super::{
     Chunks, Failure, LlmError, Model, Request,
-    events::{Body, Format, Reading, body},
+    events::{Format, Reading, ResponseBody, body},
     refusal,
 };
 use crate::http::Clients;
@@ -62,8 +62,8 @@ impl Endpoint {
     ) -> Result<Chunks, LlmError> {
         let response = self.call(model, request, format).await?;
         match body(response, self.idle).await? {
-            Body::Events(events) => Ok(Reading::new(*events, format).boxed()),
-            Body::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
+            ResponseBody::Events(events) => Ok(Reading::new(*events, format).boxed()),
+            ResponseBody::Json(json) => Ok(stream::iter([(format.whole)(&json)]).boxed()),
         }
     }
 

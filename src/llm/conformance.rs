@@ -14,7 +14,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a stream came to: its text, and how it ended.
 async fn read(format: Format, packets: Vec<Vec<u8>>) -> (String, Result<FinishReason, Failure>) {
     let bytes = stream::iter(packets.into_iter().map(|packet| Ok(Bytes::from(packet))));
-    let events = events::Feed::new(bytes.boxed(), IDLE_TIMEOUT).events();
+    let events = events::ByteFeed::new(bytes.boxed(), IDLE_TIMEOUT).events();
     let mut chunks = events::Reading::new(events, format);
     let mut text = String::new();
     loop {
@@ -218,7 +218,7 @@ async fn the_cap_is_on_an_event_and_not_on_the_answer() {
 async fn what_an_answer_has_cost_is_read_wherever_it_stands() {
     let cost = async |format: Format, body: &str| {
         let bytes = stream::iter([Ok(Bytes::from(body.to_owned()))]);
-        let events = events::Feed::new(bytes.boxed(), IDLE_TIMEOUT).events();
+        let events = events::ByteFeed::new(bytes.boxed(), IDLE_TIMEOUT).events();
         let chunks = events::Reading::new(events, format);
         let add = async |usage: Usage, chunk: Result<super::Chunk, _>| {
             usage.updated(chunk.ok().and_then(|chunk| chunk.usage))

@@ -32,12 +32,12 @@ const USAGE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The data of each event.
 pub(crate) struct Events {
-    parsed: SseByteStream<Feed>,
+    parsed: SseByteStream<ByteFeed>,
     pending: Arc<AtomicUsize>,
 }
 
 /// What a server sent under a successful status.
-pub(crate) enum Body {
+pub(crate) enum ResponseBody {
     /// An event stream.
     Events(Box<Events>),
     /// JSON in one piece, from a server that does not stream.
@@ -46,7 +46,7 @@ pub(crate) enum Body {
 
 /// Reads a response by its first character, whatever its type says: servers and the proxies
 /// before them name it wrongly.
-pub(crate) async fn body(response: Response, idle: Duration) -> Result<Body, LlmError> {
+pub(crate) async fn body(response: Response, idle: Duration) -> Result<ResponseBody, LlmError> {
     let bytes = response.bytes_stream().map_err(|error| {
         let kind = if error.is_timeout() {
             Failure::Timeout
@@ -55,7 +55,7 @@ pub(crate) async fn body(response: Response, idle: Duration) -> Result<Body, Llm
         };
         LlmError::new(kind, error.without_url())
     });
-    let mut feed = Feed::new(bytes.boxed(), idle);
+    let mut feed = ByteFeed::new(bytes.boxed(), idle);
     let mut begun = Vec::new();
     let first = loop {
         match feed.next().await.transpose()? {
@@ -79,14 +79,16 @@ pub(crate) async fn body(response: Response, idle: Duration) -> Result<Body, Llm
                 Ok(all)
             };
             let text = feed.try_fold(Vec::new(), append).await?;
-            Ok(Body::Json(String::from_utf8_lossy(&text).into_owned()))
+            Ok(ResponseBody::Json(
+                String::from_utf8_lossy(&text).into_owned(),
+            ))
         }
-        _ => Ok(Body::Events(Box::new(feed.events()))),
+        _ => Ok(ResponseBody::Events(Box::new(feed.events()))),
     }
 }
 
 /// Bytes with the timer, the cap, valid UTF-8 and a blank line at their end.
-pub(super) struct Feed {
+pub(super) struct ByteFeed {
     bytes: Option<stream::BoxStream<'static, Result<Bytes, LlmError>>>,
     idle: Duration,
     timer: Timer,
@@ -98,7 +100,7 @@ pub(super) struct Feed {
     pending: Arc<AtomicUsize>,
 }
 
-impl Feed {
+impl ByteFeed {
     pub(super) fn new(
         bytes: stream::BoxStream<'static, Result<Bytes, LlmError>>,
         idle: Duration,
@@ -130,7 +132,7 @@ impl Feed {
     }
 }
 
-impl Stream for Feed {
+impl Stream for ByteFeed {
     type Item = Result<Bytes, LlmError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
