@@ -17,7 +17,7 @@ use tracing::Span;
 
 use super::{
     Calls, Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, ToolCall,
-    Usage, visible::Visible,
+    Usage, visible::ReasoningFilter,
 };
 use crate::{clock::Timer, metrics::Metrics};
 
@@ -136,7 +136,7 @@ async fn first_word(
         timer: Timer::new(first_token),
         payload_idle: timeouts.payload_idle,
         deadline,
-        visible: Visible::new(),
+        visible: ReasoningFilter::new(),
         first: None,
         usage: Usage::default(),
         prompt_bytes: request.bytes(),
@@ -180,7 +180,7 @@ struct Timed {
     timer: Timer,
     payload_idle: Duration,
     deadline: Instant,
-    visible: Visible,
+    visible: ReasoningFilter,
     /// The first chunk with text or a call, which was read to see that there is one.
     first: Option<Chunk>,
     /// What it has cost, as far as the vendor says.

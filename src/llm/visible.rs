@@ -11,7 +11,7 @@ const END: &str = "</think>";
 
 /// The state of one answer.
 #[derive(Debug)]
-pub(super) enum Visible {
+pub(super) enum ReasoningFilter {
     /// Nothing visible yet; this is held back.
     Beginning(String),
     /// Within reasoning; the tail that may begin its end.
@@ -20,7 +20,7 @@ pub(super) enum Visible {
     Speaking,
 }
 
-impl Visible {
+impl ReasoningFilter {
     pub(super) fn new() -> Self {
         Self::Beginning(String::new())
     }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn seen(pieces: &[&str]) -> String {
-        let mut visible = Visible::new();
+        let mut visible = ReasoningFilter::new();
         let last = Chunk {
             finish: Some(crate::store::messages::FinishReason::Stop),
             ..Chunk::default()
