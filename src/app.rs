@@ -81,7 +81,7 @@ pub enum StartError {
     Token(#[from] crate::error::Error),
     /// The settings are wrong.
     #[error("the settings are wrong: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Settings(Vec<crate::config::Problem>),
+    Settings(Vec<crate::config::SettingsProblem>),
     /// The address cannot be bound.
     #[error("{0}: {1}")]
     Bind(std::net::SocketAddr, std::io::Error),

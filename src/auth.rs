@@ -84,7 +84,7 @@ impl User {
 
 /// Checks tokens, and makes them for development.
 pub struct Auth {
-    settings: config::Auth,
+    settings: config::AuthSettings,
     secret: Arc<SiteSecret>,
     jwks: Option<Jwks>,
     clock: Arc<dyn Clock>,
@@ -96,7 +96,7 @@ impl Auth {
     /// # Errors
     /// When there is no client to fetch keys with.
     pub fn new(
-        settings: &config::Auth,
+        settings: &config::AuthSettings,
         secret: Arc<SiteSecret>,
         clients: &Clients,
         clock: Arc<dyn Clock>,

@@ -2,7 +2,7 @@
 //!
 //! `config/default.toml` is the defaults and the manual, and it is the schema too: a key that
 //! it does not have is refused with a suggestion. All problems are reported at once, each with
-//! its mend ([`rules::Problem`]). Nothing else in the crate reads the environment.
+//! its mend ([`rules::SettingsProblem`]). Nothing else in the crate reads the environment.
 
 mod agents;
 mod check;
@@ -27,45 +27,45 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
 pub use environment::environment_names;
 pub use judges::{Criterion, JudgeSettings};
-pub use llm::{Llm, ModelSettings, Timeouts, Vendor};
+pub use llm::{LlmSettings, ModelSettings, TimeoutSettings, VendorSettings};
 pub use load::{Loaded, Sources, defaults_document};
-pub use people::{Auth, Experts, Notify};
-pub use rules::Problem;
+pub use people::{AuthSettings, ExpertSettings, NotifySettings};
+pub use rules::SettingsProblem;
 pub use tools::{BETWEEN, HANDOFF, HUMAN, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
     /// Where and how to listen.
-    pub server: Server,
+    pub server: ServerSettings,
     /// Where everything is kept.
-    pub database: Database,
+    pub database: DatabaseSettings,
     /// Session locks.
-    pub session: Session,
+    pub session: SessionSettings,
     /// Turns.
-    pub turn: Turn,
+    pub turn: TurnSettings,
     /// Who is signed in.
-    pub auth: Auth,
+    pub auth: AuthSettings,
     /// People at the desk.
-    pub experts: Experts,
+    pub experts: ExpertSettings,
     /// Who is told outside.
-    pub notify: Notify,
+    pub notify: NotifySettings,
     /// Who judges answers, by their names.
     pub judges: BTreeMap<String, JudgeSettings>,
     /// How long conversations are kept.
-    pub retention: Retention,
+    pub retention: RetentionSettings,
     /// Rate limits.
-    pub limits: Limits,
+    pub limits: LimitSettings,
     /// What models may cost.
-    pub budgets: Budgets,
+    pub budgets: BudgetSettings,
     /// Models.
-    pub llm: Llm,
+    pub llm: LlmSettings,
     /// Agents without a model.
-    pub offline: Offline,
+    pub offline: OfflineSettings,
     /// Who takes a message.
-    pub routing: Routing,
+    pub routing: RoutingSettings,
     /// Log lines.
-    pub log: Log,
+    pub log: LogSettings,
     /// The agents by their paths.
     pub agents: BTreeMap<String, AgentSettings>,
     /// The tools by their names.
@@ -90,7 +90,7 @@ impl Settings {
 
 /// Where and how to listen.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Server {
+pub struct ServerSettings {
     /// The address to bind.
     #[serde(deserialize_with = "host")]
     pub host: IpAddr,
@@ -168,7 +168,7 @@ pub enum DeviceIds {
 
 /// Where everything is kept.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Database {
+pub struct DatabaseSettings {
     /// `postgres://…` or `sqlite:PATH`. A secret, as it may hold a password.
     pub url: Secret,
     /// A direct connection to the same database, where `url` is a transaction pooler's.
@@ -203,14 +203,14 @@ pub enum OnOutage {
 
 /// Session locks.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Session {
+pub struct SessionSettings {
     /// A lock's life after the last message, in seconds.
     pub ttl_seconds: u64,
 }
 
 /// Turns.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Turn {
+pub struct TurnSettings {
     /// A lease's length, in seconds.
     pub lease_seconds: u64,
     /// How often a turn may be begun anew when its server dies, the first time included.
@@ -231,14 +231,14 @@ pub struct Turn {
 
 /// How long conversations are kept.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Retention {
+pub struct RetentionSettings {
     /// Days after the last message; 0: for ever.
     pub days: u32,
 }
 
 /// Rate limits.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Limits {
+pub struct LimitSettings {
     /// Whether there are any.
     pub enabled: bool,
     /// From one device, on all instances together.
@@ -259,7 +259,7 @@ pub struct Limits {
 
 /// What models may cost, in tokens of a day (UTC); 0: no limit.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Budgets {
+pub struct BudgetSettings {
     /// For one device.
     pub device_tokens_per_day: u64,
     /// For one address.
@@ -272,7 +272,7 @@ pub struct Budgets {
     pub answer: String,
 }
 
-impl Budgets {
+impl BudgetSettings {
     /// Whether there is a limit.
     pub fn are_set(&self) -> bool {
         self.device_tokens_per_day + self.address_tokens_per_day + self.site_tokens_per_day > 0
@@ -281,11 +281,11 @@ impl Budgets {
 
 /// Agents without a model.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Offline {
+pub struct OfflineSettings {
     word_delay_milliseconds: u64,
 }
 
-impl Offline {
+impl OfflineSettings {
     /// The pause between two words.
     pub fn word_delay(&self) -> Duration {
         Duration::from_millis(self.word_delay_milliseconds)
@@ -294,7 +294,7 @@ impl Offline {
 
 /// Who takes a message.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Routing {
+pub struct RoutingSettings {
     /// The agent for what fits none better.
     pub default_agent: String,
     /// What the manager tells the model.
@@ -303,7 +303,7 @@ pub struct Routing {
 
 /// Log lines.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Log {
+pub struct LogSettings {
     /// How they look.
     pub format: LogFormat,
     /// Which there are, as `RUST_LOG`.

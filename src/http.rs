@@ -13,7 +13,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::runtime::{Handle, Id};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
-use crate::config::Timeouts;
+use crate::config::TimeoutSettings;
 
 /// Why there is no client, or no answer to a call.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum HttpError {
 /// and what it brings need not change threads to be sent on.
 #[derive(Debug)]
 pub struct Clients {
-    timeouts: Timeouts,
+    timeouts: TimeoutSettings,
     tls: ClientConfig,
     by_runtime: Mutex<HashMap<Id, Client>>,
 }
@@ -41,7 +41,7 @@ impl Clients {
     ///
     /// # Errors
     /// When neither the machine's certificates nor the built-in ones can be loaded.
-    pub fn new(timeouts: Timeouts) -> Result<Self, HttpError> {
+    pub fn new(timeouts: TimeoutSettings) -> Result<Self, HttpError> {
         let verifier: Arc<dyn ServerCertVerifier> = match Verifier::new(Arc::new(
             ring::default_provider(),
         )) {
@@ -107,7 +107,7 @@ pub async fn whole(mut response: Response, most: usize) -> reqwest::Result<Optio
 ///
 /// # Errors
 /// When the built-in certificates cannot be loaded.
-pub fn local_client(timeouts: Timeouts) -> Result<Client, HttpError> {
+pub fn local_client(timeouts: TimeoutSettings) -> Result<Client, HttpError> {
     let client = builder(timeouts, tls(built_in()?)?);
     Ok(client.no_proxy().build()?)
 }
@@ -116,7 +116,7 @@ pub fn local_client(timeouts: Timeouts) -> Result<Client, HttpError> {
     clippy::disallowed_methods,
     reason = "the one place that builds clients"
 )]
-fn builder(timeouts: Timeouts, tls: ClientConfig) -> ClientBuilder {
+fn builder(timeouts: TimeoutSettings, tls: ClientConfig) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(timeouts.connect)

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    config::Notify,
+    config::NotifySettings,
     evaluations::Evaluations,
     notify::Notifier,
     store::{
@@ -42,11 +42,11 @@ struct Lane {
 
 const LANES: [Lane; 3] = [
     Lane {
-        kinds: &[Notify::WEBHOOK],
+        kinds: &[NotifySettings::WEBHOOK],
         places: 10,
     },
     Lane {
-        kinds: &[Notify::EMAIL],
+        kinds: &[NotifySettings::EMAIL],
         places: 10,
     },
     Lane {

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::{
-    config::{self, ModelSettings, Timeouts},
+    config::{self, ModelSettings, TimeoutSettings},
     error::{Code, Error},
     http::Clients,
     metrics::Metrics,
@@ -266,12 +266,16 @@ pub struct Policy {
     /// Tries after the first.
     pub retries: u32,
     /// The timers.
-    pub timeouts: Timeouts,
+    pub timeouts: TimeoutSettings,
 }
 
 impl Models {
     /// The models of a configuration.
-    pub fn new(settings: &config::Llm, clients: Arc<Clients>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        settings: &config::LlmSettings,
+        clients: Arc<Clients>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let timeouts = settings.timeouts();
         Self {
             openai: Arc::new(openai::OpenAi::new(

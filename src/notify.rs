@@ -22,7 +22,7 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tells people outside.
 pub struct Notifier {
-    settings: config::Notify,
+    settings: config::NotifySettings,
     key: SigningKey,
     client: Client,
 }
@@ -32,7 +32,7 @@ impl Notifier {
     ///
     /// # Errors
     /// When there is no client for outgoing calls.
-    pub fn new(settings: &config::Notify, clients: &Clients) -> Result<Self, HttpError> {
+    pub fn new(settings: &config::NotifySettings, clients: &Clients) -> Result<Self, HttpError> {
         Ok(Self {
             key: SigningKey::new(&settings.webhook_secret),
             // Like a tool's: no redirects.
@@ -47,8 +47,8 @@ impl Notifier {
     /// In words, for the log.
     pub async fn deliver(&self, job: &Job) -> Result<(), String> {
         match job.kind.as_str() {
-            config::Notify::WEBHOOK => self.call(job).await,
-            config::Notify::EMAIL => self.write(job).await,
+            config::NotifySettings::WEBHOOK => self.call(job).await,
+            config::NotifySettings::EMAIL => self.write(job).await,
             other => Err(format!("a job of an unknown kind: {other}")),
         }
     }

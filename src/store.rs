@@ -257,7 +257,10 @@ impl Store {
     ///
     /// # Errors
     /// When the URL is of neither database, or SQLite's directory cannot be made.
-    pub fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn open(
+        settings: &config::DatabaseSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         let db = connect::open(settings, clock)?;
         let most = match &db {
             Db::Postgres(_) => BATCHES,

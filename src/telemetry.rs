@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 
 /// Whether lines are for people.
-pub fn is_pretty(log: &Log) -> bool {
+pub fn is_pretty(log: &LogSettings) -> bool {
     match log.format {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
@@ -17,7 +17,7 @@ pub fn is_pretty(log: &Log) -> bool {
 }
 
 /// Begins to log, to standard error. A filter that cannot be read is replaced by `info`.
-pub fn start(log: &Log) {
+pub fn start(log: &LogSettings) {
     let filter = if log.debug {
         format!("{},frontdesk=debug", log.filter)
     } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    AgentSettings, HUMAN, Llm, Problem, Settings, SlotKind, judges, people,
+    AgentSettings, HUMAN, LlmSettings, Settings, SettingsProblem, SlotKind, judges, people,
     rules::{check_headers, check_secret, check_webhook},
     tools,
 };
@@ -11,7 +11,7 @@ use super::{
 const DAY_SECONDS: u64 = 86_400;
 
 /// Adds every problem that the settings have.
-pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     let llm = settings.llm.timeouts();
     let ttls = settings
         .agents
@@ -132,20 +132,23 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     });
     for (at, value, least, most) in within.into_iter().chain(ttls) {
         if !(least..=most).contains(&value) {
-            problems.push(Problem::new(at, format!("must be from {least} to {most}")));
+            problems.push(SettingsProblem::new(
+                at,
+                format!("must be from {least} to {most}"),
+            ));
         }
     }
     let header = &settings.server.client_ip_header;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if header.is_empty() || !header.chars().all(fits) {
         let mend = "must be the name of one header in small letters: x-forwarded-for";
-        problems.push(Problem::new("server.client_ip_header", mend));
+        problems.push(SettingsProblem::new("server.client_ip_header", mend));
     }
     check_secret("FRONTDESK_SECRET", &settings.server.secret, problems);
     people::check(settings, problems);
     judges::check(settings, problems);
     if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             "RUST_LOG",
             "must be a level, or target=level pairs: info,frontdesk=debug",
         ));
@@ -162,14 +165,14 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             .cloned()
             .collect::<Vec<_>>()
             .join(", ");
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             "routing.default_agent",
             format!("must be one of the agents: {known}"),
         ));
     }
     if settings.agents.contains_key(HUMAN) {
         let mend = "is the name of the people at the desk: call the agent something else";
-        problems.push(Problem::new(format!("agents.{HUMAN}"), mend));
+        problems.push(SettingsProblem::new(format!("agents.{HUMAN}"), mend));
     }
     for (path, agent) in &settings.agents {
         check_agent(path, agent, problems);
@@ -177,7 +180,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
     tools::check(settings, problems);
 }
 
-fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
+fn check_models(llm: &LlmSettings, problems: &mut Vec<SettingsProblem>) {
     if let Some(spec) = llm
         .default_model()
         .filter(|spec| !llm.vendor_of(spec).is_set())
@@ -185,7 +188,7 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
         let mend = format!(
             "is {spec}, but its vendor has no key and no address: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY"
         );
-        problems.push(Problem::new("FRONTDESK_MODEL", mend));
+        problems.push(SettingsProblem::new("FRONTDESK_MODEL", mend));
     }
     for (at, vendor) in [
         ("OPENAI_API_KEY", &llm.openai),
@@ -197,7 +200,7 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
             .chars()
             .all(|c| c.is_ascii_graphic())
         {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 at,
                 "must be visible ASCII characters without blanks",
             ));
@@ -209,13 +212,16 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
             .temperature
             .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
         {
-            problems.push(Problem::new(at("temperature"), "must be from 0 to 2"));
+            problems.push(SettingsProblem::new(
+                at("temperature"),
+                "must be from 0 to 2",
+            ));
         }
         if model.max_tokens == Some(0) {
-            problems.push(Problem::new(at("max_tokens"), "must be at least 1"));
+            problems.push(SettingsProblem::new(at("max_tokens"), "must be at least 1"));
         }
         if model.fallbacks.iter().any(|spec| spec == "offline") {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 at("fallbacks"),
                 "offline is no model to fall back to",
             ));
@@ -224,9 +230,12 @@ fn check_models(llm: &Llm, problems: &mut Vec<Problem>) {
     }
 }
 
-fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Problem>) {
+fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<SettingsProblem>) {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        problems.push(Problem::new(at, format!("must begin with {beginnings}")));
+        problems.push(SettingsProblem::new(
+            at,
+            format!("must begin with {beginnings}"),
+        ));
     }
     if url.split('%').skip(1).any(|rest| {
         !rest
@@ -234,7 +243,7 @@ fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Proble
             .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()))
     }) {
         // libpq would repeat the password in its complaint.
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             at,
             "has a % without two hexadecimal digits: write %25 for a percent sign",
         ));
@@ -243,20 +252,19 @@ fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Proble
         .iter()
         .any(|mode| url.contains(mode));
     if needs_tls && !cfg!(feature = "postgres-tls") {
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             at,
             "asks for TLS, which this build has not: build with --features postgres-tls",
         ));
     }
 }
 
-fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
+fn addresses(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     let url = settings.database.url.reveal();
     match url.strip_prefix("sqlite:") {
-        Some(path) if path.is_empty() || path.contains(":memory:") => problems.push(Problem::new(
-            "DATABASE_URL",
-            "must name a file: sqlite:data/frontdesk.db",
-        )),
+        Some(path) if path.is_empty() || path.contains(":memory:") => problems.push(
+            SettingsProblem::new("DATABASE_URL", "must name a file: sqlite:data/frontdesk.db"),
+        ),
         Some(_) => {}
         None => postgres_url("DATABASE_URL", "postgres:// or sqlite:", url, problems),
     }
@@ -271,14 +279,14 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
         if !url.is_empty()
             && !url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
         {
-            problems.push(Problem::new(at, "must be an http or https URL"));
+            problems.push(SettingsProblem::new(at, "must be an http or https URL"));
         }
     }
     for origin in &settings.server.allowed_origins {
         let exact =
             url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
         if !exact {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 "server.allowed_origins",
                 format!("{origin} is no origin: scheme, host and port alone, as in https://www.example.com"),
             ));
@@ -286,11 +294,11 @@ fn addresses(settings: &Settings, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
+fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<SettingsProblem>) {
     let at = |rest: &str| format!("agents.{path}{rest}");
     let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
     if path.is_empty() || path.len() > 100 || !path.chars().all(well_formed) {
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             at(""),
             "an agent's path has 1 to 100 of A-Z a-z 0-9 _ - /",
         ));
@@ -298,24 +306,27 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
     if let Some(webhook) = &agent.webhook {
         check_webhook(webhook, &at(".webhook"), problems);
     } else if agent.prompt.is_empty() || agent.flow.greeting.is_empty() {
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             at(""),
             "needs a prompt and a flow, or a webhook that answers",
         ));
     }
     let names: BTreeSet<&str> = agent.slots.iter().map(|slot| slot.name.as_str()).collect();
     if names.len() != agent.slots.len() {
-        problems.push(Problem::new(at(".slots"), "two slots have the same name"));
+        problems.push(SettingsProblem::new(
+            at(".slots"),
+            "two slots have the same name",
+        ));
     }
     for slot in &agent.slots {
         for pattern in &slot.volunteered {
             match regex::Regex::new(pattern) {
                 Ok(regex) if regex.captures_len() > 1 => {}
-                Ok(_) => problems.push(Problem::new(
+                Ok(_) => problems.push(SettingsProblem::new(
                     at(".slots"),
                     format!("{pattern} has no group to take the value from"),
                 )),
-                Err(error) => problems.push(Problem::new(at(".slots"), error.to_string())),
+                Err(error) => problems.push(SettingsProblem::new(at(".slots"), error.to_string())),
             }
         }
         if let Some(name) = slot
@@ -323,7 +334,7 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
             .iter()
             .find(|name| !names.contains(name.as_str()))
         {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 at(".slots"),
                 format!("refused_clears names {name}, which is no slot"),
             ));
@@ -331,7 +342,7 @@ fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<Problem>) {
         if slot.kind != SlotKind::YesNo
             && (slot.implied || slot.refused.is_some() || !slot.refused_clears.is_empty())
         {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 at(".slots"),
                 format!("{}: only a yes_no can be refused or implied", slot.name),
             ));
@@ -352,7 +363,7 @@ fn unknown_slots<'a>(
     texts: impl Iterator<Item = &'a String>,
     names: &BTreeSet<&str>,
     at: &str,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     for text in texts {
         for (_, rest) in text
@@ -361,7 +372,7 @@ fn unknown_slots<'a>(
         {
             let name = rest.split('}').next().unwrap_or_default();
             if !matches!(name, "first_name" | "result") && !names.contains(name) {
-                problems.push(Problem::new(
+                problems.push(SettingsProblem::new(
                     at,
                     format!("{{{name}}} is no slot of this agent"),
                 ));

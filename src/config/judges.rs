@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde::Deserialize;
 
-use super::{Problem, Settings, WebhookSettings, rules::check_webhook};
+use super::{Settings, SettingsProblem, WebhookSettings, rules::check_webhook};
 
 /// The longest that a service may take, in seconds: then a job is tried again.
 const MAX_JUDGE_TIMEOUT_SECONDS: u64 = 30;
@@ -81,10 +81,10 @@ impl Criterion {
 }
 
 /// Adds every problem that the judges have.
-pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     for (name, judge) in &settings.judges {
         let at = |rest: &str| format!("judges.{name}{rest}");
-        let mut problem = |at: String, mend: &str| problems.push(Problem::new(at, mend));
+        let mut problem = |at: String, mend: &str| problems.push(SettingsProblem::new(at, mend));
         let has_model = judge.rubric.is_some() || judge.model.is_some();
         let kinds = [has_model, judge.has_rules(), judge.webhook.is_some()];
         if kinds.into_iter().filter(|is| *is).count() > 1 {
@@ -115,7 +115,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             check_webhook(webhook, &at(".webhook"), problems);
             if webhook.timeout_seconds > MAX_JUDGE_TIMEOUT_SECONDS {
                 let mend = format!("must be at most {MAX_JUDGE_TIMEOUT_SECONDS}");
-                problems.push(Problem::new(at(".webhook.timeout_seconds"), mend));
+                problems.push(SettingsProblem::new(at(".webhook.timeout_seconds"), mend));
             }
         }
     }
@@ -123,7 +123,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         let known = |guard: &String| settings.judges.contains_key(guard);
         if let Some(guard) = agent.guard.as_ref().filter(|guard| !known(guard)) {
             let mend = format!("{guard} is none of the judges");
-            problems.push(Problem::new(format!("agents.{path}.guard"), mend));
+            problems.push(SettingsProblem::new(format!("agents.{path}.guard"), mend));
         }
         let judge = agent
             .guard
@@ -131,7 +131,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             .and_then(|guard| settings.judges.get(guard));
         if judge.is_some_and(|judge| !judge.requires.is_empty()) {
             let mend = "judges whole answers (requires): it cannot pass sentences";
-            problems.push(Problem::new(format!("agents.{path}.guard"), mend));
+            problems.push(SettingsProblem::new(format!("agents.{path}.guard"), mend));
         }
     }
 }

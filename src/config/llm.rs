@@ -8,7 +8,7 @@ use super::Secret;
 
 /// Models, and how long to wait for them.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Llm {
+pub struct LlmSettings {
     /// `openai:NAME`, `anthropic:NAME`, `offline`, or empty.
     pub model: String,
     /// Tries after the first, before the first word.
@@ -19,16 +19,16 @@ pub struct Llm {
     payload_idle_timeout_seconds: u64,
     total_timeout_seconds: u64,
     /// Servers that speak chat completions.
-    pub openai: Vendor,
+    pub openai: VendorSettings,
     /// Servers that speak Anthropic's messages.
-    pub anthropic: Vendor,
+    pub anthropic: VendorSettings,
     /// Settings of single models.
     pub models: BTreeMap<String, ModelSettings>,
 }
 
 /// The timers of a call to a model. Each is a timer of its own.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
+pub struct TimeoutSettings {
     /// For the connection.
     pub connect: Duration,
     /// For the first piece of the answer.
@@ -41,7 +41,7 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-impl Llm {
+impl LlmSettings {
     /// Which model the desk uses; none: it is offline. A model that was named counts, then the
     /// vendor that has an address or a key.
     pub fn default_model(&self) -> Option<String> {
@@ -55,7 +55,7 @@ impl Llm {
     }
 
     /// The vendor that has a model of this name, as [`crate::llm::Models::model`] finds it.
-    pub fn vendor_of(&self, spec: &str) -> &Vendor {
+    pub fn vendor_of(&self, spec: &str) -> &VendorSettings {
         match spec.split_once(':') {
             Some(("openai", _)) => &self.openai,
             Some(("anthropic", _)) => &self.anthropic,
@@ -65,8 +65,8 @@ impl Llm {
     }
 
     /// The timers.
-    pub fn timeouts(&self) -> Timeouts {
-        Timeouts {
+    pub fn timeouts(&self) -> TimeoutSettings {
+        TimeoutSettings {
             connect: Duration::from_secs(self.connect_timeout_seconds),
             first_token: Duration::from_secs(self.first_token_timeout_seconds),
             idle: Duration::from_secs(self.idle_timeout_seconds),
@@ -78,7 +78,7 @@ impl Llm {
 
 /// One vendor's key and address.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Vendor {
+pub struct VendorSettings {
     /// The key; empty: none is sent.
     pub api_key: Secret,
     /// The address without the call's own path.
@@ -87,7 +87,7 @@ pub struct Vendor {
     pub model: String,
 }
 
-impl Vendor {
+impl VendorSettings {
     /// Whether there is a key or an address.
     pub fn is_set(&self) -> bool {
         !self.api_key.is_empty() || !self.base_url.is_empty()

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Problem, Settings, check, environment, tools};
+use super::{Settings, SettingsProblem, check, environment, tools};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
@@ -45,7 +45,7 @@ impl Sources {
     ///
     /// # Errors
     /// Every problem that there is, not only the first.
-    pub fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    pub fn load(&self) -> Result<Loaded, Vec<SettingsProblem>> {
         let mut layers = Layers::new();
         layers.file(self);
         layers.environment(&self.env);
@@ -73,7 +73,7 @@ pub fn defaults_document() -> String {
 /// The table so far, and what was found wrong on the way.
 struct Layers {
     table: Table,
-    problems: Vec<Problem>,
+    problems: Vec<SettingsProblem>,
     warnings: Vec<String>,
     /// The variable or flag that set a path last.
     origins: BTreeMap<String, String>,
@@ -91,7 +91,7 @@ impl Layers {
             Ok(table) => layers.table = table,
             Err(error) => layers
                 .problems
-                .push(Problem::new("default.toml", error.to_string())),
+                .push(SettingsProblem::new("default.toml", error.to_string())),
         }
         layers
     }
@@ -108,12 +108,14 @@ impl Layers {
         match std::fs::read_to_string(&path) {
             Ok(text) => match toml::from_str::<Table>(&text) {
                 Ok(over) => merge(&mut self.table, over, "", &mut self.problems),
-                Err(error) => self.problems.push(Problem::new(at, error.to_string())),
+                Err(error) => self
+                    .problems
+                    .push(SettingsProblem::new(at, error.to_string())),
             },
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => self
                 .problems
-                .push(Problem::new(at, format!("cannot be read: {error}"))),
+                .push(SettingsProblem::new(at, format!("cannot be read: {error}"))),
         }
     }
 
@@ -134,7 +136,7 @@ impl Layers {
             } else if from_file {
                 match std::fs::read_to_string(value) {
                     Ok(secret) => self.text(&path, secret.trim_end(), name),
-                    Err(error) => self.problems.push(Problem::new(
+                    Err(error) => self.problems.push(SettingsProblem::new(
                         name,
                         format!("{value} cannot be read: {error}"),
                     )),
@@ -194,18 +196,18 @@ impl Layers {
             }
             Err(wanted) => self
                 .problems
-                .push(Problem::new(at, format!("must be {wanted}"))),
+                .push(SettingsProblem::new(at, format!("must be {wanted}"))),
         }
     }
 
-    fn finish(mut self, env: &BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
+    fn finish(mut self, env: &BTreeMap<String, String>) -> Result<Loaded, Vec<SettingsProblem>> {
         let defaults: Table = toml::from_str(&defaults_document()).unwrap_or_default();
         let is_default = lookup(&self.table, "database.url") == lookup(&defaults, "database.url");
         if is_default
             && !self.origins.contains_key("database.url")
             && let Some(platform) = environment::platform(env)
         {
-            self.problems.push(Problem::new(
+            self.problems.push(SettingsProblem::new(
                 "DATABASE_URL",
                 format!("is not set, and on {platform} each instance would have a database of its own: set it to postgres://…"),
             ));
@@ -265,13 +267,14 @@ impl Layers {
                 for (path, section) in table {
                     match T::deserialize(section.clone()) {
                         Ok(section) => drop(sections.insert(path.clone(), section)),
-                        Err(error) => self
-                            .problems
-                            .push(Problem::new(format!("{name}.{path}"), error.message())),
+                        Err(error) => self.problems.push(SettingsProblem::new(
+                            format!("{name}.{path}"),
+                            error.message(),
+                        )),
                     }
                 }
             }
-            _ => self.problems.push(Problem::new(
+            _ => self.problems.push(SettingsProblem::new(
                 name,
                 format!("must be tables: [{name}.support]"),
             )),
@@ -293,7 +296,8 @@ impl Layers {
                 Err(error) => {
                     let path = format!("{name}.{key}");
                     let at = self.origins.get(&path).cloned().unwrap_or(path);
-                    self.problems.push(Problem::new(at, error.message()));
+                    self.problems
+                        .push(SettingsProblem::new(at, error.message()));
                 }
             }
         }
@@ -302,7 +306,7 @@ impl Layers {
 }
 
 /// Lays `over` on `base`, which says what keys there are and of what type.
-fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<Problem>) {
+fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<SettingsProblem>) {
     for (key, value) in over {
         let path = if prefix.is_empty() {
             key.clone()
@@ -315,13 +319,13 @@ fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<Problem
         }
         let Some(slot) = base.get_mut(&key) else {
             let hint = suggestion(&key, base.keys().map(String::as_str));
-            problems.push(Problem::new(path, format!("is no setting{hint}")));
+            problems.push(SettingsProblem::new(path, format!("is no setting{hint}")));
             continue;
         };
         match (slot, value) {
             (Value::Table(base), Value::Table(over)) => merge(base, over, &path, problems),
             (slot, value) if slot.same_type(&value) => *slot = value,
-            (slot, value) => problems.push(Problem::new(
+            (slot, value) => problems.push(SettingsProblem::new(
                 path,
                 format!(
                     "must be of type {}, and is of type {}",

@@ -4,11 +4,11 @@ use jsonwebtoken::Algorithm;
 use lettre::message::Mailbox;
 use serde::Deserialize;
 
-use super::{Problem, Secret, Settings, rules::check_secret};
+use super::{Secret, Settings, SettingsProblem, rules::check_secret};
 
 /// Who is signed in: which tokens are taken.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Auth {
+pub struct AuthSettings {
     /// What tokens are signed with; empty, without `jwks_url`: derived from the site's secret.
     pub jwt_secret: Secret,
     /// Where their issuer's keys are.
@@ -25,7 +25,7 @@ pub struct Auth {
 
 /// People at the desk: what visitors read of them.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Experts {
+pub struct ExpertSettings {
     /// Words that ask for a person.
     pub phrases: Vec<String>,
     /// While somebody is there.
@@ -46,7 +46,7 @@ pub struct Experts {
     pub corrected: String,
 }
 
-impl Experts {
+impl ExpertSettings {
     /// Whether a message has one of the words that ask for a person.
     pub fn is_asked_for(&self, text: &str) -> bool {
         if self.phrases.is_empty() {
@@ -60,7 +60,7 @@ impl Experts {
 
 /// Who is told outside that a person is needed, or that an answer was not let pass.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Notify {
+pub struct NotifySettings {
     /// A service that is called; empty: none.
     pub webhook_url: String,
     /// What the calls are signed with.
@@ -73,7 +73,7 @@ pub struct Notify {
     pub email_to: Vec<String>,
 }
 
-impl Notify {
+impl NotifySettings {
     /// The kind of a job that calls the webhook.
     pub const WEBHOOK: &str = "webhook";
     /// The kind of a job that writes an e-mail.
@@ -88,11 +88,11 @@ impl Notify {
 }
 
 /// Adds every problem that these settings have.
-pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     let (auth, notify) = (&settings.auth, &settings.notify);
     check_secret("FRONTDESK_JWT_SECRET", &auth.jwt_secret, problems);
     check_secret("notify.webhook_secret", &notify.webhook_secret, problems);
-    let mut problem = |at: &str, mend: &str| problems.push(Problem::new(at, mend));
+    let mut problem = |at: &str, mend: &str| problems.push(SettingsProblem::new(at, mend));
     let is_of = |url: &str, schemes: [&str; 2]| {
         url.is_empty() || url::Url::parse(url).is_ok_and(|url| schemes.contains(&url.scheme()))
     };

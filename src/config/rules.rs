@@ -6,14 +6,14 @@ use super::{Secret, WebhookSettings};
 
 /// A wrong value, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct SettingsProblem {
     /// The key or variable at fault.
     pub at: String,
     /// What is wrong with it and what would be right. Never the value of a secret.
     pub mend: String,
 }
 
-impl Problem {
+impl SettingsProblem {
     pub(super) fn new(at: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             at: at.into(),
@@ -22,17 +22,17 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SettingsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.mend)
     }
 }
 
 /// A secret that is there is long enough.
-pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Problem>) {
+pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<SettingsProblem>) {
     if !secret.is_empty() && secret.reveal().len() < 32 {
         let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
-        problems.push(Problem::new(at, mend));
+        problems.push(SettingsProblem::new(at, mend));
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Problem
 pub(super) fn check_headers(
     at: &str,
     headers: &BTreeMap<String, Secret>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     for (header, value) in headers {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -50,25 +50,29 @@ pub(super) fn check_headers(
             || !value.reveal().chars().all(is_value)
         {
             let text = format!("{header:?} and its value must be fit for HTTP");
-            problems.push(Problem::new(at, text));
+            problems.push(SettingsProblem::new(at, text));
         }
     }
 }
 
 /// A service that is called by webhook.
-pub(super) fn check_webhook(webhook: &WebhookSettings, at: &str, problems: &mut Vec<Problem>) {
+pub(super) fn check_webhook(
+    webhook: &WebhookSettings,
+    at: &str,
+    problems: &mut Vec<SettingsProblem>,
+) {
     let is_web = url::Url::parse(&webhook.url)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty());
     if !is_web {
         let text = "must be an http or https URL without a name and password in it";
-        problems.push(Problem::new(format!("{at}.url"), text));
+        problems.push(SettingsProblem::new(format!("{at}.url"), text));
     }
     if webhook.secret.reveal().len() < 24 {
         let text = "must have 24 characters or more: openssl rand -hex 32 makes one";
-        problems.push(Problem::new(format!("{at}.secret"), text));
+        problems.push(SettingsProblem::new(format!("{at}.secret"), text));
     }
     if !(1..=300).contains(&webhook.timeout_seconds) {
-        problems.push(Problem::new(
+        problems.push(SettingsProblem::new(
             format!("{at}.timeout_seconds"),
             "must be from 1 to 300",
         ));

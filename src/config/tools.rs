@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{AgentSettings, JudgeSettings, Problem, Secret, Settings, rules::check_headers};
+use super::{
+    AgentSettings, JudgeSettings, Secret, Settings, SettingsProblem, rules::check_headers,
+};
 use crate::{
     context::Shape,
     text,
@@ -132,7 +134,7 @@ pub enum ToolMethod {
 pub(super) fn fill_secrets(
     tools: &mut BTreeMap<String, ToolSettings>,
     env: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     for (tool, settings) in tools {
         for (header, value) in &mut settings.headers {
@@ -151,7 +153,7 @@ pub(super) fn fill_webhooks(
     agents: &mut BTreeMap<String, AgentSettings>,
     judges: &mut BTreeMap<String, JudgeSettings>,
     env: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     let agents = agents
         .iter_mut()
@@ -171,7 +173,7 @@ pub(super) fn fill_webhooks(
 pub(super) fn fill_mcp(
     servers: &mut BTreeMap<String, McpSettings>,
     env: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     for (server, settings) in servers {
         for (name, value) in &mut settings.headers {
@@ -198,7 +200,7 @@ fn fill(
     value: &mut Secret,
     at: impl Fn() -> String,
     env: &BTreeMap<String, String>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<SettingsProblem>,
 ) {
     let mut filled = String::new();
     let mut rest = value.reveal();
@@ -211,7 +213,7 @@ fn fill(
             Some(secret) => filled.push_str(secret.trim()),
             None => {
                 let text = format!("{name} is not set in the environment");
-                problems.push(Problem::new(at(), text));
+                problems.push(SettingsProblem::new(at(), text));
             }
         }
         rest = after;
@@ -242,10 +244,10 @@ impl Settings {
 }
 
 /// Adds every problem that the tools have, and the agents with theirs.
-pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
+pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     for (name, tool) in &settings.tools {
         let mut problem = |key: &str, text: String| {
-            problems.push(Problem::new(format!("tools.{name}{key}"), text));
+            problems.push(SettingsProblem::new(format!("tools.{name}{key}"), text));
         };
         let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if name == HANDOFF {
@@ -284,7 +286,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         }
         check_headers(&format!("tools.{name}.headers"), &tool.headers, problems);
         let mut problem = |key: &str, text: String| {
-            problems.push(Problem::new(format!("tools.{name}{key}"), text));
+            problems.push(SettingsProblem::new(format!("tools.{name}{key}"), text));
         };
         if !(1..=MAX_TIMEOUT_SECONDS).contains(&tool.timeout_seconds) {
             problem(
@@ -297,22 +299,22 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         let at = format!("mcp.{name}");
         let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if name.is_empty() || name.len() > 20 || !name.chars().all(well_formed) {
-            problems.push(Problem::new(
+            problems.push(SettingsProblem::new(
                 &at,
                 "a server's name has 1 to 20 of A-Z a-z 0-9 -",
             ));
         }
         if server.command.is_empty() == server.url.is_none() {
-            problems.push(Problem::new(&at, "needs either a command or a url"));
+            problems.push(SettingsProblem::new(&at, "needs either a command or a url"));
         }
         check_headers(&format!("{at}.headers"), &server.headers, problems);
         if !(1..=MAX_TIMEOUT_SECONDS).contains(&server.timeout_seconds) {
             let text = format!("must be from 1 to {MAX_TIMEOUT_SECONDS}");
-            problems.push(Problem::new(format!("{at}.timeout_seconds"), text));
+            problems.push(SettingsProblem::new(format!("{at}.timeout_seconds"), text));
         }
     }
     for (name, problem) in settings.made_widgets().err().into_iter().flatten() {
-        problems.push(Problem::new(format!("widgets.{name}"), problem));
+        problems.push(SettingsProblem::new(format!("widgets.{name}"), problem));
     }
     for (path, agent) in &settings.agents {
         for name in &agent.tools {
@@ -321,13 +323,16 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
                 .map_or(name.as_str(), |(server, _)| server);
             if !settings.tools.contains_key(name) && !settings.mcp.contains_key(server) {
                 let text = format!("{name} is none of the tools");
-                problems.push(Problem::new(format!("agents.{path}.tools"), text));
+                problems.push(SettingsProblem::new(format!("agents.{path}.tools"), text));
             }
         }
         if let Some(context) = &agent.context {
             let shape = Shape::new(context, &agent.context_from_visitor);
             for problem in shape.err().into_iter() {
-                problems.push(Problem::new(format!("agents.{path}.context"), problem));
+                problems.push(SettingsProblem::new(
+                    format!("agents.{path}.context"),
+                    problem,
+                ));
             }
         }
         // One conversation has one context, whoever answers in it.
@@ -341,7 +346,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
             if settings.agents.values().any(|other| trusts(&other)) {
                 let at = format!("agents.{path}.context_from_visitor");
                 let text = format!("another agent has {name} in its context, not from the visitor");
-                problems.push(Problem::new(at, text));
+                problems.push(SettingsProblem::new(at, text));
             }
         }
         let flow = &agent.flow;
@@ -351,17 +356,23 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         ] {
             if let Some(name) = name.as_ref().filter(|name| !known.contains(name)) {
                 let at = format!("agents.{path}.flow.{key}");
-                problems.push(Problem::new(at, format!("the agent was not given {name}")));
+                problems.push(SettingsProblem::new(
+                    at,
+                    format!("the agent was not given {name}"),
+                ));
             }
         }
         for name in &agent.widgets {
             let at = format!("agents.{path}.widgets");
             if !settings.widgets.contains_key(name) && WidgetType::parse(name).is_none() {
-                problems.push(Problem::new(&at, format!("{name} is none of the widgets")));
+                problems.push(SettingsProblem::new(
+                    &at,
+                    format!("{name} is none of the widgets"),
+                ));
             }
             let tool = widgets::tool_name(name);
             if agent.tools.contains(&tool) {
-                problems.push(Problem::new(
+                problems.push(SettingsProblem::new(
                     &at,
                     format!("{tool} is the name of a tool too"),
                 ));
@@ -370,7 +381,10 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<Problem>) {
         for to in &agent.handoff_to {
             if to == path || (to != HUMAN && !settings.agents.contains_key(to)) {
                 let text = format!("{to} is none of the other agents");
-                problems.push(Problem::new(format!("agents.{path}.handoff_to"), text));
+                problems.push(SettingsProblem::new(
+                    format!("agents.{path}.handoff_to"),
+                    text,
+                ));
             }
         }
     }

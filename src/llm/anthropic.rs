@@ -14,7 +14,7 @@ use super::{
     refusal::{is_error, reported, unreadable},
 };
 use crate::{
-    config::{Timeouts, Vendor},
+    config::{TimeoutSettings, VendorSettings},
     http::Clients,
     store::messages::FinishReason,
     text,
@@ -42,7 +42,11 @@ pub(super) const ANTHROPIC_FORMAT: Format = Format {
 pub(super) struct Anthropic(Endpoint);
 
 impl Anthropic {
-    pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        vendor: &VendorSettings,
+        clients: Arc<Clients>,
+        timeouts: TimeoutSettings,
+    ) -> Self {
         let base = if vendor.base_url.is_empty() {
             ANTHROPIC_URL
         } else {

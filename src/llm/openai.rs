@@ -19,7 +19,7 @@ use super::{
     refusal::{is_error, reported, unreadable},
 };
 use crate::{
-    config::{Timeouts, Vendor},
+    config::{TimeoutSettings, VendorSettings},
     http::Clients,
     store::messages::FinishReason,
     text::{self, of},
@@ -48,7 +48,11 @@ pub(super) const OPENAI_FORMAT: Format = Format {
 pub(super) struct OpenAi(Endpoint);
 
 impl OpenAi {
-    pub(super) fn new(vendor: &Vendor, clients: Arc<Clients>, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        vendor: &VendorSettings,
+        clients: Arc<Clients>,
+        timeouts: TimeoutSettings,
+    ) -> Self {
         let url = url(if vendor.base_url.is_empty() {
             OPENAI_URL
         } else {

@@ -32,14 +32,14 @@ pub(super) fn announce(app: &App, address: SocketAddr, pretty: bool) {
 }
 
 /// The address of a vendor's server, where it is not the vendor's own.
-fn at(vendor: &config::Vendor) -> String {
+fn at(vendor: &config::VendorSettings) -> String {
     let url = url::Url::parse(&vendor.base_url).ok();
     url.and_then(|url| Some(format!(" at {}", url.host_str()?)))
         .unwrap_or_default()
 }
 
 /// Why it is this model.
-fn why(llm: &config::Llm) -> &'static str {
+fn why(llm: &config::LlmSettings) -> &'static str {
     match (
         llm.model.is_empty(),
         llm.openai.is_set(),

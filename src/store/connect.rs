@@ -29,7 +29,10 @@ const POSTGRES_DEFAULTS: [(&str, &str); 6] = [
     ("application_name", "frontdesk"),
 ];
 
-pub(super) fn open(settings: &config::Database, clock: Arc<dyn Clock>) -> Result<Db, StoreError> {
+pub(super) fn open(
+    settings: &config::DatabaseSettings,
+    clock: Arc<dyn Clock>,
+) -> Result<Db, StoreError> {
     let url = settings.url.reveal();
     if url.starts_with("sqlite:") {
         let path = sqlite_path(url);

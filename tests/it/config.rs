@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use frontdesk::config::{Loaded, Problem, Settings, Sources};
+use frontdesk::config::{Loaded, Settings, SettingsProblem, Sources};
 use insta::assert_snapshot;
 
-fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<Problem>> {
+fn load(file: &str, env: &[(&str, &str)]) -> Result<Loaded, Vec<SettingsProblem>> {
     let mut document = tempfile::NamedTempFile::new().unwrap();
     document.write_all(file.as_bytes()).unwrap();
     let env = env

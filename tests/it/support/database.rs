@@ -198,7 +198,7 @@ impl Database {
         )
     }
 
-    pub fn settings(&self) -> config::Database {
+    pub fn settings(&self) -> config::DatabaseSettings {
         settings(&self.url)
     }
 }
@@ -295,8 +295,8 @@ async fn template() -> &'static str {
         .await
 }
 
-fn settings(url: &str) -> config::Database {
-    config::Database {
+fn settings(url: &str) -> config::DatabaseSettings {
+    config::DatabaseSettings {
         statement_cache: config::StatementCache::Auto,
         url: Secret::new(url),
         listen_url: Secret::default(),
