@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use event::{EventOut, Kind, Point, Told, framed};
+use event::{EventBatch, EventKind, EventOut, Point, framed};
 
 use super::responses::{DeviceParams, Events, NotSignedIn, Refused};
 use super::{
@@ -55,7 +55,7 @@ pub(super) async fn of_device(
     let Some((lock, _)) = app.engine.sessions().get(&device.id).await? else {
         return Ok(HttpResponse::NoContent().finish());
     };
-    let reader = Reader::Device(device.id);
+    let reader = Viewer::Device(device.id);
     standing(&app, &request, lock.conversation_id, reader).await
 }
 
@@ -76,18 +76,18 @@ pub(super) async fn of_conversation(
 ) -> Result<HttpResponse> {
     let id = id(&path)?;
     if app.store.conversation(&user.id, id).await?.is_some() {
-        return standing(&app, &request, id, Reader::Owner(user.until)).await;
+        return standing(&app, &request, id, Viewer::Owner(user.until)).await;
     }
     if !user.is_of_desk() {
         return Err(Error::new(Code::NotFound));
     }
     let person = app.experts.person(&user).await?;
     app.experts.look(&person, id).await?;
-    standing(&app, &request, id, Reader::Desk(person, user.until)).await
+    standing(&app, &request, id, Viewer::Desk(person, user.until)).await
 }
 
 /// Who stands by, and until when they are signed in.
-pub(super) enum Reader {
+pub(super) enum Viewer {
     /// Whose session may move on to another conversation.
     Device(DeviceId),
     Owner(Timestamp),
@@ -95,7 +95,7 @@ pub(super) enum Reader {
     Desk(Person, Timestamp),
 }
 
-impl Reader {
+impl Viewer {
     /// Whether they may read on.
     fn may_read(&self, first: Snapshot, now: Snapshot) -> bool {
         match self {
@@ -122,7 +122,7 @@ async fn standing(
     app: &Data<App>,
     request: &HttpRequest,
     id: ConversationId,
-    reader: Reader,
+    reader: Viewer,
 ) -> Result<HttpResponse> {
     let after: Option<Point> = last_event_id(request).map(|id| id.parse()).transpose()?;
     let now = app.store.stands(vec![id]).await?;
@@ -130,7 +130,7 @@ async fn standing(
     let seen = match (after, &reader) {
         (Some(after), _) if after.conversation == id => after.seq,
         // Their session has moved on meanwhile: all of this conversation is new to them.
-        (Some(_), Reader::Device(_)) => MessageSeq::START,
+        (Some(_), Viewer::Device(_)) => MessageSeq::START,
         _ => now.last_seq,
     };
     Ok(respond(app, stand_by(app, id, *now, seen, reader)))
@@ -142,13 +142,13 @@ pub(super) fn stand_by(
     id: ConversationId,
     now: Snapshot,
     seen: MessageSeq,
-    reader: Reader,
-) -> impl Stream<Item = Told> + use<> {
+    reader: Viewer,
+) -> impl Stream<Item = EventBatch> + use<> {
     let until = match &reader {
-        Reader::Device(_) => None,
-        Reader::Owner(until) | Reader::Desk(_, until) => Some(*until),
+        Viewer::Device(_) => None,
+        Viewer::Owner(until) | Viewer::Desk(_, until) => Some(*until),
     };
-    let state = Standing {
+    let state = StandingStream {
         app: app.clone(),
         id,
         first: now,
@@ -160,10 +160,10 @@ pub(super) fn stand_by(
         closing: closing(app, until),
         reader,
     };
-    stream::unfold(state, Standing::next)
+    stream::unfold(state, StandingStream::next)
 }
 
-fn respond(app: &App, told: impl Stream<Item = Told> + 'static) -> HttpResponse {
+fn respond(app: &App, told: impl Stream<Item = EventBatch> + 'static) -> HttpResponse {
     let counted = app.metrics.open_stream();
     let frames = told.enumerate().map(move |(at, told)| {
         let _ = &counted;
@@ -176,7 +176,7 @@ pub(super) type Closing = LocalBoxFuture<'static, ()>;
 
 /// What somebody who stands by hears.
 #[derive(PartialEq, Eq)]
-enum Heard {
+enum StreamSignal {
     Change,
     /// For so long that it is time to show that the stream lives.
     Nothing,
@@ -187,21 +187,21 @@ async fn wait<T>(
     changes: &mut watch::Receiver<T>,
     closing: &mut Closing,
     until: Instant,
-) -> Option<Heard> {
+) -> Option<StreamSignal> {
     tokio::select! {
         changed = timeout_at(until, changes.changed()) => match changed {
-            Ok(changed) => changed.ok().map(|()| Heard::Change),
-            Err(_) => Some(Heard::Nothing),
+            Ok(changed) => changed.ok().map(|()| StreamSignal::Change),
+            Err(_) => Some(StreamSignal::Nothing),
         },
         () = closing => None,
     }
 }
 
 /// One who stands by a conversation.
-struct Standing {
+struct StandingStream {
     app: Data<App>,
     id: ConversationId,
-    reader: Reader,
+    reader: Viewer,
     /// How it stood when this began.
     first: Snapshot,
     /// The last message that was told.
@@ -216,8 +216,8 @@ struct Standing {
     closing: Closing,
 }
 
-impl Standing {
-    async fn next(mut self) -> Option<(Told, Self)> {
+impl StandingStream {
+    async fn next(mut self) -> Option<(EventBatch, Self)> {
         // Changes that are nothing to this client do not put it off.
         let until = Instant::now() + SILENCE;
         loop {
@@ -225,14 +225,14 @@ impl Standing {
             if !self.reader.may_read(self.first, stand) || self.has_moved_on(stand).await {
                 return None;
             }
-            let mut told = Told::new();
+            let mut told = EventBatch::new();
             if let Err(error) = self.tell(stand, &mut told).await {
                 // The client comes back, and finds what it has not read.
                 error.log();
                 return None;
             }
             if told.is_empty()
-                && wait(&mut self.changes, &mut self.closing, until).await? == Heard::Change
+                && wait(&mut self.changes, &mut self.closing, until).await? == StreamSignal::Change
             {
                 continue;
             }
@@ -242,7 +242,7 @@ impl Standing {
 
     /// Whether the device's session is another conversation's by now: its client comes back for that one.
     async fn has_moved_on(&self, stand: Snapshot) -> bool {
-        let Reader::Device(device) = &self.reader else {
+        let Viewer::Device(device) = &self.reader else {
             return false;
         };
         if stand.has_session {
@@ -253,7 +253,7 @@ impl Standing {
     }
 
     /// Tells what is new.
-    async fn tell(&mut self, stand: Snapshot, told: &mut Told) -> Result<()> {
+    async fn tell(&mut self, stand: Snapshot, told: &mut EventBatch) -> Result<()> {
         self.tell_messages(stand, told).await?;
         if self.seen < stand.last_seq {
             // The rest once this was read.
@@ -265,7 +265,7 @@ impl Standing {
         Ok(())
     }
 
-    async fn tell_messages(&mut self, stand: Snapshot, told: &mut Told) -> Result<()> {
+    async fn tell_messages(&mut self, stand: Snapshot, told: &mut EventBatch) -> Result<()> {
         let all = self.sees_all();
         while self.seen < stand.last_seq && told.is_empty() {
             let store = &self.app.store;
@@ -278,13 +278,13 @@ impl Standing {
                 // Whoever has said something does not write it any more.
                 self.other_writes = false;
                 for retracted in message.line().into_iter().flat_map(|line| line.retracts) {
-                    let mut event = EventOut::new(Kind::Retract, message.created_at);
+                    let mut event = EventOut::new(EventKind::Retract, message.created_at);
                     event.message_id = Some(retracted);
                     told.push((None, event));
                 }
                 if all || is_of_desk(&message) {
                     let at = self.at(message.seq);
-                    let mut event = EventOut::new(Kind::Message, message.created_at);
+                    let mut event = EventOut::new(EventKind::Message, message.created_at);
                     event.message = Some(match all {
                         true => MessageOut::for_desk(message),
                         false => message.into(),
@@ -296,40 +296,40 @@ impl Standing {
         Ok(())
     }
 
-    fn tell_who_answers(&mut self, stand: Snapshot, told: &mut Told) {
+    fn tell_who_answers(&mut self, stand: Snapshot, told: &mut EventBatch) {
         let running = stand.running_turn.filter(|_| self.sees_all());
         let (mode, turn) = self.told.replace((stand.mode, running)).unzip();
         if mode != Some(stand.mode) {
-            let mut event = self.event(Kind::Mode);
+            let mut event = self.event(EventKind::Mode);
             event.mode = Some(stand.mode);
             told.push((self.at(self.seen), event));
         }
         if running.is_some() && turn != Some(running) {
-            let mut event = self.event(Kind::Turn);
+            let mut event = self.event(EventKind::Turn);
             event.turn_id = running;
             told.push((self.at(self.seen), event));
         }
     }
 
     /// Where the visitor stands in the queue, where that has changed.
-    fn tell_place(&mut self, stand: Snapshot, told: &mut Told) {
+    fn tell_place(&mut self, stand: Snapshot, told: &mut EventBatch) {
         let before = std::mem::replace(&mut self.position, stand.position);
         if !self.sees_all() && stand.position > 0 && stand.position != before {
-            let mut event = self.event(Kind::Queue);
+            let mut event = self.event(EventKind::Queue);
             event.position = Some(stand.position);
             told.push((self.at(self.seen), event));
         }
     }
 
     /// Whether the other side is writing, where that has changed.
-    fn tell_who_writes(&mut self, stand: Snapshot, told: &mut Told) {
+    fn tell_who_writes(&mut self, stand: Snapshot, told: &mut EventBatch) {
         let (role, is_writing) = match self.reader {
-            Reader::Device(_) | Reader::Owner(_) => (Role::Expert, stand.expert_types),
-            Reader::Desk(..) => (Role::User, stand.visitor_types),
+            Viewer::Device(_) | Viewer::Owner(_) => (Role::Expert, stand.expert_types),
+            Viewer::Desk(..) => (Role::User, stand.visitor_types),
         };
         let is_writing = is_writing == Some(true);
         if std::mem::replace(&mut self.other_writes, is_writing) != is_writing {
-            let mut event = self.event(Kind::Typing);
+            let mut event = self.event(EventKind::Typing);
             (event.role, event.is_typing) = (Some(role), Some(is_writing));
             told.push((self.at(self.seen), event));
         }
@@ -337,10 +337,10 @@ impl Standing {
 
     /// Whether what turns say is told, too.
     fn sees_all(&self) -> bool {
-        matches!(self.reader, Reader::Desk(..))
+        matches!(self.reader, Viewer::Desk(..))
     }
 
-    fn event(&self, kind: Kind) -> EventOut {
+    fn event(&self, kind: EventKind) -> EventOut {
         EventOut::new(kind, self.app.clock.now())
     }
 

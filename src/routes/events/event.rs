@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = EventType)]
-pub(in crate::routes) enum Kind {
+pub(in crate::routes) enum EventKind {
     /// `message` was said.
     Message,
     /// `message_id` is withdrawn.
@@ -51,7 +51,7 @@ pub(in crate::routes) struct EventOut {
     timestamp: Timestamp,
     is_final: bool,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: EventKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::routes) message: Option<MessageOut>,
     /// What is withdrawn.
@@ -81,7 +81,7 @@ pub(in crate::routes) struct EventOut {
 }
 
 impl EventOut {
-    pub(super) fn new(kind: Kind, timestamp: Timestamp) -> Self {
+    pub(super) fn new(kind: EventKind, timestamp: Timestamp) -> Self {
         Self {
             content: "",
             timestamp,
@@ -134,10 +134,10 @@ impl FromStr for Point {
 
 /// What is told at once, each with where a client stands that has read it. Nothing: it is shown that the stream
 /// lives.
-pub(in crate::routes) type Told = Vec<(Option<Point>, EventOut)>;
+pub(in crate::routes) type EventBatch = Vec<(Option<Point>, EventOut)>;
 
 /// As a piece of an event stream.
-pub(super) fn framed(told: &Told, is_first: bool) -> Bytes {
+pub(super) fn framed(told: &EventBatch, is_first: bool) -> Bytes {
     if told.is_empty() {
         return Bytes::from_static(COMMENT);
     }

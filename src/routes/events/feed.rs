@@ -11,8 +11,8 @@ use futures_util::stream;
 use tokio::sync::watch;
 
 use super::{
-    Closing, Heard, closing,
-    event::{EventOut, Kind, Told},
+    Closing, StreamSignal, closing,
+    event::{EventBatch, EventKind, EventOut},
     respond, wait,
 };
 use crate::routes::responses::{Events, NotSignedIn, Refused};
@@ -39,7 +39,7 @@ const NOTED: Duration = Duration::from_secs(60);
 pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
     let person = app.experts.person(&user).await?;
     let work = app.experts.work().await?;
-    let state = Feed {
+    let state = DeskFeed {
         changes: app.hub.work(work),
         closing: closing(&app, Some(user.until)),
         app: app.clone(),
@@ -49,11 +49,11 @@ pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<Htt
         to_review: 0,
         noted: Instant::now(),
     };
-    Ok(respond(&app, stream::unfold(state, Feed::next)))
+    Ok(respond(&app, stream::unfold(state, DeskFeed::next)))
 }
 
 /// One who is at the desk.
-struct Feed {
+struct DeskFeed {
     app: Data<App>,
     person: Person,
     /// What they see, as it was told last.
@@ -67,8 +67,8 @@ struct Feed {
     noted: Instant,
 }
 
-impl Feed {
-    async fn next(mut self) -> Option<(Told, Self)> {
+impl DeskFeed {
+    async fn next(mut self) -> Option<(EventBatch, Self)> {
         // Changes that are nothing to this client do not put it off.
         let until = tokio::time::Instant::now() + SILENCE;
         loop {
@@ -91,7 +91,7 @@ impl Feed {
             }
             let told = self.tell(own, work.to_review);
             if told.is_empty()
-                && wait(&mut self.changes, &mut self.closing, until).await? == Heard::Change
+                && wait(&mut self.changes, &mut self.closing, until).await? == StreamSignal::Change
             {
                 continue;
             }
@@ -99,31 +99,31 @@ impl Feed {
         }
     }
 
-    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64) -> Told {
+    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64) -> EventBatch {
         let time = self.app.clock.now();
         let had_to_review = std::mem::replace(&mut self.to_review, to_review);
         let known = cases.iter().map(|case| (case.id, case.clone())).collect();
         let Some(before) = self.told.replace(known) else {
-            let mut event = EventOut::new(Kind::Snapshot, time);
+            let mut event = EventOut::new(EventKind::Snapshot, time);
             event.conversations = Some(cases.into_iter().map(Into::into).collect());
             event.to_review = Some(to_review);
             return vec![(None, event)];
         };
-        let mut told = Told::new();
+        let mut told = EventBatch::new();
         if to_review != had_to_review {
-            let mut event = EventOut::new(Kind::Evaluations, time);
+            let mut event = EventOut::new(EventKind::Evaluations, time);
             event.to_review = Some(to_review);
             told.push((None, event));
         }
         let is_there = |id| self.told.as_ref().is_some_and(|now| now.contains_key(id));
         for id in before.keys().filter(|id| !is_there(*id)) {
-            let mut event = EventOut::new(Kind::Gone, time);
+            let mut event = EventOut::new(EventKind::Gone, time);
             event.conversation_id = Some(*id);
             told.push((None, event));
         }
         for case in cases {
             if before.get(&case.id) != Some(&case) {
-                let mut event = EventOut::new(Kind::Conversation, time);
+                let mut event = EventOut::new(EventKind::Conversation, time);
                 event.conversation = Some(case.into());
                 told.push((None, event));
             }

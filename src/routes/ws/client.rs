@@ -16,7 +16,7 @@ use crate::{
     routes::{
         caller::caller,
         chat::{ChatIn, Writer, turn_request},
-        events::{Reader, event::EventOut, stand_by},
+        events::{Viewer, event::EventOut, stand_by},
         extract::session_name,
         turns::received,
     },
@@ -242,7 +242,7 @@ impl Client {
                     continue;
                 }
             };
-            let reader = Reader::Owner(self.user.until);
+            let reader = Viewer::Owner(self.user.until);
             if let (None, After::Turn(turn) | After::New(turn)) = (seen, after) {
                 match self.app.store.begins_at(turn).await {
                     Ok(seq) => seen = seq,
