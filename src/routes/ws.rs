@@ -134,7 +134,7 @@ fn check_origin(app: &App, request: &HttpRequest) -> Result<()> {
 }
 
 /// What a client says.
-enum Said<'a> {
+enum ClientMessage<'a> {
     Text(&'a str),
     Binary(Bytes),
 }
@@ -142,10 +142,10 @@ enum Said<'a> {
 /// Whoever a client talks to.
 trait Listener {
     /// The first that is said to the client.
-    async fn welcome(&mut self) -> std::result::Result<(), End>;
+    async fn welcome(&mut self) -> std::result::Result<(), CloseCause>;
 
     /// Answers, or says why the connection ends.
-    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End>;
+    async fn hear(&mut self, said: ClientMessage<'_>) -> std::result::Result<(), CloseCause>;
 
     /// Goes on with what it has to do; may be dropped at any time, and is called again.
     async fn work(&mut self);
@@ -155,14 +155,14 @@ trait Listener {
 struct Echo(Session);
 
 impl Listener for Echo {
-    async fn welcome(&mut self) -> std::result::Result<(), End> {
+    async fn welcome(&mut self) -> std::result::Result<(), CloseCause> {
         Ok(())
     }
 
-    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End> {
+    async fn hear(&mut self, said: ClientMessage<'_>) -> std::result::Result<(), CloseCause> {
         let said = match said {
-            Said::Text(said) => self.0.text(said).await,
-            Said::Binary(said) => self.0.binary(said).await,
+            ClientMessage::Text(said) => self.0.text(said).await,
+            ClientMessage::Binary(said) => self.0.binary(said).await,
         };
         said.map_err(|_| None)
     }
@@ -181,7 +181,7 @@ struct Link<L> {
 }
 
 /// Why a connection ends.
-type End = Option<CloseReason>;
+type CloseCause = Option<CloseReason>;
 
 impl<L: Listener> Link<L> {
     async fn run(mut self, mut stream: AggregatedMessageStream) {
@@ -195,7 +195,7 @@ impl<L: Listener> Link<L> {
         drop(timeout(SEND_TIMEOUT, session.close(end)).await);
     }
 
-    async fn listen(&mut self, stream: &mut AggregatedMessageStream) -> End {
+    async fn listen(&mut self, stream: &mut AggregatedMessageStream) -> CloseCause {
         let mut pings = interval_at((Instant::now() + PING).into(), PING);
         loop {
             tokio::select! {
@@ -222,11 +222,13 @@ impl<L: Listener> Link<L> {
         }
     }
 
-    async fn hear(&mut self, said: AggregatedMessage) -> std::result::Result<(), End> {
+    async fn hear(&mut self, said: AggregatedMessage) -> std::result::Result<(), CloseCause> {
         let mut session = self.session.clone();
         match said {
-            AggregatedMessage::Text(said) => self.listener.hear(Said::Text(&said)).await,
-            AggregatedMessage::Binary(said) => self.listener.hear(Said::Binary(said)).await,
+            AggregatedMessage::Text(said) => self.listener.hear(ClientMessage::Text(&said)).await,
+            AggregatedMessage::Binary(said) => {
+                self.listener.hear(ClientMessage::Binary(said)).await
+            }
             AggregatedMessage::Ping(said) => {
                 let answered = timeout(SEND_TIMEOUT, session.pong(&said)).await;
                 answered.map(drop).map_err(|_| Some(CloseCode::Away.into()))

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    End, Listener, SEND_TIMEOUT, Said,
-    client::{After, Client, Follow, MessageIn},
+    ClientMessage, CloseCause, Listener, SEND_TIMEOUT,
+    client::{Client, Follow, FollowFrom, SocketMessageIn},
 };
 use crate::{
     app::App,
@@ -81,8 +81,8 @@ impl Chat {
         }
     }
 
-    async fn do_as_told(&mut self, said: &str) -> std::result::Result<(), End> {
-        let read = text::parse_json::<MessageIn>(said.as_bytes());
+    async fn do_as_told(&mut self, said: &str) -> std::result::Result<(), CloseCause> {
+        let read = text::parse_json::<SocketMessageIn>(said.as_bytes());
         let Ok(said) = read else {
             let error = Error::new(Code::InvalidBody).detail("A JSON object is needed.");
             return self.refuse(&error, None).await;
@@ -97,7 +97,7 @@ impl Chat {
     }
 
     /// Begins what a client asks for.
-    fn begin(&mut self, said: MessageIn) -> Result<()> {
+    fn begin(&mut self, said: SocketMessageIn) -> Result<()> {
         if self.work.len() >= MAX_UNDER_WAY {
             return Err(Error::new(Code::RateLimited));
         }
@@ -119,7 +119,7 @@ impl Chat {
                     .ok_or_else(|| Error::field("id", "The id of a frame."))?;
                 match (id.parse(), id.parse::<Point>()) {
                     (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
-                    (_, Ok(at)) => self.follow(at.conversation, After::Message(at.seq)),
+                    (_, Ok(at)) => self.follow(at.conversation, FollowFrom::Message(at.seq)),
                     _ => return Err(Error::new(Code::InvalidCursor)),
                 }
             }
@@ -136,10 +136,10 @@ impl Chat {
 
     /// Tells what people at the desk write in a conversation, too; anew where the client says from which
     /// message on.
-    fn follow(&mut self, id: ConversationId, after: After) {
+    fn follow(&mut self, id: ConversationId, after: FollowFrom) {
         let known = self.followed.iter().position(|(known, _)| *known == id);
         match known {
-            Some(_) if matches!(after, After::New(_)) => return,
+            Some(_) if matches!(after, FollowFrom::New(_)) => return,
             Some(at) => drop(self.followed.remove(at).map(|(_, older)| older.abort())),
             None => {}
         }
@@ -154,7 +154,11 @@ impl Chat {
     }
 
     /// Answers what cannot be done; the fifth of them ends the connection.
-    async fn refuse(&mut self, error: &Error, own: Option<String>) -> std::result::Result<(), End> {
+    async fn refuse(
+        &mut self,
+        error: &Error,
+        own: Option<String>,
+    ) -> std::result::Result<(), CloseCause> {
         if error.code != Code::RateLimited {
             self.faults += 1;
         }
@@ -172,15 +176,15 @@ impl Chat {
 }
 
 impl Listener for Chat {
-    async fn welcome(&mut self) -> std::result::Result<(), End> {
+    async fn welcome(&mut self) -> std::result::Result<(), CloseCause> {
         let connected = json!({"type": "connection"});
         self.client.tell(&connected).await.map_err(|_| None)
     }
 
-    async fn hear(&mut self, said: Said<'_>) -> std::result::Result<(), End> {
+    async fn hear(&mut self, said: ClientMessage<'_>) -> std::result::Result<(), CloseCause> {
         match said {
-            Said::Text(said) => self.do_as_told(said).await,
-            Said::Binary(_) => self.refuse(&Error::new(Code::InvalidBody), None).await,
+            ClientMessage::Text(said) => self.do_as_told(said).await,
+            ClientMessage::Binary(_) => self.refuse(&Error::new(Code::InvalidBody), None).await,
         }
     }
 

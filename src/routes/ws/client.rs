@@ -34,7 +34,7 @@ const ATTACH_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What a client says.
 #[derive(Debug, Deserialize)]
-pub(super) struct MessageIn {
+pub(super) struct SocketMessageIn {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     pub conversation_id: Option<ConversationId>,
@@ -49,11 +49,11 @@ pub(super) struct MessageIn {
 }
 
 /// A conversation to stand by, and from where on.
-pub(super) type Follow = (ConversationId, After);
+pub(super) type Follow = (ConversationId, FollowFrom);
 
 /// What a client has of a conversation.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum After {
+pub(super) enum FollowFrom {
     /// This message.
     Message(MessageSeq),
     /// At least what this turn answers.
@@ -97,7 +97,7 @@ impl Client {
             .await
     }
 
-    pub(super) async fn say(mut self, said: MessageIn) {
+    pub(super) async fn say(mut self, said: SocketMessageIn) {
         let own = said.client_message_id.clone();
         let started = match self.request_of(said) {
             Ok(request) => self.app.engine.start(request).await,
@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    fn request_of(&self, said: MessageIn) -> Result<TurnRequest> {
+    fn request_of(&self, said: SocketMessageIn) -> Result<TurnRequest> {
         let address = caller(&self.app, &self.request);
         address.map_or(Ok(()), |address| self.app.limits.count(address))?;
         let within = match (said.conversation_id, said.session_id) {
@@ -161,7 +161,7 @@ impl Client {
         // What people wrote meanwhile is told, whatever became of the turn's own frames.
         match self.app.store.turn(&self.user.id, after.turn_id).await {
             Ok(Some(row)) => {
-                let follow = (row.conversation_id, After::Turn(row.id));
+                let follow = (row.conversation_id, FollowFrom::Turn(row.id));
                 if self.follow.send(follow).is_err() {
                     return;
                 }
@@ -194,7 +194,10 @@ impl Client {
         }
         let envelope = Envelope::new(&reply, own);
         if let Some((turn, conversation)) = reply.turn_id.zip(reply.conversation_id)
-            && self.follow.send((conversation, After::New(turn))).is_err()
+            && self
+                .follow
+                .send((conversation, FollowFrom::New(turn)))
+                .is_err()
         {
             return;
         }
@@ -225,10 +228,10 @@ impl Client {
     }
 
     /// Passes on what people at the desk write, for as long as the conversation is the user's.
-    pub(super) async fn stand_by(mut self, id: ConversationId, after: After) {
+    pub(super) async fn stand_by(mut self, id: ConversationId, after: FollowFrom) {
         let mut seen = match after {
-            After::Message(seq) => Some(seq),
-            After::Turn(_) | After::New(_) => None,
+            FollowFrom::Message(seq) => Some(seq),
+            FollowFrom::Turn(_) | FollowFrom::New(_) => None,
         };
         loop {
             let whose = self.app.store.conversation(&self.user.id, id).await;
@@ -243,7 +246,7 @@ impl Client {
                 }
             };
             let reader = Viewer::Owner(self.user.until);
-            if let (None, After::Turn(turn) | After::New(turn)) = (seen, after) {
+            if let (None, FollowFrom::Turn(turn) | FollowFrom::New(turn)) = (seen, after) {
                 match self.app.store.begins_at(turn).await {
                     Ok(seq) => seen = seq,
                     Err(_) => {
