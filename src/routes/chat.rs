@@ -34,7 +34,7 @@ pub(super) use request::{ChatIn, Writer, hash, key, spoken, turn_request};
     operation_id = "chat_json",
     tag = "chat",
     params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
-    request_body = request::Body,
+    request_body = request::ChatBody,
     responses((status = 200, description = "The answer in one piece", body = ChatOut), Turning)
 )]
 pub(super) async fn json(
@@ -119,7 +119,7 @@ fn handed_over(turn: Option<TurnId>) -> Error {
     operation_id = "chat_stream",
     tag = "chat",
     params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of a frame of this very request's turn: the answer goes on after it, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
-    request_body = request::Body,
+    request_body = request::ChatBody,
     responses(Frames, (status = 204, description = "All of it was read"), Turning)
 )]
 pub(super) async fn stream(

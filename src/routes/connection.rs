@@ -70,13 +70,13 @@ pub(super) struct Holds(pub usize);
 pub(crate) async fn follow(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<Answer>, ActixError> {
+) -> Result<ServiceResponse<OutgoingBody>, ActixError> {
     let app = request.app_data::<Data<App>>().cloned();
     let app = app.ok_or_else(|| Error::new(Code::Internal))?;
     let connection = request.request().conn_data::<Arc<Connection>>().cloned();
     let address = caller(&app, request.request());
     let body = has_body(&request).then(|| {
-        Body(Rc::new(RefCell::new(Arriving {
+        IncomingBody(Rc::new(RefCell::new(Arriving {
             payload: request.take_payload(),
             bytes: app.connections.arriving.begin(address),
             length: 0,
@@ -119,7 +119,7 @@ pub(crate) async fn follow(
         }
     }
     let streaming = connection.as_ref().and_then(|connection| {
-        if body.as_ref().is_none_or(Body::is_over) {
+        if body.as_ref().is_none_or(IncomingBody::is_over) {
             connection.is_answering();
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -128,8 +128,8 @@ pub(crate) async fn follow(
         streaming(&app, &response, connection)
     });
     let is_standing = streams(&response) == Some(Streams::Standing);
-    Ok(response.map_body(|_, sent| Answer {
-        sent: Sent::from(sent),
+    Ok(response.map_body(|_, sent| OutgoingBody {
+        sent: BodyToSend::from(sent),
         // Once a body is dropped, actix reads it to its end, however long that is. While it is kept, actix closes the
         // connection after the response.
         _body: body.filter(|body| !body.is_over()),
@@ -195,9 +195,9 @@ fn streaming(
 }
 
 /// An answer on its way.
-pub(crate) struct Answer {
-    sent: Sent,
-    _body: Option<Body>,
+pub(crate) struct OutgoingBody {
+    sent: BodyToSend,
+    _body: Option<IncomingBody>,
     _bytes: connections::Bytes,
     _streaming: Option<Streaming>,
     is_standing: bool,
@@ -205,12 +205,12 @@ pub(crate) struct Answer {
 }
 
 /// What is sent: what is there leaves in pieces, so that this lives until the last of it does.
-enum Sent {
+enum BodyToSend {
     Whole(Bytes),
     Stream(BoxBody),
 }
 
-impl From<BoxBody> for Sent {
+impl From<BoxBody> for BodyToSend {
     fn from(body: BoxBody) -> Self {
         match body.size() {
             // Not the same as a length of 0: a 204 has no length.
@@ -220,13 +220,13 @@ impl From<BoxBody> for Sent {
     }
 }
 
-impl MessageBody for Answer {
+impl MessageBody for OutgoingBody {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
         match &self.sent {
-            Sent::Whole(bytes) => bytes.size(),
-            Sent::Stream(body) => body.size(),
+            BodyToSend::Whole(bytes) => bytes.size(),
+            BodyToSend::Stream(body) => body.size(),
         }
     }
 
@@ -235,12 +235,12 @@ impl MessageBody for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let piece = match &mut self.sent {
-            Sent::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Sent::Whole(bytes) => {
+            BodyToSend::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodyToSend::Whole(bytes) => {
                 let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
                 Poll::Ready(Some(Ok(piece)))
             }
-            Sent::Stream(body) => Pin::new(body).poll_next(cx),
+            BodyToSend::Stream(body) => Pin::new(body).poll_next(cx),
         };
         match &self.connection {
             // A stream that cannot go on is aborted, so that nobody takes it for whole. Actix would call it a
@@ -264,7 +264,7 @@ fn says_something(piece: &Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>
     matches!(piece, Poll::Ready(Some(Ok(piece))) if !piece.starts_with(b":"))
 }
 
-impl Drop for Answer {
+impl Drop for OutgoingBody {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
             connection.is_idle();
@@ -274,7 +274,7 @@ impl Drop for Answer {
 
 /// A body that the handler reads, or else this.
 #[derive(Clone)]
-struct Body(Rc<RefCell<Arriving>>);
+struct IncomingBody(Rc<RefCell<Arriving>>);
 
 struct Arriving {
     payload: Payload,
@@ -306,7 +306,7 @@ impl Arriving {
     }
 }
 
-impl Body {
+impl IncomingBody {
     /// Reads on, and keeps nothing of it.
     async fn rest(self) {
         let mut left = MAX_DRAINED_BYTES;
@@ -323,7 +323,7 @@ impl Body {
     }
 }
 
-impl Stream for Body {
+impl Stream for IncomingBody {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

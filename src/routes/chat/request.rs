@@ -92,7 +92,7 @@ pub(in crate::routes) struct DeepChatItem {
 #[schema(as = ChatBody, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only documents")]
-pub(in crate::routes) enum Body {
+pub(in crate::routes) enum ChatBody {
     Plain(Box<ChatIn>),
     DeepChat(DeepChatIn),
 }
