@@ -38,7 +38,7 @@ const MAX_TITLE_CHARACTERS: usize = 255;
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ConversationList)]
-struct ListOut {
+struct ConversationListOut {
     conversations: Vec<ConversationOut>,
     total: i64,
     page: u32,
@@ -51,7 +51,7 @@ struct ListOut {
     operation_id = "conversations_list",
     tag = "conversations",
     params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<Status>, Query, description = "Only those")),
-    responses((status = 200, description = "A page of them", body = ListOut), Refused, NotSignedIn),
+    responses((status = 200, description = "A page of them", body = ConversationListOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
@@ -64,7 +64,7 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     let status: Option<Status> = status.transpose()?;
     let found = app.store.conversations_of(&user.id, status, page, per_page);
     let (conversations, total) = found.await?;
-    Ok(HttpResponse::Ok().json(ListOut {
+    Ok(HttpResponse::Ok().json(ConversationListOut {
         conversations: conversations.into_iter().map(Into::into).collect(),
         total,
         page,
@@ -154,7 +154,7 @@ async fn keep(
     operation_id = "conversations_show",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "The conversation; for the desk, with what it knows of it", body = Shown), Refused, NotSignedIn),
+    responses((status = 200, description = "The conversation; for the desk, with what it knows of it", body = VisibleConversation), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
@@ -166,21 +166,21 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
         }) if user.is_of_desk() => {
             let person = app.experts.person(&user).await?;
             let case = app.experts.look(&person, id).await?;
-            Ok(HttpResponse::Ok().json(Shown::Case(case.into())))
+            Ok(HttpResponse::Ok().json(VisibleConversation::Case(case.into())))
         }
-        own => Ok(HttpResponse::Ok().json(Shown::Own(own?))),
+        own => Ok(HttpResponse::Ok().json(VisibleConversation::Own(own?))),
     }
 }
 
 /// A conversation, as whoever asks may see it.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Shown {
+enum VisibleConversation {
     Own(ConversationOut),
     Case(DeskConversationOut),
 }
 
-impl PartialSchema for Shown {
+impl PartialSchema for VisibleConversation {
     /// Whoever sees a case sees all that a conversation has.
     fn schema() -> RefOr<Schema> {
         let kinds = ["Conversation", "Case"].map(Ref::from_schema_name);
@@ -191,7 +191,7 @@ impl PartialSchema for Shown {
     }
 }
 
-impl ToSchema for Shown {}
+impl ToSchema for VisibleConversation {}
 
 async fn found(app: &App, user: &User, id: ConversationId) -> Result<ConversationOut> {
     let found = app.store.conversation(&user.id, id).await?;

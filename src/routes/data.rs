@@ -104,7 +104,7 @@ pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpRespons
 const HELD_BYTES: usize = 1024 * 1024;
 
 /// Where an export has got to.
-enum At {
+enum ExportPosition {
     Start,
     /// Before the conversation after this one; none: before the first.
     After(Option<ConversationId>),
@@ -114,7 +114,7 @@ enum At {
 
 /// An export, piece by piece.
 fn pieces(app: Data<App>, user: Option<ExportedUser>) -> impl Stream<Item = Result<Bytes>> {
-    stream::try_unfold(Some(At::Start), move |at| {
+    stream::try_unfold(Some(ExportPosition::Start), move |at| {
         let (app, user) = (app.clone(), user.clone());
         async move {
             let Some(at) = at else { return Ok(None) };
@@ -127,14 +127,18 @@ fn pieces(app: Data<App>, user: Option<ExportedUser>) -> impl Stream<Item = Resu
 }
 
 /// The next piece, and where it ends.
-async fn piece(app: &App, user: Option<&ExportedUser>, at: At) -> Result<(String, Option<At>)> {
+async fn piece(
+    app: &App,
+    user: Option<&ExportedUser>,
+    at: ExportPosition,
+) -> Result<(String, Option<ExportPosition>)> {
     match at {
-        At::Start => {
+        ExportPosition::Start => {
             let user = json(&user.map(UserOut::from))?;
-            let next = At::After(None);
+            let next = ExportPosition::After(None);
             Ok((format!("{{\"user\":{user},\"conversations\":["), Some(next)))
         }
-        At::After(before) => {
+        ExportPosition::After(before) => {
             let found = match user {
                 Some(user) => app.store.next_conversation(user.id, before).await?,
                 None => None,
@@ -146,13 +150,13 @@ async fn piece(app: &App, user: Option<&ExportedUser>, at: At) -> Result<(String
             let (id, mut head) = (found.id, json(&ExportedConversationOut::from(found))?);
             // Its messages follow.
             head.pop();
-            let next = At::Within(id, MessageSeq::START);
+            let next = ExportPosition::Within(id, MessageSeq::START);
             Ok((format!("{comma}{head},\"messages\":["), Some(next)))
         }
-        At::Within(id, after) => {
+        ExportPosition::Within(id, after) => {
             let said = app.store.messages_after(id, after, true).await?;
             let Some(last) = said.last().map(|last| last.seq) else {
-                return Ok(("]}".to_owned(), Some(At::After(Some(id)))));
+                return Ok(("]}".to_owned(), Some(ExportPosition::After(Some(id)))));
             };
             let mut piece = String::new();
             for message in said {
@@ -161,7 +165,7 @@ async fn piece(app: &App, user: Option<&ExportedUser>, at: At) -> Result<(String
                 }
                 piece.push_str(&json(&MessageOut::from(message))?);
             }
-            Ok((piece, Some(At::Within(id, last))))
+            Ok((piece, Some(ExportPosition::Within(id, last))))
         }
     }
 }

@@ -235,7 +235,7 @@ fn turn_of(
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = SessionHistory)]
-struct HistoryOut {
+struct SessionHistoryOut {
     session_id: String,
     messages: Vec<SaidBefore>,
 }
@@ -259,7 +259,7 @@ struct SaidBefore {
     operation_id = "end_user_history",
     tag = "sessions",
     params(("session_id" = String, Path, min_length = 1, max_length = 255, description = "The session"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "The newest messages, oldest first; fewer than the limit where they are long", body = HistoryOut, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
+    responses((status = 200, description = "The newest messages, oldest first; fewer than the limit where they are long", body = SessionHistoryOut, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn history(
@@ -297,7 +297,7 @@ pub(super) async fn history(
     });
     Ok(HttpResponse::Ok()
         .insert_header((HAS_MORE, page.has_more.to_string()))
-        .json(HistoryOut {
+        .json(SessionHistoryOut {
             messages: messages.collect(),
             session_id: session_id.clone(),
         }))

@@ -81,7 +81,7 @@ impl EvaluationOut {
 
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = EvaluationList)]
-struct ListOut {
+struct EvaluationListOut {
     evaluations: Vec<EvaluationOut>,
     total: i64,
     page: u32,
@@ -94,7 +94,7 @@ struct ListOut {
     operation_id = "evaluations_list",
     tag = "experts",
     params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<EvaluationStatus>, Query, description = "Which, failed unless told; passed and reviewed ones are an admin's to see")),
-    responses((status = 200, description = "A page of what judges said, the newest first", body = ListOut), Refused, NotSignedIn),
+    responses((status = 200, description = "A page of what judges said, the newest first", body = EvaluationListOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
@@ -109,7 +109,7 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     let found = app.evaluations.list(&person, status, (page, per_page));
     let found = found.await?;
     let evaluations = found.evaluations.into_iter();
-    Ok(HttpResponse::Ok().json(ListOut {
+    Ok(HttpResponse::Ok().json(EvaluationListOut {
         evaluations: evaluations
             .map(|(evaluation, around)| EvaluationOut::of(evaluation, Some(around)))
             .collect(),

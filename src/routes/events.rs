@@ -17,7 +17,7 @@ use tokio::{
 
 use event::{EventBatch, EventKind, EventOut, Point, framed};
 
-use super::responses::{DeviceParams, Events, NotSignedIn, Refused};
+use super::responses::{DeviceParams, LiveUpdates, NotSignedIn, Refused};
 use super::{
     connection::Streams,
     extract::{id, last_event_id},
@@ -45,7 +45,7 @@ use crate::{
     operation_id = "events_of_device",
     tag = "chat",
     params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
-    responses(Events, (status = 204, description = "There is no conversation"), Refused)
+    responses(LiveUpdates, (status = 204, description = "There is no conversation"), Refused)
 )]
 pub(super) async fn of_device(
     app: Data<App>,
@@ -65,7 +65,7 @@ pub(super) async fn of_device(
     operation_id = "events_of_conversation",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
-    responses(Events, Refused, NotSignedIn),
+    responses(LiveUpdates, Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn of_conversation(

@@ -62,7 +62,7 @@ pub(super) struct Deleted {
 pub(super) struct Frames;
 
 /// The responses of a stream of live updates.
-pub(super) struct Events;
+pub(super) struct LiveUpdates;
 
 /// What these statuses say: which codes have them.
 fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
@@ -125,7 +125,7 @@ impl IntoResponses for Frames {
     }
 }
 
-impl IntoResponses for Events {
+impl IntoResponses for LiveUpdates {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let response = streamed("What is said from now on: each event is an Event", EVENTS);
         BTreeMap::from([("200".to_owned(), response.build().into())])

@@ -69,7 +69,7 @@ pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
     if let Some(id) = reply.turn_id {
         response.insert_header(("X-Turn-ID", id.to_string()));
     }
-    response.streaming(Open {
+    response.streaming(OpenStream {
         app: app.clone(),
         reply,
         following: None,
@@ -80,7 +80,7 @@ pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
 }
 
 /// A stream on its way to a client.
-struct Open<C> {
+struct OpenStream<C> {
     app: Data<App>,
     reply: Reply,
     /// What follows where the turn ran on another instance.
@@ -90,7 +90,7 @@ struct Open<C> {
     _counted: C,
 }
 
-impl<C: Unpin> Open<C> {
+impl<C: Unpin> OpenStream<C> {
     /// The next records as events; none after the final one.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
@@ -151,7 +151,7 @@ fn cut() -> Error {
     error
 }
 
-impl<C: Unpin> Stream for Open<C> {
+impl<C: Unpin> Stream for OpenStream<C> {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -15,7 +15,7 @@ use super::{
     event::{EventBatch, EventKind, EventOut},
     respond, wait,
 };
-use crate::routes::responses::{Events, NotSignedIn, Refused};
+use crate::routes::responses::{LiveUpdates, NotSignedIn, Refused};
 use crate::routes::sse::SILENCE;
 use crate::{
     app::App,
@@ -33,7 +33,7 @@ const NOTED: Duration = Duration::from_secs(60);
     get, path = "/experts/events",
     operation_id = "feed_of_desk",
     tag = "experts",
-    responses(Events, Refused, NotSignedIn),
+    responses(LiveUpdates, Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<HttpResponse> {
