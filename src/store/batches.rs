@@ -26,7 +26,7 @@ const MAX_STEPS: usize = 64;
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 
 /// A step that can be done for many at once.
-pub(super) trait Step: Send + Sync + Sized + 'static {
+pub(super) trait BatchStep: Send + Sync + Sized + 'static {
     /// What becomes of it.
     type Done: Send + 'static;
 
@@ -51,30 +51,30 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
 }
 
 /// The steps of one kind.
-pub(super) struct Batches<S: Step> {
-    state: Mutex<State<S>>,
+pub(super) struct Batches<S: BatchStep> {
+    state: Mutex<BatchQueue<S>>,
     /// How many batches may be under way.
     most: usize,
     runtime: Handle,
 }
 
-struct State<S: Step> {
-    waiting: VecDeque<Waiting<S>>,
+struct BatchQueue<S: BatchStep> {
+    waiting: VecDeque<WaitingStep<S>>,
     /// The workers, and since when each is at its batch. One whose connection hangs does not count.
     under_way: HashMap<u64, Instant>,
     last_worker: u64,
 }
 
-struct Waiting<S: Step> {
+struct WaitingStep<S: BatchStep> {
     step: Arc<S>,
     answer: oneshot::Sender<Result<S::Done, StoreError>>,
 }
 
-impl<S: Step> Batches<S> {
+impl<S: BatchStep> Batches<S> {
     /// Must be called on the main runtime.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Mutex::new(BatchQueue {
                 waiting: VecDeque::new(),
                 under_way: HashMap::new(),
                 last_worker: 0,
@@ -91,7 +91,7 @@ impl<S: Step> Batches<S> {
         step: Arc<S>,
     ) -> Result<S::Done, StoreError> {
         let (answer, answered) = oneshot::channel();
-        if let Some(worker) = self.push(Waiting { step, answer }) {
+        if let Some(worker) = self.push(WaitingStep { step, answer }) {
             let (batches, store) = (Arc::clone(self), store.clone());
             #[expect(
                 clippy::disallowed_methods,
@@ -107,7 +107,7 @@ impl<S: Step> Batches<S> {
     }
 
     /// Adds a step; a new worker, if a further batch may be under way.
-    fn push(&self, waiting: Waiting<S>) -> Option<u64> {
+    fn push(&self, waiting: WaitingStep<S>) -> Option<u64> {
         let mut state = self.lock();
         state.waiting.push_back(waiting);
         let at_work = state.under_way.values();
@@ -125,7 +125,7 @@ impl<S: Step> Batches<S> {
 
     /// Batch after batch, until nothing waits.
     fn work(self: &Arc<Self>, worker: u64, store: &Store) {
-        let _under_way = UnderWay(self, worker);
+        let _under_way = RunningWorker(self, worker);
         while let Some(batch) = self.take(worker) {
             self.batch(store, batch);
         }
@@ -133,10 +133,10 @@ impl<S: Step> Batches<S> {
 
     /// The next batch, in the order of coming; of the same row only the first. When there is none,
     /// one fewer is under way.
-    fn take(&self, worker: u64) -> Option<Vec<Waiting<S>>> {
+    fn take(&self, worker: u64) -> Option<Vec<WaitingStep<S>>> {
         let mut state = self.lock();
         let now = Instant::now();
-        let mut batch: Vec<Waiting<S>> = Vec::new();
+        let mut batch: Vec<WaitingStep<S>> = Vec::new();
         let mut later = Vec::new();
         let mut bytes = 0;
         while batch.len() < MAX_STEPS
@@ -168,7 +168,7 @@ impl<S: Step> Batches<S> {
         Some(batch)
     }
 
-    fn batch(&self, store: &Store, batch: Vec<Waiting<S>>) {
+    fn batch(&self, store: &Store, batch: Vec<WaitingStep<S>>) {
         let steps: Vec<Arc<S>> = batch
             .iter()
             .map(|waiting| Arc::clone(&waiting.step))
@@ -191,22 +191,22 @@ impl<S: Step> Batches<S> {
     }
 
     /// Does a step by itself: the others do not wait for what it waits for.
-    fn alone(&self, store: Store, waiting: Waiting<S>) {
+    fn alone(&self, store: Store, waiting: WaitingStep<S>) {
         self.runtime.spawn(async move {
             let done = S::alone(store, waiting.step).await;
             drop(waiting.answer.send(done));
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<S>> {
+    fn lock(&self) -> MutexGuard<'_, BatchQueue<S>> {
         self.state.lock()
     }
 }
 
 /// Counts a worker out, even one that panicked.
-struct UnderWay<'a, S: Step>(&'a Batches<S>, u64);
+struct RunningWorker<'a, S: BatchStep>(&'a Batches<S>, u64);
 
-impl<S: Step> Drop for UnderWay<'_, S> {
+impl<S: BatchStep> Drop for RunningWorker<'_, S> {
     fn drop(&mut self) {
         self.0.lock().under_way.remove(&self.1);
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     Attempt, ConversationId, DeviceId, Fence, InstanceId, MessageId, MessageSeq, Store, StoreError,
     TurnId, UserId,
-    batches::Step,
+    batches::BatchStep,
     messages::{Message, MessageType, NewMessage},
     on_db, on_db_blocking,
     sessions::{LockRequest, Mode},
@@ -261,7 +261,7 @@ impl UserMessage {
     }
 }
 
-impl Step for BeginTurn {
+impl BatchStep for BeginTurn {
     type Done = Begin;
 
     fn same_row(&self, other: &Self) -> bool {

@@ -87,16 +87,16 @@ const LATER_VERSION: &str =
 /// Looks first: a role that may only read and write rows has nothing to create or to lock where all is there.
 pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let applied = match state(conn)? {
-        State::Later => return Err(StoreError::Refused(LATER_VERSION.to_owned())),
-        State::UpToDate => Vec::new(),
-        State::Earlier => migrate(conn)?,
+        SchemaState::Later => return Err(StoreError::Refused(LATER_VERSION.to_owned())),
+        SchemaState::UpToDate => Vec::new(),
+        SchemaState::Earlier => migrate(conn)?,
     };
     check_rights(conn)?;
     Ok(applied)
 }
 
 /// How far a database has been migrated, seen from this version.
-enum State {
+enum SchemaState {
     /// Something of this version is missing.
     Earlier,
     /// Every migration and every function of this version is there.
@@ -105,27 +105,27 @@ enum State {
     Later,
 }
 
-fn state(conn: &mut PgConnection) -> Result<State, StoreError> {
+fn state(conn: &mut PgConnection) -> Result<SchemaState, StoreError> {
     #[derive(QueryableByName)]
-    struct Known {
+    struct SchemaTable {
         #[diesel(sql_type = Bool)]
         is_known: bool,
     }
     let known = sql_query(
         "select to_regclass(quote_ident(current_schema()) || '.__diesel_schema_migrations') is not null as is_known",
     );
-    let known: Known = known.get_result(conn)?;
+    let known: SchemaTable = known.get_result(conn)?;
     if !known.is_known {
-        return Ok(State::Earlier);
+        return Ok(SchemaState::Earlier);
     }
     let (applied, own) = (applied(conn)?, own()?);
     if applied.iter().any(|version| !own.contains(version)) {
-        return Ok(State::Later);
+        return Ok(SchemaState::Later);
     }
     let has_all = own.iter().all(|version| applied.contains(version));
     Ok(match has_all && functions::all_known(conn)? {
-        true => State::UpToDate,
-        false => State::Earlier,
+        true => SchemaState::UpToDate,
+        false => SchemaState::Earlier,
     })
 }
 
@@ -184,7 +184,7 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let mut tries = 0;
     loop {
         let mut transaction = conn.build_transaction().read_committed();
-        let migrated = transaction.run::<_, Failure, _>(|conn| {
+        let migrated = transaction.run::<_, MigrationFailure, _>(|conn| {
             conn.batch_execute(
                 "create table if not exists __diesel_schema_migrations \
                  (version varchar(50) primary key, run_on timestamp not null default current_timestamp); \
@@ -196,7 +196,7 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
         });
         match migrated {
             // `if not exists` does not see a table that another transaction is creating.
-            Err(Failure::Database(error)) if tries < 20 && is_race(&error) => {
+            Err(MigrationFailure::Database(error)) if tries < 20 && is_race(&error) => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -237,17 +237,20 @@ fn refused(error: impl std::fmt::Display) -> StoreError {
 pub(super) fn sqlite(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
     let own = MigrationSource::<Sqlite>::migrations(&SQLITE).map_err(refused)?;
     let own: Vec<_> = own.iter().map(|own| own.name().version()).collect();
-    Ok(conn.immediate_transaction::<_, Failure, _>(|conn| {
-        let applied = conn.applied_migrations();
-        let applied = applied.map_err(|error| Failure::Migration(error.to_string()))?;
-        if applied.iter().any(|version| !own.contains(version)) {
-            return Err(Failure::Later);
-        }
-        run(conn, SQLITE)
-    })?)
+    Ok(
+        conn.immediate_transaction::<_, MigrationFailure, _>(|conn| {
+            let applied = conn.applied_migrations();
+            let applied =
+                applied.map_err(|error| MigrationFailure::Migration(error.to_string()))?;
+            if applied.iter().any(|version| !own.contains(version)) {
+                return Err(MigrationFailure::Later);
+            }
+            run(conn, SQLITE)
+        })?,
+    )
 }
 
-fn run<C, DB>(conn: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, Failure>
+fn run<C, DB>(conn: &mut C, migrations: EmbeddedMigrations) -> Result<Vec<String>, MigrationFailure>
 where
     C: MigrationHarness<DB>,
     DB: diesel::backend::Backend,
@@ -255,34 +258,34 @@ where
     let done = conn
         .run_pending_migrations(migrations)
         .map_err(|error| match error.downcast() {
-            Ok(error) => Failure::Database(*error),
-            Err(error) => Failure::Migration(error.to_string()),
+            Ok(error) => MigrationFailure::Database(*error),
+            Err(error) => MigrationFailure::Migration(error.to_string()),
         })?;
     Ok(done.iter().map(ToString::to_string).collect())
 }
 
-enum Failure {
+enum MigrationFailure {
     /// A later version has migrated it.
     Later,
     Database(diesel::result::Error),
     Migration(String),
 }
 
-impl From<diesel::result::Error> for Failure {
+impl From<diesel::result::Error> for MigrationFailure {
     fn from(error: diesel::result::Error) -> Self {
         Self::Database(error)
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<MigrationFailure> for StoreError {
+    fn from(failure: MigrationFailure) -> Self {
         match failure {
-            Failure::Later => Self::Refused(LATER_VERSION.to_owned()),
-            Failure::Database(error) => error.into(),
+            MigrationFailure::Later => Self::Refused(LATER_VERSION.to_owned()),
+            MigrationFailure::Database(error) => error.into(),
             // What broke in the middle of one has no type any more.
-            Failure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
-            Failure::Migration(text) if Self::is_wait(&text) => Self::Busy(text),
-            Failure::Migration(text) => Self::Refused(format!("migration: {text}")),
+            MigrationFailure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
+            MigrationFailure::Migration(text) if Self::is_wait(&text) => Self::Busy(text),
+            MigrationFailure::Migration(text) => Self::Refused(format!("migration: {text}")),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{
     Attempt, ConversationId, DeviceId, Fence, FrameSeq, InstanceId, MessageId, Store, StoreError,
     TurnId, UserId,
-    batches::Step,
+    batches::BatchStep,
     jobs::Judging,
     messages::{FinishReason, Message},
     on_db, on_db_blocking,
@@ -164,7 +164,7 @@ pub struct Renewed {
     pub is_watched: bool,
 }
 
-impl Step for FinishTurn {
+impl BatchStep for FinishTurn {
     type Done = Finish;
 
     fn same_row(&self, other: &Self) -> bool {

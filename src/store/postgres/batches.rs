@@ -31,7 +31,7 @@ use crate::store::{
 
 /// A turn that has begun.
 #[derive(QueryableByName)]
-struct Begun {
+struct BegunRow {
     #[diesel(sql_type = Uid)]
     turn_id: TurnId,
     #[diesel(sql_type = Nullable<Text>)]
@@ -117,7 +117,7 @@ fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
     }
 }
 
-fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<TurnId, Begun>> {
+fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<TurnId, BegunRow>> {
     let Some(first) = turns.first() else {
         return Ok(HashMap::new());
     };
@@ -147,7 +147,7 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .bind::<Uid, _>(first.owner)
         .bind::<BigInt, _>(milliseconds(first.lease))
         .bind::<BigInt, _>(first.lock.limit.map_or(i64::MAX, i64::from));
-    let begun: Vec<Begun> = cached(statement).load(conn)?;
+    let begun: Vec<BegunRow> = cached(statement).load(conn)?;
     Ok(begun
         .into_iter()
         .map(|begun| (begun.turn_id, begun))
@@ -158,7 +158,7 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
 fn histories(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],
-    begun: &HashMap<TurnId, Begun>,
+    begun: &HashMap<TurnId, BegunRow>,
 ) -> QueryResult<HashMap<ConversationId, Vec<Message>>> {
     let continued = begun
         .values()
@@ -212,7 +212,7 @@ pub fn finish_turns(
 
 fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<TurnId>> {
     #[derive(QueryableByName)]
-    struct Finished {
+    struct FinishedRow {
         #[diesel(sql_type = Uid)]
         finished_turn: TurnId,
     }
@@ -252,7 +252,7 @@ fn finish_all(conn: &mut Conn, turns: &[Arc<FinishTurn>]) -> QueryResult<Vec<Tur
                 .as_ref()
                 .map(|judging| JsonColumn(judging.into()))
         }));
-    let finished: Vec<Finished> = cached(statement).load(conn)?;
+    let finished: Vec<FinishedRow> = cached(statement).load(conn)?;
     Ok(finished.into_iter().map(|row| row.finished_turn).collect())
 }
 

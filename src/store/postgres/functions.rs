@@ -26,7 +26,7 @@ const LOG_LOCK_TIMEOUT: u32 = 500;
 const DIGEST_BYTES: usize = 6;
 
 /// A function of the database.
-pub struct Function {
+pub struct DatabaseFunction {
     /// What calls it, with its parameters bound.
     pub call: String,
     /// Its name without the digest.
@@ -35,7 +35,7 @@ pub struct Function {
     create: String,
 }
 
-impl Function {
+impl DatabaseFunction {
     /// `called`: functions that the definition calls, as `:name(…)`.
     fn new(
         plain: &'static str,
@@ -79,14 +79,14 @@ macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident = $file:literal, $parameters:literal, calls $called:tt;)*) => {
         $(
             $(#[$doc])*
-            pub static $name: LazyLock<Function> = LazyLock::new(|| {
+            pub static $name: LazyLock<DatabaseFunction> = LazyLock::new(|| {
                 let definition = include_str!(concat!($file, ".sql"));
-                Function::new($file, definition, $parameters, &$called)
+                DatabaseFunction::new($file, definition, $parameters, &$called)
             });
         )*
 
         /// Those that others call come first.
-        const ALL: [&LazyLock<Function>; [$(stringify!($name)),*].len()] = [$(&$name),*];
+        const ALL: [&LazyLock<DatabaseFunction>; [$(stringify!($name)),*].len()] = [$(&$name),*];
     };
 }
 
@@ -106,7 +106,7 @@ functions! {
 }
 
 #[derive(QueryableByName)]
-struct Known {
+struct ExistingFunction {
     #[diesel(sql_type = Text)]
     name: String,
 }
@@ -117,7 +117,7 @@ fn known(conn: &mut Conn) -> QueryResult<Vec<String>> {
     let known = "select proname::text as name from pg_proc \
         where pronamespace = current_schema()::regnamespace \
         and proname ~ '_[0-9a-f]{12}$' and left(proname, -13) = any($1)";
-    let known: Vec<Known> = sql_query(known).bind::<Array<Text>, _>(plain).load(conn)?;
+    let known: Vec<ExistingFunction> = sql_query(known).bind::<Array<Text>, _>(plain).load(conn)?;
     Ok(known.into_iter().map(|known| known.name).collect())
 }
 

@@ -62,7 +62,7 @@ fn reserve_within(conn: &mut Conn, reserve: &Reserve) -> Result<(), Abort<bool>>
 }
 
 /// A reservation of a turn that has ended, and what that has spent.
-type Ended = (TurnId, String, i64, i64, Option<i64>, Option<i64>);
+type EndedReservation = (TurnId, String, i64, i64, Option<i64>, Option<i64>);
 
 pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize, StoreError> {
     // Mostly there is nothing to do, and no reason to write.
@@ -86,7 +86,7 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
                 turns::input_tokens,
                 turns::output_tokens,
             ));
-        let ended: Vec<Ended> = match turn {
+        let ended: Vec<EndedReservation> = match turn {
             Some(turn) => ended.filter(reservations::turn_id.eq(turn)).load(conn)?,
             None => ended.load(conn)?,
         };

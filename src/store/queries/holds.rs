@@ -8,7 +8,7 @@ use super::{
     dialect::{Conn, write_tx},
     locks::{Locked, lock},
     logs, messages as message_rows,
-    queue::{self, Passed},
+    queue::{self, Transfer},
     sessions, turns as turn_rows,
 };
 use crate::store::{
@@ -167,7 +167,7 @@ fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<Cl
             skill,
             told,
         } => {
-            let passed = Passed {
+            let passed = Transfer {
                 conversation: give.conversation,
                 seq,
                 from: row.expert_id,

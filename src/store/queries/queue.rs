@@ -100,7 +100,7 @@ pub fn leave(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize
 }
 
 /// A conversation that its holder passes on: to this colleague, or to whoever knows this.
-pub struct Passed<'a> {
+pub struct Transfer<'a> {
     pub conversation: ConversationId,
     /// The number of the line that says so.
     pub seq: MessageSeq,
@@ -112,7 +112,7 @@ pub struct Passed<'a> {
 }
 
 /// Puts it into the queue, under the lock of its row.
-pub fn pass_on(conn: &mut Conn, passed: &Passed<'_>) -> QueryResult<()> {
+pub fn pass_on(conn: &mut Conn, passed: &Transfer<'_>) -> QueryResult<()> {
     let asked = match passed.colleague {
         Some(colleague) => {
             let mut team = people::team(conn)?.into_iter();
@@ -221,7 +221,7 @@ impl Team {
 }
 
 /// What waits: for whom, and since when.
-type Waiting = (
+type WaitingRow = (
     ConversationId,
     Option<String>,
     Option<ExpertId>,
@@ -265,7 +265,7 @@ pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
             conversations::assigned_to,
             conversations::waiting_since,
         ));
-    let mut waiting: Vec<Waiting> = waiting.load(conn)?;
+    let mut waiting: Vec<WaitingRow> = waiting.load(conn)?;
     waiting.retain(|(.., asked, since)| is_nobodys(*asked, *since, &left));
     // Mostly there is nothing to do.
     if waiting.is_empty() {
