@@ -19,59 +19,59 @@ use prometheus_client::{
 /// Counters and gauges of one instance.
 pub struct Metrics {
     registry: Registry,
-    turns: Family<FinishReason, Counter>,
-    evaluations: Family<Status, Counter>,
+    turns: Family<FinishReasonLabels, Counter>,
+    evaluations: Family<StatusLabels, Counter>,
     guard_refusals: Counter,
-    upstream_errors: Family<Failed, Counter>,
+    upstream_errors: Family<FailedLabels, Counter>,
     chunks: Counter,
-    tokens: Family<Tokens, Counter>,
-    first_chunk: Family<OfModel, Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    first_chunk: Family<ModelLabels, Histogram>,
     chunk: Histogram,
     open_streams: Gauge,
-    too_many_connections: Family<Of, Counter>,
-    slow_connections: Family<Waiting, Counter>,
-    database_connections: Family<State, Gauge>,
+    too_many_connections: Family<OfLabels, Counter>,
+    slow_connections: Family<WaitingLabels, Counter>,
+    database_connections: Family<StateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FinishReason {
+struct FinishReasonLabels {
     finish_reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Status {
+struct StatusLabels {
     status: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfModel {
+struct ModelLabels {
     model: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Failed {
+struct FailedLabels {
     model: String,
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Tokens {
+struct TokenLabels {
     model: String,
     direction: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Of {
+struct OfLabels {
     of: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Waiting {
+struct WaitingLabels {
     to: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
+struct StateLabels {
     state: &'static str,
 }
 
@@ -151,13 +151,15 @@ impl Metrics {
     /// A turn has ended.
     pub fn turn(&self, finish_reason: &'static str) {
         self.turns
-            .get_or_create(&FinishReason { finish_reason })
+            .get_or_create(&FinishReasonLabels { finish_reason })
             .inc();
     }
 
     /// An answer was judged.
     pub fn evaluation(&self, status: &'static str) {
-        self.evaluations.get_or_create(&Status { status }).inc();
+        self.evaluations
+            .get_or_create(&StatusLabels { status })
+            .inc();
     }
 
     /// An answer was not let through.
@@ -170,7 +172,7 @@ impl Metrics {
         for (direction, tokens) in [("input", input), ("output", output)] {
             let model = model.to_owned();
             self.tokens
-                .get_or_create(&Tokens { model, direction })
+                .get_or_create(&TokenLabels { model, direction })
                 .inc_by(tokens);
         }
     }
@@ -179,7 +181,7 @@ impl Metrics {
     pub fn upstream_error(&self, model: &str, kind: &'static str) {
         let model = model.to_owned();
         self.upstream_errors
-            .get_or_create(&Failed { model, kind })
+            .get_or_create(&FailedLabels { model, kind })
             .inc();
     }
 
@@ -187,7 +189,7 @@ impl Metrics {
     pub fn first_chunk(&self, model: &str, after: Duration) {
         let model = model.to_owned();
         self.first_chunk
-            .get_or_create(&OfModel { model })
+            .get_or_create(&ModelLabels { model })
             .observe(after.as_secs_f64());
     }
 
@@ -199,31 +201,35 @@ impl Metrics {
 
     /// An event stream is open for as long as what this returns lives.
     pub fn open_stream(&self) -> impl Drop + use<> {
-        struct Open(Gauge);
-        impl Drop for Open {
+        struct OpenGauge(Gauge);
+        impl Drop for OpenGauge {
             fn drop(&mut self) {
                 self.0.dec();
             }
         }
         self.open_streams.inc();
-        Open(self.open_streams.clone())
+        OpenGauge(self.open_streams.clone())
     }
 
     /// A client has connected, or begun a stream, when there were too many.
     pub fn too_many_connections(&self, of: &'static str) {
-        self.too_many_connections.get_or_create(&Of { of }).inc();
+        self.too_many_connections
+            .get_or_create(&OfLabels { of })
+            .inc();
     }
 
     /// A client's connection was closed: it did not go on to do this.
     pub fn slow_connection(&self, to: &'static str) {
-        self.slow_connections.get_or_create(&Waiting { to }).inc();
+        self.slow_connections
+            .get_or_create(&WaitingLabels { to })
+            .inc();
     }
 
     /// All of it as text, with the state of the database's connections at this moment.
     pub fn render(&self, connections: u32, idle: u32) -> String {
         let gauge = |state| {
             self.database_connections
-                .get_or_create_owned(&State { state })
+                .get_or_create_owned(&StateLabels { state })
         };
         gauge("idle").set(idle.into());
         gauge("busy").set(connections.saturating_sub(idle).into());
