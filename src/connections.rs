@@ -38,7 +38,7 @@ type List = BTreeMap<u64, Arc<Connection>>;
 /// All that are open.
 #[derive(Debug)]
 pub struct Connections {
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     last: AtomicU64,
     /// When it was told last that there are too many, in milliseconds.
     told: AtomicU64,
@@ -53,7 +53,7 @@ pub struct Connections {
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     all: List,
     of_address: HashMap<IpAddr, List>,
     /// Those on which a device or a user reads a stream.

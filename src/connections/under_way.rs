@@ -14,15 +14,15 @@ const MOST_BYTES_OF_ADDRESS: usize = MOST_BYTES / 4;
 
 /// The bytes that are under way.
 #[derive(Debug, Default)]
-pub struct UnderWay(Mutex<Held>);
+pub struct UnderWay(Mutex<ByteCounts>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct ByteCounts {
     all: usize,
     of_address: HashMap<Option<IpAddr>, usize>,
 }
 
-impl Held {
+impl ByteCounts {
     fn add(&mut self, address: Option<IpAddr>, count: usize) {
         if count > 0 {
             self.all += count;
