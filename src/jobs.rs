@@ -34,22 +34,22 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(3600);
 const ERROR_CHARACTERS: usize = 2_000;
 
 /// Jobs that do not wait for others: an e-mail does not wait for a service that hangs.
-struct Lane {
+struct JobLane {
     kinds: &'static [&'static str],
     /// How many are done at once.
     places: usize,
 }
 
-const LANES: [Lane; 3] = [
-    Lane {
+const LANES: [JobLane; 3] = [
+    JobLane {
         kinds: &[NotifySettings::WEBHOOK],
         places: 10,
     },
-    Lane {
+    JobLane {
         kinds: &[NotifySettings::EMAIL],
         places: 10,
     },
-    Lane {
+    JobLane {
         kinds: &[Judging::KIND],
         places: 20,
     },
@@ -78,7 +78,7 @@ impl Jobs {
     }
 
     /// All that is taken is done at once: those who wait for the database must not wait for each other.
-    async fn run_lane(&self, lane: &Lane) {
+    async fn run_lane(&self, lane: &JobLane) {
         let due = stream::unfold(Vec::new(), |mut taken| async {
             loop {
                 if let Some(job) = taken.pop() {
