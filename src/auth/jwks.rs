@@ -37,13 +37,13 @@ pub(super) struct Jwks(Arc<Issuer>);
 struct Issuer {
     url: String,
     client: Client,
-    known: Mutex<Known>,
+    known: Mutex<FetchedKeys>,
     asking: tokio::sync::Mutex<()>,
     runtime: Handle,
 }
 
 #[derive(Default)]
-struct Known {
+struct FetchedKeys {
     keys: Vec<Jwk>,
     /// When they were read.
     read: Option<Timestamp>,
@@ -51,7 +51,7 @@ struct Known {
     asked: Option<Timestamp>,
 }
 
-impl Known {
+impl FetchedKeys {
     /// A key that need not be asked for.
     fn key(&self, header: &Header, now: Timestamp) -> Option<Result<DecodingKey>> {
         let is_fresh = !is_old(self.read, FRESH, now) || !is_old(self.asked, REFRESH_DELAY, now);
@@ -121,7 +121,7 @@ impl Issuer {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, FetchedKeys> {
         self.known.lock()
     }
 
