@@ -20,7 +20,7 @@ use crate::{
     sessions::Sessions,
     store::{ConversationId, DeviceId, Store, budgets::SpentBy},
     telemetry,
-    upkeep::Upkeep,
+    upkeep::Maintenance,
 };
 
 /// How many batches `tick` does at the most; a cron job must end.
@@ -225,7 +225,7 @@ async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
 async fn tick(settings: Settings) -> Result<(), StartError> {
     let app = App::new(settings, Arc::new(SystemClock))?;
     app.store.migrate().await?;
-    let upkeep = Upkeep::new(
+    let upkeep = Maintenance::new(
         app.store.clone(),
         Sessions::clone(app.engine.sessions()),
         Arc::new(SystemClock),

@@ -60,7 +60,7 @@ use crate::{
         Attempt, ConversationId, DeviceId, Fence, InstanceId, Store, StoreError, TurnId,
         begin::Started,
     },
-    upkeep::Upkeep,
+    upkeep::Maintenance,
 };
 pub use elsewhere::RemoteTurn;
 use event::Frame;
@@ -93,7 +93,7 @@ pub struct Engine {
     agents: Arc<Agents>,
     judges: Arc<Judges>,
     sessions: Sessions,
-    upkeep: Upkeep,
+    upkeep: Maintenance,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
@@ -174,7 +174,7 @@ impl Engine {
         let engine = Arc::new(Self {
             leases: LeaseKeeper::new(store.clone(), owner, lease),
             mirrors: mirror::Mirrors::new(store.clone()),
-            upkeep: Upkeep::new(
+            upkeep: Maintenance::new(
                 store.clone(),
                 sessions.clone(),
                 Arc::clone(&clock),

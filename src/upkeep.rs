@@ -2,7 +2,7 @@
 //! conversations that are no longer kept.
 //!
 //! Nothing depends on a timer alone: where the platform withdraws the CPU between requests, a
-//! timer never fires. So every turn does a bounded piece ([`Upkeep::nudge`]), a sweeper does
+//! timer never fires. So every turn does a bounded piece ([`Maintenance::nudge`]), a sweeper does
 //! the same now and then, and `frontdesk tick` does all of it once, for a cron job.
 
 use std::{
@@ -36,7 +36,7 @@ const MAX_PER_PIECE: u32 = 200;
 
 /// What one sweep found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepReport {
     /// Session locks that had expired.
     pub sessions: usize,
     /// Turns whose server died and that nobody adopted, closed as interrupted.
@@ -52,7 +52,7 @@ pub struct Swept {
 }
 
 /// The housekeeping of one instance.
-pub struct Upkeep {
+pub struct Maintenance {
     store: Store,
     sessions: Sessions,
     clock: Arc<dyn Clock>,
@@ -62,7 +62,7 @@ pub struct Upkeep {
     last: AtomicI64,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// The housekeeping of a store.
     pub fn new(
         store: Store,
@@ -103,10 +103,10 @@ impl Upkeep {
     ///
     /// # Errors
     /// When the database fails; what was done by then is done.
-    pub async fn sweep(&self, batches: usize) -> Result<Swept, StoreError> {
-        let mut swept = Swept {
+    pub async fn sweep(&self, batches: usize) -> Result<SweepReport, StoreError> {
+        let mut swept = SweepReport {
             sessions: self.sessions.clean_up(batches).await?,
-            ..Swept::default()
+            ..SweepReport::default()
         };
         for _ in 0..batches {
             let turns = self
@@ -134,7 +134,7 @@ impl Upkeep {
             }
         }
         swept.handed_out = self.store.hand_out().await?;
-        if swept == Swept::default() {
+        if swept == SweepReport::default() {
             tracing::debug!("housekeeping found nothing");
         } else {
             tracing::info!(
