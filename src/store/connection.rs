@@ -26,7 +26,7 @@ pub(super) fn pool<C: R2D2Connection + 'static>(
     url: String,
     size: u32,
     prepare: impl Fn(&mut C) -> QueryResult<()> + Send + Sync + 'static,
-) -> Result<Pool<Connections<C>>, StoreError> {
+) -> Result<Pool<PooledConnections<C>>, StoreError> {
     Ok(Pool::builder()
         .max_size(size)
         .min_idle(Some(0))
@@ -34,14 +34,14 @@ pub(super) fn pool<C: R2D2Connection + 'static>(
         .idle_timeout(Some(IDLE_TIME))
         .test_on_check_out(true)
         .error_handler(Box::new(LogError))
-        .build_unchecked(Connections {
+        .build_unchecked(PooledConnections {
             manager: ConnectionManager::new(url),
             prepare: Box::new(prepare),
         }))
 }
 
 /// Makes connections fit, and tests those that have been idle: a test costs a round trip.
-pub(super) struct Connections<C: R2D2Connection + 'static> {
+pub(super) struct PooledConnections<C: R2D2Connection + 'static> {
     manager: ConnectionManager<C>,
     prepare: Box<Prepare<C>>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Connections<C: R2D2Connection + 'static> {
 type Prepare<C> = dyn Fn(&mut C) -> QueryResult<()> + Send + Sync;
 
 /// A connection, and when it was last taken.
-pub(super) struct Connection<C> {
+pub(super) struct PooledConnection<C> {
     pub(super) conn: C,
     taken: Instant,
     keeps_statements: bool,
@@ -58,7 +58,7 @@ pub(super) struct Connection<C> {
     pub(super) is_stale: bool,
 }
 
-impl<C: diesel::Connection> Connection<C> {
+impl<C: diesel::Connection> PooledConnection<C> {
     /// Lets statements stay prepared, or not.
     pub(super) fn keep_statements(&mut self, keep: bool) {
         if self.keeps_statements != keep {
@@ -71,15 +71,15 @@ impl<C: diesel::Connection> Connection<C> {
     }
 }
 
-impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
-    type Connection = Connection<C>;
+impl<C: R2D2Connection + 'static> ManageConnection for PooledConnections<C> {
+    type Connection = PooledConnection<C>;
     type Error = r2d2::Error;
 
-    fn connect(&self) -> Result<Connection<C>, r2d2::Error> {
+    fn connect(&self) -> Result<PooledConnection<C>, r2d2::Error> {
         let mut conn = self.manager.connect()?;
         (self.prepare)(&mut conn).map_err(r2d2::Error::QueryError)?;
         let taken = Instant::now();
-        Ok(Connection {
+        Ok(PooledConnection {
             conn,
             taken,
             keeps_statements: true,
@@ -87,7 +87,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
         })
     }
 
-    fn is_valid(&self, connection: &mut Connection<C>) -> Result<(), r2d2::Error> {
+    fn is_valid(&self, connection: &mut PooledConnection<C>) -> Result<(), r2d2::Error> {
         if connection.taken.elapsed() > TRUSTED_TIME {
             self.manager.is_valid(&mut connection.conn)?;
         }
@@ -95,7 +95,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for Connections<C> {
         Ok(())
     }
 
-    fn has_broken(&self, connection: &mut Connection<C>) -> bool {
+    fn has_broken(&self, connection: &mut PooledConnection<C>) -> bool {
         connection.is_stale || self.manager.has_broken(&mut connection.conn)
     }
 }

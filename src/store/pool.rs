@@ -20,7 +20,7 @@ use tokio::{
 
 use tracing::Span;
 
-use super::{StoreError, connection::Connections};
+use super::{StoreError, connection::PooledConnections};
 
 /// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
 /// a server that has become silent.
@@ -32,7 +32,7 @@ const MAX_REPEAT_DELAY: Duration = Duration::from_millis(200);
 /// A pool behind a semaphore with as many permits as it has connections, so that waiting is
 /// done by tasks and never by threads. Cheap to clone.
 pub(super) struct Pool<C: R2D2Connection + 'static> {
-    pool: r2d2::Pool<Connections<C>>,
+    pool: r2d2::Pool<PooledConnections<C>>,
     permits: Arc<Semaphore>,
     /// Permits of this pool alone, taken before those that it shares with other views of the same connections.
     own: Arc<Semaphore>,
@@ -59,7 +59,7 @@ impl<C: R2D2Connection + 'static> Clone for Pool<C> {
 }
 
 impl<C: R2D2Connection + 'static> Pool<C> {
-    pub(super) fn new(pool: r2d2::Pool<Connections<C>>, pooled: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(pool: r2d2::Pool<PooledConnections<C>>, pooled: &Arc<AtomicBool>) -> Self {
         let permits = Arc::new(Semaphore::new(pool.max_size() as usize));
         Self {
             pool,

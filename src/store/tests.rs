@@ -7,7 +7,7 @@ mod world;
 
 use std::sync::Arc;
 
-use script::{Author, Outcome, Step};
+use script::{Author, Outcome, ScriptStep};
 use seen::Seen;
 use world::{Path, World, on};
 
@@ -75,11 +75,11 @@ impl World {
     }
 
     /// Takes a step; what each caller is told.
-    fn apply(&mut self, step: &Step) -> Vec<Outcome> {
+    fn apply(&mut self, step: &ScriptStep) -> Vec<Outcome> {
         match step {
-            Step::Begin(turns) => self.begin(turns),
-            Step::Finish(turns) => self.finish(turns),
-            Step::Log(pieces) => {
+            ScriptStep::Begin(turns) => self.begin(turns),
+            ScriptStep::Finish(turns) => self.finish(turns),
+            ScriptStep::Log(pieces) => {
                 let written = on!(self, |conn, db| db::batches::write_logs(conn, pieces, true));
                 let mut written = written.unwrap();
                 written.sort_by_key(|written| written.turn_id);
@@ -87,7 +87,7 @@ impl World {
                 let written = written.iter().map(|row| (row.turn_id, row.stop_requested));
                 vec![Outcome::told(&written.collect::<Vec<_>>())]
             }
-            Step::Renew(owner, turns, lease) => {
+            ScriptStep::Renew(owner, turns, lease) => {
                 let renewed = on!(self, |conn, db| {
                     db::batches::renew_leases(conn, *owner, turns, *lease, true)
                 });
@@ -95,19 +95,19 @@ impl World {
                 renewed.sort_by_key(|renewed| renewed.turn_id);
                 vec![Outcome::told(&renewed)]
             }
-            Step::Stop(turn) => {
+            ScriptStep::Stop(turn) => {
                 let stopped = on!(self, |conn, db| db::turns::request_stop(conn, *turn));
                 vec![Outcome::told(&stopped.unwrap())]
             }
-            Step::Claim(take) => {
+            ScriptStep::Claim(take) => {
                 let held = on!(self, |conn, db| db::holds::take(conn, take));
                 vec![Outcome::told(&held.unwrap())]
             }
-            Step::Release(give) => {
+            ScriptStep::Release(give) => {
                 let held = on!(self, |conn, db| db::holds::give(conn, give));
                 vec![Outcome::told(&held.unwrap())]
             }
-            Step::Adopt(adopt) => {
+            ScriptStep::Adopt(adopt) => {
                 let adopted = on!(self, |conn, db| db::adopt::adopt(conn, adopt)).unwrap();
                 let told = Outcome::told(&adopted);
                 vec![match adopted {
@@ -115,7 +115,7 @@ impl World {
                     Adoption::Closed | Adoption::NotAbandoned => told,
                 }]
             }
-            Step::Advance(seconds) => {
+            ScriptStep::Advance(seconds) => {
                 self.advance(*seconds);
                 Vec::new()
             }

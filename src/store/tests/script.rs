@@ -36,7 +36,7 @@ const LIMIT: u32 = 6;
 
 /// What happens next.
 #[derive(Debug)]
-pub enum Step {
+pub enum ScriptStep {
     Begin(Vec<Arc<BeginTurn>>),
     Finish(Vec<Arc<FinishTurn>>),
     Log(Vec<NewLogSegment>),
@@ -93,28 +93,28 @@ impl Author {
             .extend(started.map(|started| (started, FrameSeq::START)));
     }
 
-    pub fn next(&mut self, now: Timestamp) -> Step {
+    pub fn next(&mut self, now: Timestamp) -> ScriptStep {
         match self.random.random_range(0..100) {
             0..35 => self.begin(),
             35..60 => self.finish(),
             60..70 => self.log(),
             70..75 => {
                 let turns = self.recent().map(|(started, _)| started.turn_id).collect();
-                Step::Renew(self.instances[0], turns, LEASE_TIME)
+                ScriptStep::Renew(self.instances[0], turns, LEASE_TIME)
             }
-            75..78 => Step::Stop(self.pick().map_or(TurnId::new(), |turn| turn.turn_id)),
+            75..78 => ScriptStep::Stop(self.pick().map_or(TurnId::new(), |turn| turn.turn_id)),
             78..82 => self.claim(now),
             82..86 => self.release(),
-            86..90 => Step::Adopt(Adopt {
+            86..90 => ScriptStep::Adopt(Adopt {
                 turn_id: self.pick().map_or(TurnId::new(), |turn| turn.turn_id),
                 owner: self.instances[1],
                 lease: LEASE_TIME,
                 attempts: self.random.random_range(1..=2),
                 history: 20,
             }),
-            90..98 => Step::Advance(*[1, 5, 15, 70].choose(&mut self.random).unwrap()),
+            90..98 => ScriptStep::Advance(*[1, 5, 15, 70].choose(&mut self.random).unwrap()),
             // A session expires, and idempotency keys do.
-            _ => Step::Advance(25 * 3_600),
+            _ => ScriptStep::Advance(25 * 3_600),
         }
     }
 
@@ -129,7 +129,7 @@ impl Author {
         picked.map(|(started, _)| started.clone())
     }
 
-    fn begin(&mut self) -> Step {
+    fn begin(&mut self) -> ScriptStep {
         let mut devices: Vec<usize> = (0..DEVICES).collect();
         let count = self.random.random_range(1..=DEVICES);
         while devices.len() > count {
@@ -139,7 +139,7 @@ impl Author {
         let turns = devices
             .into_iter()
             .map(|device| Arc::new(self.turn(device)));
-        Step::Begin(turns.collect())
+        ScriptStep::Begin(turns.collect())
     }
 
     fn turn(&mut self, device: usize) -> BeginTurn {
@@ -201,7 +201,7 @@ impl Author {
         }
     }
 
-    fn finish(&mut self) -> Step {
+    fn finish(&mut self) -> ScriptStep {
         let mut conversations = BTreeSet::new();
         let count = self.random.random_range(1..=4);
         let picked: Vec<Started> = (0..count).filter_map(|_| self.pick()).collect();
@@ -209,7 +209,7 @@ impl Author {
             .into_iter()
             .filter(|turn| conversations.insert(turn.conversation_id))
             .map(|turn| Arc::new(self.end_of(&turn)));
-        Step::Finish(turns.collect())
+        ScriptStep::Finish(turns.collect())
     }
 
     fn end_of(&mut self, turn: &Started) -> FinishTurn {
@@ -260,7 +260,7 @@ impl Author {
         }
     }
 
-    fn log(&mut self) -> Step {
+    fn log(&mut self) -> ScriptStep {
         let mut conversations = BTreeSet::new();
         let recent = self.started.iter_mut().rev().take(8);
         let pieces = recent.filter(|(turn, _)| conversations.insert(turn.conversation_id));
@@ -277,12 +277,12 @@ impl Author {
                 records: b"{}\n{}\n".to_vec(),
             }
         });
-        Step::Log(pieces.collect())
+        ScriptStep::Log(pieces.collect())
     }
 
-    fn claim(&mut self, now: Timestamp) -> Step {
+    fn claim(&mut self, now: Timestamp) -> ScriptStep {
         let turn = self.pick();
-        Step::Claim(Claim {
+        ScriptStep::Claim(Claim {
             conversation: turn.map_or(ConversationId::new(), |turn| turn.conversation_id),
             expert: *self.experts.choose(&mut self.random).unwrap(),
             actor: actor("claim"),
@@ -293,9 +293,9 @@ impl Author {
         })
     }
 
-    fn release(&mut self) -> Step {
+    fn release(&mut self) -> ScriptStep {
         let turn = self.pick();
-        Step::Release(Release {
+        ScriptStep::Release(Release {
             conversation: turn.map_or(ConversationId::new(), |turn| turn.conversation_id),
             expert: None,
             actor: actor("release"),

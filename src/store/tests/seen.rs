@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::DeviceId,
-    script::{Outcome, Step},
+    script::{Outcome, ScriptStep},
 };
 
 /// What happened in all scripts: each of these has to, or the scripts test less than they say.
@@ -20,7 +20,7 @@ impl Seen {
         self.devices.clear();
     }
 
-    pub fn note(&mut self, step: &Step, outcomes: &[Outcome]) {
+    pub fn note(&mut self, step: &ScriptStep, outcomes: &[Outcome]) {
         let name = |text: &str| {
             let end = text.find(|c: char| !c.is_alphanumeric());
             text.get(..end.unwrap_or(text.len())).unwrap().to_owned()
@@ -32,7 +32,9 @@ impl Seen {
             let Some(started) = &outcome.started else {
                 continue;
             };
-            let Step::Begin(turns) = step else { continue };
+            let ScriptStep::Begin(turns) = step else {
+                continue;
+            };
             let is_first = self.devices.insert(started.device.clone());
             let mut seen = vec![match started.history.len() {
                 1 if is_first => "new",

@@ -57,14 +57,14 @@ pub enum Path {
     Sqlite,
 }
 
-pub enum Connection {
+pub enum TestConnection {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
 
 pub struct World {
     pub path: Path,
-    pub conn: Connection,
+    pub conn: TestConnection,
     clock: Arc<FixedClock>,
     /// The database to drop in the end, and the server's URL.
     database: Option<(String, String)>,
@@ -74,11 +74,11 @@ pub struct World {
 macro_rules! on {
     ($world:expr, |$conn:ident, $db:ident| $body:expr) => {
         match &mut $world.conn {
-            $crate::store::tests::world::Connection::Postgres($conn) => {
+            $crate::store::tests::world::TestConnection::Postgres($conn) => {
                 use $crate::store::postgres as $db;
                 $body
             }
-            $crate::store::tests::world::Connection::Sqlite($conn) => {
+            $crate::store::tests::world::TestConnection::Sqlite($conn) => {
                 use $crate::store::sqlite as $db;
                 $body
             }
@@ -98,7 +98,7 @@ impl World {
                 migrate::sqlite(&mut conn).unwrap();
                 Self {
                     path,
-                    conn: Connection::Sqlite(conn),
+                    conn: TestConnection::Sqlite(conn),
                     clock,
                     database: None,
                 }
@@ -122,7 +122,7 @@ impl World {
                 .unwrap();
                 Self {
                     path,
-                    conn: Connection::Postgres(conn),
+                    conn: TestConnection::Postgres(conn),
                     clock,
                     database: Some((name, server)),
                 }
@@ -135,7 +135,7 @@ impl World {
         self.clock
             .0
             .fetch_add(seconds * 1_000_000, Ordering::SeqCst);
-        if let Connection::Postgres(conn) = &mut self.conn {
+        if let TestConnection::Postgres(conn) = &mut self.conn {
             let sql = format!("update test_clock set now = now + interval '{seconds} s'");
             conn.batch_execute(&sql).unwrap();
         }
@@ -161,7 +161,7 @@ impl World {
         }
         let columns = self.columns(table);
         let rows: Vec<Row> = match &mut self.conn {
-            Connection::Postgres(conn) => {
+            TestConnection::Postgres(conn) => {
                 let pairs = columns.iter().map(|(name, kind)| {
                     let value = match kind.as_str() {
                         "uuid" => format!("replace({name}::text, '-', '')"),
@@ -178,7 +178,7 @@ impl World {
                 let sql = format!("select jsonb_build_object({pairs})::text as row from {table}");
                 sql_query(sql).load(conn).unwrap()
             }
-            Connection::Sqlite(conn) => {
+            TestConnection::Sqlite(conn) => {
                 let pairs = columns.iter().map(|(name, kind)| match kind.as_str() {
                     "blob" => format!("'{name}', lower(hex({name}))"),
                     // What is a JSON document in PostgreSQL is text here.
@@ -207,13 +207,13 @@ impl World {
             kind: String,
         }
         let columns: Vec<Column> = match &mut self.conn {
-            Connection::Postgres(conn) => sql_query(format!(
+            TestConnection::Postgres(conn) => sql_query(format!(
                 "select column_name::text as name, data_type as kind
                  from information_schema.columns where table_name = '{table}'"
             ))
             .load(conn)
             .unwrap(),
-            Connection::Sqlite(conn) => sql_query(format!(
+            TestConnection::Sqlite(conn) => sql_query(format!(
                 "select name, lower(type) as kind from pragma_table_info('{table}')"
             ))
             .load(conn)
