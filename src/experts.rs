@@ -25,7 +25,7 @@ use crate::{
         messages::{Message, MessagePage, Paged},
         queue::QueueNotice,
     },
-    turn::{Engine, cut::cut},
+    turn::{Engine, takeover::truncated},
 };
 
 /// How many conversations a queue shows.
@@ -183,7 +183,7 @@ impl Experts {
             line: person.line(&self.settings.experts.taken, None),
             log_kept: Duration::from_secs(self.settings.turn.log_kept_seconds),
             now: self.clock.now(),
-            cut,
+            truncate: truncated,
         };
         let (taken, turn) = done(self.store.take(take).await?)?;
         if let Some(turn) = turn {

@@ -15,7 +15,6 @@ mod before;
 mod begin;
 mod budget;
 mod commit;
-pub(crate) mod cut;
 mod draft;
 mod elsewhere;
 pub mod event;
@@ -37,6 +36,7 @@ mod signal;
 mod speak;
 mod steps;
 mod stop;
+pub(crate) mod takeover;
 
 use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 

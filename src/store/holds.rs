@@ -33,7 +33,7 @@ pub struct Claim {
     /// Now.
     pub now: Timestamp,
     /// What becomes of an answer that is on its way.
-    pub cut: fn(PartialAnswer) -> TruncatedAnswer,
+    pub truncate: fn(PartialAnswer) -> TruncatedAnswer,
 }
 
 /// An answer that somebody takes over.

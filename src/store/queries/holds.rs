@@ -43,7 +43,7 @@ pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
         }
         let mut seq = row.last_seq;
         if let Some(turn) = row.running_turn {
-            seq = seq + cut(conn, take, &row, turn)?;
+            seq = seq + truncate(conn, take, &row, turn)?;
         }
         diesel::update(conversations::table.filter(conversations::id.eq(take.conversation)))
             .set((
@@ -71,12 +71,12 @@ pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
 }
 
 /// Ends an answer where it is stored; how many messages that gives.
-fn cut(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
+fn truncate(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
     let of_turn = turns::table.filter(turns::id.eq(turn));
     let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
         .select((turns::attempt, turns::fence, turns::device_id))
         .first(conn)?;
-    let cut = (take.cut)(PartialAnswer {
+    let kept = (take.truncate)(PartialAnswer {
         turn_id: turn,
         attempt,
         pieces: logs::pieces(conn, turn, attempt, FrameSeq::START)?,
@@ -93,9 +93,9 @@ fn cut(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult
         fence,
         finish_reason: FinishReason::Handoff,
         error_code: None,
-        answer: cut.answer,
+        answer: kept.answer,
         judging: None,
-        widgets: cut.widgets,
+        widgets: kept.widgets,
         asks: None,
         with_person: false,
         agent: None,
@@ -103,15 +103,15 @@ fn cut(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult
         context: None,
         user_name: None,
         usage: None,
-        records: cut.records,
-        last_seq: cut.last_seq,
+        records: kept.records,
+        last_seq: kept.last_seq,
         log_kept: take.log_kept,
         deadline: std::time::Instant::now(),
     };
     let count = finish.messages();
     turn_rows::end(conn, &finish, row.last_seq + count)?;
     diesel::update(of_turn)
-        .set(turns::keep.eq(cut.keep))
+        .set(turns::keep.eq(kept.keep))
         .execute(conn)?;
     Ok(count)
 }

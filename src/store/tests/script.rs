@@ -289,7 +289,7 @@ impl Author {
             line: line("Eva is with you now."),
             log_kept: LOG_KEPT,
             now,
-            cut,
+            truncate: truncated,
         })
     }
 
@@ -326,16 +326,16 @@ fn line(text: &str) -> SystemMessage {
 }
 
 /// What is kept of an answer: what is stored of it, under an id that is the same on every path.
-fn cut(broken: PartialAnswer) -> TruncatedAnswer {
-    let keep = FrameSeq::of(broken.pieces.len());
+fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
+    let keep = FrameSeq::of(partial.pieces.len());
     TruncatedAnswer {
         answer: (keep > FrameSeq::START).then(|| AnswerMessage {
-            message_id: MessageId(broken.turn_id.0),
+            message_id: MessageId(partial.turn_id.0),
             body: "The beginning".to_owned(),
             metadata: None,
         }),
         widgets: Vec::new(),
-        records: broken
+        records: partial
             .pieces
             .into_iter()
             .flat_map(|piece| piece.records)

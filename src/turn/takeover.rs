@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// What is kept of an answer, with its last frame.
-pub(crate) fn cut(broken: PartialAnswer) -> TruncatedAnswer {
-    let log = Log::new(Some((broken.turn_id, broken.attempt)), false);
-    for piece in &broken.pieces {
+pub(crate) fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
+    let log = Log::new(Some((partial.turn_id, partial.attempt)), false);
+    for piece in &partial.pieces {
         log.load(piece.first_seq, &piece.records);
     }
     let keep = FrameSeq::of(log.count());
@@ -31,7 +31,7 @@ pub(crate) fn cut(broken: PartialAnswer) -> TruncatedAnswer {
     });
     let widgets = shown.into_iter().map(|(widget, message_id)| {
         // The call that waits for a yes is with what the tool was recorded with.
-        let asks = broken
+        let asks = partial
             .said
             .iter()
             .find(|said| said.component_data.as_ref().map(|data| &data.0) == Some(&widget.data));
@@ -51,11 +51,11 @@ pub(crate) fn cut(broken: PartialAnswer) -> TruncatedAnswer {
     let widgets = widgets.collect();
     let body = log.text();
     let answer = (!body.is_empty()).then_some(AnswerMessage {
-        message_id: broken.message_id,
+        message_id: partial.message_id,
         body,
         metadata: None,
     });
-    let mut last = Frame::last(FinishReason::Handoff, None, broken.now);
+    let mut last = Frame::last(FinishReason::Handoff, None, partial.now);
     last.keep = Some(keep);
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     let (records, last_seq) = log.with_last(last);
