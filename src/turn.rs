@@ -11,7 +11,6 @@
 mod adopt;
 mod answer;
 mod attach;
-mod before;
 mod begin;
 mod budget;
 mod commit;
@@ -30,6 +29,7 @@ mod output;
 mod place;
 mod prompt;
 mod queue;
+mod replay;
 mod request;
 mod run;
 mod signal;

@@ -13,7 +13,6 @@ use tracing::field::Empty;
 
 use super::{
     Engine,
-    before::{consents, done_before},
     event::Frame,
     finish::{FinishedTurn, finish},
     lease::Lease,
@@ -21,6 +20,7 @@ use super::{
     metadata::{ASKS_FOR, SKILL},
     output::{Ending, Progress, TurnOutput},
     prompt,
+    replay::{consents, done_before},
     signal::{Cause, Signal},
     speak::{SessionTurn, speak},
 };
