@@ -14,9 +14,9 @@ use crate::{
         messages::Message,
         sessions::Within,
     },
-    turn::{Reply, TurnRequest, fold},
+    turn::{Reply, TurnRequest, collect},
 };
-pub use fold::WholeAnswer;
+pub use collect::WholeAnswer;
 
 /// The conversations of a server. Cheap to clone.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ use crate::{
         messages::FinishReason,
         sessions::{Mode, Within},
     },
-    turn::{Place, Reply, fold},
+    turn::{Place, Reply, collect},
     widgets::Widget,
 };
 pub(super) use request::{ChatIn, Writer, hash, key, spoken, turn_request};
@@ -85,7 +85,7 @@ fn anonymous(device: Device) -> Writer<'static> {
 ///
 /// # Errors
 /// What its final frame says; with as much of the answer as was stored.
-pub(super) async fn answered(app: &App, reply: Reply) -> Result<fold::WholeAnswer> {
+pub(super) async fn answered(app: &App, reply: Reply) -> Result<collect::WholeAnswer> {
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
     let answer = app.engine.whole(reply).await;
     let answer = answer.ok_or_else(|| handed_over(turn_id))?;

@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use super::{
     Engine, Place, Reply,
+    collect::{WholeAnswer, collect},
     event::Cursor,
-    fold::{WholeAnswer, fold},
     log::Reader,
 };
 use crate::{
@@ -55,7 +55,7 @@ impl Engine {
     pub async fn whole(self: &Arc<Self>, mut reply: Reply) -> Option<WholeAnswer> {
         loop {
             let unread = reply.reader.clone();
-            if let Some(answer) = fold(reply.reader).await {
+            if let Some(answer) = collect(reply.reader).await {
                 return Some(answer);
             }
             reply = self.go_on(&reply.elsewhere?, &unread).await?;

@@ -28,7 +28,7 @@ struct Partial {
 }
 
 /// Reads a turn to its end. `None` if the log was given up before it had one.
-pub async fn fold(mut reader: Reader) -> Option<WholeAnswer> {
+pub async fn collect(mut reader: Reader) -> Option<WholeAnswer> {
     let mut partial = Partial::default();
     loop {
         let last = reader.read(|records| {
