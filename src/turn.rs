@@ -17,9 +17,9 @@ pub mod collect;
 mod commit;
 mod draft;
 mod elsewhere;
-pub mod event;
 mod finish;
 mod flush;
+pub mod frame;
 mod guard;
 mod lease;
 pub mod log;
@@ -63,7 +63,7 @@ use crate::{
     upkeep::Maintenance,
 };
 pub use elsewhere::RemoteTurn;
-use event::Frame;
+use frame::Frame;
 use lease::LeaseKeeper;
 use log::{Log, Reader};
 pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};

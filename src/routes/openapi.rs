@@ -18,7 +18,7 @@ use super::{
     chat, conversations, data, end_user, evaluations, events, experts, history, messages, ops,
     sessions, turns, typing, widgets, ws,
 };
-use crate::{error::Code, turn::event::Frame};
+use crate::{error::Code, turn::frame::Frame};
 
 /// `GET /openapi.json`.
 pub(super) async fn document() -> HttpResponse {

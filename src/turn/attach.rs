@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Engine, Place, RemoteTurn, Reply,
-    event::{Cursor, Frame},
+    frame::{Cursor, Frame},
     log::{Log, Reader},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! A turn's answer in one piece: the stream, folded.
 
 use super::{
-    event::Frame,
+    frame::Frame,
     log::{Reader, Record},
 };
 use crate::{store::MessageId, widgets::Widget};

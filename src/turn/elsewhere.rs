@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     Engine, Place, Reply,
     collect::{WholeAnswer, collect},
-    event::Cursor,
+    frame::Cursor,
     log::Reader,
 };
 use crate::{

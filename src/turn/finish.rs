@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     Engine,
     commit::{FINISH_TIMEOUT, write},
-    event::Frame,
+    frame::Frame,
     log::Log,
     metadata::CONFIRMS,
     output::{Ending, Progress},

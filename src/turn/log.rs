@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
-use super::event::Frame;
+use super::frame::Frame;
 use crate::store::{Attempt, FrameSeq, TurnId};
 use buffer::Buffer;
 use ids::Ids;
@@ -234,7 +234,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Timestamp, turn::event::Cursor};
+    use crate::{clock::Timestamp, turn::frame::Cursor};
 
     fn frame(text: &str) -> Frame<'_> {
         Frame::text(text, Timestamp(0))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 use tracing::Span;
 
-use super::{Engine, commit::FINISH_TIMEOUT, event::Frame, lease::Lease, log::Log};
+use super::{Engine, commit::FINISH_TIMEOUT, frame::Frame, lease::Lease, log::Log};
 use crate::{
     agents::{Effects, ShownWidget},
     clock::Timestamp,

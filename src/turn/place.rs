@@ -1,6 +1,6 @@
 //! Where a reader of a turn stands.
 
-use super::event::Cursor;
+use super::frame::Cursor;
 use crate::store::{Attempt, FrameSeq};
 
 /// Where a reader stands.

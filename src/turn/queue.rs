@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Engine, Reply, TurnRequest,
     begin::{unknown, unknown_without_key},
-    event::Frame,
+    frame::Frame,
     log::Log,
 };
 use crate::{

@@ -13,8 +13,8 @@ use tracing::field::Empty;
 
 use super::{
     Engine,
-    event::Frame,
     finish::{FinishedTurn, finish},
+    frame::Frame,
     lease::Lease,
     log::Log,
     metadata::{ASKS_FOR, SKILL},

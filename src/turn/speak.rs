@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{
     Engine,
-    event::Frame,
+    frame::Frame,
     guard::{GuardOutcome, Guarded},
     output::{Progress, TurnOutput},
     steps::{RequestedCalls, VisitorContext, carry_out},

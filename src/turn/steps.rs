@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Engine,
     commit::{FINISH_TIMEOUT, write},
-    event::{Frame, ToolStatus},
+    frame::{Frame, ToolStatus},
     metadata::{CONFIRMS, MADE, SAID},
     output::TurnOutput,
 };

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::{Engine, event::Frame, finish::stored, log::Log, metadata::CONFIRMS};
+use super::{Engine, finish::stored, frame::Frame, log::Log, metadata::CONFIRMS};
 use crate::{
     agents::ShownWidget,
     store::{

@@ -13,7 +13,7 @@ use crate::{
         sse::{COMMENT, RETRY, write_event},
     },
     store::{ConversationId, MessageId, MessageSeq, TurnId, messages::Role, sessions::Mode},
-    turn::event::write_json,
+    turn::frame::write_json,
 };
 
 /// What an event is about.

@@ -23,7 +23,7 @@ use crate::{
     store::{ConversationId, MessageSeq, TurnId, messages::Role, sessions::Within, typing::Typist},
     turn::{
         Place, Reply, TurnRequest,
-        event::Cursor,
+        frame::Cursor,
         log::{Record, Records},
     },
 };

@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use super::ids::Ids;
-use crate::{store::FrameSeq, turn::event::Frame};
+use crate::{store::FrameSeq, turn::frame::Frame};
 
 /// Where a record ends in the log's buffers, and what it says beside text.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     store::{Attempt, FrameSeq, TurnId},
-    turn::event::Cursor,
+    turn::frame::Cursor,
 };
 
 /// The ids of an attempt's records, without their numbers.

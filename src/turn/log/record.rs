@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     store::FrameSeq,
-    turn::event::{Cursor, Frame},
+    turn::frame::{Cursor, Frame},
 };
 
 /// One record of a log.
