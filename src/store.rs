@@ -17,6 +17,7 @@ mod connect;
 mod connection;
 pub mod conversations;
 pub mod data;
+mod enums;
 mod error;
 pub mod evaluations;
 pub mod experts;
@@ -39,7 +40,6 @@ mod tests;
 pub mod turns;
 mod types;
 pub mod typing;
-mod words;
 
 use std::{
     fmt,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-pub use super::words::Status;
+pub use super::enums::Status;
 
 /// How far a conversation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]

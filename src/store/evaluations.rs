@@ -12,7 +12,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-pub use super::words::{EvaluationStatus, Verdict};
+pub use super::enums::{EvaluationStatus, Verdict};
 
 /// How much of each text a list has, in characters: twice what a visitor may say at once.
 pub const BRIEF: i32 = 20_000;

@@ -11,8 +11,8 @@ use super::{
 use crate::clock::Timestamp;
 
 pub use super::{
+    enums::{Direction, FinishReason, MessageType, Role},
     types::JsonColumn,
-    words::{Direction, FinishReason, MessageType, Role},
 };
 
 /// A stored message.

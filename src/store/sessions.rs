@@ -10,7 +10,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use super::{ConversationId, DeviceId, LimitKey, Store, StoreError, on_db, schema, types::SqlTime};
 use crate::clock::Timestamp;
 
-pub use super::words::Mode;
+pub use super::enums::Mode;
 
 /// A live lock.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
