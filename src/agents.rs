@@ -7,6 +7,7 @@
 
 mod build;
 mod coded;
+mod extractors;
 mod flow;
 mod given;
 mod input;
@@ -18,7 +19,6 @@ mod router;
 mod slots;
 mod times;
 mod webhook;
-mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

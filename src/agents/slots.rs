@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use super::{memory::Memory, times, words};
+use super::{extractors, memory::Memory, times};
 use crate::{
     config::{AgentSettings, SlotKind, SlotSettings},
     text::tidy,
@@ -100,12 +100,12 @@ impl Slot {
             .volunteered
             .iter()
             .filter_map(|pattern| pattern.captures(text)?.get(1));
-        let found = configured.find_map(|found| words::subject(found.as_str()));
+        let found = configured.find_map(|found| extractors::subject(found.as_str()));
         found.or_else(|| match self.settings.kind {
-            SlotKind::Name => words::introduced_name(text),
-            SlotKind::Email => words::email(text),
-            SlotKind::Phone => words::phone(text),
-            SlotKind::Contact => words::email(text).or_else(|| words::phone(text)),
+            SlotKind::Name => extractors::introduced_name(text),
+            SlotKind::Email => extractors::email(text),
+            SlotKind::Phone => extractors::phone(text),
+            SlotKind::Contact => extractors::email(text).or_else(|| extractors::phone(text)),
             SlotKind::Time => times::find(text),
             SlotKind::YesNo | SlotKind::Text => None,
         })
@@ -116,9 +116,9 @@ impl Slot {
     pub(super) fn answer(&self, text: &str) -> Option<String> {
         let is_question = text.trim_end().ends_with('?');
         self.volunteered(text).or_else(|| match self.settings.kind {
-            SlotKind::YesNo => words::yes_or_no(text).map(str::to_owned),
+            SlotKind::YesNo => extractors::yes_or_no(text).map(str::to_owned),
             _ if is_question => None,
-            SlotKind::Name => words::bare_name(text),
+            SlotKind::Name => extractors::bare_name(text),
             SlotKind::Text => tidy(text).filter(|text| text.chars().count() >= 3),
             SlotKind::Email | SlotKind::Phone | SlotKind::Contact | SlotKind::Time => None,
         })

@@ -1,9 +1,9 @@
 //! What a flow says next, and what it knows after that: without a word of how it is sent.
 
 use super::super::{
+    extractors,
     memory::Memory,
     slots::{Slot, Slots},
-    words,
 };
 use crate::config::{FlowSettings, SlotKind};
 
@@ -72,7 +72,7 @@ impl Dialog {
                 memory.asked = Some(slot.settings.name.clone());
                 memory.misses = 0;
             }
-            (_, None) if memory.done && words::yes_or_no(text) == Some("no") => {
+            (_, None) if memory.done && extractors::yes_or_no(text) == Some("no") => {
                 step.said.push(self.flow.bye.clone());
             }
             (_, None) if memory.done => step.said.push(self.flow.again.clone()),
