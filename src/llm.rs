@@ -10,10 +10,10 @@ mod call;
 mod conformance;
 mod events;
 mod openai;
+mod reasoning_filter;
 mod refusal;
 mod retry;
 mod tools;
-mod visible;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 

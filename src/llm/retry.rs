@@ -17,7 +17,7 @@ use tracing::Span;
 
 use super::{
     Calls, Chunk, Chunks, Failure, LlmError, Model, Models, PromptMessage, Request, ToolCall,
-    Usage, visible::ReasoningFilter,
+    Usage, reasoning_filter::ReasoningFilter,
 };
 use crate::{clock::Timer, metrics::Metrics};
 
