@@ -6,13 +6,13 @@
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
 mod build;
-mod coded;
 mod extractors;
 mod flow;
 mod given;
 mod input;
 mod llm;
 mod memory;
+mod native;
 mod reply;
 mod response;
 mod router;
@@ -34,9 +34,9 @@ use crate::{
     tools::{ToolOutcome, Tools, handoff},
     widgets::{RawWidget, Widget, Widgets, tool_name},
 };
-pub use coded::{Agent, AgentSession, BoxError, Turn};
-pub(crate) use coded::{FunctionAgent, NativeAgent};
 pub use input::{Consent, HandedOver, Preamble, Round, ShownWidget, TurnInput};
+pub use native::{Agent, AgentSession, BoxError, Turn};
+pub(crate) use native::{FunctionAgent, NativeAgent};
 pub use reply::{AgentReply, CallPurpose, Effects, ReplyPart};
 pub use response::{Response, ResponseError};
 use router::Router;
