@@ -5,10 +5,10 @@
 //! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
 //! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
 
+mod agent_tools;
 mod build;
 mod extractors;
 mod flow;
-mod given;
 mod input;
 mod llm;
 mod memory;

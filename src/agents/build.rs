@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Agents, NewAgent, RegisteredAgent, Respond, flow::FlowAgent, given::AgentTools, llm::LlmAgent,
-    router::Router, slots::Slots, webhook::WebhookAgent,
+    Agents, NewAgent, RegisteredAgent, Respond, agent_tools::AgentTools, flow::FlowAgent,
+    llm::LlmAgent, router::Router, slots::Slots, webhook::WebhookAgent,
 };
 use crate::{
     config::{AgentSettings, HUMAN, Settings, WhenBusy},

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use self::dialog::{Dialog, DialogStep, NOT_GIVEN, filled};
 use super::{
-    AgentReply, Effects, ReplyPart, Respond, TurnInput, given::AgentTools, memory::Memory,
+    AgentReply, Effects, ReplyPart, Respond, TurnInput, agent_tools::AgentTools, memory::Memory,
     slots::Slots,
 };
 use crate::{

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::json;
 
 use super::{
-    AgentReply, Effects, HandedOver, ReplyPart, Respond, Round, TurnInput, given::AgentTools,
+    AgentReply, Effects, HandedOver, ReplyPart, Respond, Round, TurnInput, agent_tools::AgentTools,
     memory::Memory, slots::Slots,
 };
 use crate::{
