@@ -16,11 +16,11 @@ use crate::{
     clock::{Clock, DAY_MICROS, SystemClock, Timestamp},
     config::{self, Loaded, Settings, Sources},
     http::{self, HttpError},
+    maintenance::Maintenance,
     server::Server,
     sessions::Sessions,
     store::{ConversationId, DeviceId, Store, budgets::SpentBy},
     telemetry,
-    upkeep::Maintenance,
 };
 
 /// How many batches `tick` does at the most; a cron job must end.

@@ -62,7 +62,7 @@
 //! | live updates for open pages | [`hub`]; who is writing: [`typing`] |
 //! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |
 //! | how much one may write | [`limits`], [`store::sessions`] |
-//! | expired locks, dead turns, old logs | [`upkeep`] |
+//! | expired locks, dead turns, old logs | [`maintenance`] |
 //! | what operators watch | [`metrics`] |
 //! | every setting | [`config`] |
 //! | every error a client can see | [`error::Code`] |
@@ -93,6 +93,7 @@ pub mod jobs;
 pub mod judges;
 pub mod limits;
 pub mod llm;
+pub mod maintenance;
 pub mod metrics;
 pub mod notify;
 mod routes;
@@ -107,5 +108,4 @@ pub mod text;
 pub mod tools;
 pub mod turn;
 pub mod typing;
-pub mod upkeep;
 pub mod widgets;

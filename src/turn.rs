@@ -53,6 +53,7 @@ use crate::{
     config::Settings,
     hub::Hub,
     judges::Judges,
+    maintenance::Maintenance,
     metrics::Metrics,
     secret::SiteSecret,
     sessions::Sessions,
@@ -60,7 +61,6 @@ use crate::{
         Attempt, ConversationId, DeviceId, Fence, InstanceId, Store, StoreError, TurnId,
         begin::Started,
     },
-    upkeep::Maintenance,
 };
 pub use elsewhere::RemoteTurn;
 use frame::Frame;
@@ -291,7 +291,7 @@ impl Engine {
     /// Sweeps now and then, for ever.
     pub async fn sweep(self: &Arc<Self>) {
         loop {
-            tokio::time::sleep(crate::upkeep::INTERVAL).await;
+            tokio::time::sleep(crate::maintenance::INTERVAL).await;
             self.keep_up().await;
         }
     }
