@@ -18,10 +18,12 @@ use crate::{
     hub::{Hub, LiveConversations},
     store::{
         AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
+        assignments::{
+            Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo,
+        },
         audit::AuditEntry,
         conversations::Conversation,
         experts::{Inbox, Presence},
-        holds::{Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo},
         messages::{Message, MessagePage, Paged},
         queue::QueueNotice,
     },

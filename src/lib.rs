@@ -57,7 +57,7 @@
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`]; the fence predicate: `store/queries/locks.rs` |
 //! | whose request it is | [`devices`]; who is signed in: [`auth`] |
-//! | who waits for a person, and who has whom | [`experts`], [`store::holds`]; an answer that is taken over: `turn::takeover` |
+//! | who waits for a person, and who has whom | [`experts`], [`store::assignments`]; an answer that is taken over: `turn::takeover` |
 //! | whether an answer may stand | [`judges`]; before it is shown: `turn::guard`; afterwards: [`evaluations`] |
 //! | live updates for open pages | [`hub`]; who is writing: [`typing`] |
 //! | what is done until it is done, and who is told outside | [`jobs`], [`notify`] |

@@ -8,6 +8,7 @@
 //! across a model's call.
 
 pub mod adopt;
+pub mod assignments;
 pub mod audit;
 mod batches;
 pub mod begin;
@@ -21,7 +22,6 @@ mod enums;
 mod error;
 pub mod evaluations;
 pub mod experts;
-pub mod holds;
 mod ids;
 pub mod jobs;
 mod listen;
@@ -105,6 +105,8 @@ use on_db_blocking;
 mod postgres {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
+    #[path = "../queries/holds.rs"]
+    pub mod assignments;
     #[path = "../queries/audit.rs"]
     pub mod audit;
     pub mod batches;
@@ -126,8 +128,6 @@ mod postgres {
     #[path = "../queries/experts.rs"]
     pub mod experts;
     pub mod functions;
-    #[path = "../queries/holds.rs"]
-    pub mod holds;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
     #[path = "../queries/locks.rs"]
@@ -161,6 +161,8 @@ mod postgres {
 mod sqlite {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
+    #[path = "../queries/holds.rs"]
+    pub mod assignments;
     #[path = "../queries/audit.rs"]
     pub mod audit;
     pub mod batches;
@@ -181,8 +183,6 @@ mod sqlite {
     pub mod evaluations;
     #[path = "../queries/experts.rs"]
     pub mod experts;
-    #[path = "../queries/holds.rs"]
-    pub mod holds;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
     #[path = "../queries/locks.rs"]

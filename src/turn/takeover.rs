@@ -10,8 +10,8 @@ use crate::{
     agents::ShownWidget,
     store::{
         FrameSeq, TurnId,
+        assignments::{PartialAnswer, TruncatedAnswer},
         begin::Started,
-        holds::{PartialAnswer, TruncatedAnswer},
         messages::FinishReason,
         turns::AnswerMessage,
     },

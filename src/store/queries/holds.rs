@@ -14,11 +14,11 @@ use super::{
 use crate::store::{
     Attempt, ConversationId, DeviceId, ExpertId, Fence, FrameSeq, InstanceId, MessageId,
     StoreError, TurnId,
-    conversations::{Conversation, Status},
-    error::Abort,
-    holds::{
+    assignments::{
         Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, PartialAnswer, Release, ReleaseTo,
     },
+    conversations::{Conversation, Status},
+    error::Abort,
     messages::{FinishReason, MessageType, NewMessage},
     schema::{conversations, db_now, turns},
     sessions::Mode,
