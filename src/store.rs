@@ -105,7 +105,7 @@ use on_db_blocking;
 mod postgres {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
-    #[path = "../queries/holds.rs"]
+    #[path = "../queries/assignments.rs"]
     pub mod assignments;
     #[path = "../queries/audit.rs"]
     pub mod audit;
@@ -161,7 +161,7 @@ mod postgres {
 mod sqlite {
     #[path = "../queries/adopt.rs"]
     pub mod adopt;
-    #[path = "../queries/holds.rs"]
+    #[path = "../queries/assignments.rs"]
     pub mod assignments;
     #[path = "../queries/audit.rs"]
     pub mod audit;

@@ -148,7 +148,7 @@ impl Store {
     /// # Errors
     /// When the database fails; then nothing has changed.
     pub async fn take(&self, take: Claim) -> Result<ClaimOutcome, StoreError> {
-        on_db!(self, write, |conn, db| db::holds::take(conn, &take))
+        on_db!(self, write, |conn, db| db::assignments::take(conn, &take))
     }
 
     /// Gives a conversation away.
@@ -156,7 +156,7 @@ impl Store {
     /// # Errors
     /// When the database fails; then nothing has changed.
     pub async fn give(&self, give: Release) -> Result<ClaimOutcome, StoreError> {
-        on_db!(self, write, |conn, db| db::holds::give(conn, &give))
+        on_db!(self, write, |conn, db| db::assignments::give(conn, &give))
     }
 
     /// Says something as a person.
@@ -167,6 +167,6 @@ impl Store {
         &self,
         write: ExpertMessage,
     ) -> Result<ExpertMessageOutcome, StoreError> {
-        on_db!(self, write, |conn, db| db::holds::write(conn, &write))
+        on_db!(self, write, |conn, db| db::assignments::write(conn, &write))
     }
 }

@@ -100,11 +100,11 @@ impl World {
                 vec![Outcome::told(&stopped.unwrap())]
             }
             ScriptStep::Claim(take) => {
-                let held = on!(self, |conn, db| db::holds::take(conn, take));
+                let held = on!(self, |conn, db| db::assignments::take(conn, take));
                 vec![Outcome::told(&held.unwrap())]
             }
             ScriptStep::Release(give) => {
-                let held = on!(self, |conn, db| db::holds::give(conn, give));
+                let held = on!(self, |conn, db| db::assignments::give(conn, give));
                 vec![Outcome::told(&held.unwrap())]
             }
             ScriptStep::Adopt(adopt) => {
