@@ -178,7 +178,7 @@ impl Experts {
     /// # Errors
     /// `already_claimed`, where somebody else has it.
     pub async fn claim(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
-        let take = Claim {
+        let claim = Claim {
             conversation: id,
             expert: person.expert.id,
             actor: person.actor("claim"),
@@ -187,7 +187,7 @@ impl Experts {
             now: self.clock.now(),
             truncate: truncated,
         };
-        let (taken, turn) = done(self.store.take(take).await?)?;
+        let (taken, turn) = done(self.store.claim(claim).await?)?;
         if let Some(turn) = turn {
             self.engine.taken_over(turn).await;
         }
@@ -206,7 +206,7 @@ impl Experts {
         note: Option<String>,
     ) -> Result<Conversation> {
         let line = person.line(&self.settings.experts.returned, note);
-        self.give(person, id, "release", ReleaseTo::Agents(line))
+        self.release_to(person, id, "release", ReleaseTo::Agents(line))
             .await
     }
 
@@ -216,7 +216,7 @@ impl Experts {
     /// `not_found` for one that is not theirs.
     pub async fn resolve(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let line = person.line(&self.settings.experts.settled, None);
-        self.give(person, id, "resolve", ReleaseTo::Settled(line))
+        self.release_to(person, id, "resolve", ReleaseTo::Settled(line))
             .await
     }
 
@@ -255,17 +255,17 @@ impl Experts {
             skill,
             told,
         };
-        self.give(person, id, "transfer", to).await
+        self.release_to(person, id, "transfer", to).await
     }
 
-    async fn give(
+    async fn release_to(
         &self,
         person: &Person,
         id: ConversationId,
         action: &'static str,
         to: ReleaseTo,
     ) -> Result<Conversation> {
-        let give = Release {
+        let release = Release {
             conversation: id,
             expert: match person.role {
                 Role::Admin => None,
@@ -275,7 +275,7 @@ impl Experts {
             to,
             notify: self.settings.notify.kinds(),
         };
-        let (given, _) = done(self.store.give(give).await?)?;
+        let (given, _) = done(self.store.release(release).await?)?;
         self.hub.hint();
         Ok(given)
     }

@@ -147,16 +147,18 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
-    pub async fn take(&self, take: Claim) -> Result<ClaimOutcome, StoreError> {
-        on_db!(self, write, |conn, db| db::assignments::take(conn, &take))
+    pub async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, StoreError> {
+        on_db!(self, write, |conn, db| db::assignments::claim(conn, &claim))
     }
 
     /// Gives a conversation away.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
-    pub async fn give(&self, give: Release) -> Result<ClaimOutcome, StoreError> {
-        on_db!(self, write, |conn, db| db::assignments::give(conn, &give))
+    pub async fn release(&self, release: Release) -> Result<ClaimOutcome, StoreError> {
+        on_db!(self, write, |conn, db| db::assignments::release(
+            conn, &release
+        ))
     }
 
     /// Says something as a person.

@@ -99,12 +99,12 @@ impl World {
                 let stopped = on!(self, |conn, db| db::turns::request_stop(conn, *turn));
                 vec![Outcome::told(&stopped.unwrap())]
             }
-            ScriptStep::Claim(take) => {
-                let held = on!(self, |conn, db| db::assignments::take(conn, take));
+            ScriptStep::Claim(claim) => {
+                let held = on!(self, |conn, db| db::assignments::claim(conn, claim));
                 vec![Outcome::told(&held.unwrap())]
             }
-            ScriptStep::Release(give) => {
-                let held = on!(self, |conn, db| db::assignments::give(conn, give));
+            ScriptStep::Release(release) => {
+                let held = on!(self, |conn, db| db::assignments::release(conn, release));
                 vec![Outcome::told(&held.unwrap())]
             }
             ScriptStep::Adopt(adopt) => {

@@ -26,16 +26,16 @@ use crate::store::{
     types::SqlTime,
 };
 
-pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
+pub fn claim(conn: &mut Conn, claim: &Claim) -> Result<ClaimOutcome, StoreError> {
     write_tx(conn, |conn| {
-        sessions::keep(conn, take.conversation, false)?;
-        let Some(row) = lock(conn, take.conversation)? else {
+        sessions::keep(conn, claim.conversation, false)?;
+        let Some(row) = lock(conn, claim.conversation)? else {
             return Ok(ClaimOutcome::None);
         };
         match row.expert_id {
-            Some(holder) if holder == take.expert => {
-                audit::write(conn, &take.actor, take.conversation)?;
-                let held = get(conn, take.conversation)?;
+            Some(holder) if holder == claim.expert => {
+                audit::write(conn, &claim.actor, claim.conversation)?;
+                let held = get(conn, claim.conversation)?;
                 return Ok(ClaimOutcome::Done(Box::new(held), None));
             }
             Some(_) => return Ok(ClaimOutcome::Another),
@@ -43,9 +43,9 @@ pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
         }
         let mut seq = row.last_seq;
         if let Some(turn) = row.running_turn {
-            seq = seq + truncate(conn, take, &row, turn)?;
+            seq = seq + truncate(conn, claim, &row, turn)?;
         }
-        diesel::update(conversations::table.filter(conversations::id.eq(take.conversation)))
+        diesel::update(conversations::table.filter(conversations::id.eq(claim.conversation)))
             .set((
                 (
                     conversations::running_turn.eq(None::<TurnId>),
@@ -55,39 +55,39 @@ pub fn take(conn: &mut Conn, take: &Claim) -> Result<ClaimOutcome, StoreError> {
                 ),
                 conversations::mode.eq(Mode::Expert),
                 conversations::status.eq(Status::Active),
-                conversations::expert_id.eq(take.expert),
+                conversations::expert_id.eq(claim.expert),
                 conversations::assigned_to.eq(None::<ExpertId>),
                 conversations::waiting_since.eq(None::<SqlTime>),
                 conversations::last_seq.eq(seq + 1),
                 conversations::updated_at.eq(db_now()),
             ))
             .execute(conn)?;
-        let at = (take.conversation, seq + 1);
-        message_rows::insert_line(conn, at, Mode::Expert, &take.line)?;
-        audit::write(conn, &take.actor, take.conversation)?;
-        let held = get(conn, take.conversation)?;
+        let at = (claim.conversation, seq + 1);
+        message_rows::insert_line(conn, at, Mode::Expert, &claim.line)?;
+        audit::write(conn, &claim.actor, claim.conversation)?;
+        let held = get(conn, claim.conversation)?;
         Ok(ClaimOutcome::Done(Box::new(held), row.running_turn))
     })
 }
 
 /// Ends an answer where it is stored; how many messages that gives.
-fn truncate(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
+fn truncate(conn: &mut Conn, claim: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
     let of_turn = turns::table.filter(turns::id.eq(turn));
     let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
         .select((turns::attempt, turns::fence, turns::device_id))
         .first(conn)?;
-    let kept = (take.truncate)(PartialAnswer {
+    let kept = (claim.truncate)(PartialAnswer {
         turn_id: turn,
         attempt,
         pieces: logs::pieces(conn, turn, attempt, FrameSeq::START)?,
         said: message_rows::of_turn(conn, turn)?,
         message_id: MessageId::new(),
-        now: take.now,
+        now: claim.now,
     });
     let finish = FinishTurn {
         turn_id: turn,
         attempt,
-        conversation_id: take.conversation,
+        conversation_id: claim.conversation,
         user_id: row.user_id,
         device: DeviceId::stored(device.unwrap_or_default()),
         fence,
@@ -105,7 +105,7 @@ fn truncate(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryR
         usage: None,
         records: kept.records,
         last_seq: kept.last_seq,
-        log_kept: take.log_kept,
+        log_kept: claim.log_kept,
         deadline: std::time::Instant::now(),
     };
     let count = finish.messages();
@@ -116,27 +116,29 @@ fn truncate(conn: &mut Conn, take: &Claim, row: &Locked, turn: TurnId) -> QueryR
     Ok(count)
 }
 
-pub fn give(conn: &mut Conn, give: &Release) -> Result<ClaimOutcome, StoreError> {
-    let given = write_tx(conn, |conn| give_within(conn, give));
+pub fn release(conn: &mut Conn, release: &Release) -> Result<ClaimOutcome, StoreError> {
+    let given = write_tx(conn, |conn| release_within(conn, release));
     Abort::outcome(given, |given| ClaimOutcome::Done(Box::new(given), None))
 }
 
-fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<ClaimOutcome>> {
-    match give.to {
-        ReleaseTo::Agents(_) | ReleaseTo::Settled(_) => sessions::let_go(conn, give.conversation)?,
-        ReleaseTo::Queue { .. } => sessions::keep(conn, give.conversation, false)?,
+fn release_within(conn: &mut Conn, release: &Release) -> Result<Conversation, Abort<ClaimOutcome>> {
+    match release.to {
+        ReleaseTo::Agents(_) | ReleaseTo::Settled(_) => {
+            sessions::let_go(conn, release.conversation)?
+        }
+        ReleaseTo::Queue { .. } => sessions::keep(conn, release.conversation, false)?,
     };
-    let held = lock(conn, give.conversation)?;
-    let is_theirs = |row: &Locked| match give.expert {
+    let held = lock(conn, release.conversation)?;
+    let is_theirs = |row: &Locked| match release.expert {
         Some(expert) => row.expert_id == Some(expert),
         None => row.expert_id.is_some(),
     };
     let Some(row) = held.filter(is_theirs) else {
         return Err(Abort::With(ClaimOutcome::None));
     };
-    let this = conversations::table.filter(conversations::id.eq(give.conversation));
+    let this = conversations::table.filter(conversations::id.eq(release.conversation));
     let seq = row.last_seq + 1;
-    let (mode, status) = match give.to {
+    let (mode, status) = match release.to {
         ReleaseTo::Agents(_) => (Mode::Ai, Status::Active),
         ReleaseTo::Settled(_) => (Mode::Ai, Status::Completed),
         ReleaseTo::Queue { .. } => (Mode::Expert, Status::Active),
@@ -158,9 +160,9 @@ fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<Cl
             conversations::updated_at.eq(db_now()),
         ))
         .execute(conn)?;
-    match &give.to {
+    match &release.to {
         ReleaseTo::Agents(line) | ReleaseTo::Settled(line) => {
-            message_rows::insert_line(conn, (give.conversation, seq), mode, line)?;
+            message_rows::insert_line(conn, (release.conversation, seq), mode, line)?;
         }
         ReleaseTo::Queue {
             colleague,
@@ -168,19 +170,19 @@ fn give_within(conn: &mut Conn, give: &Release) -> Result<Conversation, Abort<Cl
             told,
         } => {
             let passed = Transfer {
-                conversation: give.conversation,
+                conversation: release.conversation,
                 seq,
                 from: row.expert_id,
                 colleague: *colleague,
                 skill: skill.as_deref(),
                 told,
-                notify: &give.notify,
+                notify: &release.notify,
             };
             queue::pass_on(conn, &passed)?;
         }
     }
-    audit::write(conn, &give.actor, give.conversation)?;
-    Ok(get(conn, give.conversation)?)
+    audit::write(conn, &release.actor, release.conversation)?;
+    Ok(get(conn, release.conversation)?)
 }
 
 pub fn write(conn: &mut Conn, write: &ExpertMessage) -> Result<ExpertMessageOutcome, StoreError> {
