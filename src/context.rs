@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Code, Error, Result},
     schema::closed,
-    text::of,
+    text::member,
 };
 
 /// Who says what is known of a visitor.
@@ -39,10 +39,10 @@ impl Shape {
     /// # Errors
     /// When it is no schema of an object.
     pub fn new(schema: &Value, from_visitor: &[String]) -> std::result::Result<Self, String> {
-        if *of(schema, "type") != "object" {
+        if *member(schema, "type") != "object" {
             return Err("must be a JSON Schema with type = \"object\"".to_owned());
         }
-        let properties = of(schema, "properties").as_object();
+        let properties = member(schema, "properties").as_object();
         let properties = || properties.into_iter().flatten();
         for name in from_visitor {
             if !properties().any(|(property, _)| property == name) {

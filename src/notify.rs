@@ -14,7 +14,7 @@ use crate::{
     http::{Clients, HttpError},
     signature::SigningKey,
     store::jobs::Job,
-    text::{of, plain},
+    text::{member, plain},
 };
 
 /// How long a service may take to say that it was told.
@@ -96,15 +96,15 @@ impl Notifier {
 
 /// What an e-mail says of an event.
 fn letter(event: &Value) -> (String, String) {
-    let data = of(event, "data");
+    let data = member(event, "data");
     let line = |name: &str, what: &str| {
-        let value = plain(of(data, name));
+        let value = plain(member(data, name));
         match value.is_empty() {
             true => String::new(),
             false => format!("{what}: {value}\r\n"),
         }
     };
-    let subject = match of(event, "type").as_str() {
+    let subject = match member(event, "type").as_str() {
         Some("expert.asked") => "Somebody waits at the desk",
         Some("eval.failed") => "An answer did not pass",
         Some("expert.transferred") => "A conversation was passed on",

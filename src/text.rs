@@ -139,7 +139,7 @@ pub fn first_line(text: &str, most: usize) -> String {
 }
 
 /// A member of a JSON object; null where it is not there.
-pub fn of<'a>(value: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+pub fn member<'a>(value: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
     value.get(name).unwrap_or(&serde_json::Value::Null)
 }
 

@@ -17,7 +17,7 @@ use crate::{
     config::AgentSettings,
     error::Result,
     llm::{CallPart, Chunk, ToolResult, ToolSpec},
-    text::of,
+    text::member,
     tools::handoff,
     widgets::RawWidget,
 };
@@ -95,7 +95,7 @@ impl FlowAgent {
         let name_before = name_before.or(turn.user_name.clone());
         let text = match turn.answer() {
             // Whatever the button was called.
-            Some(("confirm", answer)) if *of(answer, "confirmed") == true => "yes".into(),
+            Some(("confirm", answer)) if *member(answer, "confirmed") == true => "yes".into(),
             Some(("confirm", _)) => "no".into(),
             Some(("form" | "appointment_form", _)) => "".into(),
             _ => turn.text(),
@@ -161,7 +161,7 @@ fn result_of<'a>(tool: &str, turn: &'a TurnInput) -> Option<&'a ToolResult> {
 
 /// The slots that a tool takes.
 fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
-    let taken = of(&tool.parameters, "properties").as_object();
+    let taken = member(&tool.parameters, "properties").as_object();
     let slots = memory.slots.iter().filter(|(name, value)| {
         taken.is_some_and(|taken| taken.contains_key(*name)) && *value != NOT_GIVEN
     });

@@ -9,7 +9,7 @@ use super::{NewAgent, TurnInput, memory::Memory};
 use crate::{
     config::Settings,
     llm::{self, Model, Models, PromptMessage, Request, ToolCall, ToolSpec, Usage},
-    text::of,
+    text::member,
 };
 
 /// What the manager's model has to call.
@@ -119,7 +119,7 @@ impl Router {
                 let choice = answer.calls.first().map(ToolCall::input);
                 let choice = choice
                     .as_ref()
-                    .and_then(|input| of(input, "agent").as_str());
+                    .and_then(|input| member(input, "agent").as_str());
                 (self.named_in(choice.unwrap_or(&answer.text)), answer.usage)
             }
             Ok(Err(_)) | Err(_) => {

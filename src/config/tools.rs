@@ -280,7 +280,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
                 problem(key, "must be a JSON Pointer: /order/status".to_owned());
             }
         }
-        let known = text::of(&tool.parameters, "properties");
+        let known = text::member(&tool.parameters, "properties");
         for argument in tool.inject.keys().filter(|name| known.get(*name).is_none()) {
             problem(".inject", format!("{argument} is none of the parameters"));
         }
@@ -339,7 +339,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         for name in &agent.context_from_visitor {
             let trusts = |other: &&AgentSettings| {
                 let context = other.context.as_ref();
-                let properties = context.map(|context| text::of(context, "properties"));
+                let properties = context.map(|context| text::member(context, "properties"));
                 properties.is_some_and(|own| own.get(name).is_some())
                     && !other.context_from_visitor.contains(name)
             };

@@ -22,7 +22,7 @@ use crate::{
     config::{TimeoutSettings, VendorSettings},
     http::Clients,
     store::messages::FinishReason,
-    text::{self, of},
+    text::{self, member},
 };
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
@@ -192,8 +192,10 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }
     let usage = event.usage.as_ref().map(|usage| Usage {
-        input: of(usage, "prompt_tokens").as_u64().unwrap_or_default(),
-        output: of(usage, "completion_tokens").as_u64().unwrap_or_default(),
+        input: member(usage, "prompt_tokens").as_u64().unwrap_or_default(),
+        output: member(usage, "completion_tokens")
+            .as_u64()
+            .unwrap_or_default(),
     });
     let Some(choice) = event.choices.into_iter().flatten().next() else {
         // Only what it has cost: the last that comes.

@@ -5,7 +5,7 @@ use crate::{
         TurnId,
         messages::{FinishReason, Message, MessageType, Role},
     },
-    text::{estimate_tokens, of},
+    text::{estimate_tokens, member},
 };
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
 /// Which call of its turn it is, or is the result of.
 fn key(step: &Message) -> Option<(&Value, &Value)> {
     let metadata = &step.metadata.as_ref()?.0;
-    Some((of(metadata, "round"), of(metadata, "call_id")))
+    Some((member(metadata, "round"), member(metadata, "call_id")))
 }
 
 /// What tools did in earlier turns that were not answered to the end: stopped, failed, interrupted. The
@@ -62,7 +62,7 @@ pub(super) fn unfinished(history: &[Message], turn: TurnId) -> Vec<String> {
         });
         let asks = |result: &Message| {
             let metadata = result.metadata.as_ref();
-            metadata.is_some_and(|metadata| of(&metadata.0, CONFIRMS).is_object())
+            metadata.is_some_and(|metadata| member(&metadata.0, CONFIRMS).is_object())
         };
         let how = match came.and_then(|result| result.tool_success) {
             Some(true) if came.is_some_and(asks) => "not done: the visitor had to be asked",

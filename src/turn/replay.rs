@@ -15,7 +15,7 @@ use crate::{
         TurnId,
         messages::{Message, MessageType},
     },
-    text::of,
+    text::member,
     widgets::{Widget, WidgetType},
 };
 
@@ -26,7 +26,7 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
         .iter()
         .filter(|message| message.turn_id == Some(turn))
     {
-        let of = |name: &str| {
+        let value_of = |name: &str| {
             message
                 .metadata
                 .as_ref()
@@ -36,7 +36,8 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
             message.message_type,
             MessageType::ToolCall | MessageType::ToolResult
         );
-        let (true, Some(call_id), Some(round)) = (is_step, of("call_id"), of("round")) else {
+        let (true, Some(call_id), Some(round)) = (is_step, value_of("call_id"), value_of("round"))
+        else {
             continue;
         };
         let call_id = call_id.as_str().unwrap_or_default().to_owned();
@@ -45,7 +46,7 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
             .or_default();
         match message.message_type {
             MessageType::ToolCall => {
-                if let Some(said) = of(SAID) {
+                if let Some(said) = value_of(SAID) {
                     round.said = Preamble::deserialize(said).unwrap_or_default();
                 }
                 round.calls.push(ToolCall {
@@ -74,9 +75,9 @@ pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(Consent, bool)
         message.turn_id == Some(turn) && message.message_type == MessageType::WidgetAnswer
     });
     let consent = |message: &Message| {
-        let asked = Consent::deserialize(of(&message.metadata.as_ref()?.0, CONFIRMS)).ok()?;
+        let asked = Consent::deserialize(member(&message.metadata.as_ref()?.0, CONFIRMS)).ok()?;
         let answer = &message.component_data.as_ref()?.0;
-        Some((asked, *of(answer, "confirmed") == true))
+        Some((asked, *member(answer, "confirmed") == true))
     };
     answers.filter_map(consent).collect()
 }
@@ -88,8 +89,8 @@ fn shown_before(message: &Message) -> Option<ShownWidget> {
     let metadata = &message.metadata.as_ref()?.0;
     Some(ShownWidget {
         widget: Widget { kind, data },
-        confirms: Consent::deserialize(of(metadata, CONFIRMS)).ok(),
-        is_made: *of(metadata, MADE) == true,
+        confirms: Consent::deserialize(member(metadata, CONFIRMS)).ok(),
+        is_made: *member(metadata, MADE) == true,
     })
 }
 

@@ -32,7 +32,7 @@ use crate::{
         messages::{FinishReason, Message},
         sessions::Mode,
     },
-    text::of,
+    text::member,
 };
 
 /// Why a turn ends here.
@@ -159,9 +159,9 @@ fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<PersonWanted> {
     let turn = input.history.last().and_then(|last| last.turn_id);
     let asked = input.history.iter().filter(|said| said.turn_id == turn);
     let mut asked = asked.filter_map(|said| said.metadata.as_ref());
-    let by_call = asked.find(|metadata| *of(&metadata.0, ASKS_FOR) == json!("person"));
+    let by_call = asked.find(|metadata| *member(&metadata.0, ASKS_FOR) == json!("person"));
     if let Some(metadata) = by_call {
-        let skill = of(&metadata.0, SKILL).as_str().map(str::to_owned);
+        let skill = member(&metadata.0, SKILL).as_str().map(str::to_owned);
         return Some(PersonWanted { skill });
     }
     let is_asked_for = engine.settings.experts.is_asked_for(&input.text());

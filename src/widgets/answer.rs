@@ -4,7 +4,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
 use super::{Widget, WidgetType};
-use crate::text::of;
+use crate::text::member;
 
 /// The longest text of a field, in characters.
 const TEXT_CHARACTERS: u32 = 2_000;
@@ -33,7 +33,7 @@ impl Widget {
         let (properties, required) = match self.kind {
             WidgetType::Card | WidgetType::Link => return None,
             WidgetType::Choices => (
-                json!({"choice": {"enum": values(of(&self.data, "options"))}}),
+                json!({"choice": {"enum": values(member(&self.data, "options"))}}),
                 json!(["choice"]),
             ),
             WidgetType::Confirm => (
@@ -42,7 +42,7 @@ impl Widget {
             ),
             WidgetType::Rating => (
                 json!({
-                    "rating": {"type": "integer", "minimum": 1, "maximum": of(&self.data, "most")},
+                    "rating": {"type": "integer", "minimum": 1, "maximum": member(&self.data, "most")},
                     "comment": {"type": "string", "maxLength": TEXT_CHARACTERS},
                 }),
                 json!(["rating"]),
@@ -100,22 +100,32 @@ impl Widget {
     }
 
     fn fields(&self) -> impl Iterator<Item = &Value> {
-        of(&self.data, "fields").as_array().into_iter().flatten()
+        member(&self.data, "fields")
+            .as_array()
+            .into_iter()
+            .flatten()
     }
 
     fn in_words(&self, answer: &Value) -> String {
         match self.kind {
-            WidgetType::Choices => label(of(&self.data, "options"), of(answer, "choice")),
+            WidgetType::Choices => label(member(&self.data, "options"), member(answer, "choice")),
             WidgetType::Confirm => {
-                let (part, usual) = match *of(answer, "confirmed") == true {
+                let (part, usual) = match *member(answer, "confirmed") == true {
                     true => ("yes", "Yes"),
                     false => ("no", "No"),
                 };
-                of(&self.data, part).as_str().unwrap_or(usual).to_owned()
+                member(&self.data, part)
+                    .as_str()
+                    .unwrap_or(usual)
+                    .to_owned()
             }
             WidgetType::Rating => {
-                let points = format!("{}/{}", of(answer, "rating"), of(&self.data, "most"));
-                match of(answer, "comment")
+                let points = format!(
+                    "{}/{}",
+                    member(answer, "rating"),
+                    member(&self.data, "most")
+                );
+                match member(answer, "comment")
                     .as_str()
                     .filter(|said| !said.is_empty())
                 {
@@ -127,14 +137,14 @@ impl Widget {
                 let given = self.fields().filter_map(|field| {
                     let value = answer.get(name(field))?;
                     let value = match value {
-                        Value::String(_) if *of(field, "type") == "select" => {
-                            label(of(field, "options"), value)
+                        Value::String(_) if *member(field, "type") == "select" => {
+                            label(member(field, "options"), value)
                         }
                         Value::String(text) => text.clone(),
                         Value::Bool(given) => (if *given { "yes" } else { "no" }).to_owned(),
                         other => other.to_string(),
                     };
-                    Some(format!("{}: {value}", of(field, "label").as_str()?))
+                    Some(format!("{}: {value}", member(field, "label").as_str()?))
                 });
                 given.collect::<Vec<_>>().join("\n")
             }
@@ -143,39 +153,41 @@ impl Widget {
 }
 
 fn name(field: &Value) -> &str {
-    of(field, "name").as_str().unwrap_or_default()
+    member(field, "name").as_str().unwrap_or_default()
 }
 
 fn is_required(field: &&Value) -> bool {
-    *of(field, "required") == true
+    *member(field, "required") == true
 }
 
 /// The values of options.
 fn values(options: &Value) -> Value {
     let options = options.as_array().into_iter().flatten();
-    options.map(|option| of(option, "value").clone()).collect()
+    options
+        .map(|option| member(option, "value").clone())
+        .collect()
 }
 
 /// What an option is called.
 fn label(options: &Value, value: &Value) -> String {
     let mut options = options.as_array().into_iter().flatten();
-    let option = options.find(|option| of(option, "value") == value);
-    let label = option.and_then(|option| of(option, "label").as_str());
+    let option = options.find(|option| member(option, "value") == value);
+    let label = option.and_then(|option| member(option, "label").as_str());
     label.or(value.as_str()).unwrap_or_default().to_owned()
 }
 
 fn field_schema(field: &Value) -> Value {
-    let pattern = match of(field, "type").as_str().unwrap_or_default() {
+    let pattern = match member(field, "type").as_str().unwrap_or_default() {
         "number" => return json!({"type": "number"}),
         // What has to be ticked, has to be ticked.
-        "checkbox" if *of(field, "required") == true => return json!({"const": true}),
+        "checkbox" if *member(field, "required") == true => return json!({"const": true}),
         "checkbox" => return json!({"type": "boolean"}),
-        "select" => return json!({"enum": values(of(field, "options"))}),
+        "select" => return json!({"enum": values(member(field, "options"))}),
         "date" => return json!({"type": "string", "format": "date"}),
         "time" => "^([01][0-9]|2[0-3]):[0-5][0-9]$",
         "email" => "^[^@\\s]+@[^@\\s]+$",
         "tel" => "^[+0-9][0-9 ()./-]{4,39}$",
-        _ if *of(field, "required") == true => "\\S",
+        _ if *member(field, "required") == true => "\\S",
         _ => "",
     };
     json!({"type": "string", "maxLength": TEXT_CHARACTERS, "pattern": pattern})

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Widget, WidgetType};
-use crate::text::of;
+use crate::text::member;
 
 /// The schema of a type's data, closed: what it does not name is refused.
 pub(super) fn schema(kind: WidgetType) -> Value {
@@ -107,13 +107,16 @@ pub(super) fn checked(kind: WidgetType, mut data: Value) -> Result<Value, String
     let fields = map.get_mut("fields").and_then(Value::as_array_mut);
     let mut names: Vec<String> = Vec::new();
     for field in fields.into_iter().flatten() {
-        let name = of(field, "name").as_str().unwrap_or_default().to_owned();
+        let name = member(field, "name")
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if names.contains(&name) {
             return Err(format!("Two fields have the name {name}."));
         }
         names.push(name);
         let has_options = field.get("options").is_some();
-        if has_options != (*of(field, "type") == "select") {
+        if has_options != (*member(field, "type") == "select") {
             return Err("A select has options, and no other field.".to_owned());
         }
         if let Some(options) = field.get_mut("options") {
@@ -150,7 +153,7 @@ impl Widget {
         let list = |name: &str| {
             let items = self.data.get(name).and_then(Value::as_array);
             let items = items.into_iter().flatten();
-            items.filter_map(|item| Some(format!("- {}", of(item, "label").as_str()?)))
+            items.filter_map(|item| Some(format!("- {}", member(item, "label").as_str()?)))
         };
         let heads = [part("title"), part("text"), part("url")];
         let heads = heads.into_iter().flatten().map(str::to_owned);
