@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use event::{EventBatch, EventKind, EventOut, Point, framed};
+use event::{EventBatch, EventKind, EventOut, MessageCursor, framed};
 
 use super::responses::{DeviceParams, LiveUpdates, NotSignedIn, Refused};
 use super::{
@@ -124,7 +124,7 @@ async fn standing(
     id: ConversationId,
     reader: Viewer,
 ) -> Result<HttpResponse> {
-    let after: Option<Point> = last_event_id(request).map(|id| id.parse()).transpose()?;
+    let after: Option<MessageCursor> = last_event_id(request).map(|id| id.parse()).transpose()?;
     let now = app.store.stands(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
     let seen = match (after, &reader) {
@@ -344,9 +344,9 @@ impl StandingStream {
         EventOut::new(kind, self.app.clock.now())
     }
 
-    fn at(&self, seq: MessageSeq) -> Option<Point> {
+    fn at(&self, seq: MessageSeq) -> Option<MessageCursor> {
         let conversation = self.id;
-        Some(Point { conversation, seq })
+        Some(MessageCursor { conversation, seq })
     }
 }
 

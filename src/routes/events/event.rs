@@ -104,20 +104,20 @@ impl EventOut {
 
 /// Where a client stands in a conversation: `{conversation_id}.{number}`, by the last message that it has read.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::routes) struct Point {
+pub(in crate::routes) struct MessageCursor {
     /// The conversation.
     pub conversation: ConversationId,
     /// The message's number.
     pub seq: MessageSeq,
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for MessageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.conversation, self.seq)
     }
 }
 
-impl FromStr for Point {
+impl FromStr for MessageCursor {
     type Err = Error;
 
     fn from_str(id: &str) -> Result<Self> {
@@ -134,7 +134,7 @@ impl FromStr for Point {
 
 /// What is told at once, each with where a client stands that has read it. Nothing: it is shown that the stream
 /// lives.
-pub(in crate::routes) type EventBatch = Vec<(Option<Point>, EventOut)>;
+pub(in crate::routes) type EventBatch = Vec<(Option<MessageCursor>, EventOut)>;
 
 /// As a piece of an event stream.
 pub(super) fn framed(told: &EventBatch, is_first: bool) -> Bytes {

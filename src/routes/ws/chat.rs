@@ -24,7 +24,7 @@ use crate::{
     auth::User,
     connections::Connection,
     error::{Code, Error, Result},
-    routes::events::event::Point,
+    routes::events::event::MessageCursor,
     store::ConversationId,
     text,
 };
@@ -117,7 +117,7 @@ impl Chat {
                 let id = said
                     .id
                     .ok_or_else(|| Error::field("id", "The id of a frame."))?;
-                match (id.parse(), id.parse::<Point>()) {
+                match (id.parse(), id.parse::<MessageCursor>()) {
                     (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
                     (_, Ok(at)) => self.follow(at.conversation, FollowFrom::Message(at.seq)),
                     _ => return Err(Error::new(Code::InvalidCursor)),
