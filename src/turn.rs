@@ -67,7 +67,7 @@ use frame::Frame;
 use lease::LeaseKeeper;
 use log::{Log, Reader};
 pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
-pub use place::Place;
+pub use place::ResumePoint;
 pub use request::TurnRequest;
 use signal::{Cause, Signal};
 

@@ -23,7 +23,7 @@ use crate::{
         messages::FinishReason,
         sessions::{Mode, Within},
     },
-    turn::{Place, Reply, collect},
+    turn::{Reply, ResumePoint, collect},
     widgets::Widget,
 };
 pub(super) use request::{ChatIn, Writer, hash, key, spoken, turn_request};
@@ -126,7 +126,7 @@ pub(super) async fn stream(
     app: Data<App>,
     device: Device,
     request: HttpRequest,
-    place: Place,
+    place: ResumePoint,
     body: Json<ChatIn>,
 ) -> Result<HttpResponse> {
     count(&app, &request)?;

@@ -25,7 +25,7 @@ use crate::{
     error::{Code, Error, Result},
     store::MessageId,
     text,
-    turn::{Place, SKILL_CHARACTERS},
+    turn::{ResumePoint, SKILL_CHARACTERS},
 };
 
 /// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
@@ -130,7 +130,7 @@ pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
 }
 
 /// [`last_event_id`], and `?restart=1`.
-impl FromRequest for Place {
+impl FromRequest for ResumePoint {
     type Error = Error;
     type Future = Ready<Result<Self>>;
 

@@ -23,7 +23,7 @@ use crate::{
         messages::{Message, Role},
         sessions::{Mode, Within},
     },
-    turn::{Place, TurnRequest},
+    turn::{ResumePoint, TurnRequest},
 };
 
 /// A message of a user's.
@@ -102,7 +102,7 @@ pub(super) async fn stream(
     app: Data<App>,
     user: User,
     request: HttpRequest,
-    place: Place,
+    place: ResumePoint,
     body: Json<MessageIn>,
 ) -> Result<HttpResponse> {
     let turn = turn_of(&app, &user, &request, body.0)?;
@@ -122,7 +122,7 @@ pub(super) async fn resume(
     app: Data<App>,
     user: User,
     path: Path<String>,
-    place: Place,
+    place: ResumePoint,
 ) -> Result<HttpResponse> {
     match turns::rest(&app, &user.id, &path, place).await {
         Err(Error {

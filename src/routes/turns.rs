@@ -13,7 +13,7 @@ use crate::{
     devices::Device,
     error::{Code, Error, Result},
     store::DeviceId,
-    turn::{Place, Reply, TurnRequest},
+    turn::{Reply, ResumePoint, TurnRequest},
 };
 
 /// The rest of a turn.
@@ -28,7 +28,7 @@ pub(super) async fn resume(
     app: Data<App>,
     device: Device,
     path: Path<String>,
-    place: Place,
+    place: ResumePoint,
 ) -> Result<HttpResponse> {
     rest(&app, &device.id, &path, place).await
 }
@@ -38,7 +38,7 @@ pub(super) async fn rest(
     app: &Data<App>,
     whose: &DeviceId,
     path: &str,
-    place: Place,
+    place: ResumePoint,
 ) -> Result<HttpResponse> {
     let turn = id(path)?;
     if place.after.is_some_and(|after| after.turn_id != turn) {
@@ -51,7 +51,7 @@ pub(super) async fn rest(
 /// themselves when they are cut off) goes on after that frame: nothing is stored. Any other begins a turn.
 pub(super) async fn begin(
     app: &Data<App>,
-    place: Place,
+    place: ResumePoint,
     turn: TurnRequest,
 ) -> Result<HttpResponse> {
     if let Some(after) = place.after {
@@ -84,7 +84,11 @@ pub(super) fn received(channel: &'static str, reply: &Reply) {
     params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
     responses(Frames, (status = 204, description = "There is nothing to read"), Refused)
 )]
-pub(super) async fn newest(app: Data<App>, device: Device, place: Place) -> Result<HttpResponse> {
+pub(super) async fn newest(
+    app: Data<App>,
+    device: Device,
+    place: ResumePoint,
+) -> Result<HttpResponse> {
     Ok(respond(
         &app,
         app.engine.attach_newest(&device.id, place).await?,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
-    Engine, Place, RemoteTurn, Reply,
+    Engine, RemoteTurn, Reply, ResumePoint,
     frame::{Cursor, Frame},
     log::{Log, Reader},
 };
@@ -39,7 +39,7 @@ impl Engine {
         self: &Arc<Self>,
         device: &DeviceId,
         turn: TurnId,
-        place: Place,
+        place: ResumePoint,
     ) -> Result<Option<Reply>> {
         self.nudge_upkeep();
         for _ in 0..ADOPTION_TRIES {
@@ -90,7 +90,7 @@ impl Engine {
     pub async fn attach_newest(
         self: &Arc<Self>,
         device: &DeviceId,
-        place: Place,
+        place: ResumePoint,
     ) -> Result<Option<Reply>> {
         let after = place.after;
         let Some(row) = self.store.newest_turn(device).await? else {
@@ -103,7 +103,8 @@ impl Engine {
             None if row.finish_reason.is_some() => Ok(None),
             after => {
                 let after = after.filter(|after| after.turn_id == row.id);
-                self.attach(device, row.id, Place { after, ..place }).await
+                self.attach(device, row.id, ResumePoint { after, ..place })
+                    .await
             }
         }
     }
@@ -114,7 +115,7 @@ impl Engine {
         &self,
         live: LiveAttempt,
         log: Arc<Log>,
-        place: Place,
+        place: ResumePoint,
     ) -> Result<Option<Reply>> {
         if place.has_been_interrupted() {
             return Ok(None);
@@ -148,7 +149,7 @@ impl Engine {
         Ok(Some(live.reply(Arc::new(log).reader(seen))))
     }
 
-    async fn read_finished(&self, row: TurnRow, place: Place) -> Result<Option<Reply>> {
+    async fn read_finished(&self, row: TurnRow, place: ResumePoint) -> Result<Option<Reply>> {
         if place.has_been_interrupted() {
             return Ok(None);
         }
@@ -198,7 +199,7 @@ impl Engine {
 
     /// The answer to a request that was here before.
     pub(super) async fn repeat(self: &Arc<Self>, device: &DeviceId, turn: TurnId) -> Result<Reply> {
-        match self.attach(device, turn, Place::default()).await {
+        match self.attach(device, turn, ResumePoint::default()).await {
             Ok(Some(reply)) => Ok(reply),
             // The log is no longer kept, but the answer is.
             Err(Error {

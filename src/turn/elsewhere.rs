@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    Engine, Place, Reply,
+    Engine, Reply, ResumePoint,
     collect::{WholeAnswer, collect},
     frame::Cursor,
     log::Reader,
@@ -26,13 +26,13 @@ pub struct RemoteTurn {
     pub(super) device: DeviceId,
     pub(super) turn: TurnId,
     pub(super) attempt: Attempt,
-    pub(super) place: Place,
+    pub(super) place: ResumePoint,
 }
 
 impl RemoteTurn {
     /// Where a reader stands that has come to the end of what was mirrored. One who has read nothing yet may begin
     /// with any attempt.
-    fn place(&self, reader: &Reader) -> Place {
+    fn place(&self, reader: &Reader) -> ResumePoint {
         if reader.seen() == 0 {
             return self.place;
         }
@@ -42,7 +42,7 @@ impl RemoteTurn {
             attempt: self.attempt,
             seq: FrameSeq::of(reader.seen()),
         };
-        Place {
+        ResumePoint {
             after: self.place.after.filter(is_ahead).or(Some(reached)),
             ..self.place
         }

@@ -5,7 +5,7 @@ use crate::store::{Attempt, FrameSeq};
 
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Place {
+pub struct ResumePoint {
     /// The last frame that it has.
     pub after: Option<Cursor>,
     /// Whether it understands `reset`: then it is given the newest attempt, whichever it was
@@ -13,7 +13,7 @@ pub struct Place {
     pub restart: bool,
 }
 
-impl Place {
+impl ResumePoint {
     /// Whether the reader, which does not go on to another attempt, has the final frame of the one
     /// that it read.
     pub(super) fn has_been_interrupted(&self) -> bool {

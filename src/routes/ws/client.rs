@@ -22,7 +22,7 @@ use crate::{
     },
     store::{ConversationId, MessageSeq, TurnId, messages::Role, sessions::Within, typing::Typist},
     turn::{
-        Place, Reply, TurnRequest,
+        Reply, ResumePoint, TurnRequest,
         frame::Cursor,
         log::{Record, Records},
     },
@@ -154,7 +154,7 @@ impl Client {
     }
 
     pub(super) async fn resume(mut self, after: Cursor) {
-        let place = Place {
+        let place = ResumePoint {
             after: Some(after),
             restart: true,
         };
@@ -214,7 +214,7 @@ impl Client {
             }
             // It goes on elsewhere, or here with another attempt.
             let Some(turn) = turn else { return };
-            let place = Place {
+            let place = ResumePoint {
                 after: last,
                 restart: true,
             };
