@@ -26,11 +26,11 @@ pub mod log;
 mod metadata;
 mod mirror;
 mod output;
-mod place;
 mod prompt;
 mod queue;
 mod replay;
 mod request;
+mod resume_point;
 mod run;
 mod signal;
 mod speak;
@@ -67,8 +67,8 @@ use frame::Frame;
 use lease::LeaseKeeper;
 use log::{Log, Reader};
 pub(crate) use metadata::{ASKS_FOR, SKILL, SKILL_CHARACTERS};
-pub use place::ResumePoint;
 pub use request::TurnRequest;
+pub use resume_point::ResumePoint;
 use signal::{Cause, Signal};
 
 /// How long turns that are ended early have to store what they said.
