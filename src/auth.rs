@@ -23,7 +23,7 @@ use crate::{
     error::{Code, Error, Result},
     http::{Clients, HttpError},
     secret::SiteSecret,
-    store::DeviceId,
+    store::Owner,
 };
 use jwks::Jwks;
 
@@ -64,7 +64,7 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone)]
 pub struct User {
     /// Under which everything of theirs is kept.
-    pub id: DeviceId,
+    pub id: Owner,
     /// Who they are, as their issuer calls them.
     pub sub: String,
     /// What they may do.
@@ -184,7 +184,7 @@ impl Auth {
             })?,
         };
         Ok(User {
-            id: DeviceId::of_user(&sub),
+            id: Owner::of_user(&sub),
             sub,
             role,
             until,

@@ -19,7 +19,7 @@ use crate::{
     maintenance::Maintenance,
     server::Server,
     sessions::Sessions,
-    store::{ConversationId, DeviceId, Store, budgets::SpentBy},
+    store::{ConversationId, Owner, Store, budgets::SpentBy},
     telemetry,
 };
 
@@ -82,7 +82,7 @@ struct UsageOf {
     days: u16,
     /// Only of this device.
     #[arg(long, value_parser = device)]
-    device: Option<DeviceId>,
+    device: Option<Owner>,
     /// Only in this conversation.
     #[arg(long)]
     conversation: Option<ConversationId>,
@@ -194,8 +194,8 @@ async fn migrate(settings: &Settings, options: MigrateOptions) -> Result<(), Sta
     Ok(())
 }
 
-fn device(id: &str) -> Result<DeviceId, &'static str> {
-    DeviceId::parse(id).ok_or("is no device id")
+fn device(id: &str) -> Result<Owner, &'static str> {
+    Owner::parse(id).ok_or("is no device id")
 }
 
 /// A line for each day on which something was spent.

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use connection::{millis, now};
 
-use crate::{config::Settings, limits::network, metrics::Metrics, store::DeviceId};
+use crate::{config::Settings, limits::network, metrics::Metrics, store::Owner};
 
 pub use connection::Connection;
 pub use under_way::{Bytes, UnderWay};
@@ -57,7 +57,7 @@ struct OpenConnections {
     all: List,
     of_address: HashMap<IpAddr, List>,
     /// Those on which a device or a user reads a stream.
-    streams: HashMap<DeviceId, List>,
+    streams: HashMap<Owner, List>,
 }
 
 impl Connections {
@@ -134,7 +134,7 @@ impl Connections {
     pub fn stream(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        whose: DeviceId,
+        whose: Owner,
         address: Option<IpAddr>,
     ) -> Streaming {
         let address = address.map(network);
@@ -245,7 +245,7 @@ impl Drop for Opened {
 pub struct Streaming {
     connections: Arc<Connections>,
     connection: Arc<Connection>,
-    whose: DeviceId,
+    whose: Owner,
     address: Option<IpAddr>,
 }
 

@@ -9,7 +9,7 @@ use crate::{
     context::Caller,
     error::{Code, Error, Result},
     store::{
-        ConversationId, DeviceId,
+        ConversationId, Owner,
         data::{ExportedConversation, OpenOutcome},
         messages::Message,
         sessions::Within,
@@ -27,7 +27,7 @@ pub struct Conversations {
 /// A visitor on an agent.
 #[derive(Debug, Clone)]
 pub struct Session {
-    device: DeviceId,
+    device: Owner,
     /// Where what they say is kept.
     pub conversation_id: ConversationId,
 }
@@ -35,7 +35,7 @@ pub struct Session {
 /// A conversation to open.
 pub(crate) struct Opening<'a> {
     /// Whose it is.
-    pub device: DeviceId,
+    pub device: Owner,
     /// The agent; none: whoever takes the first message.
     pub agent: Option<&'a str>,
     /// What is said of the visitor.
@@ -78,13 +78,13 @@ impl Conversations {
         sub: &str,
         context: Map<String, Value>,
     ) -> Result<Session> {
-        self.open_on(agent, DeviceId::of_user(sub), context).await
+        self.open_on(agent, Owner::of_user(sub), context).await
     }
 
     async fn open_on(
         &self,
         agent: &str,
-        device: DeviceId,
+        device: Owner,
         context: Map<String, Value>,
     ) -> Result<Session> {
         let opening = Opening {
@@ -219,14 +219,10 @@ impl Conversations {
     /// # Errors
     /// When the database fails.
     pub async fn list_for_user(&self, sub: &str) -> Result<Vec<ExportedConversation>> {
-        Ok(self
-            .app
-            .store
-            .conversations(&DeviceId::of_user(sub))
-            .await?)
+        Ok(self.app.store.conversations(&Owner::of_user(sub)).await?)
     }
 }
 
-fn anonymous(id: &str) -> Result<DeviceId> {
-    DeviceId::parse(id).ok_or_else(|| Error::new(Code::InvalidDeviceId))
+fn anonymous(id: &str) -> Result<Owner> {
+    Owner::parse(id).ok_or_else(|| Error::new(Code::InvalidDeviceId))
 }

@@ -15,14 +15,14 @@ use crate::{
     config::{DeviceIds, Secret},
     error::{Code, Error, Result},
     secret::SiteSecret,
-    store::DeviceId,
+    store::Owner,
 };
 
 /// A visitor's device.
 #[derive(Debug, Clone)]
 pub struct Device {
     /// Under which everything is kept.
-    pub id: DeviceId,
+    pub id: Owner,
     /// The id as the client has it, with its signature where there is one.
     pub presented: Secret,
 }
@@ -53,7 +53,7 @@ impl Devices {
                 HEXLOWER.encode(&self.mac(&id).await?.finalize().into_bytes())
             ),
         };
-        let id = DeviceId::parse(&id).ok_or(Error::new(Code::Internal))?;
+        let id = Owner::parse(&id).ok_or(Error::new(Code::Internal))?;
         Ok(Device {
             id,
             presented: Secret::new(presented),
@@ -68,7 +68,7 @@ impl Devices {
         let invalid = || {
             Error::new(Code::InvalidDeviceId).detail("1 to 128 characters of A-Z a-z 0-9 . _ : -")
         };
-        let whole = DeviceId::parse(presented).ok_or_else(invalid)?;
+        let whole = Owner::parse(presented).ok_or_else(invalid)?;
         let id = match self.mode {
             DeviceIds::Open => whole,
             DeviceIds::Signed => {
@@ -82,7 +82,7 @@ impl Devices {
                     .await?
                     .verify_slice(&signature)
                     .map_err(|_| forged())?;
-                DeviceId::parse(id).ok_or_else(forged)?
+                Owner::parse(id).ok_or_else(forged)?
             }
         };
         Ok(Device {

@@ -17,7 +17,7 @@ use crate::{
     error::{Code, Error, Result},
     hub::{Hub, LiveConversations},
     store::{
-        AuditId, ConversationId, DeviceId, MessageId, Store, TurnId, UserId,
+        AuditId, ConversationId, MessageId, Owner, Store, TurnId, UserId,
         assignments::{
             Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, Release, ReleaseTo,
         },
@@ -167,7 +167,7 @@ impl Experts {
     ///
     /// # Errors
     /// `not_found` for one that is not theirs to see.
-    pub async fn turn(&self, person: &Person, turn: TurnId) -> Result<DeviceId> {
+    pub async fn turn(&self, person: &Person, turn: TurnId) -> Result<Owner> {
         let actor = person.actor("read_stream");
         let found = self.store.turn_of_case(person.sight(), turn, actor).await?;
         found.ok_or_else(|| Error::new(Code::NotFound))

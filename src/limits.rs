@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use crate::{
     config::Settings,
     error::{Code, Error, Result},
-    store::DeviceId,
+    store::Owner,
 };
 
 /// After how many counted those that have become quiet are forgotten.
@@ -26,7 +26,7 @@ const FORGET_AFTER: u32 = 4096;
 /// The limits of one instance.
 pub struct Limits {
     addresses: Option<Counted<IpAddr>>,
-    devices: Option<Counted<DeviceId>>,
+    devices: Option<Counted<Owner>>,
     trusted: Vec<IpNet>,
 }
 
@@ -81,7 +81,7 @@ impl Limits {
     ///
     /// # Errors
     /// `rate_limited`, with the time to wait, when it is one too many.
-    pub fn count_request(&self, whose: &DeviceId) -> Result<()> {
+    pub fn count_request(&self, whose: &Owner) -> Result<()> {
         let devices = self.devices.as_ref();
         devices.map_or(Ok(()), |devices| devices.count(whose))
     }

@@ -14,7 +14,7 @@ use crate::{
     config,
     secret::SiteSecret,
     store::{
-        ConversationId, DeviceId, LimitKey, Store, StoreError,
+        ConversationId, LimitKey, Owner, Store, StoreError,
         sessions::{LockRequest, Mode, SessionLock, Within},
     },
 };
@@ -58,7 +58,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get(&self, device: &DeviceId) -> Result<Option<(SessionLock, Mode)>, StoreError> {
+    pub async fn get(&self, device: &Owner) -> Result<Option<(SessionLock, Mode)>, StoreError> {
         self.store.session(device).await
     }
 
@@ -66,7 +66,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the site's secret cannot be read.
-    pub async fn limit_key(&self, device: &DeviceId) -> Result<LimitKey, StoreError> {
+    pub async fn limit_key(&self, device: &Owner) -> Result<LimitKey, StoreError> {
         let mut mac = self.secret.mac("frontdesk limits").await?;
         mac.update(device.as_str().as_bytes());
         let hash = mac.finalize().into_bytes();
@@ -78,7 +78,7 @@ impl Sessions {
     /// itself. `agent` moves the session there.
     pub fn set(
         &self,
-        device: DeviceId,
+        device: Owner,
         limit_key: LimitKey,
         within: Within,
         agent: Option<String>,
@@ -106,7 +106,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn clear(&self, device: &DeviceId) -> Result<(), StoreError> {
+    pub async fn clear(&self, device: &Owner) -> Result<(), StoreError> {
         let cleared = self.store.clear_session(device).await?;
         tracing::debug!(session.cleared = cleared, "session cleared");
         Ok(())

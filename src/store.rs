@@ -54,8 +54,8 @@ use diesel::{PgConnection, SqliteConnection, r2d2::R2D2Connection};
 
 pub use error::StoreError;
 pub use ids::{
-    Attempt, AuditId, ConversationId, DeviceId, EvaluationId, ExpertId, Fence, FrameSeq,
-    InstanceId, JobId, LimitKey, MessageId, MessageSeq, TurnId, UserId,
+    Attempt, AuditId, ConversationId, EvaluationId, ExpertId, Fence, FrameSeq, InstanceId, JobId,
+    LimitKey, MessageId, MessageSeq, Owner, TurnId, UserId,
 };
 use listen::CHANNEL;
 

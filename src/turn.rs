@@ -58,7 +58,7 @@ use crate::{
     secret::SiteSecret,
     sessions::Sessions,
     store::{
-        Attempt, ConversationId, DeviceId, Fence, InstanceId, Store, StoreError, TurnId,
+        Attempt, ConversationId, Fence, InstanceId, Owner, Store, StoreError, TurnId,
         begin::Started,
     },
 };
@@ -117,7 +117,7 @@ struct Running {
     conversation_id: ConversationId,
     attempt: Attempt,
     fence: Fence,
-    device: DeviceId,
+    device: Owner,
     log: Arc<Log>,
     signal: Arc<Signal>,
 }
@@ -321,7 +321,7 @@ impl Engine {
         Ok(())
     }
 
-    fn running_here(&self, device: &DeviceId, turn: TurnId) -> Option<Running> {
+    fn running_here(&self, device: &Owner, turn: TurnId) -> Option<Running> {
         self.running()
             .get(&turn)
             .filter(|running| running.device == *device)

@@ -32,7 +32,7 @@ use crate::{
     error::{Code, Error, Result},
     experts::Person,
     store::{
-        ConversationId, DeviceId, MessageSeq, TurnId,
+        ConversationId, MessageSeq, Owner, TurnId,
         conversations::Snapshot,
         messages::{Message, MessageType, Role},
         sessions::Mode,
@@ -89,7 +89,7 @@ pub(super) async fn of_conversation(
 /// Who stands by, and until when they are signed in.
 pub(super) enum Viewer {
     /// Whose session may move on to another conversation.
-    Device(DeviceId),
+    Device(Owner),
     Owner(Timestamp),
     /// Is told what turns say, too.
     Desk(Person, Timestamp),

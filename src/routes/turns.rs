@@ -12,7 +12,7 @@ use crate::{
     app::App,
     devices::Device,
     error::{Code, Error, Result},
-    store::DeviceId,
+    store::Owner,
     turn::{Reply, ResumePoint, TurnRequest},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn resume(
 /// The rest of a turn of whoever this is.
 pub(super) async fn rest(
     app: &Data<App>,
-    whose: &DeviceId,
+    whose: &Owner,
     path: &str,
     place: ResumePoint,
 ) -> Result<HttpResponse> {
@@ -112,7 +112,7 @@ pub(super) async fn stop(
 }
 
 /// Stops a turn of whoever this is.
-pub(super) async fn end(app: &App, whose: &DeviceId, path: &str) -> Result<HttpResponse> {
+pub(super) async fn end(app: &App, whose: &Owner, path: &str) -> Result<HttpResponse> {
     app.engine.stop(whose, id(path)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    Attempt, ConversationId, DeviceId, Fence, InstanceId, MessageId, MessageSeq, Store, StoreError,
+    Attempt, ConversationId, Fence, InstanceId, MessageId, MessageSeq, Owner, Store, StoreError,
     TurnId, UserId,
     batches::BatchStep,
     messages::{Message, MessageType, NewMessage},
@@ -192,7 +192,7 @@ pub struct Started {
     /// Which attempt at it this is, from 1.
     pub attempt: Attempt,
     /// Whose lock the turn was begun with.
-    pub device: DeviceId,
+    pub device: Owner,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The user.
@@ -320,7 +320,7 @@ impl Store {
     /// When the database fails.
     pub async fn known_turn(
         &self,
-        device: &DeviceId,
+        device: &Owner,
         key: Idempotency,
     ) -> Result<Option<Begin>, StoreError> {
         let device = device.clone();

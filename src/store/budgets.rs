@@ -1,7 +1,7 @@
 //! Tokens: what turns have spent, and what there is for a day. It is reserved before a model is asked
 //! and settled when the turn has ended, by whoever comes first: its own server, or a sweeper.
 
-use super::{ConversationId, DeviceId, Store, StoreError, TurnId, on_db};
+use super::{ConversationId, Owner, Store, StoreError, TurnId, on_db};
 use crate::clock::Timestamp;
 
 /// What is to be reserved for a turn.
@@ -36,7 +36,7 @@ pub struct SpentBy {
     /// Before this time.
     pub before: Option<Timestamp>,
     /// Of this device.
-    pub device: Option<DeviceId>,
+    pub device: Option<Owner>,
     /// In this conversation.
     pub conversation: Option<ConversationId>,
 }

@@ -5,7 +5,7 @@ use diesel::Queryable;
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, ExpertId, LimitKey, MessageId, MessageSeq, Store, StoreError, TurnId,
+    ConversationId, ExpertId, LimitKey, MessageId, MessageSeq, Owner, Store, StoreError, TurnId,
     UserId,
     messages::{Message, Paged},
     on_db,
@@ -119,7 +119,7 @@ impl Store {
     /// When the database fails.
     pub async fn conversations_of(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         status: Option<Status>,
         page: u32,
         per_page: u32,
@@ -139,7 +139,7 @@ impl Store {
     /// When the database fails.
     pub async fn conversation(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         id: ConversationId,
     ) -> Result<Option<Conversation>, StoreError> {
         let handle = user.handle();
@@ -155,7 +155,7 @@ impl Store {
     /// When the database fails.
     pub async fn conversation_of_session(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         name: &str,
     ) -> Result<Option<ConversationId>, StoreError> {
         let (user, name) = (user.clone(), name.to_owned());
@@ -187,7 +187,7 @@ impl Store {
     /// When the database fails; then nothing has changed.
     pub async fn change_conversation(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         id: ConversationId,
         changes: Changes,
     ) -> Result<Option<Conversation>, StoreError> {
@@ -204,7 +204,7 @@ impl Store {
     /// When the database fails; then nothing is deleted.
     pub async fn delete_conversation(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         key: LimitKey,
         id: ConversationId,
     ) -> Result<bool, StoreError> {
@@ -220,7 +220,7 @@ impl Store {
     /// When the database fails.
     pub async fn messages_of(
         &self,
-        user: &DeviceId,
+        user: &Owner,
         id: ConversationId,
         before: Option<MessageId>,
         limit: u32,
@@ -286,9 +286,9 @@ impl Store {
     /// When the database fails; then nothing has changed.
     pub async fn keep_conversations(
         &self,
-        device: &DeviceId,
+        device: &Owner,
         key: LimitKey,
-        user: &DeviceId,
+        user: &Owner,
     ) -> Result<MoveOutcome, StoreError> {
         let (device, user, new) = (device.clone(), user.clone(), UserId::new());
         on_db!(self, write, |conn, db| db::conversations::keep(

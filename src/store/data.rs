@@ -6,7 +6,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, LimitKey, Store, StoreError, UserId, messages::JsonColumn, on_db,
+    ConversationId, LimitKey, Owner, Store, StoreError, UserId, messages::JsonColumn, on_db,
     schema, sessions::LockRequest, types::SqlTime,
 };
 use crate::clock::Timestamp;
@@ -79,7 +79,7 @@ impl Store {
     /// When the database fails.
     pub async fn conversations(
         &self,
-        device: &DeviceId,
+        device: &Owner,
     ) -> Result<Vec<ExportedConversation>, StoreError> {
         let handle = device.handle();
         on_db!(self, read, |conn, db| db::data::conversations(
@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn visitor(&self, device: &DeviceId) -> Result<Option<ExportedUser>, StoreError> {
+    pub async fn visitor(&self, device: &Owner) -> Result<Option<ExportedUser>, StoreError> {
         let handle = device.handle();
         on_db!(self, read, |conn, db| db::data::visitor(conn, &handle)
             .map_err(Into::into))
@@ -139,7 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; then nothing is erased.
-    pub async fn erase(&self, device: &DeviceId, key: LimitKey) -> Result<bool, StoreError> {
+    pub async fn erase(&self, device: &Owner, key: LimitKey) -> Result<bool, StoreError> {
         let device = device.clone();
         on_db!(self, write, |conn, db| db::data::erase(conn, &device, &key))
     }

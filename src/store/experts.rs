@@ -4,7 +4,7 @@ use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
 
 use super::{
-    ConversationId, DeviceId, ExpertId, MessageId, Store, StoreError, TurnId,
+    ConversationId, ExpertId, MessageId, Owner, Store, StoreError, TurnId,
     audit::Actor,
     conversations::{AgentView, Conversation},
     messages::Paged,
@@ -126,7 +126,7 @@ impl Store {
         sight: Visibility,
         turn: TurnId,
         actor: Actor,
-    ) -> Result<Option<DeviceId>, StoreError> {
+    ) -> Result<Option<Owner>, StoreError> {
         on_db!(self, write, |conn, db| db::desk::turn(
             conn, sight, turn, &actor
         ))

@@ -231,11 +231,11 @@ impl Attempt {
 ///
 /// A device's id is a bearer secret, so it is never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceId(String);
+pub struct Owner(String);
 
 const USER: &str = "user/";
 
-impl DeviceId {
+impl Owner {
     /// The id of a device, if it is well-formed.
     pub fn parse(id: &str) -> Option<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
@@ -276,8 +276,8 @@ impl DeviceId {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitKey(pub String);
 
-impl fmt::Debug for DeviceId {
+impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeviceId")
+        f.write_str("Owner")
     }
 }

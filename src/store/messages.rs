@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    ConversationId, DeviceId, ExpertId, MessageId, MessageSeq, Store, StoreError, TurnId, on_db,
+    ConversationId, ExpertId, MessageId, MessageSeq, Owner, Store, StoreError, TurnId, on_db,
     schema, sessions::Mode, types::SqlTime,
 };
 use crate::clock::Timestamp;
@@ -249,7 +249,7 @@ impl Store {
     /// When the database fails.
     pub async fn widget(
         &self,
-        device: &DeviceId,
+        device: &Owner,
         id: MessageId,
     ) -> Result<Option<(Message, bool)>, StoreError> {
         let device = device.clone();

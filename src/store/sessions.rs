@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 
-use super::{ConversationId, DeviceId, LimitKey, Store, StoreError, on_db, schema, types::SqlTime};
+use super::{ConversationId, LimitKey, Owner, Store, StoreError, on_db, schema, types::SqlTime};
 use crate::clock::Timestamp;
 
 pub use super::enums::Mode;
@@ -80,7 +80,7 @@ impl Within {
 #[derive(Debug, Clone)]
 pub struct LockRequest {
     /// Whose lock it is.
-    pub device: DeviceId,
+    pub device: Owner,
     /// Under which it is counted what they write, when the lock is deleted.
     pub limit_key: LimitKey,
     /// Where to go with it.
@@ -111,10 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn session(
-        &self,
-        device: &DeviceId,
-    ) -> Result<Option<(SessionLock, Mode)>, StoreError> {
+    pub async fn session(&self, device: &Owner) -> Result<Option<(SessionLock, Mode)>, StoreError> {
         let device = device.clone();
         on_db!(self, read, |conn, db| db::sessions::get(conn, &device)
             .map_err(Into::into))
@@ -125,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn clear_session(&self, device: &DeviceId) -> Result<bool, StoreError> {
+    pub async fn clear_session(&self, device: &Owner) -> Result<bool, StoreError> {
         let device = device.clone();
         on_db!(self, write, |conn, db| db::sessions::clear(conn, &device))
     }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    Attempt, ConversationId, DeviceId, Fence, FrameSeq, InstanceId, MessageId, Store, StoreError,
+    Attempt, ConversationId, Fence, FrameSeq, InstanceId, MessageId, Owner, Store, StoreError,
     TurnId, UserId,
     batches::BatchStep,
     jobs::Judging,
@@ -33,7 +33,7 @@ pub struct FinishTurn {
     /// Its user.
     pub user_id: UserId,
     /// The device whose lock it was begun with.
-    pub device: DeviceId,
+    pub device: Owner,
     /// The fence that it was given.
     pub fence: Fence,
     /// Why it ended.
@@ -228,11 +228,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn turn(
-        &self,
-        device: &DeviceId,
-        turn: TurnId,
-    ) -> Result<Option<TurnRow>, StoreError> {
+    pub async fn turn(&self, device: &Owner, turn: TurnId) -> Result<Option<TurnRow>, StoreError> {
         let device = device.clone();
         on_db!(self, read, |conn, db| db::turns::get(conn, &device, turn)
             .map_err(Into::into))
@@ -244,7 +240,7 @@ impl Store {
     /// When the database fails.
     pub async fn began_with(
         &self,
-        device: &DeviceId,
+        device: &Owner,
         turn: TurnId,
         request_hash: Vec<u8>,
     ) -> Result<bool, StoreError> {
@@ -262,7 +258,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn newest_turn(&self, device: &DeviceId) -> Result<Option<TurnRow>, StoreError> {
+    pub async fn newest_turn(&self, device: &Owner) -> Result<Option<TurnRow>, StoreError> {
         let device = device.clone();
         on_db!(self, read, |conn, db| db::turns::newest(conn, &device)
             .map_err(Into::into))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConversationId, DeviceId, ExpertId, Store, StoreError, on_db};
+use super::{ConversationId, ExpertId, Owner, Store, StoreError, on_db};
 
 /// How long somebody is taken to be writing who has said so, and with how much of that left it is news again.
 const LASTS: Duration = Duration::from_secs(5);
@@ -12,7 +12,7 @@ const LEFT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub enum Typist {
     /// Whose conversation it is.
-    Owner(DeviceId),
+    Owner(Owner),
     /// Who has it.
     Expert(ExpertId),
 }

@@ -8,9 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Engine, Reply, TurnRequest, metadata::CONFIRMS};
 use crate::{
     error::{Code, Error, Result},
-    store::{
-        DeviceId, MessageId, TurnId, begin::WidgetAnswer, messages::Message, sessions::Within,
-    },
+    store::{MessageId, Owner, TurnId, begin::WidgetAnswer, messages::Message, sessions::Within},
     widgets::{Answered, Widget, WidgetType},
 };
 
@@ -76,7 +74,7 @@ impl Engine {
     }
 
     /// A widget that waits for its answer. One that a running turn has shown is stored when that ends.
-    async fn shown(&self, device: &DeviceId, widget: MessageId) -> Result<Message> {
+    async fn shown(&self, device: &Owner, widget: MessageId) -> Result<Message> {
         let patience = Duration::from_secs(self.settings.turn.wait_seconds);
         let until = Instant::now() + patience;
         loop {

@@ -18,7 +18,7 @@ use crate::{
     clock::Timestamp,
     error::{Code, Error, Result},
     store::{
-        Attempt, ConversationId, DeviceId, FrameSeq, TurnId,
+        Attempt, ConversationId, FrameSeq, Owner, TurnId,
         messages::{FinishReason, Message},
         turns::{KeptLog, TurnRow},
     },
@@ -37,7 +37,7 @@ impl Engine {
     /// longer kept.
     pub async fn attach(
         self: &Arc<Self>,
-        device: &DeviceId,
+        device: &Owner,
         turn: TurnId,
         place: ResumePoint,
     ) -> Result<Option<Reply>> {
@@ -89,7 +89,7 @@ impl Engine {
     /// As [`Engine::attach`].
     pub async fn attach_newest(
         self: &Arc<Self>,
-        device: &DeviceId,
+        device: &Owner,
         place: ResumePoint,
     ) -> Result<Option<Reply>> {
         let after = place.after;
@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// The answer to a request that was here before.
-    pub(super) async fn repeat(self: &Arc<Self>, device: &DeviceId, turn: TurnId) -> Result<Reply> {
+    pub(super) async fn repeat(self: &Arc<Self>, device: &Owner, turn: TurnId) -> Result<Reply> {
         match self.attach(device, turn, ResumePoint::default()).await {
             Ok(Some(reply)) => Ok(reply),
             // The log is no longer kept, but the answer is.

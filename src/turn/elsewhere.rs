@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error},
-    store::{Attempt, DeviceId, FrameSeq, TurnId},
+    store::{Attempt, FrameSeq, Owner, TurnId},
 };
 
 /// How often the turn is looked for, and how soon again: an owner that died has its lease for a while.
@@ -23,7 +23,7 @@ const FOLLOW_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// Where a turn runs that a reader follows from here.
 #[derive(Debug, Clone)]
 pub struct RemoteTurn {
-    pub(super) device: DeviceId,
+    pub(super) device: Owner,
     pub(super) turn: TurnId,
     pub(super) attempt: Attempt,
     pub(super) place: ResumePoint,

@@ -26,7 +26,7 @@ use crate::{
     config::WhenBusy,
     error::{Code, Error, Result},
     store::{
-        Attempt, ConversationId, DeviceId, TurnId,
+        Attempt, ConversationId, Owner, TurnId,
         begin::{Begin, BusyTurn},
         messages::FinishReason,
         sessions::Within,
@@ -39,7 +39,7 @@ const BEGIN_RETRY_DELAY: Duration = Duration::from_millis(200);
 const MAX_WAITING: usize = 8;
 
 /// Messages that wait for the same conversation: whose they are, and where they go.
-type QueueKey = (DeviceId, Within);
+type QueueKey = (Owner, Within);
 
 /// The messages that wait, by their lines, oldest first.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Engine, Origin};
 use crate::store::{
-    ConversationId, DeviceId, LimitKey, MessageId, MessageSeq, TurnId, UserId,
+    ConversationId, LimitKey, MessageId, MessageSeq, Owner, TurnId, UserId,
     begin::{BeginTurn, Idempotency, UserMessage, WidgetAnswer},
     messages::Message,
     sessions::Within,
@@ -17,7 +17,7 @@ use crate::store::{
 #[derive(Debug, Clone)]
 pub struct TurnRequest {
     /// Whose it is.
-    pub device: DeviceId,
+    pub device: Owner,
     /// Where it goes.
     pub within: Within,
     /// The text.
@@ -46,7 +46,7 @@ pub struct TurnRequest {
 
 impl TurnRequest {
     /// A message that is only text.
-    pub fn new(device: DeviceId, body: String) -> Self {
+    pub fn new(device: Owner, body: String) -> Self {
         Self {
             device,
             within: Within::Session,

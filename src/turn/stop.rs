@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{Engine, Running, signal::Cause};
 use crate::{
     error::{Code, Error, Result},
-    store::{ConversationId, DeviceId, TurnId},
+    store::{ConversationId, Owner, TurnId},
 };
 
 /// How long a stop waits for the turn's end.
@@ -18,7 +18,7 @@ impl Engine {
     ///
     /// # Errors
     /// `not_found` for a turn that is not this device's.
-    pub async fn stop(&self, device: &DeviceId, turn: TurnId) -> Result<()> {
+    pub async fn stop(&self, device: &Owner, turn: TurnId) -> Result<()> {
         if let Some(running) = self.running_here(device, turn) {
             running.signal.raise(Cause::Stopped);
             let mut reader = running.log.reader(0);
@@ -38,7 +38,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the database fails; then nothing is deleted.
-    pub async fn delete(&self, user: &DeviceId, conversation: ConversationId) -> Result<bool> {
+    pub async fn delete(&self, user: &Owner, conversation: ConversationId) -> Result<bool> {
         let of_user =
             |running: &Running| running.device == *user && running.conversation_id == conversation;
         self.stop_those(user, of_user).await?;
@@ -52,7 +52,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the database fails; then nothing is erased.
-    pub async fn erase(&self, device: &DeviceId) -> Result<()> {
+    pub async fn erase(&self, device: &Owner) -> Result<()> {
         self.stop_those(device, |running| running.device == *device)
             .await?;
         let key = self.sessions.limit_key(device).await?;
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// Stops those turns of a device's that run here.
-    async fn stop_those(&self, device: &DeviceId, those: impl Fn(&Running) -> bool) -> Result<()> {
+    async fn stop_those(&self, device: &Owner, those: impl Fn(&Running) -> bool) -> Result<()> {
         let those: Vec<TurnId> = {
             let running = self.running();
             let those = running.iter().filter(|(_, running)| those(running));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use frontdesk::{
     config::{JudgeSettings, Secret, Settings},
-    store::{DeviceId, budgets::SpentBy},
+    store::{Owner, budgets::SpentBy},
 };
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ async fn a_model_judges_every_answer_by_a_rubric(db: Db) {
     assert_eq!((passed.len(), &passed[0]["score"]), (1, &json!(1.0)));
     assert_eq!(app.count("evaluations where input_tokens = 50").await, 2);
     for (device, judged) in [("d", (2, 100)), ("other", (0, 0))] {
-        let device = DeviceId::parse(device);
+        let device = Owner::parse(device);
         let by = SpentBy {
             device,
             ..SpentBy::default()

@@ -11,7 +11,7 @@ use crate::{
     error::{Code, Error, Result},
     routes::caller::caller,
     store::{
-        DeviceId,
+        Owner,
         begin::{MAX_MESSAGE_BYTES, MAX_METADATA_BYTES, MAX_URL_BYTES},
         sessions::Within,
     },
@@ -110,7 +110,7 @@ pub(in crate::routes) struct DeepChatIn {
 /// Who writes.
 pub(in crate::routes) struct Writer<'a> {
     /// Under which their session is kept.
-    pub device: DeviceId,
+    pub device: Owner,
     /// To which of their conversations.
     pub within: Within,
     /// What their token says of them.

@@ -11,7 +11,7 @@ use super::{
     turns::close,
 };
 use crate::store::{
-    Attempt, ConversationId, DeviceId, Fence, InstanceId, StoreError, TurnId,
+    Attempt, ConversationId, Fence, InstanceId, Owner, StoreError, TurnId,
     adopt::{Adopt, Adoption},
     begin::{BeginTurn, Started},
     milliseconds,
@@ -34,7 +34,7 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
     let row = turns::table.filter(turns::id.eq(adopt.turn_id));
     let (attempt, device): (Attempt, Option<String>) =
         row.select((turns::attempt, turns::device_id)).first(conn)?;
-    let device = device.map(DeviceId::stored);
+    let device = device.map(Owner::stored);
     let (true, Some(device)) = (attempt.0 < adopt.attempts, device) else {
         close(conn, conversation, adopt.turn_id)?;
         return Ok(Adoption::Closed);
@@ -71,7 +71,7 @@ fn started(
     held: ConversationState,
     turn_id: TurnId,
     attempt: Attempt,
-    device: DeviceId,
+    device: Owner,
     history: u32,
 ) -> QueryResult<Started> {
     let agent = session_locks::table

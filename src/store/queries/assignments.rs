@@ -12,8 +12,8 @@ use super::{
     sessions, turns as turn_rows,
 };
 use crate::store::{
-    Attempt, ConversationId, DeviceId, ExpertId, Fence, FrameSeq, InstanceId, MessageId,
-    StoreError, TurnId,
+    Attempt, ConversationId, ExpertId, Fence, FrameSeq, InstanceId, MessageId, Owner, StoreError,
+    TurnId,
     assignments::{
         Claim, ClaimOutcome, ExpertMessage, ExpertMessageOutcome, PartialAnswer, Release, ReleaseTo,
     },
@@ -89,7 +89,7 @@ fn truncate(conn: &mut Conn, claim: &Claim, row: &Locked, turn: TurnId) -> Query
         attempt,
         conversation_id: claim.conversation,
         user_id: row.user_id,
-        device: DeviceId::stored(device.unwrap_or_default()),
+        device: Owner::stored(device.unwrap_or_default()),
         fence,
         finish_reason: FinishReason::Handoff,
         error_code: None,

@@ -13,7 +13,7 @@ use super::{
     locks, messages, sessions, users,
 };
 use crate::store::{
-    Attempt, ConversationId, DeviceId, Fence, MessageId, MessageSeq, StoreError, TurnId, UserId,
+    Attempt, ConversationId, Fence, MessageId, MessageSeq, Owner, StoreError, TurnId, UserId,
     begin::{Begin, BeginTurn, BusyTurn, Idempotency, Started, UserMessage},
     cached::cached,
     conversations::Status,
@@ -95,7 +95,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
 }
 
 /// Whether a key is free; one that is too old becomes free.
-fn check_key(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> Result<(), Abort<Begin>> {
+fn check_key(conn: &mut Conn, device: &Owner, key: &Idempotency) -> Result<(), Abort<Begin>> {
     match keyed(conn, device, key)? {
         None => Ok(()),
         Some(keyed) if keyed.is_fresh => Err(Abort::With(keyed.outcome(key))),
@@ -128,7 +128,7 @@ fn check_answer(
 }
 
 /// What became of a request with this key, if it is not too old.
-pub fn known(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<Option<Begin>> {
+pub fn known(conn: &mut Conn, device: &Owner, key: &Idempotency) -> QueryResult<Option<Begin>> {
     let keyed = keyed(conn, device, key)?.filter(|keyed| keyed.is_fresh);
     Ok(keyed.map(|keyed| keyed.outcome(key)))
 }
@@ -152,7 +152,7 @@ impl Keyed {
     }
 }
 
-fn keyed(conn: &mut Conn, device: &DeviceId, key: &Idempotency) -> QueryResult<Option<Keyed>> {
+fn keyed(conn: &mut Conn, device: &Owner, key: &Idempotency) -> QueryResult<Option<Keyed>> {
     let of_device = || {
         turns::table
             .filter(turns::device_id.eq(device.as_str()))

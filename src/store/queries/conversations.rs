@@ -9,7 +9,7 @@ use super::{
     messages, queue, users as people, windows,
 };
 use crate::store::{
-    ConversationId, DeviceId, LimitKey, StoreError, TurnId, UserId,
+    ConversationId, LimitKey, Owner, StoreError, TurnId, UserId,
     conversations::{AgentView, Changes, Conversation, MoveOutcome, Snapshot, Status},
     error::Abort,
     schema::{conversations, db_now, session_locks, turns, users},
@@ -69,7 +69,7 @@ pub fn get(conn: &mut Conn, handle: &str, id: ConversationId) -> QueryResult<Opt
 /// A user's conversation and its agent.
 pub fn by_id(
     conn: &mut Conn,
-    user: &DeviceId,
+    user: &Owner,
     id: ConversationId,
 ) -> QueryResult<Option<(ConversationId, Option<String>)>> {
     conversations::table
@@ -83,7 +83,7 @@ pub fn by_id(
 /// The conversation that a user's client calls so, or that has this id, and its agent.
 pub fn of_session(
     conn: &mut Conn,
-    user: &DeviceId,
+    user: &Owner,
     name: &str,
 ) -> QueryResult<Option<(ConversationId, Option<String>)>> {
     let named = conversations::table
@@ -207,7 +207,7 @@ pub fn change(
 /// Session locks first, as everywhere; the rest goes with the conversation.
 pub fn delete(
     conn: &mut Conn,
-    user: &DeviceId,
+    user: &Owner,
     key: &LimitKey,
     id: ConversationId,
 ) -> Result<bool, StoreError> {
@@ -236,9 +236,9 @@ pub fn delete(
 /// Makes a device's conversations a user's, and the device's user row with its name no more.
 pub fn keep(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     key: &LimitKey,
-    user: &DeviceId,
+    user: &Owner,
     new_user: UserId,
 ) -> Result<MoveOutcome, StoreError> {
     let kept = write_tx(conn, |conn| keep_within(conn, device, key, user, new_user));
@@ -252,9 +252,9 @@ pub fn keep(
 
 fn keep_within(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     key: &LimitKey,
-    user: &DeviceId,
+    user: &Owner,
     new_user: UserId,
 ) -> Result<Option<UserId>, Abort<MoveOutcome>> {
     windows::delete_lock(conn, device, key, None)?;

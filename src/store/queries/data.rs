@@ -13,7 +13,7 @@ use super::{
     windows,
 };
 use crate::store::{
-    ConversationId, DeviceId, LimitKey, StoreError, UserId,
+    ConversationId, LimitKey, Owner, StoreError, UserId,
     data::{ExportedConversation, ExportedUser},
     milliseconds,
     schema::{budgets as budget_rows, conversations, db_now_plus, session_locks, users},
@@ -54,7 +54,7 @@ pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<ExportedC
 }
 
 /// The lock's row first, as everywhere; the rest goes with the user.
-pub fn erase(conn: &mut Conn, device: &DeviceId, key: &LimitKey) -> Result<bool, StoreError> {
+pub fn erase(conn: &mut Conn, device: &Owner, key: &LimitKey) -> Result<bool, StoreError> {
     let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {
         let had_lock = windows::delete_lock(conn, device, key, None)?;
         let user = || users::table.filter(users::phone_number.eq(device.handle()));

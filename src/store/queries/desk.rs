@@ -12,7 +12,7 @@ use super::{
     locks, messages as message_rows,
 };
 use crate::store::{
-    ConversationId, DeviceId, MessageId, StoreError, TurnId,
+    ConversationId, MessageId, Owner, StoreError, TurnId,
     audit::Actor,
     conversations::{AgentView, Conversation},
     experts::Visibility,
@@ -158,7 +158,7 @@ pub fn turn(
     sight: Visibility,
     turn: TurnId,
     actor: &Actor,
-) -> Result<Option<DeviceId>, StoreError> {
+) -> Result<Option<Owner>, StoreError> {
     let found: Option<(ConversationId, Option<String>)> = turns::table
         .filter(turns::id.eq(turn))
         .select((turns::conversation_id, turns::device_id))
@@ -168,5 +168,5 @@ pub fn turn(
         return Ok(None);
     };
     let seen = look(conn, sight, conversation, actor)?;
-    Ok(seen.map(|_| DeviceId::stored(device)))
+    Ok(seen.map(|_| Owner::stored(device)))
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::dialect::Conn;
 use crate::store::{
-    ConversationId, DeviceId, MessageId, MessageSeq, StoreError, TurnId,
+    ConversationId, MessageId, MessageSeq, Owner, StoreError, TurnId,
     messages::{Message, MessagePage, MessageType, NewMessage, OfLine, SystemMessage},
     schema::{conversations, db_now, messages, session_locks, users},
     sessions::Mode,
@@ -131,7 +131,7 @@ pub fn holds_widget(
 /// A widget of the conversation that a device is in, and whether it was answered.
 pub fn widget(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     id: MessageId,
 ) -> QueryResult<Option<(Message, bool)>> {
     let live = session_locks::table

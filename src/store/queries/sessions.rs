@@ -10,7 +10,7 @@ use super::{
     queue, windows,
 };
 use crate::store::{
-    ConversationId, DeviceId, StoreError,
+    ConversationId, Owner, StoreError,
     cached::cached,
     milliseconds,
     schema::{conversations as conversation_rows, db_now, db_now_plus, session_locks},
@@ -21,7 +21,7 @@ use crate::store::{
 /// How long a visitor's conversation is theirs to come back to while a person has it.
 const WITH_PERSON: Duration = Duration::from_secs(30 * 24 * 3600);
 
-pub fn get(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<(SessionLock, Mode)>> {
+pub fn get(conn: &mut Conn, device: &Owner) -> QueryResult<Option<(SessionLock, Mode)>> {
     session_locks::table
         .inner_join(
             conversation_rows::table.on(conversation_rows::id.eq(session_locks::conversation_id)),
@@ -167,7 +167,7 @@ pub fn go_to(
 /// Gives a device's lock on a conversation to an agent, and the agent's life to the lock.
 pub fn hand_to_agent(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     conversation: ConversationId,
     agent: &str,
     ttl: Duration,
@@ -185,7 +185,7 @@ pub fn hand_to_agent(
     cached(handed).get_result(conn).optional()
 }
 
-pub fn clear(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
+pub fn clear(conn: &mut Conn, device: &Owner) -> Result<bool, StoreError> {
     write_tx(conn, |conn| {
         let left = end(conn, device)?;
         // They do not come back to it.
@@ -197,7 +197,7 @@ pub fn clear(conn: &mut Conn, device: &DeviceId) -> Result<bool, StoreError> {
 }
 
 /// Ends a device's lock, where there is one; on which conversation it was.
-pub fn end(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<ConversationId>> {
+pub fn end(conn: &mut Conn, device: &Owner) -> QueryResult<Option<ConversationId>> {
     let live = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()));

@@ -10,7 +10,7 @@ use super::{
     jobs, locks, messages, queue, sessions,
 };
 use crate::store::{
-    Attempt, ConversationId, DeviceId, FrameSeq, InstanceId, MessageSeq, StoreError, TurnId,
+    Attempt, ConversationId, FrameSeq, InstanceId, MessageSeq, Owner, StoreError, TurnId,
     cached::cached,
     error::Abort,
     jobs::Judging,
@@ -205,7 +205,7 @@ fn row(columns: Columns) -> TurnRow {
     }
 }
 
-pub fn get(conn: &mut Conn, device: &DeviceId, turn: TurnId) -> QueryResult<Option<TurnRow>> {
+pub fn get(conn: &mut Conn, device: &Owner, turn: TurnId) -> QueryResult<Option<TurnRow>> {
     let found = rows!()
         .filter(turns::id.eq(turn))
         .filter(turns::device_id.eq(device.as_str()))
@@ -216,7 +216,7 @@ pub fn get(conn: &mut Conn, device: &DeviceId, turn: TurnId) -> QueryResult<Opti
 
 pub fn began_with(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     turn: TurnId,
     request_hash: &[u8],
 ) -> QueryResult<bool> {
@@ -227,7 +227,7 @@ pub fn began_with(
     select(exists(same)).get_result(conn)
 }
 
-pub fn newest(conn: &mut Conn, device: &DeviceId) -> QueryResult<Option<TurnRow>> {
+pub fn newest(conn: &mut Conn, device: &Owner) -> QueryResult<Option<TurnRow>> {
     let conversation: Option<ConversationId> = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
         .filter(session_locks::expires_at.gt(db_now()))

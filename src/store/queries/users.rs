@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::dialect::Conn;
 use crate::store::{
-    DeviceId, UserId,
+    Owner, UserId,
     cached::cached,
     schema::{db_now, users},
 };
@@ -13,7 +13,7 @@ use crate::store::{
 pub fn person(
     conn: &mut Conn,
     new: UserId,
-    device: &DeviceId,
+    device: &Owner,
 ) -> QueryResult<(UserId, Option<String>)> {
     let person = diesel::insert_into(users::table)
         .values((

@@ -5,7 +5,7 @@ use diesel::{prelude::*, sql_types::Bool, upsert::excluded};
 
 use super::dialect::Conn;
 use crate::store::{
-    ConversationId, DeviceId, LimitKey, milliseconds,
+    ConversationId, LimitKey, Owner, milliseconds,
     schema::{db_now_plus, kept_windows, session_locks},
     sessions::WINDOW,
     types::SqlTime,
@@ -15,7 +15,7 @@ use crate::store::{
 /// was such a lock.
 pub fn delete_lock(
     conn: &mut Conn,
-    device: &DeviceId,
+    device: &Owner,
     key: &LimitKey,
     on: Option<ConversationId>,
 ) -> QueryResult<bool> {

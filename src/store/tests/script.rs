@@ -12,8 +12,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        ConversationId, DeviceId, ExpertId, FrameSeq, InstanceId, LimitKey, MessageId, TurnId,
-        UserId,
+        ConversationId, ExpertId, FrameSeq, InstanceId, LimitKey, MessageId, Owner, TurnId, UserId,
         adopt::Adopt,
         assignments::{Claim, PartialAnswer, Release, ReleaseTo, TruncatedAnswer},
         audit::Actor,
@@ -144,8 +143,8 @@ impl Author {
 
     fn turn(&mut self, device: usize) -> BeginTurn {
         let device = match device {
-            0 => DeviceId::of_user("uma"),
-            other => DeviceId::parse(&format!("device-{other}")).unwrap(),
+            0 => Owner::of_user("uma"),
+            other => Owner::parse(&format!("device-{other}")).unwrap(),
         };
         let agent = self.random.random_bool(0.2).then(|| {
             ["sales", "support"]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::DeviceId,
+    super::Owner,
     script::{Outcome, ScriptStep},
 };
 
@@ -12,7 +12,7 @@ use super::{
 pub struct Seen {
     kinds: BTreeMap<String, usize>,
     /// Who has written in this script.
-    devices: BTreeSet<DeviceId>,
+    devices: BTreeSet<Owner>,
 }
 
 impl Seen {
