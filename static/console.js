@@ -3,14 +3,14 @@
  * answers they have to look at.
  */
 import { Api, Refused, reason } from "./api.js";
-import { Conversation } from "./case.js";
+import { Conversation } from "./conversation.js";
 import { Token, token } from "./credentials.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
 import { Reviews } from "./review.js";
 import { signIn } from "./sign-in.js";
 
-/** @typedef {import("./types.js").Case} Case */
+/** @typedef {import("./types.js").DeskConversation} DeskConversation */
 /** @typedef {import("./types.js").Expert} Expert */
 
 /** How often what is said of times is brought up to date, in ms. */
@@ -23,7 +23,7 @@ const RECENT = 10 * MINUTE;
 class Console {
   #api;
   #me;
-  /** @type {Map<string, Case>} What they see, by its id. */
+  /** @type {Map<string, DeskConversation>} What they see, by its id. */
   #cases = new Map();
   /** @type {Conversation | null} */
   #open = null;
@@ -138,7 +138,7 @@ class Console {
     this.#list();
   }
 
-  /** Marks what somebody has written in who waits for this person. @param {Case} found */
+  /** Marks what somebody has written in who waits for this person. @param {DeskConversation} found */
   #note(found) {
     const known = this.#cases.get(found.id);
     const isShown = this.#open?.id === found.id && !document.hidden;
@@ -147,7 +147,7 @@ class Console {
     this.#status.textContent = `New message: ${found.title ?? ""}`;
   }
 
-  /** @param {Case} found */
+  /** @param {DeskConversation} found */
   #set(found) {
     this.#note(found);
     if (found.waiting_since && !this.#cases.get(found.id)?.waiting_since) {
@@ -204,7 +204,7 @@ class Console {
   }
 
   /**
-   * @param {Case} found
+   * @param {DeskConversation} found
    * @returns {import("./listing.js").Entry}
    */
   #entry(found) {
@@ -220,14 +220,14 @@ class Console {
     return { id: found.id, content, isOpen: this.#open?.id === found.id, open: () => this.#show(found) };
   }
 
-  /** @param {Case} found */
+  /** @param {DeskConversation} found */
   #show(found) {
     if (this.#open?.id === found.id && !this.#open.isOver) return this.#open.focus();
     this.#open?.close();
     this.#unread.delete(found.id);
     this.#reviews = null;
     this.#review.removeAttribute("aria-current");
-    const changed = (/** @type {Case} */ changed) => {
+    const changed = (/** @type {DeskConversation} */ changed) => {
       this.#cases.set(changed.id, changed);
       if (!changed.expert_id && !changed.waiting_since) this.#cases.delete(changed.id);
       this.#list();
@@ -259,7 +259,7 @@ class Console {
   }
 }
 
-/** Whether agents answer. @param {Case} [found] */
+/** Whether agents answer. @param {DeskConversation} [found] */
 function isAssisted(found) {
   return Boolean(found) && !found?.expert_id && !found?.waiting_since;
 }

@@ -17,7 +17,7 @@ export class Reviews {
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {(taken: import("./types.js").Case) => void} taken Told when somebody takes the conversation of one.
+   * @param {(taken: import("./types.js").DeskConversation) => void} taken Told when somebody takes the conversation of one.
    */
   constructor(api, taken) {
     this.#api = api;

@@ -14,7 +14,7 @@
  * @property {{ note?: string } | null} [additional_data] The desk sees what a colleague has noted.
  * @property {boolean} [retracted] It was withdrawn, and says nothing any more.
  *
- * @typedef {object} Case A conversation as the desk sees it.
+ * @typedef {object} DeskConversation A conversation as the desk sees it.
  * @property {string} id
  * @property {string} user_id
  * @property {string | null} title
@@ -62,8 +62,8 @@
  * @property {boolean} [is_typing] Whether the other side is writing.
  * @property {{code: string, message: string}} [error]
  * @property {string} [turn_id]
- * @property {Case} [conversation]
- * @property {Case[]} [conversations]
+ * @property {DeskConversation} [conversation]
+ * @property {DeskConversation[]} [conversations]
  * @property {string} [conversation_id]
  * @property {number} [to_review] How many evaluations somebody has to look at.
  */

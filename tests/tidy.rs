@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 19] = [
     &["evaluations", "notify"],
     &["experts"],
     &["auth", "connections", "turn"],
-    &["hub", "judges", "limits", "upkeep"],
+    &["hub", "judges", "limits", "maintenance"],
     &["sessions"],
     &["agents"],
     &["secret", "signature", "tools"],
@@ -160,6 +160,32 @@ fn constants_of_one_name_have_one_value() {
     }
     values.retain(|_, values| values.len() > 1);
     assert!(values.is_empty(), "{values:#?}");
+}
+
+/// Each database's dialect names its connection; the queries are compiled once for each.
+const SHARED_TYPES: [&str; 1] = ["Conn"];
+
+#[test]
+fn types_have_names_of_their_own() {
+    let mut files_of: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in files("src", &["rs"]) {
+        let parsed = syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap();
+        for item in parsed.items {
+            let name = match item {
+                syn::Item::Struct(item) => item.ident,
+                syn::Item::Enum(item) => item.ident,
+                syn::Item::Trait(item) => item.ident,
+                syn::Item::Type(item) => item.ident,
+                _ => continue,
+            };
+            files_of
+                .entry(name.to_string())
+                .or_default()
+                .push(file.clone());
+        }
+    }
+    files_of.retain(|name, files| files.len() > 1 && !SHARED_TYPES.contains(&name.as_str()));
+    assert!(files_of.is_empty(), "{files_of:#?}");
 }
 
 fn crate_modules() -> Modules {

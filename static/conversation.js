@@ -7,7 +7,7 @@ import { isAtEnd } from "./bubble.js";
 import { make } from "./make.js";
 import { tellTyping } from "./typing.js";
 
-/** @typedef {import("./types.js").Case} Case */
+/** @typedef {import("./types.js").DeskConversation} DeskConversation */
 /** @typedef {import("./types.js").Expert} Expert */
 /** @typedef {import("./types.js").Message} Message */
 
@@ -36,7 +36,7 @@ const drafts = new Map();
 export class Conversation {
   #api;
   #me;
-  #case;
+  #conversation;
   #changed;
   #left;
   #aborted = new AbortController();
@@ -77,14 +77,14 @@ export class Conversation {
   /**
    * @param {import("./api.js").Api} api
    * @param {Expert} me
-   * @param {Case} found
-   * @param {(changed: Case) => void} changed
+   * @param {DeskConversation} found
+   * @param {(changed: DeskConversation) => void} changed
    * @param {(why: string) => void} left Told when it is not theirs to see any more.
    */
   constructor(api, me, found, changed, left) {
     this.#api = api;
     this.#me = me;
-    this.#case = found;
+    this.#conversation = found;
     this.#changed = changed;
     this.#left = left;
     const title = make("div", {}, make("h2", {}, found.title ?? "Without a word"), this.#about);
@@ -115,7 +115,7 @@ export class Conversation {
   }
 
   get id() {
-    return this.#case.id;
+    return this.#conversation.id;
   }
 
   get #key() {
@@ -124,15 +124,15 @@ export class Conversation {
 
   /** Whether whoever looks at it has it. */
   get #isMine() {
-    return this.#case.expert_id === this.#me.id;
+    return this.#conversation.expert_id === this.#me.id;
   }
 
-  /** @param {Case} found */
+  /** @param {DeskConversation} found */
   update(found) {
     // What is being taken is shown as taken until it is known.
     if (this.#isClaiming) return;
     const had = this.#isMine && !this.#giving.hidden;
-    this.#case = found;
+    this.#conversation = found;
     const isMine = this.#isMine;
     this.#take.hidden = found.expert_id !== null;
     this.#giving.hidden = this.#form.hidden = !isMine;
@@ -278,7 +278,7 @@ export class Conversation {
       return true;
     } catch (error) {
       this.#isClaiming = false;
-      this.update(this.#case);
+      this.update(this.#conversation);
       this.#tell(error);
       // What had the keyboard may be hidden again.
       if (action === "claim") this.focus();
@@ -341,7 +341,7 @@ export class Conversation {
    * @param {string} key
    */
   async #post(message, key) {
-    const body = { session_id: this.id, message, target_user_id: this.#case.user_id };
+    const body = { session_id: this.id, message, target_user_id: this.#conversation.user_id };
     try {
       this.#tell(null);
       await this.#api.send("POST", "passthrough", body, key);
