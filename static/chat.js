@@ -4,7 +4,7 @@
 import { Answer } from "./answer.js";
 import { Gone, Refused, reason } from "./api.js";
 import { bubble, isAtEnd, offer } from "./bubble.js";
-import { Desk } from "./desk.js";
+import { VisitorChat } from "./visitor.js";
 import { make } from "./make.js";
 import { sheet } from "./style.js";
 import { tellTyping } from "./typing.js";
@@ -17,7 +17,7 @@ import { freeze, render, thaw } from "./widgets.js";
  * @param {() => void} heard Told when something is said while the panel is closed.
  */
 export function chat(base, title, close, heard) {
-  return { element: new Panel(new Desk(base), title, close, heard).element, sheet };
+  return { element: new Panel(new VisitorChat(base), title, close, heard).element, sheet };
 }
 
 /** @typedef {{ text: string, key: string, item: HTMLElement }} Said What was sent: its words, its key, where it is shown. */
@@ -61,7 +61,7 @@ export class Panel {
   #stop = make("button", { type: "button", class: "stop" }, "Stop");
 
   /**
-   * @param {Desk} desk
+   * @param {VisitorChat} desk
    * @param {string} title
    * @param {() => void} close
    * @param {() => void} [heard] Told when something is said while it is not shown.

@@ -4,14 +4,14 @@
 import { Refused } from "./api.js";
 import { Panel } from "./chat.js";
 import { subject, token } from "./credentials.js";
-import { Desk } from "./desk.js";
+import { VisitorChat } from "./visitor.js";
 import { Listing } from "./listing.js";
 import { make } from "./make.js";
-import { OwnDesk } from "./own.js";
+import { UserChat } from "./user.js";
 import { signIn } from "./sign-in.js";
 import { sheet } from "./style.js";
 
-/** @typedef {import("./own.js").Listed} Listed */
+/** @typedef {import("./user.js").Listed} Listed */
 
 const BASE = new URL("/", location.href);
 
@@ -56,7 +56,7 @@ class Chat {
    * @param {(began: string) => void} [began]
    */
   #desk(conversation, began = () => {}) {
-    const desk = new OwnDesk(BASE, this.#token, conversation, began, () => {
+    const desk = new UserChat(BASE, this.#token, conversation, began, () => {
       // Once what was not sent is written again.
       setTimeout(() => {
         // Whoever is about to sign in is told there.
@@ -168,7 +168,7 @@ async function begin(problem = "") {
     const chat = new Chat(token());
     await chat.refresh();
     // What was said before is theirs, too; where it is not, it stays the device's.
-    const kept = await new Desk(BASE).signIn(token(), agrees).catch(() => "");
+    const kept = await new VisitorChat(BASE).signIn(token(), agrees).catch(() => "");
     document.body.replaceChildren(chat.element);
     chat.show(kept);
   };

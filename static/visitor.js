@@ -7,7 +7,7 @@ import { Device } from "./credentials.js";
 /** @typedef {import("./types.js").Message} Message */
 /** @typedef {import("./api.js").Tell} Tell */
 
-export class Desk {
+export class VisitorChat {
   #device;
 
   /**

@@ -3,7 +3,7 @@
  */
 import { Api } from "./api.js";
 import { Token } from "./credentials.js";
-import { Desk } from "./desk.js";
+import { VisitorChat } from "./visitor.js";
 
 const API = "api/v1/chat";
 
@@ -18,7 +18,7 @@ const API = "api/v1/chat";
  * @typedef {import("./api.js").Tell} Tell
  */
 
-export class OwnDesk extends Desk {
+export class UserChat extends VisitorChat {
   #conversation;
   #began;
 
