@@ -10,9 +10,12 @@ mod environment;
 mod judges;
 mod llm;
 mod load;
+mod mcp;
 mod people;
 mod rules;
+mod secrets;
 mod tools;
+mod widgets;
 
 use std::{
     collections::BTreeMap,
@@ -24,14 +27,18 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-pub use agents::{AgentSettings, FlowSettings, SlotKind, SlotSettings, WebhookSettings, WhenBusy};
+pub use agents::{
+    AgentSettings, FlowSettings, HUMAN, SlotKind, SlotSettings, WebhookSettings, WhenBusy,
+};
 pub use environment::environment_names;
 pub use judges::{Criterion, JudgeSettings};
 pub use llm::{LlmSettings, ModelSettings, TimeoutSettings, VendorSettings};
 pub use load::{Loaded, Sources, defaults_document};
+pub use mcp::{BETWEEN, McpSettings};
 pub use people::{AuthSettings, ExpertSettings, NotifySettings};
 pub use rules::SettingsProblem;
-pub use tools::{BETWEEN, HANDOFF, HUMAN, McpSettings, ToolMethod, ToolSettings, WidgetSettings};
+pub use tools::{HANDOFF, ToolMethod, ToolSettings};
+pub use widgets::WidgetSettings;
 
 /// Everything that can be set.
 #[derive(Debug, Clone, Deserialize)]

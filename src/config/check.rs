@@ -1,143 +1,19 @@
 //! What the types of the settings cannot say.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{
-    AgentSettings, HUMAN, LlmSettings, Settings, SettingsProblem, SlotKind, judges, people,
-    rules::{check_headers, check_secret, check_webhook},
-    tools,
+    Settings, SettingsProblem, agents, judges, llm, mcp, people,
+    rules::{check_range, check_secret},
+    tools, widgets,
 };
 
 const DAY_SECONDS: u64 = 86_400;
+const TEN_YEARS_SECONDS: u64 = 10 * 365 * DAY_SECONDS;
 
 /// Adds every problem that the settings have.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
-    let llm = settings.llm.timeouts();
-    let ttls = settings
-        .agents
-        .values()
-        .filter_map(|agent| agent.session_ttl_seconds);
-    let within = [
-        (
-            "session.ttl_seconds",
-            settings.session.ttl_seconds,
-            1,
-            10 * 365 * DAY_SECONDS,
-        ),
-        ("turn.lease_seconds", settings.turn.lease_seconds, 3, 3600),
-        ("turn.attempts", settings.turn.attempts.into(), 1, 100),
-        ("turn.tool_rounds", settings.turn.tool_rounds.into(), 1, 50),
-        (
-            "turn.most_seconds",
-            settings.turn.most_seconds,
-            1,
-            DAY_SECONDS,
-        ),
-        ("turn.wait_seconds", settings.turn.wait_seconds, 0, 300),
-        (
-            "turn.log_kept_seconds",
-            settings.turn.log_kept_seconds,
-            0,
-            365 * DAY_SECONDS,
-        ),
-        (
-            "turn.history_messages",
-            settings.turn.history_messages.into(),
-            1,
-            10_000,
-        ),
-        (
-            "database.pool_size",
-            settings.database.pool_size.into(),
-            1,
-            1_000,
-        ),
-        (
-            "server.lame_duck_milliseconds",
-            settings.server.lame_duck_milliseconds,
-            0,
-            60_000,
-        ),
-        (
-            "server.shutdown_seconds",
-            settings.server.shutdown_seconds,
-            0,
-            3600,
-        ),
-        (
-            "limits.device_messages_per_minute",
-            settings.limits.device_messages_per_minute.into(),
-            1,
-            1_000_000,
-        ),
-        (
-            "limits.address_messages_per_minute",
-            settings.limits.address_messages_per_minute.into(),
-            1,
-            1_000_000,
-        ),
-        (
-            "limits.user_messages_per_minute",
-            settings.limits.user_messages_per_minute.into(),
-            1,
-            1_000_000,
-        ),
-        ("auth.leeway_seconds", settings.auth.leeway_seconds, 0, 60),
-        (
-            "budgets.reserved_tokens",
-            settings.budgets.reserved_tokens,
-            1,
-            10_000_000,
-        ),
-        ("llm.retries", settings.llm.retries.into(), 0, 10),
-        (
-            "llm.connect_timeout_seconds",
-            llm.connect.as_secs(),
-            1,
-            DAY_SECONDS,
-        ),
-        (
-            "llm.first_token_timeout_seconds",
-            llm.first_token.as_secs(),
-            1,
-            DAY_SECONDS,
-        ),
-        ("retention.days", settings.retention.days.into(), 0, 36_500),
-        (
-            "llm.idle_timeout_seconds",
-            llm.idle.as_secs(),
-            1,
-            DAY_SECONDS,
-        ),
-        (
-            "llm.payload_idle_timeout_seconds",
-            llm.payload_idle.as_secs(),
-            1,
-            DAY_SECONDS,
-        ),
-        (
-            "llm.total_timeout_seconds",
-            llm.total.as_secs(),
-            1,
-            DAY_SECONDS,
-        ),
-    ];
-    let ttls = ttls.map(|ttl| {
-        (
-            "agents: session_ttl_seconds",
-            ttl,
-            1,
-            10 * 365 * DAY_SECONDS,
-        )
-    });
-    for (at, value, least, most) in within.into_iter().chain(ttls) {
-        if !(least..=most).contains(&value) {
-            problems.push(SettingsProblem::new(
-                at,
-                format!("must be from {least} to {most}"),
-            ));
-        }
-    }
+    check_numbers(settings, problems);
     let header = &settings.server.client_ip_header;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if header.is_empty() || !header.chars().all(fits) {
@@ -148,85 +24,98 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     people::check(settings, problems);
     judges::check(settings, problems);
     if tracing_subscriber::EnvFilter::try_new(&settings.log.filter).is_err() {
-        problems.push(SettingsProblem::new(
-            "RUST_LOG",
-            "must be a level, or target=level pairs: info,frontdesk=debug",
-        ));
+        let mend = "must be a level, or target=level pairs: info,frontdesk=debug";
+        problems.push(SettingsProblem::new("RUST_LOG", mend));
     }
-    check_models(&settings.llm, problems);
+    llm::check(&settings.llm, problems);
     addresses(settings, problems);
-    if !settings
-        .agents
-        .contains_key(&settings.routing.default_agent)
-    {
-        let known = settings
-            .agents
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
-        problems.push(SettingsProblem::new(
-            "routing.default_agent",
-            format!("must be one of the agents: {known}"),
-        ));
+    let default_agent = &settings.routing.default_agent;
+    if !settings.agents.contains_key(default_agent) {
+        let known: Vec<&str> = settings.agents.keys().map(String::as_str).collect();
+        let mend = format!("must be one of the agents: {}", known.join(", "));
+        problems.push(SettingsProblem::new("routing.default_agent", mend));
     }
-    if settings.agents.contains_key(HUMAN) {
-        let mend = "is the name of the people at the desk: call the agent something else";
-        problems.push(SettingsProblem::new(format!("agents.{HUMAN}"), mend));
+    agents::check(settings, problems);
+    for (name, tool) in &settings.tools {
+        tools::check(name, tool, problems);
     }
-    for (path, agent) in &settings.agents {
-        check_agent(path, agent, problems);
+    for (name, server) in &settings.mcp {
+        mcp::check(name, server, problems);
     }
-    tools::check(settings, problems);
+    widgets::check(settings, problems);
 }
 
-fn check_models(llm: &LlmSettings, problems: &mut Vec<SettingsProblem>) {
-    if let Some(spec) = llm
-        .default_model()
-        .filter(|spec| !llm.vendor_of(spec).is_set())
-    {
-        let mend = format!(
-            "is {spec}, but its vendor has no key and no address: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY"
-        );
-        problems.push(SettingsProblem::new("FRONTDESK_MODEL", mend));
-    }
-    for (at, vendor) in [
-        ("OPENAI_API_KEY", &llm.openai),
-        ("ANTHROPIC_API_KEY", &llm.anthropic),
-    ] {
-        if !vendor
-            .api_key
-            .reveal()
-            .chars()
-            .all(|c| c.is_ascii_graphic())
-        {
-            problems.push(SettingsProblem::new(
-                at,
-                "must be visible ASCII characters without blanks",
-            ));
-        }
-    }
-    for (name, model) in &llm.models {
-        let at = |rest: &str| format!("llm.models.{name}.{rest}");
-        if model
-            .temperature
-            .is_some_and(|temperature| !(0.0..=2.0).contains(&temperature))
-        {
-            problems.push(SettingsProblem::new(
-                at("temperature"),
-                "must be from 0 to 2",
-            ));
-        }
-        if model.max_tokens == Some(0) {
-            problems.push(SettingsProblem::new(at("max_tokens"), "must be at least 1"));
-        }
-        if model.fallbacks.iter().any(|spec| spec == "offline") {
-            problems.push(SettingsProblem::new(
-                at("fallbacks"),
-                "offline is no model to fall back to",
-            ));
-        }
-        check_headers(&at("headers"), &model.headers, problems);
+/// Numbers that have a least and a greatest value.
+fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
+    let Settings {
+        server,
+        database,
+        session,
+        turn,
+        limits,
+        ..
+    } = settings;
+    let llm = settings.llm.timeouts();
+    let mut check = |at: &str, value: u64, least: u64, most: u64| {
+        check_range(at, (value, least..=most), problems);
+    };
+    // Messages a minute.
+    let most = 1_000_000;
+    check(
+        "session.ttl_seconds",
+        session.ttl_seconds,
+        1,
+        TEN_YEARS_SECONDS,
+    );
+    check("turn.lease_seconds", turn.lease_seconds, 3, 3600);
+    check("turn.attempts", turn.attempts.into(), 1, 100);
+    check("turn.tool_rounds", turn.tool_rounds.into(), 1, 50);
+    check("turn.most_seconds", turn.most_seconds, 1, DAY_SECONDS);
+    check("turn.wait_seconds", turn.wait_seconds, 0, 300);
+    check(
+        "turn.log_kept_seconds",
+        turn.log_kept_seconds,
+        0,
+        365 * DAY_SECONDS,
+    );
+    check(
+        "turn.history_messages",
+        turn.history_messages.into(),
+        1,
+        10_000,
+    );
+    check("database.pool_size", database.pool_size.into(), 1, 1_000);
+    check(
+        "server.lame_duck_milliseconds",
+        server.lame_duck_milliseconds,
+        0,
+        60_000,
+    );
+    check("server.shutdown_seconds", server.shutdown_seconds, 0, 3600);
+    let of_device = limits.device_messages_per_minute.into();
+    check("limits.device_messages_per_minute", of_device, 1, most);
+    let of_address = limits.address_messages_per_minute.into();
+    check("limits.address_messages_per_minute", of_address, 1, most);
+    let of_user = limits.user_messages_per_minute.into();
+    check("limits.user_messages_per_minute", of_user, 1, most);
+    check("auth.leeway_seconds", settings.auth.leeway_seconds, 0, 60);
+    check(
+        "budgets.reserved_tokens",
+        settings.budgets.reserved_tokens,
+        1,
+        10_000_000,
+    );
+    check("retention.days", settings.retention.days.into(), 0, 36_500);
+    check("llm.retries", settings.llm.retries.into(), 0, 10);
+    let mut timeout = |at: &str, time: Duration| check(at, time.as_secs(), 1, DAY_SECONDS);
+    timeout("llm.connect_timeout_seconds", llm.connect);
+    timeout("llm.first_token_timeout_seconds", llm.first_token);
+    timeout("llm.idle_timeout_seconds", llm.idle);
+    timeout("llm.payload_idle_timeout_seconds", llm.payload_idle);
+    timeout("llm.total_timeout_seconds", llm.total);
+    let ttls = settings.agents.values();
+    for ttl in ttls.filter_map(|agent| agent.session_ttl_seconds) {
+        check("agents: session_ttl_seconds", ttl, 1, TEN_YEARS_SECONDS);
     }
 }
 
@@ -290,93 +179,6 @@ fn addresses(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
                 "server.allowed_origins",
                 format!("{origin} is no origin: scheme, host and port alone, as in https://www.example.com"),
             ));
-        }
-    }
-}
-
-fn check_agent(path: &str, agent: &AgentSettings, problems: &mut Vec<SettingsProblem>) {
-    let at = |rest: &str| format!("agents.{path}{rest}");
-    let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
-    if path.is_empty() || path.len() > 100 || !path.chars().all(well_formed) {
-        problems.push(SettingsProblem::new(
-            at(""),
-            "an agent's path has 1 to 100 of A-Z a-z 0-9 _ - /",
-        ));
-    }
-    if let Some(webhook) = &agent.webhook {
-        check_webhook(webhook, &at(".webhook"), problems);
-    } else if agent.prompt.is_empty() || agent.flow.greeting.is_empty() {
-        problems.push(SettingsProblem::new(
-            at(""),
-            "needs a prompt and a flow, or a webhook that answers",
-        ));
-    }
-    let names: BTreeSet<&str> = agent.slots.iter().map(|slot| slot.name.as_str()).collect();
-    if names.len() != agent.slots.len() {
-        problems.push(SettingsProblem::new(
-            at(".slots"),
-            "two slots have the same name",
-        ));
-    }
-    for slot in &agent.slots {
-        for pattern in &slot.volunteered {
-            match regex::Regex::new(pattern) {
-                Ok(regex) if regex.captures_len() > 1 => {}
-                Ok(_) => problems.push(SettingsProblem::new(
-                    at(".slots"),
-                    format!("{pattern} has no group to take the value from"),
-                )),
-                Err(error) => problems.push(SettingsProblem::new(at(".slots"), error.to_string())),
-            }
-        }
-        if let Some(name) = slot
-            .refused_clears
-            .iter()
-            .find(|name| !names.contains(name.as_str()))
-        {
-            problems.push(SettingsProblem::new(
-                at(".slots"),
-                format!("refused_clears names {name}, which is no slot"),
-            ));
-        }
-        if slot.kind != SlotKind::YesNo
-            && (slot.implied || slot.refused.is_some() || !slot.refused_clears.is_empty())
-        {
-            problems.push(SettingsProblem::new(
-                at(".slots"),
-                format!("{}: only a yes_no can be refused or implied", slot.name),
-            ));
-        }
-        let texts = [&slot.ask, &slot.retry].into_iter().chain(&slot.refused);
-        unknown_slots(texts, &names, &at(".slots"), problems);
-    }
-    let flow = [
-        &agent.flow.greeting,
-        &agent.flow.done,
-        &agent.flow.again,
-        &agent.flow.bye,
-    ];
-    unknown_slots(flow.into_iter(), &names, &at(".flow"), problems);
-}
-
-fn unknown_slots<'a>(
-    texts: impl Iterator<Item = &'a String>,
-    names: &BTreeSet<&str>,
-    at: &str,
-    problems: &mut Vec<SettingsProblem>,
-) {
-    for text in texts {
-        for (_, rest) in text
-            .match_indices('{')
-            .filter_map(|(i, _)| text.split_at_checked(i + 1))
-        {
-            let name = rest.split('}').next().unwrap_or_default();
-            if !matches!(name, "first_name" | "result") && !names.contains(name) {
-                problems.push(SettingsProblem::new(
-                    at,
-                    format!("{{{name}}} is no slot of this agent"),
-                ));
-            }
         }
     }
 }

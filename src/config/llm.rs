@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 
-use super::Secret;
+use super::{Secret, SettingsProblem, rules::check_headers};
 
 /// Models, and how long to wait for them.
 #[derive(Debug, Clone, Deserialize)]
@@ -106,4 +106,52 @@ pub struct ModelSettings {
     pub max_tokens: Option<u32>,
     /// Headers to send along.
     pub headers: BTreeMap<String, Secret>,
+}
+
+/// Adds every problem that the models have.
+pub(super) fn check(llm: &LlmSettings, problems: &mut Vec<SettingsProblem>) {
+    if let Some(spec) = llm
+        .default_model()
+        .filter(|spec| !llm.vendor_of(spec).is_set())
+    {
+        let mend = format!(
+            "is {spec}, but its vendor has no key and no address: set OPENAI_API_KEY, OPENAI_BASE_URL or ANTHROPIC_API_KEY"
+        );
+        problems.push(SettingsProblem::new("FRONTDESK_MODEL", mend));
+    }
+    for (at, vendor) in [
+        ("OPENAI_API_KEY", &llm.openai),
+        ("ANTHROPIC_API_KEY", &llm.anthropic),
+    ] {
+        if !vendor
+            .api_key
+            .reveal()
+            .chars()
+            .all(|c| c.is_ascii_graphic())
+        {
+            problems.push(SettingsProblem::new(
+                at,
+                "must be visible ASCII characters without blanks",
+            ));
+        }
+    }
+    for (name, model) in &llm.models {
+        check_model(name, model, problems);
+    }
+}
+
+fn check_model(name: &str, model: &ModelSettings, problems: &mut Vec<SettingsProblem>) {
+    let at = |key: &str| format!("llm.models.{name}.{key}");
+    let mut problem = |key: &str, mend| problems.push(SettingsProblem::new(at(key), mend));
+    let is_out_of_range = |temperature: f64| !(0.0..=2.0).contains(&temperature);
+    if model.temperature.is_some_and(is_out_of_range) {
+        problem("temperature", "must be from 0 to 2");
+    }
+    if model.max_tokens == Some(0) {
+        problem("max_tokens", "must be at least 1");
+    }
+    if model.fallbacks.iter().any(|spec| spec == "offline") {
+        problem("fallbacks", "offline is no model to fall back to");
+    }
+    check_headers(&at("headers"), &model.headers, problems);
 }

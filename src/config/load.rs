@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Settings, SettingsProblem, check, environment, tools};
+use super::{Settings, SettingsProblem, check, environment, secrets};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
@@ -233,9 +233,9 @@ impl Layers {
         let mut mcp = self.named("mcp");
         let mut tools = self.named("tools");
         let mut judges = self.named("judges");
-        tools::fill_secrets(&mut tools, env, &mut self.problems);
-        tools::fill_webhooks(&mut agents, &mut judges, env, &mut self.problems);
-        tools::fill_mcp(&mut mcp, env, &mut self.problems);
+        secrets::fill_tools(&mut tools, env, &mut self.problems);
+        secrets::fill_webhooks(&mut agents, &mut judges, env, &mut self.problems);
+        secrets::fill_mcp(&mut mcp, env, &mut self.problems);
         Some(Settings {
             server: self.section("server", defaults)?,
             database: self.section("database", defaults)?,

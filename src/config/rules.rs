@@ -1,6 +1,6 @@
 //! What is wrong with a setting, and the checks that several of the settings' files share.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 use super::{Secret, WebhookSettings};
 
@@ -25,6 +25,18 @@ impl SettingsProblem {
 impl fmt::Display for SettingsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.mend)
+    }
+}
+
+/// Checks a number against the least and the greatest that it may be.
+pub(super) fn check_range(
+    at: &str,
+    (value, range): (u64, RangeInclusive<u64>),
+    problems: &mut Vec<SettingsProblem>,
+) {
+    if !range.contains(&value) {
+        let mend = format!("must be from {} to {}", range.start(), range.end());
+        problems.push(SettingsProblem::new(at, mend));
     }
 }
 
@@ -71,10 +83,6 @@ pub(super) fn check_webhook(
         let text = "must have 24 characters or more: openssl rand -hex 32 makes one";
         problems.push(SettingsProblem::new(format!("{at}.secret"), text));
     }
-    if !(1..=300).contains(&webhook.timeout_seconds) {
-        problems.push(SettingsProblem::new(
-            format!("{at}.timeout_seconds"),
-            "must be from 1 to 300",
-        ));
-    }
+    let timeout = (webhook.timeout_seconds, 1..=300);
+    check_range(&format!("{at}.timeout_seconds"), timeout, problems);
 }
