@@ -108,11 +108,7 @@ impl App {
         let store = Store::open(&settings.database, Arc::clone(&clock))?;
         let clients = Arc::new(Clients::new(settings.llm.timeouts())?);
         let metrics = Arc::new(Metrics::default());
-        let mut tools = Tools::new(&settings, &clients)?;
-        for tool in more_tools {
-            tools.add(tool)?;
-        }
-        let tools = Arc::new(tools);
+        let tools = Arc::new(Tools::new(&settings, &clients, more_tools)?);
         let models = Arc::new(Models::new(
             &settings.llm,
             Arc::clone(&clients),

@@ -52,7 +52,7 @@
 //! | who answers: prompts, flows, the router, agents in Rust | [`agents`] |
 //! | a server of a program's own | [`builder::Builder`], [`conversations`] |
 //! | models and their wire formats | [`llm`] |
-//! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::steps` |
+//! | what agents can do beside talking | [`tools`]; a turn's rounds of them: `turn::tool_calls` |
 //! | what is known of a visitor and not for the model | [`context`] |
 //! | what visitors are shown beside text, and what they answer | [`widgets`] |
 //! | what is kept, and the queries for both databases | [`store`]; the fence predicate: `store/queries/locks.rs` |

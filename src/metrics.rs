@@ -94,60 +94,65 @@ impl Default for Metrics {
             slow_connections: Family::default(),
             database_connections: Family::default(),
         };
-        let registry = &mut metrics.registry;
-        registry.register("turns", "Turns that ended, by why", metrics.turns.clone());
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Names every metric, and says what it counts.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("turns", "Turns that ended, by why", self.turns.clone());
         let about = "Answers that were judged, by what came of it";
-        registry.register("evaluations", about, metrics.evaluations.clone());
+        registry.register("evaluations", about, self.evaluations.clone());
         let about = "Answers that a guard did not let through";
-        registry.register("guard_refusals", about, metrics.guard_refusals.clone());
+        registry.register("guard_refusals", about, self.guard_refusals.clone());
         registry.register(
             "upstream_errors",
             "Calls to models that failed, by how",
-            metrics.upstream_errors.clone(),
+            self.upstream_errors.clone(),
         );
         registry.register(
             "chunks",
             "Pieces of answers that were passed on",
-            metrics.chunks.clone(),
+            self.chunks.clone(),
         );
         let about = "Tokens that models read (input) and wrote (output)";
-        registry.register("tokens", about, metrics.tokens.clone());
+        registry.register("tokens", about, self.tokens.clone());
         let seconds = Unit::Seconds;
         let about = "From a call of a model to the first piece of its answer";
         registry.register_with_unit(
             "first_chunk",
             about,
             seconds.clone(),
-            metrics.first_chunk.clone(),
+            self.first_chunk.clone(),
         );
         let about = "From a piece's arrival from the model to its being in the log";
-        registry.register_with_unit("chunk", about, seconds, metrics.chunk.clone());
+        registry.register_with_unit("chunk", about, seconds, self.chunk.clone());
         registry.register(
             "open_streams",
             "Event streams and WebSockets that are open",
-            metrics.open_streams.clone(),
+            self.open_streams.clone(),
         );
         let about =
             "Connections that came when there were too many: of a device, of an address, of all";
         registry.register(
             "too_many_connections",
             about,
-            metrics.too_many_connections.clone(),
+            self.too_many_connections.clone(),
         );
         let about =
             "Connections that were closed since their client did not go on, by what it had to do";
-        registry.register("slow_connections", about, metrics.slow_connections.clone());
+        registry.register("slow_connections", about, self.slow_connections.clone());
         let about = "Connections to the database, by what they do";
         registry.register(
             "database_connections",
             about,
-            metrics.database_connections.clone(),
+            self.database_connections.clone(),
         );
-        metrics
     }
-}
 
-impl Metrics {
     /// A turn has ended.
     pub fn turn(&self, finish_reason: &'static str) {
         self.turns

@@ -49,14 +49,14 @@ pub struct Tools {
 /// A tool, ready to be called.
 struct RegisteredTool {
     spec: ToolSpec,
-    schema: Validator,
+    schema: Arc<Validator>,
     patience: Duration,
     /// What the visitor is asked before it is called.
     confirm: Option<String>,
     /// Arguments that come from the context, and where they are there.
     inject: BTreeMap<String, String>,
     /// What all arguments look like, those too.
-    all: Validator,
+    all: Arc<Validator>,
     tool: Arc<dyn Tool>,
 }
 
@@ -100,7 +100,19 @@ impl Tools {
     ///
     /// # Errors
     /// When a schema is none; the configuration's check finds it first.
-    pub fn new(settings: &Settings, clients: &Clients) -> Result<Self, ToolError> {
+    pub fn new(
+        settings: &Settings,
+        clients: &Clients,
+        more: Vec<NewTool>,
+    ) -> Result<Self, ToolError> {
+        let mut tools = Self::configured(settings, clients)?;
+        for tool in more {
+            tools.add(tool)?;
+        }
+        Ok(tools)
+    }
+
+    fn configured(settings: &Settings, clients: &Clients) -> Result<Self, ToolError> {
         let mut tools = Self::default();
         if settings.tools.is_empty() && settings.mcp.is_empty() {
             return Ok(tools);
@@ -346,14 +358,19 @@ impl RegisteredTool {
         let name = spec.name.clone();
         let validator = |schema: &Value| {
             jsonschema::validator_for(schema)
+                .map(Arc::new)
                 .map_err(|error| ToolError::Schema(name.clone(), error.to_string()))
         };
         let all = validator(&spec.parameters)?;
         for name in inject.keys() {
             leave_out(name, &mut spec.parameters);
         }
+        let schema = match inject.is_empty() {
+            true => Arc::clone(&all),
+            false => validator(&spec.parameters)?,
+        };
         Ok(Self {
-            schema: validator(&spec.parameters)?,
+            schema,
             spec,
             all,
             patience,

@@ -10,6 +10,7 @@
 
 mod adopt;
 mod answer;
+mod ask_agent;
 mod attach;
 mod begin;
 mod budget;
@@ -21,6 +22,7 @@ mod finish;
 mod flush;
 pub mod frame;
 mod guard;
+mod handoff;
 mod lease;
 pub mod log;
 mod metadata;
@@ -31,12 +33,12 @@ mod queue;
 mod replay;
 mod request;
 mod resume_point;
+mod rounds;
 mod run;
 mod signal;
-mod speak;
-mod steps;
 mod stop;
 pub(crate) mod takeover;
+mod tool_calls;
 
 use std::{collections::HashMap, future::Future, net::IpAddr, sync::Arc, time::Duration};
 

@@ -20,7 +20,7 @@ const SHOW: &str = "show_";
 const DATA_BYTES: usize = 16 * 1024;
 
 /// What kind of widget it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WidgetType {
     /// A form that asks for an appointment.

@@ -175,19 +175,7 @@ impl One<'_> {
                         .per_second(RUN),
                 );
             }
-            "paced" => {
-                let before = self.server.cpu();
-                let done = self
-                    .load(&self.server, "paced")
-                    .clients(200, STREAM, RUN)
-                    .await;
-                let cpu = (self.server.cpu() - before).as_secs_f64();
-                done.assert_whole();
-                tell(Measure::Cpu, cpu * 1e6 / done.chunks as f64);
-                tell(Measure::First, done.first.percentile(50.0));
-                tell(Measure::Added50, done.added.percentile(50.0));
-                tell(Measure::Added99, done.added.percentile(99.0));
-            }
+            "paced" => self.paced(tell).await,
             "thousand" => {
                 let done = self
                     .load(&self.server, "paced")
@@ -225,6 +213,21 @@ impl One<'_> {
             }
             _ => {}
         }
+    }
+
+    /// What a chunk costs at 200 streams of 100 tokens a second.
+    async fn paced(&self, tell: &mut dyn FnMut(Measure, f64)) {
+        let before = self.server.cpu();
+        let done = self
+            .load(&self.server, "paced")
+            .clients(200, STREAM, RUN)
+            .await;
+        let cpu = (self.server.cpu() - before).as_secs_f64();
+        done.assert_whole();
+        tell(Measure::Cpu, cpu * 1e6 / done.chunks as f64);
+        tell(Measure::First, done.first.percentile(50.0));
+        tell(Measure::Added50, done.added.percentile(50.0));
+        tell(Measure::Added99, done.added.percentile(99.0));
     }
 
     /// What a process holds a while after a burst of large answers, of what it held before.

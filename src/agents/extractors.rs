@@ -192,60 +192,62 @@ pub(super) fn phone(text: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Phrases that say yes or no, or neither though a word in them does.
+const PHRASES: [(&str, Option<&str>); 9] = [
+    ("no problem", Some("yes")),
+    ("why not", Some("yes")),
+    ("of course", Some("yes")),
+    ("go ahead", Some("yes")),
+    ("not sure", None),
+    ("don't know", None),
+    ("no idea", None),
+    ("all right", Some("yes")),
+    ("go on", Some("yes")),
+];
+const YES: [&str; 24] = [
+    "yes",
+    "yeah",
+    "yep",
+    "yup",
+    "sure",
+    "ok",
+    "okay",
+    "alright",
+    "right",
+    "correct",
+    "fine",
+    "please",
+    "absolutely",
+    "certainly",
+    "perfect",
+    "great",
+    "y",
+    "exactly",
+    "sí",
+    "si",
+    "ja",
+    "gerne",
+    "oui",
+    "klar",
+];
+const NO: [&str; 13] = [
+    "no",
+    "nope",
+    "nah",
+    "not",
+    "don't",
+    "dont",
+    "don’t",
+    "wrong",
+    "never",
+    "n",
+    "incorrect",
+    "nein",
+    "non",
+];
+
 /// `yes` or `no`, by the first words that say either.
 pub(super) fn yes_or_no(text: &str) -> Option<&'static str> {
-    const PHRASES: [(&str, Option<&str>); 9] = [
-        ("no problem", Some("yes")),
-        ("why not", Some("yes")),
-        ("of course", Some("yes")),
-        ("go ahead", Some("yes")),
-        ("not sure", None),
-        ("don't know", None),
-        ("no idea", None),
-        ("all right", Some("yes")),
-        ("go on", Some("yes")),
-    ];
-    const YES: [&str; 24] = [
-        "yes",
-        "yeah",
-        "yep",
-        "yup",
-        "sure",
-        "ok",
-        "okay",
-        "alright",
-        "right",
-        "correct",
-        "fine",
-        "please",
-        "absolutely",
-        "certainly",
-        "perfect",
-        "great",
-        "y",
-        "exactly",
-        "sí",
-        "si",
-        "ja",
-        "gerne",
-        "oui",
-        "klar",
-    ];
-    const NO: [&str; 13] = [
-        "no",
-        "nope",
-        "nah",
-        "not",
-        "don't",
-        "dont",
-        "don’t",
-        "wrong",
-        "never",
-        "n",
-        "incorrect",
-        "nein",
-        "non",
-    ];
     let text = text.to_lowercase();
     let phrase = PHRASES
         .iter()

@@ -1,13 +1,10 @@
 //! What an agent's section holds; `config/agents.toml` explains it.
 
-mod check;
-
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Secret;
 use crate::widgets::RawWidget;
-pub(super) use check::check;
 
 /// Reserved handoff target: a human.
 pub const HUMAN: &str = "human";

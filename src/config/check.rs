@@ -1,9 +1,11 @@
 //! What the types of the settings cannot say.
 
+mod agents;
+
 use std::time::Duration;
 
 use super::{
-    Settings, SettingsProblem, agents, judges, llm, mcp, people,
+    LimitSettings, Settings, SettingsProblem, TimeoutSettings, judges, llm, mcp, people,
     rules::{check_range, check_secret},
     tools, widgets,
 };
@@ -14,6 +16,8 @@ const TEN_YEARS_SECONDS: u64 = 10 * 365 * DAY_SECONDS;
 /// Adds every problem that the settings have.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     check_numbers(settings, problems);
+    check_limits(&settings.limits, problems);
+    check_timeouts(settings.llm.timeouts(), problems);
     let header = &settings.server.client_ip_header;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if header.is_empty() || !header.chars().all(fits) {
@@ -52,15 +56,11 @@ fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         database,
         session,
         turn,
-        limits,
         ..
     } = settings;
-    let llm = settings.llm.timeouts();
     let mut check = |at: &str, value: u64, least: u64, most: u64| {
         check_range(at, (value, least..=most), problems);
     };
-    // Messages a minute.
-    let most = 1_000_000;
     check(
         "session.ttl_seconds",
         session.ttl_seconds,
@@ -92,12 +92,6 @@ fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         60_000,
     );
     check("server.shutdown_seconds", server.shutdown_seconds, 0, 3600);
-    let of_device = limits.device_messages_per_minute.into();
-    check("limits.device_messages_per_minute", of_device, 1, most);
-    let of_address = limits.address_messages_per_minute.into();
-    check("limits.address_messages_per_minute", of_address, 1, most);
-    let of_user = limits.user_messages_per_minute.into();
-    check("limits.user_messages_per_minute", of_user, 1, most);
     check("auth.leeway_seconds", settings.auth.leeway_seconds, 0, 60);
     check(
         "budgets.reserved_tokens",
@@ -107,16 +101,31 @@ fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     );
     check("retention.days", settings.retention.days.into(), 0, 36_500);
     check("llm.retries", settings.llm.retries.into(), 0, 10);
-    let mut timeout = |at: &str, time: Duration| check(at, time.as_secs(), 1, DAY_SECONDS);
+    let ttls = settings.agents.values();
+    for ttl in ttls.filter_map(|agent| agent.session_ttl_seconds) {
+        check("agents: session_ttl_seconds", ttl, 1, TEN_YEARS_SECONDS);
+    }
+}
+
+/// Messages a minute.
+fn check_limits(limits: &LimitSettings, problems: &mut Vec<SettingsProblem>) {
+    let mut check = |at: &str, value: u64| check_range(at, (value, 1..=1_000_000), problems);
+    let of_device = limits.device_messages_per_minute.into();
+    check("limits.device_messages_per_minute", of_device);
+    let of_address = limits.address_messages_per_minute.into();
+    check("limits.address_messages_per_minute", of_address);
+    let of_user = limits.user_messages_per_minute.into();
+    check("limits.user_messages_per_minute", of_user);
+}
+
+fn check_timeouts(llm: TimeoutSettings, problems: &mut Vec<SettingsProblem>) {
+    let mut timeout =
+        |at: &str, time: Duration| check_range(at, (time.as_secs(), 1..=DAY_SECONDS), problems);
     timeout("llm.connect_timeout_seconds", llm.connect);
     timeout("llm.first_token_timeout_seconds", llm.first_token);
     timeout("llm.idle_timeout_seconds", llm.idle);
     timeout("llm.payload_idle_timeout_seconds", llm.payload_idle);
     timeout("llm.total_timeout_seconds", llm.total);
-    let ttls = settings.agents.values();
-    for ttl in ttls.filter_map(|agent| agent.session_ttl_seconds) {
-        check("agents: session_ttl_seconds", ttl, 1, TEN_YEARS_SECONDS);
-    }
 }
 
 fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<SettingsProblem>) {

@@ -66,6 +66,14 @@ pub(super) enum Streams {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holds(pub usize);
 
+/// Refuses a request, and ends its connection after the response.
+fn refused(request: ServiceRequest) -> ServiceResponse {
+    let mut refused = request.into_response(busy().error_response());
+    let head = refused.response_mut().head_mut();
+    head.set_connection_type(ConnectionType::Close);
+    refused
+}
+
 /// Follows a request from its arrival to the end of its answer.
 pub(crate) async fn follow(
     mut request: ServiceRequest,
@@ -76,18 +84,9 @@ pub(crate) async fn follow(
     let connection = request.request().conn_data::<Arc<Connection>>().cloned();
     let address = caller(&app, request.request());
     let body = has_body(&request).then(|| {
-        IncomingBody(Rc::new(RefCell::new(Arriving {
-            payload: request.take_payload(),
-            bytes: app.connections.arriving.begin(address),
-            length: 0,
-            connection: connection.clone(),
-            is_over: false,
-        })))
+        let bytes = app.connections.arriving.begin(address);
+        IncomingBody::of(&mut request, bytes, connection.as_ref())
     });
-    if let Some(body) = &body {
-        let payload = Box::pin(body.clone());
-        request.set_payload(Payload::Stream { payload });
-    }
     match &connection {
         Some(connection) if body.is_some() => connection.is_taking(),
         Some(connection) => connection.is_answering(),
@@ -97,12 +96,7 @@ pub(crate) async fn follow(
     let is_refused = connection.as_ref().is_some_and(|it| it.is_in_reserve())
         && !is_served_from_the_reserve(request.path());
     let mut response = match is_refused {
-        true => {
-            let mut refused = request.into_response(busy().error_response());
-            let head = refused.response_mut().head_mut();
-            head.set_connection_type(ConnectionType::Close);
-            refused
-        }
+        true => refused(request),
         false => next.call(request).await?.map_into_boxed_body(),
     };
     let is_error = response.status().is_client_error() || response.status().is_server_error();
@@ -275,6 +269,26 @@ impl Drop for OutgoingBody {
 /// A body that the handler reads, or else this.
 #[derive(Clone)]
 struct IncomingBody(Rc<RefCell<Arriving>>);
+
+impl IncomingBody {
+    /// Takes the request's body, and gives it one that is followed.
+    fn of(
+        request: &mut ServiceRequest,
+        bytes: connections::Bytes,
+        connection: Option<&Arc<Connection>>,
+    ) -> Self {
+        let body = Self(Rc::new(RefCell::new(Arriving {
+            payload: request.take_payload(),
+            bytes,
+            length: 0,
+            connection: connection.cloned(),
+            is_over: false,
+        })));
+        let payload = Box::pin(body.clone());
+        request.set_payload(Payload::Stream { payload });
+        body
+    }
+}
 
 struct Arriving {
     payload: Payload,

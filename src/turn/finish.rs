@@ -53,37 +53,17 @@ pub(super) async fn finish(
         shown,
         ending,
     } = ended;
-    let answer = (!progress.text.is_empty()).then(|| AnswerMessage {
-        message_id: MessageId::new(),
-        body: progress.text,
-        metadata: progress.effects.metadata.map(text::clean_json),
-    });
-    // What is shown without a word is an answer, too.
+    let answer = answer_of(progress.text, progress.effects.metadata);
+    // A widget that is shown without text is an answer, too.
     let judged = answer.as_ref().map(|answer| answer.message_id);
     let judged = judged.or_else(|| shown.first().map(|(_, id)| *id));
-    let judging = judged.zip(progress.agent.as_ref());
-    let judging = judging.map(|(message_id, agent)| Judging {
-        message_id,
-        agent: agent.clone(),
-        judges: engine.judges.of_answer(agent, message_id),
-    });
+    let judging = judging(engine, judged, progress.agent.as_deref());
     let mut last = Frame::last(ending.reason, ending.error.as_ref(), engine.clock.now());
     last.message_id = answer.as_ref().map(|answer| answer.message_id);
     last.agent = progress.agent.clone().map(Into::into);
-    let widgets = shown.into_iter().map(stored).collect();
-    let spent = progress.spent.plus(progress.asking);
-    let spent = (spent != Usage::default()).then(|| {
-        let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
-        (count(spent.input), count(spent.output))
-    });
+    let usage = tokens(progress.spent.plus(progress.asking));
     let (records, last_seq) = log.with_last(last.clone());
-    // Where the database has been away for too long already, there is one try more.
-    let waited = ending
-        .error
-        .as_ref()
-        .is_some_and(|error| error.code == Code::AnswerNotStored);
-    let deadline = Instant::now() + if waited { LAST_TRY } else { FINISH_TIMEOUT };
-    let turn = &engine.settings.turn;
+    let deadline = Instant::now() + timeout_of(&ending);
     let lock = progress.agent.map(|agent| {
         let ttl = engine.agents.session_ttl(&agent);
         (agent, ttl.unwrap_or(engine.sessions.default_ttl()))
@@ -101,18 +81,18 @@ pub(super) async fn finish(
         finish_reason: ending.reason,
         error_code: ending.error.as_ref().map(|error| error.code.as_str()),
         answer,
-        judging: judging.filter(|judging| !judging.judges.is_empty()),
-        widgets,
+        judging,
+        widgets: shown.into_iter().map(stored).collect(),
         asks: progress.asks,
         with_person: started.mode == Mode::Expert,
         agent: moved,
         state: changed(&started.state, progress.effects.state),
         context: progress.effects.context.map(Value::Object),
         user_name: progress.effects.user_name.map(text::cleaned),
-        usage: spent,
+        usage,
         records,
         last_seq,
-        log_kept: Duration::from_secs(turn.log_kept_seconds),
+        log_kept: Duration::from_secs(engine.settings.turn.log_kept_seconds),
         deadline: deadline.into_std(),
     };
     let last = match commit(engine, finish, deadline).await {
@@ -128,6 +108,40 @@ pub(super) async fn finish(
     let reason = last.finish_reason.unwrap_or(FinishReason::Error);
     log.close(last);
     Some(reason)
+}
+
+/// An answer's message; none if nothing was said.
+fn answer_of(text: String, metadata: Option<Value>) -> Option<AnswerMessage> {
+    (!text.is_empty()).then(|| AnswerMessage {
+        message_id: MessageId::new(),
+        body: text,
+        metadata: metadata.map(text::clean_json),
+    })
+}
+
+/// How long the commit may take. If the database has been away for too long already, it is tried once more.
+fn timeout_of(ending: &Ending) -> Duration {
+    match &ending.error {
+        Some(error) if error.code == Code::AnswerNotStored => LAST_TRY,
+        _ => FINISH_TIMEOUT,
+    }
+}
+
+/// Who judges an answer, if anybody does.
+fn judging(engine: &Engine, answer: Option<MessageId>, agent: Option<&str>) -> Option<Judging> {
+    let (message_id, agent) = answer.zip(agent)?;
+    let judges = engine.judges.of_answer(agent, message_id);
+    (!judges.is_empty()).then(|| Judging {
+        message_id,
+        agent: agent.to_owned(),
+        judges,
+    })
+}
+
+/// Tokens read and written, as they are stored; none if no model was asked.
+fn tokens(spent: Usage) -> Option<(i64, i64)> {
+    let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
+    (spent != Usage::default()).then(|| (count(spent.input), count(spent.output)))
 }
 
 /// One line for what became of the session lock.

@@ -20,7 +20,8 @@ pub(super) struct Progress {
     pub text: String,
     /// Where the text of what was asked for last begins.
     pub from: usize,
-    pub frames: usize,
+    /// How many records of text there are.
+    pub records: usize,
     pub agent: Option<String>,
     /// When its first word came.
     pub first_word: Option<Instant>,

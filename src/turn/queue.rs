@@ -27,7 +27,7 @@ use crate::{
     error::{Code, Error, Result},
     store::{
         Attempt, ConversationId, Owner, TurnId,
-        begin::{Begin, BusyTurn},
+        begin::{Begin, BusyTurn, Started},
         messages::FinishReason,
         sessions::Within,
     },
@@ -178,10 +178,7 @@ impl Engine {
                 }
                 continue;
             };
-            // The answer to a widget is no part of another message.
-            let asks_alone = |waiting: &WaitingMessage| waiting.request.answers.is_some();
-            if !earlier.is_empty() && (request.answers.is_some() || earlier.iter().any(asks_alone))
-            {
+            if !may_merge(&request, &earlier) {
                 busy = self.begin_oldest(&place, earlier).await;
                 continue;
             }
@@ -193,13 +190,8 @@ impl Engine {
                     busy = with;
                 }
                 Ok(Begin::Started(started)) => {
-                    let (turn, conversation) = (started.turn_id, started.conversation_id);
-                    let reply = self.launch(*started, tried, request.origin());
-                    for waiting in earlier {
-                        let merged = self.merged(&waiting.request, turn, conversation);
-                        waiting.tell(Ok(merged));
-                    }
-                    return Ok(reply);
+                    self.tell_merged(earlier, &started);
+                    return Ok(self.launch(*started, tried, request.origin()));
                 }
                 other if earlier.is_empty() => return self.begun(request, tried, other).await,
                 // Whether they were stored may be unknown: they are not tried again.
@@ -211,15 +203,8 @@ impl Engine {
                     }
                     return self.begun(request, tried, Err(error)).await;
                 }
-                // They may be stored together: none of them is tried alone.
                 Ok(Begin::Unknown(turn)) => {
-                    for waiting in earlier {
-                        let failed = match waiting.request.key {
-                            Some(_) => unknown(turn),
-                            None => unknown_without_key(),
-                        };
-                        waiting.tell(Err(failed));
-                    }
+                    tell_unknown(earlier, turn);
                     return Err(unknown(turn));
                 }
                 // One of them does not go with the others: then one after the other.
@@ -348,6 +333,15 @@ impl Engine {
         drop(timeout_at(until, end).await);
     }
 
+    /// Ends the requests of messages that are answered with a later one's.
+    fn tell_merged(&self, waiting: Vec<WaitingMessage>, started: &Started) {
+        for waiting in waiting {
+            let (turn, conversation) = (started.turn_id, started.conversation_id);
+            let merged = self.merged(&waiting.request, turn, conversation);
+            waiting.tell(Ok(merged));
+        }
+    }
+
     /// What a message gets that is answered together with a later one.
     pub(super) fn merged(
         &self,
@@ -368,6 +362,24 @@ impl Engine {
 
 fn line(request: &TurnRequest) -> QueueKey {
     (request.device.clone(), request.within.clone())
+}
+
+/// Messages are answered together, but for answers to widgets: each of those is a turn of its own.
+fn may_merge(request: &TurnRequest, earlier: &[WaitingMessage]) -> bool {
+    let is_answer = |request: &TurnRequest| request.answers.is_some();
+    let mut earlier_requests = earlier.iter().map(|waiting| &waiting.request);
+    earlier.is_empty() || !(is_answer(request) || earlier_requests.any(is_answer))
+}
+
+/// They may be stored together: none of them is tried alone.
+fn tell_unknown(waiting: Vec<WaitingMessage>, turn: TurnId) {
+    for waiting in waiting {
+        let failed = match waiting.request.key {
+            Some(_) => unknown(turn),
+            None => unknown_without_key(),
+        };
+        waiting.tell(Err(failed));
+    }
 }
 
 fn lost() -> Error {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     metadata::{CONFIRMS, MADE, SAID},
-    steps::UNKNOWN,
+    tool_calls::UNKNOWN,
 };
 use crate::{
     agents::{Consent, Preamble, Round, ShownWidget},

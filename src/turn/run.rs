@@ -21,8 +21,8 @@ use super::{
     output::{Ending, Progress, TurnOutput},
     prompt,
     replay::{consents, done_before},
+    rounds::{self, SessionTurn},
     signal::{Cause, Signal},
-    speak::{SessionTurn, speak},
 };
 use crate::{
     agents::TurnInput,
@@ -74,25 +74,7 @@ pub(super) async fn run(
 ) {
     let began = Instant::now();
     let mut progress = Progress::default();
-    let mut input = TurnInput {
-        turn_id: Some(started.turn_id),
-        conversation_id: Some(started.conversation_id),
-        history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
-        state: started.state.clone(),
-        context: started
-            .context
-            .as_ref()
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default(),
-        user_name: started.user_name.clone(),
-        rounds: done_before(&started.history, started.turn_id),
-        may_call: true,
-        unfinished: prompt::unfinished(&started.history, started.turn_id),
-        consents: consents(&started.history, started.turn_id),
-        handed_over: None,
-        ..TurnInput::default()
-    };
+    let mut input = input_of(&engine, &started);
     let mut output = TurnOutput {
         log: &log,
         lease: Some(lease),
@@ -145,6 +127,25 @@ pub(super) async fn run(
         llm.output_tokens = spent.output,
         "turn finished"
     );
+}
+
+/// What agents are given of a turn that has begun.
+fn input_of(engine: &Engine, started: &Started) -> TurnInput {
+    let context = started.context.as_ref().and_then(Value::as_object);
+    TurnInput {
+        turn_id: Some(started.turn_id),
+        conversation_id: Some(started.conversation_id),
+        history: prompt::window(started.history.clone(), engine.settings.turn.history_tokens),
+        state: started.state.clone(),
+        context: context.cloned().unwrap_or_default(),
+        user_name: started.user_name.clone(),
+        rounds: done_before(&started.history, started.turn_id),
+        may_call: true,
+        unfinished: prompt::unfinished(&started.history, started.turn_id),
+        consents: consents(&started.history, started.turn_id),
+        handed_over: None,
+        ..TurnInput::default()
+    }
 }
 
 /// A visitor's wish for a person.
@@ -252,7 +253,8 @@ async fn answer(
     signal: &Signal,
 ) -> EarlyEnd {
     let most = Duration::from_secs(engine.settings.turn.most_seconds);
-    let speaking = AssertUnwindSafe(speak(engine, input, place, progress, output)).catch_unwind();
+    let speaking =
+        AssertUnwindSafe(rounds::answer(engine, input, place, progress, output)).catch_unwind();
     tokio::select! {
         biased;
         cause = signal.raised() => match cause {

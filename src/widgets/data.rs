@@ -1,10 +1,19 @@
 //! What widgets show: a JSON Schema for each type, and the text that stands for a widget where it cannot
 //! be shown.
 
+use std::{collections::HashMap, sync::LazyLock};
+
+use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use super::{Widget, WidgetType};
 use crate::text::member;
+
+/// Each type's schema, compiled when the first widget is checked.
+static VALIDATORS: LazyLock<HashMap<WidgetType, Validator>> = LazyLock::new(|| {
+    let compiled = |kind| Some((kind, jsonschema::validator_for(&schema(kind)).ok()?));
+    WidgetType::ALL.into_iter().filter_map(compiled).collect()
+});
 
 /// The schema of a type's data, closed: what it does not name is refused.
 pub(super) fn schema(kind: WidgetType) -> Value {
@@ -81,7 +90,7 @@ fn options() -> Value {
 /// # Errors
 /// In words for the one who made them.
 pub(super) fn checked(kind: WidgetType, mut data: Value) -> Result<Value, String> {
-    let validator = jsonschema::validator_for(&schema(kind)).map_err(|error| error.to_string())?;
+    let validator = VALIDATORS.get(&kind).ok_or("There is no such widget.")?;
     let faults = validator.iter_errors(&data).take(5);
     let faults: Vec<String> = faults
         .map(|fault| format!("{}: {fault}", fault.instance_path()))

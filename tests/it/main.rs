@@ -6,8 +6,9 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, is a client, and sets up its own surroundings"
+    reason = "a test fails by panicking, tells one story, is a client, and sets up its own surroundings"
 )]
 
 #[macro_use]

@@ -125,27 +125,7 @@ pub(in crate::routes) fn turn_request(
     body: ChatIn,
 ) -> Result<TurnRequest> {
     let mirror_text = body.messages.is_some();
-    let content = match (body.content, body.messages) {
-        (Some(content), None) => content,
-        (None, Some(items)) => items
-            .into_iter()
-            .rfind(|item| item.role == "user")
-            .map(|item| item.text)
-            .unwrap_or_default(),
-        (None, None) => return Err(Error::field("content", "A message needs its content.")),
-        (Some(_), Some(_)) => {
-            return Err(Error::field(
-                "messages",
-                "Either content or messages, not both.",
-            ));
-        }
-    };
-    if content.chars().count() > CONTENT_CHARACTERS {
-        return Err(Error::field(
-            "content",
-            format!("At most {CONTENT_CHARACTERS} characters."),
-        ));
-    }
+    let content = content_of(body.content, body.messages)?;
     let media_urls = urls("media_urls", body.media_urls)?;
     let audio_urls = urls("audio_urls", body.audio_urls)?;
     if body.file_ids.is_some_and(|ids| !ids.is_empty()) {
@@ -157,25 +137,9 @@ pub(in crate::routes) fn turn_request(
             "May be empty only when media or audio is there.",
         ));
     }
-    let mut metadata = body.metadata;
-    if let Some(map) = &mut metadata {
-        map.retain(|name, _| name != ASKS_FOR && name != SKILL);
-    }
-    if !body.asks.is_empty() {
-        metadata.get_or_insert_default().extend(body.asks);
-    }
-    let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
-    let beside = metadata
-        .as_ref()
-        .map_or(0, |beside| beside.to_string().len());
-    if beside > MAX_METADATA_BYTES {
-        return Err(Error::field(
-            "metadata",
-            format!("At most {MAX_METADATA_BYTES} bytes."),
-        ));
-    }
+    let (metadata, metadata_bytes) = metadata_of(body.metadata, body.asks)?;
     let urls = media_urls.iter().chain(&audio_urls).map(String::len);
-    if content.len() + urls.sum::<usize>() + beside > MAX_MESSAGE_BYTES {
+    if content.len() + urls.sum::<usize>() + metadata_bytes > MAX_MESSAGE_BYTES {
         let detail = format!(
             "A message has at most {MAX_MESSAGE_BYTES} bytes: its text, its URLs and its metadata together."
         );
@@ -194,6 +158,48 @@ pub(in crate::routes) fn turn_request(
     turn.key = key(request)?;
     turn.request_hash = hash(&all_of(&turn, given.as_ref()));
     Ok(turn)
+}
+
+/// The text of a message, however the client wrote it.
+fn content_of(content: Option<String>, messages: Option<Vec<DeepChatItem>>) -> Result<String> {
+    let content = match (content, messages) {
+        (Some(content), None) => content,
+        (None, Some(items)) => items
+            .into_iter()
+            .rfind(|item| item.role == "user")
+            .map(|item| item.text)
+            .unwrap_or_default(),
+        (None, None) => return Err(Error::field("content", "A message needs its content.")),
+        (Some(_), Some(_)) => {
+            let detail = "Either content or messages, not both.";
+            return Err(Error::field("messages", detail));
+        }
+    };
+    if content.chars().count() > CONTENT_CHARACTERS {
+        let detail = format!("At most {CONTENT_CHARACTERS} characters.");
+        return Err(Error::field("content", detail));
+    }
+    Ok(content)
+}
+
+/// A message's metadata, and how many bytes that is. Only the server says who is asked for.
+fn metadata_of(
+    mut metadata: Option<Map<String, Value>>,
+    asks: Map<String, Value>,
+) -> Result<(Option<Value>, usize)> {
+    if let Some(map) = &mut metadata {
+        map.retain(|name, _| name != ASKS_FOR && name != SKILL);
+    }
+    if !asks.is_empty() {
+        metadata.get_or_insert_default().extend(asks);
+    }
+    let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
+    let bytes = metadata.as_ref().map_or(0, |all| all.to_string().len());
+    if bytes > MAX_METADATA_BYTES {
+        let detail = format!("At most {MAX_METADATA_BYTES} bytes.");
+        return Err(Error::field("metadata", detail));
+    }
+    Ok((metadata, bytes))
 }
 
 /// What a visitor's browser may say of them to an agent, and what their token says to all.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{AgentSettings, FlowSettings, SlotKind, SlotSettings};
 use crate::{
-    config::{HUMAN, Settings, SettingsProblem, mcp::BETWEEN, rules::check_webhook},
+    config::{
+        AgentSettings, FlowSettings, HUMAN, Settings, SettingsProblem, SlotKind, SlotSettings,
+        mcp::BETWEEN, rules::check_webhook,
+    },
     context::Shape,
     text,
     widgets::{self, WidgetType},

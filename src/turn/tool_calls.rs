@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt, future::pending, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, pending},
+    stream::FuturesUnordered,
+};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -60,87 +64,103 @@ pub(super) async fn carry_out(
     known: VisitorContext<'_>,
     output: &mut TurnOutput<'_>,
 ) -> Result<Round> {
-    let RequestedCalls {
-        agent,
-        before,
-        calls,
-        consent,
-        said,
-    } = wanted;
-    let round = before.len();
-    let made = calls.iter().enumerate().map(|(at, call)| {
-        let mut made = step(MessageType::ToolCall, round, call, &call.arguments);
-        if at == 0 {
-            note(&mut made, SAID, json!(said));
-        }
-        made
-    });
-    let made: Vec<NewStep> = made.collect();
-    let ids: Vec<MessageId> = made.iter().map(|made| made.id).collect();
-    record(engine, turn, made, None).await?;
-    for (id, call) in ids.iter().zip(&calls) {
-        show(engine, agent, (*id, call), ToolStatus::Running, output).await?;
+    let round = wanted.before.len();
+    let ids = record_calls(engine, turn, round, &wanted).await?;
+    for call in ids.iter().copied().zip(&wanted.calls) {
+        show(engine, wanted.agent, call, ToolStatus::Running, output).await?;
     }
-    engine.agents.reach(&calls).await;
-    let places = Semaphore::new(MAX_PARALLEL_CALLS);
-    // All read what was known before; what they learn is recorded one after the other.
-    let context = known.context.clone();
+    engine.agents.reach(&wanted.calls).await;
     let learnt = Mutex::new(known);
-    let handed = before.iter().filter_map(Round::handoff).count();
-    let mut may_hand_over = handed < MAX_HANDOFFS;
-    let mut called = FuturesUnordered::new();
-    for (at, call) in calls.iter().enumerate() {
-        let free = without_calling(engine, agent, before, call, consent, &mut may_hand_over);
-        let (places, context, learnt) = (&places, &context, &learnt);
-        called.push(
-            async move {
-                let came = match free {
-                    Some(came) => came,
-                    None => {
-                        let _place = places.acquire().await;
-                        let asked = ToolInvocation {
-                            call,
-                            turn: turn.turn_id,
-                            context,
-                            has_consent: consent == Some(true),
-                        };
-                        came_of(engine, agent, engine.agents.call(agent, asked).await)
-                    }
-                };
-                let mut known = learnt.lock().await;
-                let came = recorded(engine, turn, round, call, came, &mut known).await;
-                (at, came)
-            }
-            .boxed(),
-        );
-    }
-    let mut results = Vec::with_capacity(calls.len());
+    let mut called = call_all(engine, turn, &wanted, &learnt).await;
+    let mut results = Vec::with_capacity(wanted.calls.len());
     while let Some((at, came)) = called.next().await {
-        let came = came?;
-        let status = match (came.0.is_error, &came.1) {
+        let (result, shown) = came?;
+        let status = match (result.is_error, &shown) {
             (true, _) => ToolStatus::Failed,
             // It has not been called yet.
             (false, Some(shown)) if shown.asks() => ToolStatus::Waiting,
             (false, _) => ToolStatus::Done,
         };
-        if let Some((id, call)) = ids.get(at).zip(calls.get(at)) {
-            show(engine, agent, (*id, call), status, output).await?;
+        if let Some((id, call)) = ids.get(at).zip(wanted.calls.get(at)) {
+            show(engine, wanted.agent, (*id, call), status, output).await?;
         }
         // What is asked here must not be lost where the turn is stopped now.
-        if let Some(shown) = &came.1 {
+        if let Some(shown) = &shown {
             output.show(engine, shown.clone()).await?;
         }
-        results.push((at, came));
+        results.push((at, (result, shown)));
     }
     drop(called);
     results.sort_by_key(|(at, _)| *at);
     let (results, widgets): (Vec<_>, Vec<_>) = results.into_iter().map(|(_, came)| came).unzip();
     Ok(Round {
-        said,
-        calls,
+        said: wanted.said,
+        calls: wanted.calls,
         results,
         widgets: widgets.into_iter().flatten().collect(),
     })
+}
+
+/// Records the calls before any of them is made; the ids of their messages.
+async fn record_calls(
+    engine: &Engine,
+    turn: &Started,
+    round: usize,
+    wanted: &RequestedCalls<'_>,
+) -> Result<Vec<MessageId>> {
+    let steps = wanted.calls.iter().enumerate().map(|(at, call)| {
+        let mut made = step(MessageType::ToolCall, round, call, &call.arguments);
+        if at == 0 {
+            note(&mut made, SAID, json!(wanted.said));
+        }
+        made
+    });
+    let steps: Vec<NewStep> = steps.collect();
+    let ids = steps.iter().map(|step| step.id).collect();
+    record(engine, turn, steps, None).await?;
+    Ok(ids)
+}
+
+/// What the model is told of a call, and the widget that it showed.
+type Recorded = Result<(ToolResult, Option<ShownWidget>)>;
+
+/// The calls, several at once: each with its place among them, as it ends.
+async fn call_all<'a>(
+    engine: &'a Engine,
+    turn: &'a Started,
+    wanted: &'a RequestedCalls<'_>,
+    learnt: &'a Mutex<VisitorContext<'_>>,
+) -> FuturesUnordered<BoxFuture<'a, (usize, Recorded)>> {
+    let (agent, round) = (wanted.agent, wanted.before.len());
+    let places = Arc::new(Semaphore::new(MAX_PARALLEL_CALLS));
+    // All read what was known before; what they learn is recorded one after the other.
+    let context = Arc::new(learnt.lock().await.context.clone());
+    let handed = wanted.before.iter().filter_map(Round::handoff).count();
+    let mut may_hand_over = handed < MAX_HANDOFFS;
+    let calls = wanted.calls.iter().enumerate().map(|(at, call)| {
+        let free = without_calling(engine, wanted, call, &mut may_hand_over);
+        let (places, context) = (Arc::clone(&places), Arc::clone(&context));
+        let calling = async move {
+            let came = match free {
+                Some(came) => came,
+                None => {
+                    let _place = places.acquire().await;
+                    let invocation = ToolInvocation {
+                        call,
+                        turn: turn.turn_id,
+                        context: &context,
+                        has_consent: wanted.consent == Some(true),
+                    };
+                    came_of(engine, agent, engine.agents.call(agent, invocation).await)
+                }
+            };
+            let mut known = learnt.lock().await;
+            let came = recorded(engine, turn, round, call, came, &mut known).await;
+            (at, came)
+        };
+        calling.boxed()
+    });
+    calls.collect()
 }
 
 /// What an agent wants done.
@@ -197,12 +217,11 @@ impl CallOutcome {
 /// What comes of a call that no tool has to be called for.
 fn without_calling(
     engine: &Engine,
-    agent: &str,
-    before: &[Round],
+    wanted: &RequestedCalls<'_>,
     call: &ToolCall,
-    consent: Option<bool>,
     may_hand_over: &mut bool,
 ) -> Option<CallOutcome> {
+    let (agent, consent) = (wanted.agent, wanted.consent);
     let told = |told| CallOutcome::of(call, told);
     match engine.agents.asked(agent, call) {
         CallPurpose::Handoff(_) if !*may_hand_over => Some(told(Err(TOO_OFTEN))),
@@ -215,7 +234,7 @@ fn without_calling(
             Some(told(Err(&fault)))
         }
         _ if consent == Some(false) => Some(told(Err("The visitor was asked, and said no."))),
-        _ if may_have_been_done(engine, before, call) => Some(told(Err(UNKNOWN))),
+        _ if may_have_been_done(engine, wanted.before, call) => Some(told(Err(UNKNOWN))),
         CallPurpose::Confirm(question) if consent.is_none() => {
             let question = Widget::confirm(question);
             let consent = Consent {
@@ -263,7 +282,7 @@ async fn recorded(
     call: &ToolCall,
     came: CallOutcome,
     known: &mut VisitorContext<'_>,
-) -> Result<(ToolResult, Option<ShownWidget>)> {
+) -> Recorded {
     let CallOutcome {
         mut result,
         shown,
