@@ -109,8 +109,11 @@ impl Experts {
     ///
     /// # Errors
     /// When the database fails; then they must not be shown.
-    pub async fn shown(&self, person: &Person, cases: Vec<ConversationId>) -> Result<()> {
-        Ok(self.store.note(person.actor("read_queue"), cases).await?)
+    pub async fn shown(&self, person: &Person, conversations: Vec<ConversationId>) -> Result<()> {
+        Ok(self
+            .store
+            .note(person.actor("read_queue"), conversations)
+            .await?)
     }
 
     /// Somebody is still there.
@@ -128,7 +131,7 @@ impl Experts {
     /// When the database fails.
     pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
         let queue = self.store.queue(person.sight(), MAX_QUEUE).await?;
-        let shown = queue.iter().map(|case| case.id).collect();
+        let shown = queue.iter().map(|conversation| conversation.id).collect();
         self.shown(person, shown).await?;
         Ok(queue)
     }
@@ -138,7 +141,9 @@ impl Experts {
     /// # Errors
     /// `not_found` for one that is not theirs to see.
     pub async fn look(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
-        let seen = self.store.case(person.sight(), id, person.actor("read"));
+        let seen = self
+            .store
+            .desk_conversation(person.sight(), id, person.actor("read"));
         seen.await?.ok_or_else(|| Error::new(Code::NotFound))
     }
 
@@ -155,7 +160,9 @@ impl Experts {
     ) -> Result<Option<MessagePage>> {
         let actor = person.actor("read_messages");
         let page = (before, limit);
-        let read = self.store.messages_of_case(person.sight(), id, actor, page);
+        let read = self
+            .store
+            .messages_for_desk(person.sight(), id, actor, page);
         match read.await? {
             Paged::Page(page) => Ok(Some(page)),
             Paged::NoMessage => Ok(None),
@@ -169,7 +176,10 @@ impl Experts {
     /// `not_found` for one that is not theirs to see.
     pub async fn turn(&self, person: &Person, turn: TurnId) -> Result<Owner> {
         let actor = person.actor("read_stream");
-        let found = self.store.turn_of_case(person.sight(), turn, actor).await?;
+        let found = self
+            .store
+            .turn_for_desk(person.sight(), turn, actor)
+            .await?;
         found.ok_or_else(|| Error::new(Code::NotFound))
     }
 
@@ -319,7 +329,9 @@ impl Experts {
     pub async fn draft(&self, person: &Person, id: ConversationId) -> Result<String> {
         let history = self.settings.turn.history_messages;
         let actor = person.actor("draft");
-        let known = self.store.known_of_case(person.sight(), id, actor, history);
+        let known = self
+            .store
+            .agent_view_for_desk(person.sight(), id, actor, history);
         let known = known.await?.ok_or_else(|| Error::new(Code::NotFound))?;
         self.engine.draft(id, known).await
     }

@@ -115,7 +115,7 @@ fn user(urls: &mut ServiceConfig) {
         .service(
             resource("/conversations")
                 .route(get().to(conversations::list))
-                .route(post().to(conversations::open))
+                .route(post().to(conversations::opening::open))
                 .default_service(only("GET, POST")),
         )
         .service(
@@ -127,7 +127,7 @@ fn user(urls: &mut ServiceConfig) {
         )
         .service(gets(
             "/conversations/{id}/messages",
-            conversations::messages,
+            conversations::messages::list,
         ))
         .service(gets("/conversations/{id}/events", events::of_conversation))
         .service(posts("/conversations/{id}/typing", typing::of_user))

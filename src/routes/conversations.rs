@@ -1,33 +1,32 @@
 //! The conversations of users who are signed in. Whose they are is decided in the statements: of another's
 //! nothing is found.
 
+pub(super) mod messages;
+pub(super) mod opening;
+
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
 };
 
-use super::responses::{Deleted, NotSignedIn, Refused, Turning};
 use super::{
-    device,
-    extract::{HAS_MORE, Json, PAGES, Query, count, id, no_message, number, page_of},
-    shapes::{ConversationOut, DeskConversationOut, MessageOut},
+    extract::{Json, PAGES, Query, id, number},
+    responses::{Deleted, NotSignedIn, Refused, Turning},
+    shapes::{ConversationOut, DeskConversationOut},
 };
 use crate::{
     app::App,
-    auth::{Role, User},
-    context::Caller,
-    conversations::{Conversations, Opening},
+    auth::User,
     error::{Code, Error, Result},
     store::{
         ConversationId,
-        conversations::{Changes, MoveOutcome, Status},
-        messages::{Message, Paged},
+        conversations::{Changes, Status},
     },
     text,
 };
@@ -72,82 +71,6 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     }))
 }
 
-/// A conversation to open.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[schema(as = OpenConversation, example = json!({"agent_path": "support"}))]
-pub(super) struct OpenIn {
-    agent_path: Option<String>,
-    context: Option<Map<String, Value>>,
-    /// The device that the user had before they signed in; the request proves it.
-    anonymous_id: Option<String>,
-}
-
-/// `POST /conversations`: opens one, or keeps the one that the visitor had before they signed in.
-#[utoipa::path(
-    post, path = "/conversations",
-    operation_id = "conversations_open",
-    tag = "conversations",
-    params(("X-Device-ID" = Option<String>, Header, nullable = false, description = "The proof of anonymous_id")),
-    request_body = OpenIn,
-    responses((status = 201, description = "It is open", body = ConversationOut), Turning, NotSignedIn),
-    security(("bearer" = []))
-)]
-pub(super) async fn open(
-    app: Data<App>,
-    user: User,
-    request: HttpRequest,
-    body: Json<OpenIn>,
-) -> Result<HttpResponse> {
-    count(&app, &request)?;
-    let body = body.0;
-    if let Some(anonymous) = &body.anonymous_id {
-        let kept = keep(&app, &user, &request, anonymous).await?;
-        if let Some(id) = kept.filter(|_| body.agent_path.is_none() && body.context.is_none()) {
-            return Ok(HttpResponse::Created().json(found(&app, &user, id).await?));
-        }
-    }
-    let context = text::clean_json(Value::Object(body.context.unwrap_or_default()));
-    let opening = Opening {
-        device: user.id.clone(),
-        agent: body.agent_path.as_deref(),
-        context: context.as_object().cloned().unwrap_or_default(),
-        by: match user.role {
-            Role::Admin => Caller::Service,
-            Role::User | Role::Expert => Caller::Visitor,
-        },
-        claims: &user.claims,
-        by_program: false,
-    };
-    let opened = Conversations::new(app.clone().into_inner())
-        .begin(opening)
-        .await?;
-    Ok(HttpResponse::Created().json(found(&app, &user, opened.conversation_id).await?))
-}
-
-/// Gives the user what they said before they signed in; the conversation that they were in. An id is not
-/// enough: the request has to be the device's, by its header or its cookie.
-async fn keep(
-    app: &App,
-    user: &User,
-    request: &HttpRequest,
-    anonymous: &str,
-) -> Result<Option<ConversationId>> {
-    let presented = device::presented(app, request).await?;
-    let proven = presented
-        .filter(|device| device.presented.reveal() == anonymous || device.id.as_str() == anonymous);
-    let device = proven.ok_or_else(|| {
-        Error::new(Code::Forbidden)
-            .detail("X-Device-ID or the cookie has to be that of anonymous_id.")
-    })?;
-    let session = app.engine.sessions().get(&device.id).await?;
-    let key = app.engine.sessions().limit_key(&device.id).await?;
-    let kept = app.store.keep_conversations(&device.id, key, &user.id);
-    match kept.await? {
-        MoveOutcome::Done => Ok(session.map(|(lock, _)| lock.conversation_id)),
-        MoveOutcome::Busy => Err(Error::new(Code::TurnInProgress)),
-    }
-}
-
 /// `GET /conversations/{id}`: a conversation; for the desk, one that it may see.
 #[utoipa::path(
     get, path = "/conversations/{id}",
@@ -165,8 +88,8 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
             ..
         }) if user.is_of_desk() => {
             let person = app.experts.person(&user).await?;
-            let case = app.experts.look(&person, id).await?;
-            Ok(HttpResponse::Ok().json(VisibleConversation::Case(case.into())))
+            let seen = app.experts.look(&person, id).await?;
+            Ok(HttpResponse::Ok().json(VisibleConversation::Desk(seen.into())))
         }
         own => Ok(HttpResponse::Ok().json(VisibleConversation::Own(own?))),
     }
@@ -177,13 +100,13 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
 #[serde(untagged)]
 enum VisibleConversation {
     Own(ConversationOut),
-    Case(DeskConversationOut),
+    Desk(DeskConversationOut),
 }
 
 impl PartialSchema for VisibleConversation {
-    /// Whoever sees a case sees all that a conversation has.
+    /// The desk sees all that the user sees, and more.
     fn schema() -> RefOr<Schema> {
-        let kinds = ["Conversation", "Case"].map(Ref::from_schema_name);
+        let kinds = ["Conversation", "DeskConversation"].map(Ref::from_schema_name);
         let any = kinds
             .into_iter()
             .fold(AnyOfBuilder::new(), AnyOfBuilder::item);
@@ -263,38 +186,4 @@ pub(super) async fn delete(app: Data<App>, user: User, path: Path<String>) -> Re
         true => Ok(HttpResponse::Ok().json(json!({"message": "The conversation was deleted."}))),
         false => Err(Error::new(Code::NotFound)),
     }
-}
-
-/// `GET /conversations/{id}/messages`: a page of what was said, oldest first in it.
-#[utoipa::path(
-    get, path = "/conversations/{id}/messages",
-    operation_id = "conversations_messages",
-    tag = "conversations",
-    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "A page of what was said; it may have fewer messages than the limit where they are long", body = Vec<MessageOut>, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
-    security(("bearer" = []))
-)]
-pub(super) async fn messages(
-    app: Data<App>,
-    user: User,
-    path: Path<String>,
-    asked: Query,
-) -> Result<HttpResponse> {
-    let (before, limit) = page_of(&asked)?;
-    let id = id(&path)?;
-    let own = app.store.messages_of(&user.id, id, before, limit).await?;
-    let (page, shown): (_, fn(Message) -> MessageOut) = match own {
-        Paged::Page(page) => (page, MessageOut::from),
-        Paged::NoMessage => return Err(no_message()),
-        Paged::NoConversation if !user.is_of_desk() => return Err(Error::new(Code::NotFound)),
-        Paged::NoConversation => {
-            let person = app.experts.person(&user).await?;
-            let page = app.experts.messages(&person, id, before, limit).await?;
-            (page.ok_or_else(no_message)?, MessageOut::for_desk)
-        }
-    };
-    let messages = page.messages.into_iter().map(shown);
-    Ok(HttpResponse::Ok()
-        .insert_header((HAS_MORE, page.has_more.to_string()))
-        .json(messages.collect::<Vec<_>>()))
 }

@@ -143,7 +143,7 @@ impl From<Conversation> for ConversationOut {
 
 /// A conversation as the desk sees it.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = Case, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "expert", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z", "expert_id": null, "assigned_to": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "waiting_since": "2026-11-20T14:24:19.941641Z", "reason": "The visitor asked for a person.", "skill": "orders"}))]
+#[schema(as = DeskConversation, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e02", "title": "My order", "user_input": "Where is my order?", "agent_path": "support", "mode": "expert", "status": "active", "step_count": 1, "message_count": 2, "created_at": "2026-11-20T14:24:19.941641Z", "updated_at": "2026-11-20T14:24:19.941641Z", "expert_id": null, "assigned_to": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "waiting_since": "2026-11-20T14:24:19.941641Z", "reason": "The visitor asked for a person.", "skill": "orders"}))]
 pub(super) struct DeskConversationOut {
     #[serde(flatten)]
     conversation: ConversationOut,

@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn turn_of_case(
+    pub async fn turn_for_desk(
         &self,
         sight: Visibility,
         turn: TurnId,
@@ -137,7 +137,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn messages_of_case(
+    pub async fn messages_for_desk(
         &self,
         sight: Visibility,
         id: ConversationId,
@@ -158,7 +158,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn known_of_case(
+    pub async fn agent_view_for_desk(
         &self,
         sight: Visibility,
         id: ConversationId,
@@ -178,7 +178,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn case(
+    pub async fn desk_conversation(
         &self,
         sight: Visibility,
         id: ConversationId,

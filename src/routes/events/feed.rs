@@ -77,12 +77,12 @@ impl DeskFeed {
                 self.app.experts.is_still_there(&self.person).await;
             }
             let work = self.changes.borrow_and_update().clone();
-            let own = work.conversations.iter().filter(|case| {
+            let own = work.conversations.iter().filter(|conversation| {
                 self.person
-                    .sees(case.expert_id, case.waiting_since.is_some())
+                    .sees(conversation.expert_id, conversation.waiting_since.is_some())
             });
             let own: Vec<Conversation> = own.cloned().collect();
-            let ids = own.iter().map(|case| case.id);
+            let ids = own.iter().map(|conversation| conversation.id);
             let new: Vec<ConversationId> = ids.filter(|id| self.shown.insert(*id)).collect();
             if self.told.is_none() || !new.is_empty() {
                 let kept = self.app.experts.shown(&self.person, new).await;
@@ -99,13 +99,16 @@ impl DeskFeed {
         }
     }
 
-    fn tell(&mut self, cases: Vec<Conversation>, to_review: i64) -> EventBatch {
+    fn tell(&mut self, conversations: Vec<Conversation>, to_review: i64) -> EventBatch {
         let time = self.app.clock.now();
         let had_to_review = std::mem::replace(&mut self.to_review, to_review);
-        let known = cases.iter().map(|case| (case.id, case.clone())).collect();
+        let known = conversations
+            .iter()
+            .map(|conversation| (conversation.id, conversation.clone()))
+            .collect();
         let Some(before) = self.told.replace(known) else {
             let mut event = EventOut::new(EventKind::Snapshot, time);
-            event.conversations = Some(cases.into_iter().map(Into::into).collect());
+            event.conversations = Some(conversations.into_iter().map(Into::into).collect());
             event.to_review = Some(to_review);
             return vec![(None, event)];
         };
@@ -121,10 +124,10 @@ impl DeskFeed {
             event.conversation_id = Some(*id);
             told.push((None, event));
         }
-        for case in cases {
-            if before.get(&case.id) != Some(&case) {
+        for conversation in conversations {
+            if before.get(&conversation.id) != Some(&conversation) {
                 let mut event = EventOut::new(EventKind::Conversation, time);
-                event.conversation = Some(case.into());
+                event.conversation = Some(conversation.into());
                 told.push((None, event));
             }
         }
