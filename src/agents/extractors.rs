@@ -36,7 +36,7 @@ pattern!(
     r"\d{4}-\d{1,2}-\d{1,2}|\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})\b|\d{1,2}:\d{2}"
 );
 /// Words that are in no name, or end one in running text.
-const NOT_A_NAME: [&str; 71] = [
+const NOT_A_NAME: [&str; 69] = [
     "and",
     "i",
     "i'm",
@@ -74,8 +74,6 @@ const NOT_A_NAME: [&str; 71] = [
     "its",
     "want",
     "need",
-    "book",
-    "appointment",
     "you",
     "of",
     "at",
@@ -110,52 +108,40 @@ const NOT_A_NAME: [&str; 71] = [
     "quiero",
 ];
 
-/// What a request is about. "Help with booking an appointment on Monday" is about nothing yet.
-pub(super) fn subject(text: &str) -> Option<String> {
+/// What a request is about; nothing if all its words are filler: the slot's own, and articles.
+pub(super) fn subject(text: &str, filler: &[String]) -> Option<String> {
     let subject = tidy(times::before(text))?;
-    let about_booking = |word: &str| {
-        [
-            "book",
-            "booking",
-            "make",
-            "making",
-            "schedule",
-            "scheduling",
-            "appointment",
-            "appointments",
-        ]
-        .contains(&word)
+    let is_filler = |word: &str| {
+        ["an", "a", "my", "the", "on", "at", "for", "next"].contains(&word)
+            || filler.iter().any(|filler| filler == word)
     };
-    let is_about = |word: &str| {
-        !about_booking(word) && !["an", "a", "my", "the", "on", "at", "for", "next"].contains(&word)
-    };
-    subject
-        .to_lowercase()
-        .split(' ')
-        .any(is_about)
-        .then_some(subject)
+    let lowercase = subject.to_lowercase();
+    let says_something = lowercase.split(' ').any(|word| !is_filler(word));
+    says_something.then_some(subject)
 }
 
 /// A name that somebody gives as theirs, in any message.
-pub(super) fn introduced_name(text: &str) -> Option<String> {
+pub(super) fn introduced_name(text: &str, filler: &[String]) -> Option<String> {
     let after = NAME_FOLLOWS.find(text).map(|found| found.end());
     let after = after.or_else(|| Some(SELF_FOLLOWS.captures(text)?.get(1)?.start()))?;
-    leading_name(text.get(after..)?)
+    leading_name(text.get(after..)?, filler)
 }
 
 /// A name as the answer to "what's your name?"; the first of several things counts.
-pub(super) fn bare_name(text: &str) -> Option<String> {
+pub(super) fn bare_name(text: &str, filler: &[String]) -> Option<String> {
     let text = SELF
         .find(text)
         .map_or(text, |found| text.get(found.end()..).unwrap_or_default());
     let first = text.split([',', ';', '\n']).next().unwrap_or_default();
-    let name = leading_name(first)?;
+    let name = leading_name(first, filler)?;
     let words = first.split_whitespace().count();
     (words <= 4 && name.split_whitespace().count() == words).then_some(name)
 }
 
 /// Up to four words that may be a name, from the beginning of a text.
-fn leading_name(text: &str) -> Option<String> {
+fn leading_name(text: &str, filler: &[String]) -> Option<String> {
+    let is_no_name =
+        |word: &str| NOT_A_NAME.contains(&word) || filler.iter().any(|filler| filler == word);
     let mut name: Vec<&str> = Vec::new();
     for word in text.split_whitespace() {
         let bare = word.trim_matches(|c: char| !c.is_alphabetic());
@@ -164,7 +150,7 @@ fn leading_name(text: &str) -> Option<String> {
             && bare
                 .chars()
                 .all(|c| c.is_alphabetic() || matches!(c, '\'' | '’' | '-' | '.'))
-            && !NOT_A_NAME.contains(&bare.to_lowercase().as_str());
+            && !is_no_name(&bare.to_lowercase());
         if !fits || name.len() == 4 {
             break;
         }
@@ -289,7 +275,11 @@ mod tests {
             ("call me tomorrow please", ""),
             ("Hello, I want to schedule an appointment", ""),
         ] {
-            assert_eq!(introduced_name(text).unwrap_or_default(), name, "{text}");
+            assert_eq!(
+                introduced_name(text, &[]).unwrap_or_default(),
+                name,
+                "{text}"
+            );
         }
         for (text, name) in [
             ("john doe", "john doe"),
@@ -302,7 +292,7 @@ mod tests {
             ("Maybe later", ""),
             ("yes", ""),
         ] {
-            assert_eq!(bare_name(text).unwrap_or_default(), name, "{text}");
+            assert_eq!(bare_name(text, &[]).unwrap_or_default(), name, "{text}");
         }
     }
 
@@ -332,17 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_about_something_else_than_booking() {
+    fn a_request_is_about_something_else_than_filler() {
+        let filler = ["booking", "appointment"].map(str::to_owned);
         assert_eq!(
-            subject("hair transplant").as_deref(),
+            subject("hair transplant", &filler).as_deref(),
             Some("hair transplant")
         );
         assert_eq!(
-            subject("a check-up on Monday").as_deref(),
+            subject("a check-up on Monday", &filler).as_deref(),
             Some("a check-up")
         );
-        assert_eq!(subject("booking an appointment"), None);
-        assert_eq!(subject("next Monday"), None);
+        assert_eq!(subject("booking an appointment", &filler), None);
+        assert_eq!(subject("next Monday", &filler), None);
     }
 
     #[test]

@@ -96,13 +96,14 @@ impl Slots {
 
 impl Slot {
     fn volunteered(&self, text: &str) -> Option<String> {
+        let filler = &self.settings.filler;
         let mut configured = self
             .volunteered
             .iter()
             .filter_map(|pattern| pattern.captures(text)?.get(1));
-        let found = configured.find_map(|found| extractors::subject(found.as_str()));
+        let found = configured.find_map(|found| extractors::subject(found.as_str(), filler));
         found.or_else(|| match self.settings.kind {
-            SlotKind::Name => extractors::introduced_name(text),
+            SlotKind::Name => extractors::introduced_name(text, filler),
             SlotKind::Email => extractors::email(text),
             SlotKind::Phone => extractors::phone(text),
             SlotKind::Contact => extractors::email(text).or_else(|| extractors::phone(text)),
@@ -118,7 +119,7 @@ impl Slot {
         self.volunteered(text).or_else(|| match self.settings.kind {
             SlotKind::YesNo => extractors::yes_or_no(text).map(str::to_owned),
             _ if is_question => None,
-            SlotKind::Name => extractors::bare_name(text),
+            SlotKind::Name => extractors::bare_name(text, &self.settings.filler),
             SlotKind::Text => tidy(text).filter(|text| text.chars().count() >= 3),
             SlotKind::Email | SlotKind::Phone | SlotKind::Contact | SlotKind::Time => None,
         })

@@ -129,6 +129,10 @@ pub struct SlotSettings {
     /// Patterns whose first group gives it, wherever it is said.
     #[serde(default)]
     pub volunteered: Vec<String>,
+    /// Words that are no value of it by themselves: "booking an appointment" names no treatment. In a name they
+    /// end it. In small letters.
+    #[serde(default)]
+    pub filler: Vec<String>,
     /// Said to a "no".
     pub refused: Option<String>,
     /// What is asked again after a "no".
