@@ -1,4 +1,4 @@
-# The server alone, with its pages and TLS to PostgreSQL: small, not root, no need to write.
+# The server with its pages and TLS to PostgreSQL. It does not run as root and needs no writable file system.
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
@@ -6,7 +6,7 @@ COPY src src
 COPY migrations migrations
 COPY static static
 COPY build.rs ./
-# Memory comes in pages of 64 KiB on some arm64 machines, and jemalloc has to know before.
+# Some arm64 machines have memory pages of 64 KiB (2^16 bytes), and jemalloc fixes the page size at build time.
 ARG TARGETARCH
 RUN if [ "$TARGETARCH" = arm64 ]; then export JEMALLOC_SYS_WITH_LG_PAGE=16; fi; \
     cargo build --release --locked --features postgres-tls

@@ -1,4 +1,4 @@
-//! The pages are embedded in release builds: changed ones must be built in again.
+//! Pages (in release builds) and migrations are embedded in the binary, so a change must trigger a build.
 
 fn main() {
     println!("cargo:rerun-if-changed=static");

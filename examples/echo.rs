@@ -1,6 +1,6 @@
-//! The smallest agent: it says what it is told.
+//! The smallest agent: it repeats each message.
 //!
-//! `cargo run --example echo`, then open the address that it prints.
+//! Run `cargo run --example echo`, then open the address that it prints.
 
 use frontdesk::{app::StartError, server::Server};
 

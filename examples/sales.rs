@@ -1,7 +1,7 @@
-//! A sales agent with tools: one looks a price up, one orders and asks first; and a colleague who takes
-//! what is no sale.
+//! A sales agent with two tools: one looks up a price, the other orders, after the visitor has confirmed. What is not
+//! a sale goes to a second agent.
 //!
-//! `cargo run --example sales`, then open the address that it prints.
+//! Run `cargo run --example sales`, then open the address that it prints.
 
 use frontdesk::{
     agents::{Agent, AgentSession, BoxError, Response, ResponseError, Turn},
@@ -15,10 +15,10 @@ use serde_json::json;
 
 struct Sales;
 
-/// What the price tool takes.
+/// The arguments of both tools.
 #[derive(Deserialize, JsonSchema)]
 struct Product {
-    /// What it is called.
+    /// The product's name.
     product: String,
 }
 
@@ -34,7 +34,7 @@ impl Agent for Sales {
     }
 
     async fn respond(&self, turn: &mut Turn<()>, response: &mut Response) -> Result<(), BoxError> {
-        // The visitor has answered whether something may be ordered.
+        // The visitor has answered the question whether to order.
         if let Some((_, came)) = turn.confirmed().next() {
             let text = match came {
                 Ok(number) => format!("Ordered: {number}."),
@@ -57,7 +57,7 @@ impl Agent for Sales {
             Err(ended) => return Err(ended.into()),
         }
         if text.starts_with("order") {
-            // It asks first: this turn ends here.
+            // The tool has a `confirm`: the visitor is asked, and the turn ends here.
             response.call("order", json!({"product": product})).await?;
         }
         Ok(())

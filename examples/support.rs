@@ -1,6 +1,6 @@
-//! A support agent with a context: it knows how often somebody has asked, and asks what it is about.
+//! A support agent with a context and a widget: it counts a visitor's questions, and offers topics to choose from.
 //!
-//! `cargo run --example support`, then open the address that it prints.
+//! Run `cargo run --example support`, then open the address that it prints.
 
 use frontdesk::{
     agents::{Agent, AgentSession, BoxError, Response, Turn},
@@ -14,7 +14,7 @@ use serde_json::json;
 
 struct Support;
 
-/// What the agent knows of a visitor. It is stored with the conversation.
+/// The agent's data about a visitor, stored with the conversation.
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Visitor {
     plan: String,

@@ -1,4 +1,4 @@
-// An agent in Node: a service that answers in one piece, with a widget. SECRET=… PORT=… node webhook.mjs
+// An agent in Node: a service that answers with one JSON object and a widget. SECRET=… PORT=… node webhook.mjs
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 

@@ -1,4 +1,4 @@
-"""An agent in Python: a service that answers, as an event stream. SECRET=… PORT=… python3 webhook.py"""
+"""An agent in Python: a service that answers with an event stream. SECRET=… PORT=… python3 webhook.py"""
 import base64, hashlib, hmac, json, os, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 

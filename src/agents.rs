@@ -1,9 +1,9 @@
-//! Agents: who answers a visitor.
+//! Agents answer visitors.
 //!
-//! Who answers, a [`Respond`], gets what a turn knows and gives a [`AgentReply`]: text as it comes, and effects
-//! that the turn applies. It never reaches up to the turn or the store.
-//! Configured agents are prompts where there is a model ([`llm`]) and flows where there is
-//! none ([`flow`]); the [`router`] chooses one for a session that has none yet.
+//! An agent implements [`Respond`]: it gets a [`TurnInput`] and returns an [`AgentReply`], a stream of text and of
+//! effects that the turn applies. It never calls the turn or the store.
+//! A configured agent is a [`webhook`], or a prompt if there is a model ([`llm`]), or else a scripted [`flow`].
+//! The [`router`] chooses the agent for a session that has none.
 
 mod agent_tools;
 mod build;
@@ -41,12 +41,12 @@ pub use reply::{AgentReply, CallPurpose, Effects, ReplyPart};
 pub use response::{Response, ResponseError};
 use router::Router;
 
-/// Somebody who answers, of whatever kind: with a model, by a flow, in Rust ([`Agent`]), elsewhere.
+/// What every kind of agent implements: LLM agents, flows, webhooks and Rust agents ([`Agent`]).
 pub trait Respond: Send + Sync {
-    /// Answers the last message of the turn's history. Returning is having begun to answer.
+    /// Answers the last message of the turn's history. Returns when the answer begins; the stream has the rest.
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>>;
 
-    /// What it knows of a visitor when their session starts, beside its defaults.
+    /// Context that the agent adds when a session starts. The schema's defaults fill in the rest.
     fn create_context<'a>(
         &'a self,
         _turn: &'a TurnInput,
@@ -55,18 +55,18 @@ pub trait Respond: Send + Sync {
     }
 }
 
-/// An agent that a program brings.
+/// An agent that the embedding program adds in code.
 pub(crate) struct NewAgent {
     pub path: String,
     pub description: String,
     pub agent: Arc<dyn Respond>,
-    /// What its context looks like.
+    /// JSON Schema of its context.
     pub context: Option<Value>,
-    /// What a person has to know who goes on where it leaves.
+    /// Skill an expert needs to take over from it; experts who have it are asked first.
     pub skill: Option<String>,
 }
 
-/// The agents of a desk.
+/// All agents of this server.
 pub struct Agents {
     agents: BTreeMap<String, RegisteredAgent>,
     tools: Arc<Tools>,
@@ -74,53 +74,53 @@ pub struct Agents {
     router: Router,
 }
 
-/// An agent and what the desk knows of it.
+/// An agent and its settings.
 struct RegisteredAgent {
     agent: Arc<dyn Respond>,
-    /// The tools that it was given.
+    /// Names of the tools it may call; an MCP server's name stands for all its tools.
     tools: Vec<String>,
-    /// The widgets that it may show.
+    /// Names of the widgets it may show.
     widgets: Vec<String>,
-    /// What may be known of its visitors.
+    /// Schema of its context; `None` if it takes no context.
     context: Option<Shape>,
-    /// The agents that it may hand the conversation to.
+    /// Paths of the agents it may hand over to; `human` means the experts.
     handoff_to: Vec<String>,
     session_ttl: Option<Duration>,
     when_busy: WhenBusy,
-    /// How often it may call tools in a turn, where it has a limit of its own.
+    /// Maximum tool rounds in a turn, instead of `turn.tool_rounds`.
     tool_rounds: Option<u32>,
-    /// Whether it does nothing but speak, as long as it may call no tool.
+    /// True if it has no side effects while it may not call tools, so that it can draft for an expert.
     only_speaks: bool,
-    /// The judge that passes each of its sentences.
+    /// The judge that checks each of its sentences before the visitor sees it.
     guard: Option<String>,
-    /// What a person has to know who goes on where it leaves.
+    /// Skill an expert needs to take over from it; experts who have it are asked first.
     skill: Option<String>,
-    /// Whether what it says after its tools goes on where it was, and is no paragraph of its own.
+    /// True if its text after a tool call continues the paragraph instead of starting a new one.
     goes_on: bool,
 }
 
 impl Agents {
-    /// Whether there is an agent of this path.
+    /// True if there is an agent with this path.
     pub fn contains(&self, path: &str) -> bool {
         self.agents.contains_key(path)
     }
 
-    /// How long a session on this agent lives, where it has a life of its own.
+    /// The agent's session lifetime, if it overrides `session.ttl_seconds`.
     pub fn session_ttl(&self, path: &str) -> Option<Duration> {
         self.agents.get(path)?.session_ttl
     }
 
-    /// What becomes of a message that comes while this agent answers another one; of a session that
-    /// has none yet, the default agent.
+    /// What happens to a message that arrives while this agent is answering. Without a path, the default
+    /// agent's setting counts.
     pub fn when_busy(&self, path: Option<&str>) -> WhenBusy {
         let path = path.unwrap_or_else(|| self.router.default_agent());
         let member = self.agents.get(path);
         member.map_or(WhenBusy::Queue, |member| member.when_busy)
     }
 
-    /// The agent for a turn: the one that holds the session, unless it is gone or another is
-    /// plainly meant; the router's choice for a session that has none. `may_move` is false where
-    /// the caller has just asked for this agent. And what the choice has cost.
+    /// The agent for a turn, and the tokens that choosing it used. A session keeps its agent if that still exists;
+    /// without a model, keywords may move it to another agent. Other sessions get the router's choice. `may_move` is
+    /// false if the caller asked for this agent.
     pub async fn choose(
         &self,
         present: Option<&str>,
@@ -135,61 +135,61 @@ impl Agents {
         (agent, Usage::default())
     }
 
-    /// The judge that passes each of an agent's sentences before it is shown.
+    /// The judge that checks each of an agent's sentences before the visitor sees it.
     pub fn guard(&self, path: &str) -> Option<&str> {
         self.agents.get(path)?.guard.as_deref()
     }
 
-    /// What a person has to know who goes on from an agent.
+    /// The skill an expert needs to take over from an agent.
     pub fn skill(&self, path: &str) -> Option<&str> {
         self.agents.get(path)?.skill.as_deref()
     }
 
-    /// Whether an agent can be asked what it would say.
+    /// True if an agent can draft an answer for an expert without side effects.
     pub fn can_draft(&self, path: &str) -> bool {
         self.agents
             .get(path)
             .is_some_and(|member| member.only_speaks)
     }
 
-    /// How often an agent may call tools in a turn, where it has a limit of its own.
+    /// The agent's maximum tool rounds in a turn, if it overrides `turn.tool_rounds`.
     pub fn tool_rounds(&self, path: &str) -> Option<u32> {
         self.agents.get(path)?.tool_rounds
     }
 
-    /// Whether what an agent says now is another paragraph than what was said before.
+    /// True if the agent's next text starts a new paragraph.
     pub fn begins_a_paragraph(&self, path: &str, turn: &TurnInput) -> bool {
         let goes_on = self.agents.get(path).is_some_and(|member| member.goes_on);
         !goes_on || turn.own_rounds().next().is_none()
     }
 
-    /// Connects to the MCP servers that agents have, so that nobody waits for it later.
+    /// Connects to all MCP servers, so that no turn has to wait for it.
     pub async fn connect(&self) {
         self.tools.connect().await;
     }
 
-    /// Whether an agent was given a tool.
+    /// True if an agent may call a tool.
     pub fn has_tool(&self, path: &str, tool: &str) -> bool {
         let member = self.agents.get(path);
         member.is_some_and(|member| self.tools.is_given(&member.tools, tool))
     }
 
-    /// Calls a tool as an agent asks for it.
+    /// Calls a tool for an agent.
     pub async fn call(&self, path: &str, calling: ToolInvocation<'_>) -> ToolOutcome {
         let given = self.agents.get(path).map(|member| member.tools.as_slice());
         self.tools.call(given.unwrap_or_default(), calling).await
     }
 
-    /// Connects to the MCP servers whose tools are called, where they are not connected.
+    /// Connects to the MCP servers that these calls need, if not connected.
     pub async fn reach(&self, calls: &[ToolCall]) {
         self.tools.reach(calls).await;
     }
 
-    /// What is known of a visitor when their session starts on an agent: what the caller says of them, and
-    /// the agent's defaults. `by` is who says it.
+    /// The context of a new session: the values that the caller (`by`) supplies, the token's claims, and the
+    /// agent's defaults.
     ///
     /// # Errors
-    /// `invalid_context`, when it does not fit.
+    /// `invalid_context` if the agent does not accept the values.
     pub fn new_context(
         &self,
         path: &str,
@@ -208,7 +208,7 @@ impl Agents {
         }
     }
 
-    /// What a token's claims say that any of the agents wants to know.
+    /// The token's claims that are part of any agent's context.
     pub fn claimed(&self, claims: &Map<String, Value>) -> Map<String, Value> {
         let shapes = self
             .agents
@@ -217,11 +217,11 @@ impl Agents {
         shapes.flat_map(|shape| shape.claimed(claims)).collect()
     }
 
-    /// What an agent knows of a visitor whom it meets first: what was known before, and what it adds, its
-    /// defaults and, where the session starts with it, what it makes of it.
+    /// The context when an agent first gets a conversation: the existing values, then (if `is_new`, for a new
+    /// session) the agent's `create_context`, then its defaults. Earlier values win.
     ///
     /// # Errors
-    /// When the agent fails.
+    /// If `create_context` fails.
     pub async fn meet(
         &self,
         path: &str,
@@ -244,7 +244,7 @@ impl Agents {
         Ok(known)
     }
 
-    /// Whether an agent may know this of a visitor.
+    /// True if this context fits the agent's schema, or the agent has none.
     pub fn may_know(&self, path: &str, context: &Map<String, Value>) -> bool {
         let shape = self
             .agents
@@ -253,12 +253,12 @@ impl Agents {
         shape.is_none_or(|shape| shape.fits(context))
     }
 
-    /// Whether a tool may be called again where it is not known whether it was.
+    /// True if a call of this tool may be repeated when it is unknown whether the first one was made.
     pub fn is_safe(&self, tool: &str) -> bool {
         self.tools.is_safe(tool)
     }
 
-    /// What an agent's call is for.
+    /// Tells what an agent's call is for: a handoff, a widget, a confirmation or a tool.
     pub fn asked(&self, path: &str, call: &ToolCall) -> CallPurpose {
         let Some(member) = self.agents.get(path) else {
             return CallPurpose::Tool;
@@ -274,15 +274,15 @@ impl Agents {
         question.map_or(CallPurpose::Tool, CallPurpose::Confirm)
     }
 
-    /// Whether the tool that is called is known at this moment: a server may be away that has it.
+    /// True if the called tool is known now. False too while its MCP server is disconnected.
     pub fn knows(&self, call: &ToolCall) -> bool {
         self.tools.knows(&call.name)
     }
 
-    /// A widget that an agent or a tool made, if it is one.
+    /// Checks a widget that an agent or a tool made.
     ///
     /// # Errors
-    /// In words for the one who made it.
+    /// What is wrong, in words for its author.
     pub fn widget(&self, raw: RawWidget) -> std::result::Result<Widget, String> {
         self.widgets.check(raw)
     }
@@ -290,7 +290,7 @@ impl Agents {
     /// Lets an agent answer.
     ///
     /// # Errors
-    /// When the agent fails before its first word.
+    /// If the agent does not exist or fails before its first word.
     pub async fn respond(&self, path: &str, turn: &TurnInput) -> Result<AgentReply> {
         match self.agents.get(path) {
             Some(member) => member.agent.respond(turn).await,

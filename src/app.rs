@@ -1,4 +1,4 @@
-//! The application: everything that handlers and commands share, put together once.
+//! The application: everything that handlers and commands share, built once.
 
 use std::sync::Arc;
 
@@ -32,39 +32,39 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The database.
     pub store: Store,
-    /// Turns.
+    /// Runs turns.
     pub engine: Arc<Engine>,
-    /// What happens beside turns.
+    /// Live changes outside turns: of conversations, and of the experts' inbox.
     pub hub: Arc<Hub<LiveConversations>>,
-    /// The time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// What is done once.
+    /// Runs jobs.
     pub jobs: Arc<Jobs>,
-    /// Device ids.
+    /// Issues and checks device ids.
     pub devices: Devices,
-    /// Tokens.
+    /// Checks tokens.
     pub auth: Auth,
-    /// The people at the desk.
+    /// What experts can do.
     pub experts: Experts,
-    /// What judges say of answers.
+    /// What judges say about answers.
     pub evaluations: Arc<Evaluations>,
-    /// Who is writing.
+    /// Typing signals.
     pub typing: Typing,
-    /// What operators watch.
+    /// Metrics for operators.
     pub metrics: Arc<Metrics>,
     /// Rate limits.
     pub limits: Limits,
-    /// Clients' connections.
+    /// Open client connections.
     pub connections: Arc<Connections>,
 }
 
-/// Why an application cannot be put together.
+/// Why an application cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database's settings are wrong, or its schema cannot be brought up to date.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    /// No client for outgoing calls.
+    /// The HTTP client for outgoing calls cannot be built.
     #[error("outgoing HTTP: {0}")]
     Http(#[from] crate::http::HttpError),
     /// A tool cannot be made.
@@ -88,8 +88,8 @@ pub enum StartError {
 }
 
 impl App {
-    /// Puts an application together. Must be called on the main runtime. It does not touch the
-    /// database yet.
+    /// Builds an application. Must be called on the main runtime. Does not access the database
+    /// yet.
     ///
     /// # Errors
     /// When a part cannot be built.
@@ -97,7 +97,7 @@ impl App {
         Self::with(settings, clock, Vec::new(), Vec::new())
     }
 
-    /// The same with agents and tools of a program's own.
+    /// The same, with a program's own agents and tools.
     pub(crate) fn with(
         settings: Settings,
         clock: Arc<dyn Clock>,

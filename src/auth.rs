@@ -1,8 +1,7 @@
-//! Who is signed in: JSON Web Tokens (RFC 7519), by a shared secret or by the keys of an issuer.
+//! Signed-in users: checks JSON Web Tokens (RFC 7519), signed with a shared secret or with an issuer's keys.
 //!
-//! A token says which key it was signed with; nothing else that its header says is believed. Which
-//! algorithms are taken is a setting, a key fits those of its kind alone, and the keys come from the one
-//! URL that is configured ([`jwks`]).
+//! A token's header may choose a key, and nothing else: the accepted algorithms are a setting, a key is only used
+//! for algorithms of its kind, and an issuer's keys come only from the configured URL ([`jwks`]).
 
 mod jwks;
 
@@ -27,24 +26,24 @@ use crate::{
 };
 use jwks::Jwks;
 
-/// Longer tokens are not read.
+/// Maximum length of a token; longer ones are rejected unread.
 const TOKEN_BYTES: usize = 8 * 1024;
 const SUB_CHARACTERS: usize = 255;
 
-/// What somebody who is signed in may do.
+/// What a signed-in user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Their own conversations.
+    /// Their own conversations only.
     User,
-    /// Those that wait for a person, and those that they hold.
+    /// Conversations that wait for an expert, and those that they have claimed.
     Expert,
-    /// All.
+    /// All conversations.
     Admin,
 }
 
 impl Role {
-    /// The word, as tokens have it.
+    /// The role's name in tokens.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -60,23 +59,23 @@ impl fmt::Display for Role {
     }
 }
 
-/// Somebody who is signed in.
+/// A signed-in user.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// Under which everything of theirs is kept.
+    /// The owner of their data.
     pub id: Owner,
-    /// Who they are, as their issuer calls them.
+    /// Their id at the issuer (`sub`).
     pub sub: String,
     /// What they may do.
     pub role: Role,
-    /// Until when they are signed in.
+    /// When their token expires.
     pub until: Timestamp,
-    /// All that the token says of them.
+    /// All claims of the token.
     pub claims: Map<String, Value>,
 }
 
 impl User {
-    /// Whether they are of the people at the desk.
+    /// Whether they are an expert or an admin.
     pub fn is_of_desk(&self) -> bool {
         self.role != Role::User
     }
@@ -91,10 +90,10 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Reads nothing yet.
+    /// Fetches no keys yet.
     ///
     /// # Errors
-    /// When there is no client to fetch keys with.
+    /// If the HTTP client for fetching keys cannot be built.
     pub fn new(
         settings: &config::AuthSettings,
         secret: Arc<SiteSecret>,
@@ -113,17 +112,17 @@ impl Auth {
         })
     }
 
-    /// Whose token it is.
+    /// Checks a token and returns its user.
     ///
     /// # Errors
-    /// `unauthorized` for one that is not valid, `forbidden` for a role that there is not; `unavailable`
-    /// while the keys to check it with cannot be had.
+    /// `unauthorized` if the token is not valid, `forbidden` if its role does not exist, `unavailable` while the
+    /// issuer's keys cannot be fetched.
     pub async fn user(&self, token: &str) -> Result<User> {
         if token.len() > TOKEN_BYTES {
             return Err(refused("The token is too long."));
         }
         let header = decode_header(token).map_err(|_| refused("The token cannot be read."))?;
-        // RFC 7515 §4.1.11: what has to be understood is not.
+        // RFC 7515 §4.1.11: a token with critical extensions that are not understood must be rejected.
         if header.crit.is_some() {
             return Err(refused("The token has an extension that is not known."));
         }
@@ -132,7 +131,7 @@ impl Auth {
         }
         let key = self.key(&header).await?;
         let mut validation = Validation::new(header.alg);
-        // The times are held against this server's clock, below.
+        // `read` checks the times, against this server's clock.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
         validation.set_required_spec_claims(&["exp", "sub"]);
         let (audience, issuer) = (&self.settings.audience, &self.settings.issuer);
@@ -154,7 +153,7 @@ impl Auth {
         self.read(claims)
     }
 
-    /// What a token's claims say, once its signature is checked.
+    /// Checks the claims of a token whose signature is verified.
     fn read(&self, claims: Map<String, Value>) -> Result<User> {
         let now = self.clock.now();
         let leeway = Duration::from_secs(self.settings.leeway_seconds);
@@ -203,7 +202,7 @@ impl Auth {
         }
     }
 
-    /// The secret that tokens are signed with: configured, or derived, where no issuer is. None where
+    /// The secret that tokens are signed with: the configured one, or a derived one if there is no issuer. `None` if
     /// only an issuer's keys count.
     async fn shared_secret(&self) -> Result<Option<String>> {
         let configured = self.settings.jwt_secret.reveal();
@@ -217,17 +216,17 @@ impl Auth {
         Ok(Some(HEXLOWER.encode(&mac.finalize().into_bytes())))
     }
 
-    /// How long somebody is signed in who is until then.
+    /// Time until a token with this expiry is refused, leeway included.
     pub fn left(&self, until: Timestamp) -> Duration {
         let leeway = Duration::from_secs(self.settings.leeway_seconds);
         let micros = until.plus(leeway).0.saturating_sub(self.clock.now().0);
         Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
-    /// A token for development, and for programs that hold the shared secret.
+    /// Makes a token, for development and for programs that have the shared secret.
     ///
     /// # Errors
-    /// `forbidden` where there is no shared secret.
+    /// `forbidden` if there is no shared secret.
     pub async fn token(&self, sub: &str, role: Role, life: Duration) -> Result<String> {
         let no_secret = || {
             Error::new(Code::Forbidden)
@@ -256,14 +255,14 @@ impl Auth {
     }
 }
 
-/// A claim that is a time: seconds since 1970, perhaps with a fraction (RFC 7519 §2, NumericDate).
+/// Reads a claim that is a time: seconds since 1970, possibly with a fraction (RFC 7519 §2, NumericDate).
 #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
 fn time(claims: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     let seconds = claims.get(name)?.as_f64()?;
     Some(Timestamp((seconds * 1e6) as i64))
 }
 
-/// A token that is not taken.
+/// The error for a token that is not accepted.
 fn refused(why: &str) -> Error {
     Error::new(Code::Unauthorized).detail(why)
 }

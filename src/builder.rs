@@ -1,4 +1,4 @@
-//! frontdesk as a library: a server with agents and tools of a program's own.
+//! frontdesk as a library: builds a server with a program's own agents and tools.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     tools::{Call, NewTool, Tool, ToolOutput},
 };
 
-/// Puts a server together. See [`Server::builder`].
+/// Builds a server. See [`Server::builder`].
 #[derive(Default)]
 pub struct Builder {
     settings: Option<Settings>,
@@ -27,21 +27,21 @@ pub struct Builder {
 }
 
 impl Server {
-    /// A server with agents and tools of a program's own.
+    /// Starts building a server with a program's own agents and tools.
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
 impl Builder {
-    /// These settings, instead of those that the file and the environment give.
+    /// Uses these settings instead of those from the file and the environment.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = Some(settings);
         self
     }
 
-    /// An agent. The first one takes what fits none better. The agents of the settings are left out,
-    /// unless [`Self::keep_configured`] says otherwise.
+    /// Adds an agent. The first one becomes the default agent, unless the settings' default agent is kept. The agents
+    /// of the settings are removed unless [`Self::keep_configured`] is called.
     pub fn agent<A: Agent>(mut self, path: &str, agent: A) -> Self {
         self.agents.push(NewAgent {
             path: path.to_owned(),
@@ -53,7 +53,7 @@ impl Builder {
         self
     }
 
-    /// A function as an agent. The description is for the manager.
+    /// Adds a function as an agent. The manager chooses agents by their descriptions.
     pub fn agent_fn<F, Answered>(self, path: &str, description: &str, function: F) -> Self
     where
         F: Fn(Turn<()>, Response) -> Answered + Send + Sync + 'static,
@@ -67,8 +67,8 @@ impl Builder {
         self.agent(path, agent)
     }
 
-    /// A function as a tool, for all agents of this program, and for configured ones by its name. Its
-    /// arguments are a type, of which the model's schema is derived. What it fails with, the model reads.
+    /// Adds a function as a tool, for all agents of this program, and for configured ones that name it. The schema for
+    /// the model is derived from the type of its argument. The model reads its errors.
     pub fn tool<A, F, Done>(self, name: &str, description: &str, function: F) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
@@ -91,13 +91,13 @@ impl Builder {
         self.add_tool(tool)
     }
 
-    /// A tool with all that can be said of one.
+    /// Adds a tool with all its options.
     pub fn add_tool(mut self, tool: NewTool) -> Self {
         self.tools.push(tool);
         self
     }
 
-    /// The tool that was added last asks the visitor first: `Book {day}?`, with its arguments.
+    /// Makes the last added tool ask the visitor before each call: `Book {day}?`, with arguments filled in.
     pub fn confirm(mut self, question: &str) -> Self {
         if let Some(tool) = self.tools.last_mut() {
             tool.confirm = Some(question.to_owned());
@@ -105,7 +105,7 @@ impl Builder {
         self
     }
 
-    /// How long the tool that was added last may take. Ten seconds without it.
+    /// Sets the timeout of the last added tool; the default is 10 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         if let Some(tool) = self.tools.last_mut() {
             tool.patience = patience;
@@ -113,7 +113,7 @@ impl Builder {
         self
     }
 
-    /// The tool that was added last gets an argument from the context instead of from the model.
+    /// Makes the last added tool take an argument from a property of the context instead of from the model.
     pub fn inject(mut self, argument: &str, context: &str) -> Self {
         if let Some(tool) = self.tools.last_mut() {
             tool.inject.insert(argument.to_owned(), context.to_owned());
@@ -121,7 +121,7 @@ impl Builder {
         self
     }
 
-    /// Keeps the agents that the settings have beside those of this program.
+    /// Keeps the settings' agents besides those of this program.
     pub fn keep_configured(mut self) -> Self {
         self.keeps_configured = true;
         self
@@ -130,12 +130,12 @@ impl Builder {
     /// Starts the server, on the caller's runtime.
     ///
     /// # Errors
-    /// When the settings are wrong, a part cannot be built or the address is taken.
+    /// If the settings are wrong, a part cannot be built or the address is in use.
     pub async fn start(self) -> Result<Server, StartError> {
         Server::start(self.build()?).await
     }
 
-    /// Serves until the process is told to stop, as the `frontdesk` command does, with its log.
+    /// Serves until the process gets SIGTERM or SIGINT, and writes log lines as the `frontdesk` command does.
     ///
     /// # Errors
     /// As [`Self::start`].

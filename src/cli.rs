@@ -23,13 +23,13 @@ use crate::{
     telemetry,
 };
 
-/// How many batches `tick` does at the most; a cron job must end.
+/// Maximum batches of housekeeping in one `tick`: a cron job must end.
 const TICK_BATCHES: usize = 10_000;
 
 #[derive(Parser)]
 #[command(name = "frontdesk", version, about = "The chat backend behind a website.", after_help = environment_help())]
 struct Cli {
-    /// The settings' file; without it frontdesk.toml, if there is one.
+    /// The settings file; without this option frontdesk.toml, if it exists.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -50,17 +50,17 @@ struct Listen {
 
 #[derive(Clone, Subcommand)]
 enum Command {
-    /// Serve the chat. What happens without a command.
+    /// Serve the chat (the default command).
     Serve,
-    /// Bring the database's schema up to date, and end.
+    /// Bring the database schema up to date, then exit.
     Migrate(MigrateOptions),
-    /// Do all housekeeping once, and end; for a cron job.
+    /// Do all housekeeping and due jobs once, then exit; for a cron job.
     Tick,
-    /// Show how many tokens models have read and written, day by day (UTC).
+    /// Show how many tokens models have read and written, per day (UTC).
     Usage(UsageOf),
-    /// Make a token for a user who is signed in, for development.
+    /// Make a token for a signed-in user, for development.
     Token(TokenOf),
-    /// Ask the server that runs here whether it is up; for containers.
+    /// Check whether the server on this machine is up; for containers.
     Healthcheck,
     /// Check or show the settings.
     #[command(subcommand)]
@@ -69,43 +69,43 @@ enum Command {
 
 #[derive(Args, Clone, Copy)]
 struct MigrateOptions {
-    /// Also drop the database functions that only other versions call. Run it when no server of another version
-    /// is left.
+    /// Also drop the database functions that only other versions call. Use this when no server of another version
+    /// is running any more.
     #[arg(long)]
     finish: bool,
 }
 
 #[derive(Args, Clone)]
 struct UsageOf {
-    /// How many days, today included.
+    /// Number of days, including today.
     #[arg(long, default_value_t = 7)]
     days: u16,
-    /// Only of this device.
+    /// Count only this device.
     #[arg(long, value_parser = device)]
     device: Option<Owner>,
-    /// Only in this conversation.
+    /// Count only this conversation.
     #[arg(long)]
     conversation: Option<ConversationId>,
 }
 
 #[derive(Args, Clone)]
 struct TokenOf {
-    /// Who it is.
+    /// The user's id (`sub`).
     #[arg(long)]
     sub: String,
-    /// What they may do.
+    /// What the user may do.
     #[arg(long, value_enum, default_value_t = Role::User)]
     role: Role,
-    /// For how many seconds.
+    /// Seconds until the token expires.
     #[arg(long, default_value_t = 3600)]
     seconds: u32,
 }
 
 #[derive(Clone, Copy, Subcommand)]
 enum ConfigCommand {
-    /// Say what is wrong with the settings, all at once.
+    /// Report all problems of the settings.
     Check,
-    /// Print every setting with its default.
+    /// Print every setting with its default and its explanation.
     Default,
 }
 
@@ -168,7 +168,7 @@ fn run(command: Command, loaded: Loaded) -> ExitCode {
             Command::Config(_) => check(settings).await,
         }
     });
-    // A thread that hangs in a database call must not keep the process.
+    // A thread that hangs in a database call must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(200));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -198,7 +198,7 @@ fn device(id: &str) -> Result<Owner, &'static str> {
     Owner::parse(id).ok_or("is no device id")
 }
 
-/// A line for each day on which something was spent.
+/// Prints the tokens of each day.
 async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
     let store = Store::open(&settings.database, Arc::new(SystemClock))?;
     let today = SystemClock.now().0.div_euclid(DAY_MICROS);
@@ -255,7 +255,7 @@ async fn token(settings: Settings, of: TokenOf) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Asks `/healthz`, which depends on nothing: a container is not to be restarted because its
+/// Asks `/healthz`, which does not depend on the database: a container must not be restarted because its
 /// database is away.
 async fn healthcheck(settings: &Settings) -> Result<(), StartError> {
     let host = match settings.server.host {

@@ -1,7 +1,7 @@
 //! Time, as the process sees it.
 //!
-//! Frames and log lines are stamped by this clock. Leases and session locks are not: they
-//! live on the database's clock (`db_now()`), which all instances share.
+//! Frames and log lines have timestamps of this clock. Leases and session locks use the database's
+//! clock (`db_now()`), which all instances share.
 
 use std::{
     cell::Cell,
@@ -17,13 +17,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Where the time comes from; a test puts a [`ManualClock`] here and moves it by hand.
+/// The source of the time. Tests use a [`ManualClock`].
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 }
 
-/// A day, as [`Timestamp`]s count.
+/// A day in microseconds, the unit of [`Timestamp`].
 pub const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// The machine's clock.
@@ -39,7 +39,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The machine's clock, moved forward by hand.
+/// The machine's clock plus an offset that tests set.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     ahead_micros: AtomicI64,
@@ -59,8 +59,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A timer that is put off at every sign of life and rings rarely. To put it off costs nothing:
-/// the runtime's timers change only when it would have rung.
+/// A timer that is put off often and rings rarely. Putting it off costs nothing: the runtime's timer
+/// is only reset when it would have rung.
 #[derive(Debug)]
 pub struct Timer {
     until: Instant,
@@ -68,7 +68,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// A timer that rings then.
+    /// A timer that rings at `until`.
     pub fn new(until: Instant) -> Self {
         Self {
             until,
@@ -76,7 +76,7 @@ impl Timer {
         }
     }
 
-    /// Lets it ring then, and not before.
+    /// Lets it ring at `until` instead.
     pub fn put_off(&mut self, until: Instant) {
         self.until = until;
         if until < self.sleep.deadline() {
@@ -107,8 +107,8 @@ impl Timestamp {
         String::from_utf8_lossy(&self.digits()).into_owned()
     }
 
-    /// RFC 3339 by hand: each frame has one, and a format's interpreter costs ten times as much. Of
-    /// frames that follow each other only the fraction is new.
+    /// RFC 3339, formatted by hand: every frame has a timestamp, and a format interpreter costs ten times
+    /// as much. Within a second, only the fraction is formatted anew.
     pub(crate) fn digits(self) -> [u8; 27] {
         thread_local!(static LAST: Cell<(i64, [u8; 27])> = Cell::new((0, date_and_time(0))));
         let (second, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
@@ -126,7 +126,7 @@ impl Timestamp {
         text
     }
 
-    /// This moment and `by` more.
+    /// This moment plus `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(
@@ -136,7 +136,7 @@ impl Timestamp {
     }
 }
 
-/// A second since 1970 in UTC, with zeros for its fraction.
+/// Formats a second since 1970, in UTC, with zeros for the fraction.
 fn date_and_time(second: i64) -> [u8; 27] {
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     let Ok(moment) = OffsetDateTime::from_unix_timestamp(second) else {
@@ -158,7 +158,7 @@ fn date_and_time(second: i64) -> [u8; 27] {
     text
 }
 
-/// Fills the place with the number's last digits.
+/// Fills `place` with the last digits of a number.
 fn put_digits(place: &mut [u8], mut value: i64) {
     for digit in place.iter_mut().rev() {
         *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Settings: one struct, filled from `default.toml`, a file, the environment and flags.
 //!
-//! `config/default.toml` is the defaults and the manual, and it is the schema too: a key that
-//! it does not have is refused with a suggestion. All problems are reported at once, each with
-//! its mend ([`rules::SettingsProblem`]). Nothing else in the crate reads the environment.
+//! `config/default.toml` holds the defaults and the users' manual. It is also the schema: a key that
+//! it does not contain is rejected, with a suggestion. All problems are reported at once, each with
+//! its remedy ([`rules::SettingsProblem`]). No other module may read the environment.
 
 mod agents;
 mod check;
@@ -40,51 +40,52 @@ pub use rules::SettingsProblem;
 pub use tools::{HANDOFF, ToolMethod, ToolSettings};
 pub use widgets::WidgetSettings;
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Settings {
     /// Where and how to listen.
     pub server: ServerSettings,
-    /// Where everything is kept.
+    /// The database.
     pub database: DatabaseSettings,
     /// Session locks.
     pub session: SessionSettings,
     /// Turns.
     pub turn: TurnSettings,
-    /// Who is signed in.
+    /// Tokens of signed-in users.
     pub auth: AuthSettings,
-    /// People at the desk.
+    /// Human experts.
     pub experts: ExpertSettings,
-    /// Who is told outside.
+    /// Notifications by webhook and e-mail.
     pub notify: NotifySettings,
-    /// Who judges answers, by their names.
+    /// The judges, by name.
     pub judges: BTreeMap<String, JudgeSettings>,
     /// How long conversations are kept.
     pub retention: RetentionSettings,
     /// Rate limits.
     pub limits: LimitSettings,
-    /// What models may cost.
+    /// Token budgets.
     pub budgets: BudgetSettings,
-    /// Models.
+    /// Models and their vendors.
     pub llm: LlmSettings,
     /// Agents without a model.
     pub offline: OfflineSettings,
-    /// Who takes a message.
+    /// Which agent gets a message.
     pub routing: RoutingSettings,
-    /// Log lines.
+    /// The server's log lines.
     pub log: LogSettings,
-    /// The agents by their paths.
+    /// The agents, by path.
     pub agents: BTreeMap<String, AgentSettings>,
-    /// The tools by their names.
+    /// The tools, by name.
     pub tools: BTreeMap<String, ToolSettings>,
-    /// The MCP servers by their names.
+    /// The MCP servers, by name.
     pub mcp: BTreeMap<String, McpSettings>,
-    /// The widgets by their names.
+    /// The predefined widgets, by name.
     pub widgets: BTreeMap<String, WidgetSettings>,
 }
 
 impl Settings {
-    /// Whether visitors may talk to people: then no agent answers them without a database.
+    /// Whether visitors can reach an expert. Then no agent answers while the database is away: only the database knows
+    /// whether an expert has the conversation.
     pub fn has_people(&self) -> bool {
         let hands_over = |agent: &AgentSettings| {
             agent.guard.is_some() || agent.handoff_to.iter().any(|to| to == HUMAN)
@@ -103,33 +104,33 @@ pub struct ServerSettings {
     pub host: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// Origins that CORS admits.
+    /// Origins that CORS allows.
     pub allowed_origins: Vec<String>,
-    /// Proxies that are believed.
+    /// Proxies that are trusted to report the client's address.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// The header that names the caller, in small letters.
+    /// The header in which they report it, in lower case.
     pub client_ip_header: String,
-    /// Origins that a form may be sent to.
+    /// Origins to which widget forms may be sent, besides the chat's own routes.
     pub widget_callback_origins: Vec<String>,
-    /// Whether there is a WebSocket for protocol test suites.
+    /// Whether `/ws/echo` exists, for protocol test suites.
     pub ws_echo: bool,
-    /// Which device ids are taken.
+    /// Which device ids are accepted.
     pub device_ids: DeviceIds,
-    /// From which all keys are derived; empty: kept in the database.
+    /// The secret from which all keys are derived. Empty: it is generated once and kept in the database.
     pub secret: Secret,
-    /// The drain, in seconds.
+    /// Maximum length of a shutdown, in seconds; running turns can finish in this time.
     pub shutdown_seconds: u64,
-    /// How long a server that is told to stop still takes turns, in milliseconds.
+    /// How long a stopping server still accepts new turns, in milliseconds.
     pub lame_duck_milliseconds: u64,
-    /// Threads that serve connections; 0: one for each core.
+    /// Threads that serve connections; 0: one per core.
     pub workers: usize,
-    /// How many connections clients may have open.
+    /// Maximum open client connections.
     #[serde(deserialize_with = "some")]
     pub max_connections: usize,
 }
 
-/// An address, or `localhost`.
+/// Reads an IP address, or `localhost`.
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
@@ -139,7 +140,7 @@ fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> 
     }
 }
 
-/// A number from 1 on.
+/// Reads a number that is not 0.
 fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         0 => Err(D::Error::custom("must be 1 or more")),
@@ -147,7 +148,7 @@ fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     }
 }
 
-/// Networks; an address is a network of its own.
+/// Reads networks; a single address counts as a network.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let network = |text: &String| {
@@ -155,7 +156,9 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
     };
     let wrong = |text: &String| {
-        D::Error::custom(format!("{text} is no address and no network: 10.0.0.0/8"))
+        D::Error::custom(format!(
+            "{text} is neither an address nor a network (10.0.0.0/8)"
+        ))
     };
     texts
         .iter()
@@ -163,74 +166,74 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
         .collect()
 }
 
-/// Which device ids are taken.
+/// Which device ids are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceIds {
-    /// Any that is well-formed.
+    /// Any well-formed id.
     Open,
-    /// Those that this server issued.
+    /// Only ids that this server issued.
     Signed,
 }
 
-/// Where everything is kept.
+/// The database.
 #[derive(Debug, Clone, Deserialize)]
 pub struct DatabaseSettings {
     /// `postgres://…` or `sqlite:PATH`. A secret, as it may hold a password.
     pub url: Secret,
-    /// A direct connection to the same database, where `url` is a transaction pooler's.
+    /// A direct connection to the same database, for `LISTEN`, if `url` leads to a transaction pooler.
     pub listen_url: Secret,
-    /// Connections at the most.
+    /// Maximum connections.
     pub pool_size: u32,
-    /// What a message gets while the database is away.
+    /// What a message gets while the database is unreachable.
     pub on_outage: OnOutage,
-    /// Whether statements stay prepared on their connections.
+    /// Whether prepared statements are kept on their connection.
     pub statement_cache: StatementCache,
 }
 
-/// Whether statements stay prepared on their connections, which a transaction pooler takes away.
+/// Whether prepared statements are kept on their connection. Behind a transaction pooler they are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StatementCache {
-    /// Unless a pooler is found at the start.
+    /// Kept, unless a pooler is detected at the start.
     Auto,
-    /// Never: behind a transaction pooler.
+    /// Never kept.
     Off,
 }
 
-/// What a message gets while the database is away.
+/// What a message gets while the database is unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnOutage {
-    /// A stateless answer that says so.
+    /// An answer that is not stored and is marked as degraded.
     Answer,
-    /// 503.
+    /// A 503.
     Refuse,
 }
 
 /// Session locks.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SessionSettings {
-    /// A lock's life after the last message, in seconds.
+    /// How long a lock lasts after the last message, in seconds.
     pub ttl_seconds: u64,
 }
 
 /// Turns.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TurnSettings {
-    /// A lease's length, in seconds.
+    /// How long a lease lasts without renewal, in seconds.
     pub lease_seconds: u64,
-    /// How often a turn may be begun anew when its server dies, the first time included.
+    /// Maximum attempts per turn, the first included. A new attempt starts when a turn's server has died.
     pub attempts: u32,
-    /// How often an agent may call tools before it has to answer.
+    /// Maximum rounds of tool calls; then the agent must answer.
     pub tool_rounds: u32,
-    /// How long a turn may take, its tools included, in seconds.
+    /// Maximum length of a turn, tools included, in seconds.
     pub most_seconds: u64,
-    /// How long a message waits while its conversation is answering another, in seconds.
+    /// Maximum time that a message waits while its conversation answers another one, in seconds.
     pub wait_seconds: u64,
-    /// How many messages the model is shown at the most.
+    /// Maximum messages that the model sees.
     pub history_messages: u32,
-    /// How many tokens of them, about.
+    /// Their maximum length, in estimated tokens.
     pub history_tokens: usize,
     /// How long a finished turn's frames are kept, in seconds.
     pub log_kept_seconds: u64,
@@ -239,48 +242,48 @@ pub struct TurnSettings {
 /// How long conversations are kept.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RetentionSettings {
-    /// Days after the last message; 0: for ever.
+    /// Days after the last message until a conversation is erased; 0: never.
     pub days: u32,
 }
 
 /// Rate limits.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LimitSettings {
-    /// Whether there are any.
+    /// Whether these limits apply.
     pub enabled: bool,
-    /// From one device, on all instances together.
+    /// Messages per device, counted on all instances together.
     pub device_messages_per_minute: u32,
-    /// From one user who is signed in, on all instances together.
+    /// Messages per signed-in user, counted on all instances together.
     pub user_messages_per_minute: u32,
-    /// From one address, on each instance.
+    /// Messages per address, counted on each instance.
     pub address_messages_per_minute: u32,
-    /// Requests of one device or one user, of whatever kind, on each instance.
+    /// Requests of any kind per device or user, counted on each instance.
     pub device_requests_per_minute: u32,
-    /// Streams that one device, or one user, may read at once, on each instance.
+    /// Open streams per device or user, on each instance.
     #[serde(deserialize_with = "some")]
     pub device_streams: usize,
-    /// Connections that one address may have, on each instance.
+    /// Open connections per address, on each instance.
     #[serde(deserialize_with = "some")]
     pub address_connections: usize,
 }
 
-/// What models may cost, in tokens of a day (UTC); 0: no limit.
+/// Token budgets: the tokens that models may use per day (UTC); 0: no limit.
 #[derive(Debug, Clone, Deserialize)]
 pub struct BudgetSettings {
-    /// For one device.
+    /// Per device or user.
     pub device_tokens_per_day: u64,
-    /// For one address.
+    /// Per address.
     pub address_tokens_per_day: u64,
-    /// For all together.
+    /// For the whole site.
     pub site_tokens_per_day: u64,
-    /// What a turn reserves before it is known what it costs.
+    /// Tokens set aside before each answer.
     pub reserved_tokens: u64,
-    /// What a visitor is told when it is spent.
+    /// The answer to a visitor when a budget is used up.
     pub answer: String,
 }
 
 impl BudgetSettings {
-    /// Whether there is a limit.
+    /// Whether any budget is limited.
     pub fn are_set(&self) -> bool {
         self.device_tokens_per_day + self.address_tokens_per_day + self.site_tokens_per_day > 0
     }
@@ -299,31 +302,31 @@ impl OfflineSettings {
     }
 }
 
-/// Who takes a message.
+/// Which agent gets a message.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RoutingSettings {
-    /// The agent for what fits none better.
+    /// The agent for messages that fit no other agent better.
     pub default_agent: String,
-    /// What the manager tells the model.
+    /// The manager's prompt for the model that chooses an agent.
     pub prompt: String,
 }
 
-/// Log lines.
+/// The server's log lines.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LogSettings {
-    /// How they look.
+    /// Their format.
     pub format: LogFormat,
-    /// Which there are, as `RUST_LOG`.
+    /// Which are written, in the syntax of `RUST_LOG`.
     pub filter: String,
-    /// More of them.
+    /// Whether frontdesk's debug lines are added.
     pub debug: bool,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// Pretty on a terminal, else JSON.
+    /// Pretty on a terminal, JSON elsewhere.
     Auto,
     /// For people.
     Pretty,
@@ -331,23 +334,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// A string that no log line and no error ever shows.
+/// A string that is never shown in log lines or errors.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a secret.
+    /// Wraps a secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// The secret itself. Only for the place that uses it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether it is empty, which means not set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The clients' connections that are open on this instance, and which of them is closed when there are too many.
+//! The open client connections of this instance. When there are too many, this module chooses which one is closed.
 //!
 //! The connection that has been idle the longest is closed first, then the standing stream that has been silent the
 //! longest: their clients reconnect and miss nothing. A connection whose request is being answered is never closed
@@ -27,27 +27,28 @@ use crate::{config::Settings, limits::network, metrics::Metrics, store::Owner};
 pub use connection::Connection;
 pub use under_way::{Bytes, UnderWay};
 
-/// How many connections are taken beyond the limit: for health checks, and for clients that come back to an answer.
+/// Connections accepted beyond the limit: for health checks, and for clients that resume an answer.
 const RESERVE: usize = 32;
-/// How often the log tells that there are too many.
+/// Minimum time between two warnings about too many connections.
 const TOLD_EACH: Duration = Duration::from_secs(60);
 
-/// Connections by their numbers: the oldest first.
+/// Connections by number, the oldest first.
 type List = BTreeMap<u64, Arc<Connection>>;
 
-/// All that are open.
+/// All open connections.
 #[derive(Debug)]
 pub struct Connections {
     open: Mutex<OpenConnections>,
     last: AtomicU64,
-    /// When it was told last that there are too many, in milliseconds.
+    /// When the last warning about too many connections was logged, in milliseconds (see [`now`]); 0: never.
     told: AtomicU64,
     most: AtomicUsize,
     most_of_address: usize,
     most_streams: usize,
-    /// The bodies that arrive on them.
+    /// Bytes of request bodies that are arriving.
     pub arriving: Arc<UnderWay>,
-    /// The answers that leave. They are counted by themselves: who does not read keeps nobody from writing.
+    /// Bytes of responses that clients have not read yet. Counted apart from `arriving`, so that clients that do not
+    /// read cannot keep others from sending.
     pub leaving: Arc<UnderWay>,
     metrics: Arc<Metrics>,
 }
@@ -56,12 +57,12 @@ pub struct Connections {
 struct OpenConnections {
     all: List,
     of_address: HashMap<IpAddr, List>,
-    /// Those on which a device or a user reads a stream.
+    /// Connections on which an owner reads a stream.
     streams: HashMap<Owner, List>,
 }
 
 impl Connections {
-    /// None yet, and as many as the settings let there be.
+    /// No connections yet; the limits come from the settings.
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Arc<Self> {
         let limits = &settings.limits;
         let limit = |most| if limits.enabled { most } else { usize::MAX };
@@ -78,19 +79,19 @@ impl Connections {
         })
     }
 
-    /// Lets there be no more than half as many as files may be open: the other half is for the calls to models, one
-    /// for each answer, and for the database.
+    /// Limits connections to half of the open files that the process may have: the other half is for calls to models,
+    /// one per answer, and for the database.
     pub fn fit(&self, open_files: u64) {
         let half = usize::try_from(open_files / 2).unwrap_or(usize::MAX);
         self.most.fetch_min(half.max(1), Ordering::Relaxed);
     }
 
-    /// How many there may be, with the reserve.
+    /// Maximum open connections, with the reserve.
     pub fn most(&self) -> usize {
         self.most.load(Ordering::Relaxed).saturating_add(RESERVE)
     }
 
-    /// One address never has all of them.
+    /// Maximum open connections per address: at most half of all.
     fn most_of_address(&self) -> usize {
         let half = self.most.load(Ordering::Relaxed).div_ceil(2);
         match self.most_of_address {
@@ -99,14 +100,14 @@ impl Connections {
         }
     }
 
-    /// A client has connected; from which address, where the peer is no proxy of ours. Where there are too many, it
-    /// gets the place of another; `None` where nobody can go.
+    /// Registers a new connection. `address` is the client's; `None` if the peer is a trusted proxy. If there are too
+    /// many, another connection is closed for it. Returns `None` if none can be closed: the new one must be refused.
     pub fn open(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Opened> {
         let address = address.map(network);
         let mut open = self.open.lock();
         if let Some(own) = address.and_then(|address| open.of_address.get_mut(&address)) {
             let closed = self.make_room(own, self.most_of_address(), TooMany::OfAddress)?;
-            // Its place is free for its own.
+            // Frees the place at once, so that this address does not displace others.
             closed.and_then(|closed| open.all.remove(&closed));
         }
         let most = self.most.load(Ordering::Relaxed);
@@ -129,8 +130,8 @@ impl Connections {
         })
     }
 
-    /// A stream begins on a connection: whose it is, and from which address, where the connection is a proxy's of
-    /// ours. Where they have too many, the oldest that stands is closed, or else the oldest.
+    /// Registers a stream on a connection: its owner, and the client's address if the connection is a trusted proxy's.
+    /// If the owner has too many, the standing stream that has been silent longest is closed, or else the oldest.
     pub fn stream(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -150,7 +151,7 @@ impl Connections {
         own.insert(connection.number, Arc::clone(connection));
         if let Some(address) = address {
             let own = open.of_address.entry(address).or_default();
-            // Where nobody can go, this one is one too many.
+            // If no connection can be closed, the address exceeds its limit by this one.
             self.make_room(own, self.most_of_address(), TooMany::OfAddress);
             own.insert(connection.number, Arc::clone(connection));
         }
@@ -162,7 +163,7 @@ impl Connections {
         }
     }
 
-    /// Counts it, and says it now and then.
+    /// Counts the excess, and logs a warning at most once per [`TOLD_EACH`].
     fn tell(&self, too_many: TooMany) {
         let of = too_many.as_str();
         self.metrics.too_many_connections(of);
@@ -182,7 +183,8 @@ impl Connections {
         }
     }
 
-    /// Makes room for one more, where there is none; which one was closed for it. `None`: nobody can go.
+    /// Makes room for one more, and returns the number of the connection that had to be closed, if any. `None`: none
+    /// can be closed.
     fn make_room(&self, list: &mut List, most: usize, too_many: TooMany) -> Option<Option<u64>> {
         if list.len() < most {
             return Some(None);
@@ -197,7 +199,7 @@ impl Connections {
     }
 }
 
-/// Of what there were too many.
+/// Which limit was exceeded.
 #[derive(Debug, Clone, Copy)]
 enum TooMany {
     InAll,
@@ -215,7 +217,7 @@ impl TooMany {
     }
 }
 
-/// A connection that is open, for as long as this lives.
+/// An open connection, which stays registered until this is dropped.
 #[derive(Debug)]
 pub struct Opened {
     connections: Arc<Connections>,
@@ -240,7 +242,7 @@ impl Drop for Opened {
     }
 }
 
-/// A stream that is read, for as long as this lives.
+/// An open stream, which stays registered until this is dropped.
 #[derive(Debug)]
 pub struct Streaming {
     connections: Arc<Connections>,
@@ -259,7 +261,7 @@ impl Drop for Streaming {
     }
 }
 
-/// Takes a connection out of the list that is kept under a key, and the list with its last.
+/// Removes a connection from the list of a key, and the list itself once it is empty.
 fn forget<K: Eq + Hash>(lists: &mut HashMap<K, List>, key: &K, connection: &Connection) {
     if let Some(list) = lists.get_mut(key) {
         list.remove(&connection.number);

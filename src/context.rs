@@ -1,5 +1,5 @@
-//! What is known of a visitor and not for the model: who they are, which page they are on. It is made when
-//! the session starts, kept with the conversation, read and changed by tools.
+//! Context: data about the visitor that tools receive and the model never sees, such as who they are and which
+//! page they are on. It is made when the session starts and stored with the conversation; tools can change it.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::{
     text::member,
 };
 
-/// Who says what is known of a visitor.
+/// Who supplies the context of a new session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// The visitor's browser: it may say only what the agent lets it.
+    /// The visitor's browser: it may set only the properties in `context_from_visitor`.
     Visitor,
-    /// A service that is trusted.
+    /// A trusted service.
     Service,
 }
 
-/// What an agent's context looks like.
+/// The schema of an agent's context.
 #[derive(Clone)]
 pub struct Shape {
-    /// All of it.
+    /// Validates a whole context.
     whole: Arc<Validator>,
-    /// A part of it: nothing is required.
+    /// Validates a part of a context: no property is required.
     part: Arc<Validator>,
     properties: Vec<String>,
     defaults: Map<String, Value>,
@@ -34,10 +34,10 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape that a JSON Schema gives.
+    /// Compiles a JSON Schema. A visitor's browser may set the properties in `from_visitor`.
     ///
     /// # Errors
-    /// When it is no schema of an object.
+    /// If it is not the schema of an object, has no such property, or its defaults do not fit it.
     pub fn new(schema: &Value, from_visitor: &[String]) -> std::result::Result<Self, String> {
         if *member(schema, "type") != "object" {
             return Err("must be a JSON Schema with type = \"object\"".to_owned());
@@ -75,17 +75,17 @@ impl Shape {
         }
     }
 
-    /// What is known of everybody.
+    /// The schema's default values.
     pub fn defaults(&self) -> &Map<String, Value> {
         &self.defaults
     }
 
-    /// Whether this may be a part of it.
+    /// True if this can be a part of such a context.
     pub fn fits(&self, context: &Map<String, Value>) -> bool {
         self.part.is_valid(&Value::Object(context.clone()))
     }
 
-    /// What a token's claims say that belongs here: who signs it is trusted.
+    /// The token's claims that are properties of this context. The signer of a token is trusted.
     pub fn claimed(&self, claims: &Map<String, Value>) -> Map<String, Value> {
         let known = self.properties.iter().filter_map(|name| {
             let one = Map::from_iter([(name.clone(), claims.get(name)?.clone())]);
@@ -94,10 +94,10 @@ impl Shape {
         known.flatten().collect()
     }
 
-    /// A context: what is said, by the caller and in the claims of their token, and the defaults.
+    /// Makes a context from the defaults, the caller's values and the token's claims; later ones win.
     ///
     /// # Errors
-    /// `invalid_context`, when it does not fit.
+    /// `invalid_context` if the result does not fit, or the visitor may not set a property.
     pub fn make(
         &self,
         given: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! Conversations from Rust, without HTTP: the same turns, the same tables, the same promises.
+//! Conversations from Rust, without HTTP: with the same turns, tables and guarantees.
 
 use std::sync::Arc;
 
@@ -24,27 +24,27 @@ pub struct Conversations {
     app: Arc<App>,
 }
 
-/// A visitor on an agent.
+/// A visitor's session with an agent.
 #[derive(Debug, Clone)]
 pub struct Session {
     device: Owner,
-    /// Where what they say is kept.
+    /// The session's conversation.
     pub conversation_id: ConversationId,
 }
 
 /// A conversation to open.
 pub(crate) struct Opening<'a> {
-    /// Whose it is.
+    /// The conversation's owner.
     pub device: Owner,
-    /// The agent; none: whoever takes the first message.
+    /// The agent; `None`: the manager chooses one for the first message.
     pub agent: Option<&'a str>,
-    /// What is said of the visitor.
+    /// The context: data about the visitor.
     pub context: Map<String, Value>,
-    /// Who says so.
+    /// Who provides the context.
     pub by: Caller,
-    /// What the visitor's token says of them.
+    /// The claims of the user's token.
     pub claims: &'a Map<String, Value>,
-    /// Whether the program opens it: then it counts for no limit.
+    /// Whether the program opens it. Then it does not count towards the message limit.
     pub by_program: bool,
 }
 
@@ -53,8 +53,8 @@ impl Conversations {
         Self { app }
     }
 
-    /// Opens a new conversation of an anonymous visitor on an agent. The id is theirs, and as secret as a
-    /// device id, which it is; the context has to fit the agent.
+    /// Opens a new conversation of an anonymous visitor with an agent. The id is the visitor's device id, so it is
+    /// secret. The context must fit the agent's.
     ///
     /// # Errors
     /// `unknown_agent`, `invalid_device_id`, `invalid_context`, or when the database fails.
@@ -67,8 +67,8 @@ impl Conversations {
         self.open_on(agent, anonymous(anonymous_id)?, context).await
     }
 
-    /// Opens a new conversation of a user who is signed in, as their tokens call them (`sub`), on an agent.
-    /// They find it in their list.
+    /// Opens a new conversation of a signed-in user (the `sub` of their tokens) with an agent. It appears in their list
+    /// of conversations.
     ///
     /// # Errors
     /// `unknown_agent`, `invalid_context`, or when the database fails.
@@ -98,7 +98,7 @@ impl Conversations {
         self.begin(opening).await
     }
 
-    /// Opens a conversation in which nothing is said yet.
+    /// Opens a conversation without messages.
     pub(crate) async fn begin(&self, opening: Opening<'_>) -> Result<Session> {
         let engine = &self.app.engine;
         let agents = engine.agents();
@@ -113,7 +113,7 @@ impl Conversations {
         if agent.is_some_and(|agent| !agents.contains(agent)) {
             return Err(Error::new(Code::UnknownAgent));
         }
-        // Without one the agent makes it, with the first message.
+        // Without a context, the agent makes one for the first message.
         let context = match (agent, context.is_empty()) {
             (Some(agent), false) => agents.new_context(agent, context, by, claims)?,
             (None, false) => {
@@ -144,11 +144,11 @@ impl Conversations {
         }
     }
 
-    /// Says something, and gives the answer as it comes.
+    /// Sends a message, and returns the answer as a stream.
     ///
     /// # Errors
-    /// `not_found` when the session is over: the conversation is deleted, or, of an anonymous visitor, it has
-    /// expired, or another was opened for them; and as `POST /chat`, when the message is refused.
+    /// `not_found` if the session is over: the conversation was deleted or, for an anonymous visitor, the session has
+    /// expired or another conversation was opened. As for `POST /chat` if the message is refused.
     pub async fn stream(&self, session: &Session, text: &str) -> Result<Reply> {
         let text = crate::text::cleaned(text.to_owned());
         let mut request = TurnRequest::new(session.device.clone(), text);
@@ -163,10 +163,10 @@ impl Conversations {
         self.app.engine.start(request).await
     }
 
-    /// Says something, and waits for the answer.
+    /// Sends a message, and waits for the whole answer.
     ///
     /// # Errors
-    /// As `POST /chat`: when the message is refused, or its answer failed.
+    /// As for `POST /chat`: if the message is refused or its answer failed.
     pub async fn send(&self, session: &Session, text: &str) -> Result<WholeAnswer> {
         let reply = self.stream(session, text).await?;
         let answer = self.app.engine.whole(reply).await;
@@ -179,7 +179,7 @@ impl Conversations {
         }
     }
 
-    /// What was said in a conversation, the newest `limit` messages, oldest first.
+    /// The newest `limit` messages of a conversation, oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -187,7 +187,7 @@ impl Conversations {
         let store = &self.app.store;
         let mut newest: Vec<Message> = Vec::new();
         loop {
-            // A page ends early where messages are long.
+            // A page with long messages has fewer than `left`.
             let left = limit.saturating_sub(u32::try_from(newest.len()).unwrap_or(u32::MAX));
             let before = newest.first().map(|oldest| oldest.id);
             let page = store
@@ -202,7 +202,7 @@ impl Conversations {
         }
     }
 
-    /// The conversations of an anonymous visitor, the oldest first.
+    /// The conversations of an anonymous visitor, oldest first.
     ///
     /// # Errors
     /// `invalid_device_id`, or when the database fails.
@@ -214,7 +214,7 @@ impl Conversations {
             .await?)
     }
 
-    /// The conversations of a user who is signed in, the oldest first.
+    /// The conversations of a signed-in user, oldest first.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,8 +1,7 @@
-//! Device ids: whose conversation it is, without a login.
+//! Device ids: they identify a conversation's owner without a login.
 //!
-//! A device id is a bearer secret. In open mode any well-formed one is taken; in signed mode
-//! only those that this site issued, `{uuid}.{signature}`, of which only the part before the
-//! point is ever stored.
+//! A device id is a bearer secret. In open mode any well-formed id is accepted; in signed mode
+//! only ids that this site issued, `{uuid}.{signature}`. Only the part before the dot is stored.
 
 use std::sync::Arc;
 
@@ -21,9 +20,9 @@ use crate::{
 /// A visitor's device.
 #[derive(Debug, Clone)]
 pub struct Device {
-    /// Under which everything is kept.
+    /// The owner of its data.
     pub id: Owner,
-    /// The id as the client has it, with its signature where there is one.
+    /// The id as the client has it, with the signature if there is one.
     pub presented: Secret,
 }
 
@@ -40,10 +39,10 @@ impl Devices {
         Self { mode, secret }
     }
 
-    /// A new device.
+    /// Issues an id for a new device.
     ///
     /// # Errors
-    /// In signed mode, when the site's secret cannot be read.
+    /// In signed mode, if the site's secret cannot be read.
     pub async fn issue(&self) -> Result<Device> {
         let id = Uuid::new_v4().to_string();
         let presented = match self.mode {
@@ -60,10 +59,10 @@ impl Devices {
         })
     }
 
-    /// The device of an id that a client sent.
+    /// Checks an id that a client sent, and returns its device.
     ///
     /// # Errors
-    /// `invalid_device_id` for one that is malformed or not signed by this site.
+    /// `invalid_device_id` if it is malformed or not signed by this site.
     pub async fn accept(&self, presented: &str) -> Result<Device> {
         let invalid = || {
             Error::new(Code::InvalidDeviceId).detail("1 to 128 characters of A-Z a-z 0-9 . _ : -")
@@ -91,10 +90,10 @@ impl Devices {
         })
     }
 
-    /// Reads the site's secret, from which ids and limits have their keys.
+    /// Reads the site's secret now: the keys for device ids and limits are derived from it.
     ///
     /// # Errors
-    /// When the database fails; then it is read when it is first needed.
+    /// When the database fails. Then the secret is read when it is first needed.
     pub async fn warm_up(&self) -> Result<()> {
         self.mac("").await.map(drop)
     }

@@ -1,8 +1,8 @@
-//! The one error at the edge: a stable [`Code`], and what else a client may know.
+//! The error type of all responses: a stable [`Code`], and what else the client may know.
 //!
-//! Responses are `application/problem+json` (RFC 9457). The same codes fill the error frames
-//! of a stream. A 5xx says nothing of its cause; the cause is logged once, where the response
-//! is made ([`Error::log`]).
+//! Responses are `application/problem+json` (RFC 9457). A stream's error frames use the same codes.
+//! A 5xx does not tell the client its cause; the cause is logged once, when the response is made
+//! ([`Error::log`]).
 
 use std::time::Duration;
 
@@ -10,70 +10,70 @@ use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// A result at the edge.
+/// A result whose error can be sent to a client.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a request, or a turn, failed. The name in snake case is part of the wire contract.
+/// Why a request or a turn failed. The snake_case names are part of the wire contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The body is not the JSON that the call takes.
+    /// The body is not the JSON that this call expects.
     InvalidBody,
     /// One field breaks its rule; `param` names it.
     InvalidField,
-    /// What is said of the visitor does not fit the agent; `param` names the field, where one is at fault.
+    /// The context does not fit the agent; `param` names the field if one field is wrong.
     InvalidContext,
-    /// `X-Device-ID` breaks its rule, or carries no valid signature.
+    /// `X-Device-ID` is malformed, or not signed by this site.
     InvalidDeviceId,
-    /// A `Last-Event-ID` that no frame ever had.
+    /// The event id (`Last-Event-ID`) is malformed, or belongs to another turn.
     InvalidCursor,
-    /// No token, or one that is not valid here.
+    /// The token is missing or not valid.
     Unauthorized,
-    /// Whoever is signed in may not do this.
+    /// The caller may not do this.
     Forbidden,
-    /// No such thing, or another's.
+    /// Nothing is found, or the caller may not see it.
     NotFound,
     /// No agent has this path.
     UnknownAgent,
-    /// The path exists, the method does not.
+    /// The URL exists, but does not accept this method.
     MethodNotAllowed,
     /// The body took too long to arrive.
     RequestTimeout,
-    /// The conversation is answering another message.
+    /// Another message of the conversation is being answered.
     TurnInProgress,
     /// The widget was answered before.
     AlreadyAnswered,
-    /// Somebody else has the conversation.
+    /// Another expert has claimed the conversation.
     AlreadyClaimed,
-    /// Somebody else has looked at the answer.
+    /// The evaluation is already reviewed, or needs no review.
     AlreadyReviewed,
     /// The frames of this turn are no longer kept; the history has the text.
     Gone,
-    /// The body is larger than the call takes.
+    /// The body, or the message in it, is too large.
     PayloadTooLarge,
     /// The body is not `application/json`.
     UnsupportedMediaType,
-    /// The answer to a widget does not fit; `param` names the field, where one is at fault.
+    /// The answer does not fit the widget; `param` names the field if one field is wrong.
     InvalidAnswer,
-    /// The key was used with another body.
+    /// The idempotency key was used with another body.
     IdempotencyKeyReused,
-    /// Too many messages.
+    /// Too many messages or requests.
     RateLimited,
-    /// A fault of ours.
+    /// A bug or a failure in this server.
     Internal,
-    /// The model's server failed or sent what cannot be read.
+    /// The model's server, or an agent's service, failed or sent an unreadable response.
     UpstreamError,
-    /// The instance that ran the turn went away before the answer was complete.
+    /// The answer was cut off: its instance died, or the model's connection closed.
     Interrupted,
-    /// The answer was made, and could not be stored.
+    /// The answer was made, but could not be stored.
     AnswerNotStored,
-    /// The database cannot be reached, or the server is shutting down.
+    /// The database cannot be reached, or the server is busy or shutting down.
     Unavailable,
     /// The model's server did not answer in time.
     UpstreamTimeout,
 }
 
-/// What a [`Code`] means for HTTP and for the log.
+/// The HTTP status, the title and the retry delay (in seconds) of a [`Code`].
 struct Meaning {
     status: StatusCode,
     title: &'static str,
@@ -112,7 +112,7 @@ impl Code {
         Self::UpstreamTimeout,
     ];
 
-    #[rustfmt::skip] // A table reads as a table.
+    #[rustfmt::skip] // Keeps one code per line.
     fn meaning(self) -> Meaning {
         let (status, title, retry_after) = match self {
             Self::InvalidBody => (400, "The body cannot be read", None),
@@ -152,17 +152,17 @@ impl Code {
         self.meaning().status
     }
 
-    /// One sentence for people, the same for every occurrence.
+    /// A sentence for people, the same for every error of this code.
     pub fn title(self) -> &'static str {
         self.meaning().title
     }
 
-    /// After how many seconds a client may try again, where that helps.
+    /// Seconds until a client may try again; `None` if trying again does not help.
     pub fn retry_after(self) -> Option<u32> {
         self.meaning().retry_after
     }
 
-    /// The name on the wire.
+    /// The snake_case name, as on the wire.
     pub fn as_str(self) -> String {
         serde_json::to_value(self)
             .ok()
@@ -170,34 +170,34 @@ impl Code {
             .unwrap_or_default()
     }
 
-    /// The code of this name, as the database keeps it.
+    /// Parses the name of a code, as the database stores it.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == name)
     }
 }
 
-/// A refusal or a failure on its way to the client.
+/// An error to send to the client.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {}", code.title(), detail.as_deref().unwrap_or("-"))]
 pub struct Error {
     /// What went wrong.
     pub code: Code,
-    /// What the client may know of this occurrence. Never a cause of ours.
+    /// What the client may know about this error. Never an internal cause.
     pub detail: Option<String>,
     /// The field at fault.
     pub param: Option<String>,
     /// More members for the problem document.
     pub extra: Map<String, Value>,
-    /// After how many seconds to try again, where it is known better than by the code.
+    /// Seconds until the client may try again; overrides [`Code::retry_after`].
     retry_after: Option<u64>,
-    /// Whether the cause was logged where it was met.
+    /// Whether the cause is already logged.
     logged: bool,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error with its code alone.
+    /// An error with only a code.
     pub fn new(code: Code) -> Self {
         Self {
             code,
@@ -210,14 +210,14 @@ impl Error {
         }
     }
 
-    /// One field breaks its rule.
+    /// An [`InvalidField`](Code::InvalidField) error; `param` is the field.
     pub fn field(param: impl Into<String>, detail: impl Into<String>) -> Self {
         let mut error = Self::new(Code::InvalidField).detail(detail);
         error.param = Some(param.into());
         error
     }
 
-    /// Says more to the client.
+    /// Sets the detail that the client reads.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -231,7 +231,7 @@ impl Error {
         self
     }
 
-    /// Keeps the cause for the log.
+    /// Attaches the cause, for the log only.
     #[must_use]
     pub fn caused_by(
         mut self,
@@ -241,21 +241,21 @@ impl Error {
         self
     }
 
-    /// Says when to try again.
+    /// Sets how long the client has to wait, rounded up to the next whole second.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait.as_secs() + 1);
         self
     }
 
-    /// Says that the cause is in the log already.
+    /// Marks the cause as already logged.
     #[must_use]
     pub fn logged(mut self) -> Self {
         self.logged = true;
         self
     }
 
-    /// One line for a failure of ours or of a server behind us; a client's mistake is none.
+    /// Logs one line for a 5xx. A client's mistake (4xx) is not logged.
     pub fn log(&self) {
         if self.logged || !self.code.status().is_server_error() {
             return;

@@ -1,8 +1,8 @@
-//! What judges say of answers that were given, and what people make of it.
+//! Evaluations: what judges say about given answers, and how experts review it.
 //!
-//! A turn that ends leaves a job for the judges of its answer ([`crate::store::jobs::Judging`]), in the same
-//! transaction. What does not pass is told outside and waits for somebody at the desk: the answer stands
-//! after all, or it is withdrawn, and another one may be given instead.
+//! A turn that ends creates a job for the judges of its answer ([`crate::store::jobs::Judging`]), in the same
+//! transaction. If the answer fails, a notification is sent and the answer waits for an expert, who approves, retracts
+//! or corrects it.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-/// Why a judge has said nothing.
+/// The reason that is stored when a judge could not be asked.
 const UNDECIDED: &str = "The judge could not be asked.";
-/// How many messages before the answer judges read, and how much of them, in bytes.
+/// How much of the history before the answer judges read: messages, and bytes of them.
 const HISTORY_MESSAGES: u32 = 30;
 const READ: usize = 64 * 1024;
 
-/// What is judged, and reviewed.
+/// Has answers judged, and lets experts review them.
 pub struct Evaluations {
     store: Store,
     judges: Arc<Judges>,
@@ -41,7 +41,7 @@ pub struct Evaluations {
 }
 
 impl Evaluations {
-    /// The evaluations of a desk.
+    /// The evaluations of a server.
     pub fn new(
         store: Store,
         judges: Arc<Judges>,
@@ -58,10 +58,10 @@ impl Evaluations {
         }
     }
 
-    /// Asks the judges of an answer who have not judged it yet, all at once, and keeps what they say.
+    /// Asks all judges of an answer that have not judged it yet, concurrently, and stores what they say.
     ///
     /// # Errors
-    /// In words for the log, where one of them could not be asked; what the others said is kept.
+    /// Why one of them could not be asked, for the log. What the others said is stored.
     pub async fn judge(&self, job: &Job) -> std::result::Result<(), String> {
         let judging = parsed(job)?;
         let left = self.left(judging).await;
@@ -82,7 +82,7 @@ impl Evaluations {
         join_all(asked).await.into_iter().collect()
     }
 
-    /// What is left to do: an answer with those judges who have not judged it yet; none where there is nothing.
+    /// The answer, and the judges that have not judged it yet. `None` if the answer is gone or retracted.
     async fn left(
         &self,
         mut judging: Judging,
@@ -107,7 +107,7 @@ impl Evaluations {
     ) -> std::result::Result<(), String> {
         let judgement = self.judges.judge(judge, submission).await;
         let judgement = judgement.map_err(|error| format!("{judge}: {error}"))?;
-        // Another instance may know it: settings change on one after the other.
+        // Another instance may know this judge: instances get new settings one after the other.
         let judgement = judgement.ok_or_else(|| format!("{judge} is none of the judges"))?;
         let new = self.evaluation(judge, to_judge, judgement.criterion, Some(judgement));
         let status = new.status;
@@ -117,11 +117,11 @@ impl Evaluations {
         Ok(())
     }
 
-    /// A job that was tried often enough: its answer's other judges are undecided, and somebody at the desk
-    /// looks at it.
+    /// Gives up a job after its last attempt: the missing judges are stored as undecided, so that an expert looks at
+    /// the answer.
     ///
     /// # Errors
-    /// When the database fails; then it is tried once more.
+    /// When the database fails. Then the job is tried once more.
     pub async fn give_up(&self, job: Job, error: String) -> std::result::Result<(), StoreError> {
         let left = match parsed(&job) {
             Ok(judging) => self.left(judging).await?,
@@ -144,7 +144,7 @@ impl Evaluations {
         Ok(())
     }
 
-    /// What is kept of a judge's; without what came of it the judge could not be asked.
+    /// The evaluation to store. Without a judgement the judge could not be asked.
     fn evaluation(
         &self,
         judge: &str,
@@ -172,11 +172,11 @@ impl Evaluations {
         }
     }
 
-    /// A page of what judges said, the newest first, each with what was asked. What needs nobody's look is an
-    /// admin's alone to see.
+    /// A page of evaluations, the newest first, each with the visitor's question. Only admins see evaluations that need
+    /// no review.
     ///
     /// # Errors
-    /// `forbidden`; when the database fails.
+    /// `forbidden` for evaluations that they may not see; when the database fails.
     pub async fn list(
         &self,
         person: &Person,
@@ -194,11 +194,11 @@ impl Evaluations {
         Ok(self.store.evaluations(status, page, actor).await?)
     }
 
-    /// Somebody has looked at an answer. What is said instead of it, is said by them.
+    /// Stores an expert's verdict on an answer. If they correct the answer, `instead` is sent as their message.
     ///
     /// # Errors
-    /// `already_reviewed`, where somebody was faster or the answer had passed; `already_claimed`, where it is
-    /// corrected in a conversation that somebody else has; `not_found`.
+    /// `already_reviewed` if another expert was faster or the answer had passed; `already_claimed` if it is corrected
+    /// in a conversation that another expert has; `not_found`.
     pub async fn review(
         &self,
         person: &Person,

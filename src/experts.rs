@@ -1,8 +1,8 @@
-//! The people at the desk: what they may see, and what they do with a conversation.
+//! Experts: what they may see, and what they do with a conversation.
 //!
-//! Whoever has a token of the role expert sees what waits for somebody, what they hold, and the answers that
-//! judges did not let pass; an admin sees all. What is not theirs to see is not there. Everything that they
-//! write in a conversation is kept in the audit in the same transaction, and what they read before they do.
+//! An expert sees conversations that wait for an expert, those that they have claimed, and answers that failed a judge;
+//! an admin sees all. For anything else they get `not_found`. The audit records each of their writes in the same
+//! transaction, and each of their reads before they see the data.
 
 mod person;
 
@@ -30,10 +30,10 @@ use crate::{
     turn::{Engine, takeover::truncated},
 };
 
-/// How many conversations a queue shows.
+/// Maximum waiting conversations in a queue, and maximum claimed ones.
 const MAX_QUEUE: u32 = 200;
 
-/// The people at the desk.
+/// What experts can do.
 pub struct Experts {
     store: Store,
     engine: Arc<Engine>,
@@ -43,7 +43,7 @@ pub struct Experts {
 }
 
 impl Experts {
-    /// The people of a server.
+    /// The experts of a server.
     pub fn new(
         store: Store,
         engine: Arc<Engine>,
@@ -60,26 +60,26 @@ impl Experts {
         }
     }
 
-    /// Who is signed in, as somebody at the desk.
+    /// A signed-in user as an expert or admin.
     ///
     /// # Errors
-    /// `forbidden` for a user.
+    /// `forbidden` if they are neither.
     pub async fn person(&self, user: &User) -> Result<Person> {
         self.known(user, Presence::default()).await
     }
 
-    /// The same, with what they say of themselves. Who comes is given what waits for nobody; what was asked
-    /// of who leaves is given to others.
+    /// The same, and stores a change of their presence. When they become available, they are assigned conversations
+    /// that nobody else has been asked for. When they leave, others are asked for those that were assigned to them.
     ///
     /// # Errors
-    /// `forbidden` for a user.
+    /// `forbidden` if they are neither.
     pub async fn present(&self, user: &User, presence: Presence) -> Result<Person> {
         let comes_or_leaves = presence.available.is_some();
         let person = self.known(user, presence).await?;
         if comes_or_leaves {
             match self.store.hand_out().await {
                 Ok(_) => self.hub.hint(),
-                // Housekeeping does it.
+                // Housekeeping will retry it.
                 Err(error) => tracing::debug!(error.cause = %error, "nothing was handed out"),
             }
         }
@@ -96,8 +96,8 @@ impl Experts {
         })
     }
 
-    /// All that waits, is held or is being answered, for a feed that goes on; who sees what of it,
-    /// [`Person::sees`] says.
+    /// All conversations that wait, are claimed or are being answered, for a live feed; [`Person::sees`] filters them
+    /// for each expert.
     ///
     /// # Errors
     /// When the database fails.
@@ -105,10 +105,10 @@ impl Experts {
         Ok(self.store.work().await?)
     }
 
-    /// Somebody is shown these for the first time: what a queue says of a conversation, the visitor said.
+    /// Records in the audit that somebody is shown these conversations: a queue contains words of the visitors.
     ///
     /// # Errors
-    /// When the database fails; then they must not be shown.
+    /// When the database fails. Then the conversations must not be shown.
     pub async fn shown(&self, person: &Person, conversations: Vec<ConversationId>) -> Result<()> {
         Ok(self
             .store
@@ -116,7 +116,7 @@ impl Experts {
             .await?)
     }
 
-    /// Somebody is still there.
+    /// Notes that an expert is still present.
     pub async fn is_still_there(&self, person: &Person) {
         let seen = self.store.expert(&person.expert.sub, Presence::default());
         if let Err(error) = seen.await {
@@ -124,8 +124,8 @@ impl Experts {
         }
     }
 
-    /// What waits for somebody, the longest first, and what this person holds; all that is held, for an
-    /// admin.
+    /// The conversations that wait, the longest first, and those that this expert has claimed; for an admin, all that
+    /// are claimed.
     ///
     /// # Errors
     /// When the database fails.
@@ -139,7 +139,7 @@ impl Experts {
     /// A conversation.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs to see.
+    /// `not_found` if they may not see it.
     pub async fn look(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let seen = self
             .store
@@ -147,10 +147,10 @@ impl Experts {
         seen.await?.ok_or_else(|| Error::new(Code::NotFound))
     }
 
-    /// What was said in a conversation.
+    /// A page of a conversation's messages. `None` if `before` is not one of them.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs to see. A page is `None` where `before` is no message of it.
+    /// `not_found` if they may not see the conversation.
     pub async fn messages(
         &self,
         person: &Person,
@@ -170,10 +170,10 @@ impl Experts {
         }
     }
 
-    /// Whose a turn is, to read it as it goes on.
+    /// The owner of a turn, with which its stream can be read.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs to see.
+    /// `not_found` if they may not see it.
     pub async fn turn(&self, person: &Person, turn: TurnId) -> Result<Owner> {
         let actor = person.actor("read_stream");
         let found = self
@@ -183,10 +183,10 @@ impl Experts {
         found.ok_or_else(|| Error::new(Code::NotFound))
     }
 
-    /// Takes a conversation that nobody else has. An answer that is on its way ends where it is stored.
+    /// Claims a conversation. A running answer stops; what is stored of it stays.
     ///
     /// # Errors
-    /// `already_claimed`, where somebody else has it.
+    /// `already_claimed` if another expert has it; `not_found` if it does not exist.
     pub async fn claim(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let claim = Claim {
             conversation: id,
@@ -205,10 +205,10 @@ impl Experts {
         Ok(taken)
     }
 
-    /// Gives a conversation back to the agents, with a note for them.
+    /// Releases a conversation to the agents, with a note for them.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs.
+    /// `not_found` if they have not claimed it; for an admin, if nobody has.
     pub async fn release(
         &self,
         person: &Person,
@@ -220,21 +220,21 @@ impl Experts {
             .await
     }
 
-    /// Closes a conversation's matter.
+    /// Resolves a conversation: its matter is settled.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs.
+    /// `not_found` if they have not claimed it; for an admin, if nobody has.
     pub async fn resolve(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let line = person.line(&self.settings.experts.settled, None);
         self.release_to(person, id, "resolve", ReleaseTo::Settled(line))
             .await
     }
 
-    /// Passes a conversation on: to a colleague, or to whoever knows something.
+    /// Transfers a conversation to a colleague, or to an expert with a skill.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs; `invalid_field` for a colleague whom nobody knows, or who
-    /// passes it on.
+    /// `not_found` if they have not claimed it (for an admin, if nobody has); `invalid_field` if the colleague does not
+    /// exist, or is the expert themselves.
     pub async fn transfer(
         &self,
         person: &Person,
@@ -290,11 +290,11 @@ impl Experts {
         Ok(given)
     }
 
-    /// Says something to a visitor, without an agent between.
+    /// Writes a message to a visitor.
     ///
     /// # Errors
-    /// `not_found` where there is no such conversation of theirs, `already_claimed` where somebody else
-    /// has it, `idempotency_key_reused` where something else was said with the key.
+    /// `not_found` if `user` has no such conversation, `already_claimed` if another expert has it,
+    /// `idempotency_key_reused` if the key was used for another text.
     pub async fn write(
         &self,
         person: &Person,
@@ -322,10 +322,10 @@ impl Experts {
         }
     }
 
-    /// What the agent would answer now, for whoever has the conversation to send, or not.
+    /// Drafts what the agent would answer now, for the expert to send or not.
     ///
     /// # Errors
-    /// `not_found` for one that is not theirs to see; as the model fails.
+    /// `not_found` if they may not see the conversation; the model's error if it fails.
     pub async fn draft(&self, person: &Person, id: ConversationId) -> Result<String> {
         let history = self.settings.turn.history_messages;
         let actor = person.actor("draft");
@@ -336,10 +336,10 @@ impl Experts {
         self.engine.draft(id, known).await
     }
 
-    /// The newest entries of the audit, for an admin.
+    /// The newest entries of the audit. For admins only.
     ///
     /// # Errors
-    /// `forbidden` for anybody else.
+    /// `forbidden` for others.
     pub async fn audit(
         &self,
         user: &User,

@@ -1,4 +1,4 @@
-//! The one place that builds a client for outgoing HTTP.
+//! The only module that builds clients for outgoing HTTP.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
 
 use crate::config::TimeoutSettings;
 
-/// Why there is no client, or no answer to a call.
+/// Why a client cannot be built, or a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// Neither the machine's certificates nor the built-in ones can be loaded.
@@ -26,8 +26,8 @@ pub enum HttpError {
     Call(#[from] reqwest::Error),
 }
 
-/// Clients for calls to models, one for each runtime: a connection is driven where it was made,
-/// and what it brings need not change threads to be sent on.
+/// Clients for outgoing calls. For calls to models there is one per runtime: a connection is driven
+/// by the runtime that opened it, so its data can be sent on without changing threads.
 #[derive(Debug)]
 pub struct Clients {
     timeouts: TimeoutSettings,
@@ -36,8 +36,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Reads the machine's certificates, once: to read them takes so long that a client which did
-    /// would hold up all other streams of its runtime.
+    /// Reads the machine's certificates, once. This takes so long that a client doing it would hold
+    /// up all other streams of its runtime.
     ///
     /// # Errors
     /// When neither the machine's certificates nor the built-in ones can be loaded.
@@ -58,11 +58,11 @@ impl Clients {
         })
     }
 
-    /// The client of this runtime: no redirects (a key must not travel to another host), no
-    /// total timer of its own (streams are long; `llm` has the timers).
+    /// The client of this runtime. It follows no redirects (a key must not reach another host) and has
+    /// no total timeout (streams are long; `llm` has the timeouts).
     ///
     /// # Errors
-    /// When it cannot be built, the first time in each runtime.
+    /// If it cannot be built, on first use in a runtime.
     pub fn here(&self) -> reqwest::Result<Client> {
         let id = Handle::current().id();
         let mut known = self.by_runtime.lock();
@@ -74,10 +74,11 @@ impl Clients {
         Ok(client)
     }
 
-    /// A client for what is called outside: tools, services, issuers of keys. With a resolver it asks nobody else for addresses: no proxy.
+    /// A client for calls to tools, services and token issuers. With a resolver, only that one resolves addresses, so
+    /// no proxy is used.
     ///
     /// # Errors
-    /// When it cannot be built.
+    /// If it cannot be built.
     pub fn outside(&self, resolver: Option<Arc<dyn Resolve>>) -> Result<Client, HttpError> {
         let builder = builder(self.timeouts, self.tls.clone());
         let builder = match resolver {
@@ -88,10 +89,10 @@ impl Clients {
     }
 }
 
-/// A response's body; none where it is longer than so many bytes.
+/// A response's body; `None` if it is longer than `most` bytes.
 ///
 /// # Errors
-/// When it breaks off.
+/// If it breaks off.
 pub async fn whole(mut response: Response, most: usize) -> reqwest::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
@@ -103,7 +104,7 @@ pub async fn whole(mut response: Response, most: usize) -> reqwest::Result<Optio
     Ok(Some(body))
 }
 
-/// A client for this machine alone, past every proxy; it reads no file.
+/// A client for calls to this machine only. It uses no proxy and reads no certificates from files.
 ///
 /// # Errors
 /// When the built-in certificates cannot be loaded.
@@ -135,7 +136,7 @@ fn tls(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Er
     Ok(tls)
 }
 
-/// Trusts the certificates that are built into the binary.
+/// Trusts the certificates built into the binary.
 fn built_in() -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());

@@ -1,7 +1,7 @@
-//! One poll for many waiters: reads from the database what has changed, and wakes those who wait for it on this instance.
+//! One poll for many waiters: reads changes from the database, and wakes the waiters of this instance.
 //!
-//! A [`Hub`] polls while somebody waits, and at once after a [hint](Hub::hint). What it polls for is its
-//! [`Topic`]: [conversations and the desk](LiveConversations), or the turns of other instances (`turn::mirror`).
+//! A [`Hub`] polls while there are waiters, and at once after a [hint](Hub::hint). Its [`Topic`] is what it polls for:
+//! [conversations and the experts' inbox](LiveConversations), or the turns of other instances (`turn::mirror`).
 
 mod conversations;
 
@@ -12,12 +12,12 @@ use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 pub use conversations::LiveConversations;
 
-/// What a hub polls for. It knows who waits, and tells them.
+/// What a hub polls for. It knows the waiters and wakes them.
 pub trait Topic: Send + Sync + Sized + 'static {
-    /// Whether anybody waits.
+    /// Whether there are waiters.
     fn is_watched(&self) -> bool;
 
-    /// Looks once and tells those who wait. Returns how long until the next look, if no hint comes before.
+    /// Polls once and wakes the waiters. Returns the time until the next poll, if no hint comes before.
     fn look(hub: &Arc<Hub<Self>>) -> impl Future<Output = Duration> + Send;
 }
 
@@ -30,7 +30,7 @@ pub struct Hub<T> {
 }
 
 impl<T: Topic> Hub<T> {
-    /// A hub that nobody waits at yet.
+    /// A hub without waiters.
     pub fn of(topic: T) -> Arc<Self> {
         Arc::new(Self {
             topic,
@@ -40,7 +40,7 @@ impl<T: Topic> Hub<T> {
         })
     }
 
-    /// What it polls for.
+    /// The topic.
     pub(crate) fn topic(&self) -> &T {
         &self.topic
     }
@@ -50,12 +50,12 @@ impl<T: Topic> Hub<T> {
         &self.runtime
     }
 
-    /// Something may have changed: it is looked for at once.
+    /// Something may have changed: polls at once.
     pub fn hint(&self) {
         self.hint.notify_one();
     }
 
-    /// Polls from now on. Called after somebody new waits.
+    /// Starts polling; polls at once if it is running already. Call this after a waiter was added.
     pub(crate) fn poll(self: &Arc<Self>) {
         match std::mem::replace(&mut *self.is_polled.lock(), true) {
             true => self.hint(),
@@ -71,7 +71,7 @@ impl<T: Topic> Hub<T> {
         }
     }
 
-    /// Whether anybody still waits. Once this is false the poll ends; the next one who waits starts another.
+    /// Whether there are still waiters. If not, polling ends, and the next waiter starts it again.
     fn goes_on(&self) -> bool {
         let mut is_polled = self.is_polled.lock();
         *is_polled = self.topic.is_watched();
@@ -79,7 +79,7 @@ impl<T: Topic> Hub<T> {
     }
 }
 
-/// Lets another poll start after one that panicked.
+/// Lets polling start again after it panicked.
 struct Polled<'a>(&'a Mutex<bool>);
 
 impl Drop for Polled<'_> {

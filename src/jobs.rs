@@ -1,8 +1,8 @@
-//! Work that is done once, however often it has to be tried and whoever dies meanwhile.
+//! Jobs: work that is retried until it succeeds, even if servers die meanwhile.
 //!
-//! A job is made in the transaction of what it is about ([`crate::store::jobs`]). An instance takes what is
-//! due for a while that is longer than any try; if it dies, another one takes it up. What fails is tried again later
-//! and later, and in the end stays in the table for an operator to look at.
+//! A job is created in the transaction that causes it ([`crate::store::jobs`]). An instance takes due jobs for longer
+//! than an attempt lasts; if the instance dies, another one takes them after that. A failed job is retried with growing
+//! delays. After the last attempt the job stays in the table for an operator to look at.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +20,23 @@ use crate::{
     text,
 };
 
-/// How often jobs are looked for.
+/// How often an instance looks for due jobs.
 const POLL: Duration = Duration::from_secs(2);
-/// How long a try may last, and after how long somebody else tries: as long as it may have to wait for its
-/// place, and some more.
+/// Timeout of an attempt, and the time after which another instance may take the job. The latter is longer because it
+/// includes the wait for a free place.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 const JOB_LEASE: Duration = Duration::from_secs(120);
-/// How often a job is tried, how soon again, and how late at the most.
+/// Maximum attempts of a job, the delay before the first retry, and the maximum delay.
 const MAX_ATTEMPTS: i32 = 10;
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(5);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(3600);
-/// The longest reason that is kept, in characters.
+/// Maximum length of a stored error, in characters.
 const ERROR_CHARACTERS: usize = 2_000;
 
-/// Jobs that do not wait for others: an e-mail does not wait for a service that hangs.
+/// Kinds of jobs that do not wait for other kinds: an e-mail does not wait for a webhook that hangs.
 struct JobLane {
     kinds: &'static [&'static str],
-    /// How many are done at once.
+    /// How many run at once.
     places: usize,
 }
 
@@ -55,7 +55,7 @@ const LANES: [JobLane; 3] = [
     },
 ];
 
-/// Does the jobs of a desk.
+/// Runs the jobs of an instance.
 pub struct Jobs {
     store: Store,
     notifier: Notifier,
@@ -63,7 +63,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Whoever does them. Nothing is done yet.
+    /// Takes no jobs yet.
     pub fn new(store: Store, notifier: Notifier, evaluations: Arc<Evaluations>) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -72,12 +72,12 @@ impl Jobs {
         })
     }
 
-    /// Does what is due, for ever.
+    /// Runs due jobs, for ever.
     pub async fn run(&self) {
         join_all(LANES.iter().map(|lane| self.run_lane(lane))).await;
     }
 
-    /// All that is taken is done at once: those who wait for the database must not wait for each other.
+    /// Runs the due jobs of a lane concurrently, so that jobs that wait for the database do not wait for each other.
     async fn run_lane(&self, lane: &JobLane) {
         let due = stream::unfold(Vec::new(), |mut taken| async {
             loop {
@@ -106,10 +106,10 @@ impl Jobs {
         doing.await;
     }
 
-    /// Does some of what is due; how many there were.
+    /// Runs up to one batch of due jobs per lane, and returns how many there were.
     ///
     /// # Errors
-    /// When the database fails; what was taken is done later.
+    /// When the database fails; jobs that were taken run again later.
     pub async fn work(&self) -> Result<usize, StoreError> {
         let mut count = 0;
         for lane in &LANES {
@@ -128,7 +128,7 @@ impl Jobs {
         let is_judging = job.kind == Judging::KIND;
         let tried = async {
             match is_judging {
-                // Nobody has come back from it, again and again.
+                // Every worker that took this job died before it reported.
                 _ if job.attempts > MAX_ATTEMPTS => Err("whoever tries it goes away".to_owned()),
                 true => self.evaluations.judge(&job).await,
                 false => self.notifier.deliver(&job).await,
@@ -152,7 +152,7 @@ impl Jobs {
     }
 }
 
-/// How long to wait after so many attempts: each time four times as long.
+/// The delay before the next attempt: each is four times as long as the one before.
 fn pause(attempts: i32) -> Duration {
     let factor = 4_u32.saturating_pow(u32::try_from(attempts - 1).unwrap_or_default());
     FIRST_RETRY_DELAY

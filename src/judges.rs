@@ -1,7 +1,7 @@
-//! Judges: whether an answer may stand, by rules, by a service, or by a model with a rubric.
+//! Judges score answers: by rules, by a service, or by a model with a rubric.
 //!
-//! Who is asked to judge, when, and what comes of it is not known here: answers that were given
-//! are [`crate::evaluations`]', sentences that are held back `turn::guard`'s.
+//! This module does not decide what is judged, when, or what follows: [`crate::evaluations`] does
+//! that for stored answers, `turn::guard` for sentences that the visitor has not seen yet.
 
 mod model;
 mod service;
@@ -23,10 +23,10 @@ use crate::{
     text,
 };
 
-/// The longest reason, in characters.
+/// Maximum length of a reason, in characters.
 const REASON_CHARACTERS: usize = 1_000;
 
-/// The judges of a desk.
+/// All judges of this server.
 pub struct Judges {
     judges: BTreeMap<String, Judge>,
     models: Arc<Models>,
@@ -40,7 +40,7 @@ struct Judge {
     agents: Vec<String>,
 }
 
-/// What judges.
+/// How a judge decides.
 enum By {
     Rules {
         forbids: Vec<Regex>,
@@ -50,70 +50,70 @@ enum By {
     Model(Rubric),
 }
 
-/// What a judge reads, of which it judges the answer.
+/// What a judge reads. It judges `answer`; the rest is background.
 #[derive(Debug, Clone, Serialize)]
 pub struct Submission {
-    /// Where it is said.
+    /// The conversation; `None` if it is not stored.
     pub conversation_id: Option<ConversationId>,
-    /// The answer's message, where it is given.
+    /// The answer's message, if it is stored already.
     pub message_id: Option<MessageId>,
     /// The agent that answers.
     pub agent: String,
-    /// What was said before, oldest first.
+    /// Earlier messages, oldest first.
     pub history: Vec<TranscriptLine>,
-    /// What of the answer has passed before.
+    /// The part of the answer that has already passed.
     pub passed: String,
-    /// The answer, or the next piece of it.
+    /// The answer, or the next part of it.
     pub answer: String,
 }
 
-/// What somebody said.
+/// A message of the conversation.
 #[derive(Debug, Clone, Serialize)]
 pub struct TranscriptLine {
-    /// Who.
+    /// Who wrote it.
     pub role: Role,
-    /// What.
+    /// Its text.
     pub content: String,
 }
 
-/// What came of judging.
+/// A judge's verdict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// What was judged.
+    /// The criterion that was applied.
     pub criterion: Criterion,
-    /// Whether the answer may stand.
+    /// Whether the score reaches the judge's `pass_at`.
     pub passed: bool,
-    /// How well it does, from 0 to 1.
+    /// The score, from 0 (worst) to 1 (best).
     pub score: f64,
     /// Why.
     pub reason: String,
-    /// What the model has cost that judged.
+    /// Tokens that the judging model used.
     pub usage: Usage,
 }
 
-/// What a judge says.
+/// A judge's score and reason, before `pass_at` is applied.
 struct Opinion {
     score: f64,
     reason: String,
     usage: Usage,
 }
 
-/// Why there are no judges.
+/// Why the judges cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// A pattern is not valid.
     #[error("judges: {0}")]
     Pattern(#[from] regex::Error),
-    /// There is no client for calls.
+    /// The HTTP client cannot be built.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
 impl Judges {
-    /// The configured judges. They have called nobody yet.
+    /// The configured judges. This makes no calls.
     ///
     /// # Errors
-    /// When a pattern is not valid; the configuration's check finds it first.
+    /// If a pattern is invalid; the configuration check reports it earlier.
     pub fn new(
         settings: &Settings,
         models: &Arc<Models>,
@@ -135,8 +135,8 @@ impl Judges {
         })
     }
 
-    /// The judges of an answer that this agent gives. The answer's id draws the sample, so that it is the
-    /// same however often it is asked for.
+    /// The names of the judges for an answer of this agent. The answer's id decides whether it is in a judge's
+    /// sample (`percent`), so that repeated calls give the same result.
     pub fn of_answer(&self, agent: &str, id: MessageId) -> Vec<String> {
         let draw = u32::try_from(id.0.as_u128() % 100).unwrap_or_default();
         let judging = self.judges.iter().filter(|(_, judge)| {
@@ -146,10 +146,10 @@ impl Judges {
         judging.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What a judge says; none where there is no such judge any more.
+    /// Asks a judge; `None` if the judge is no longer configured.
     ///
     /// # Errors
-    /// In words for the log, where the judge cannot be asked or does not say anything of sense.
+    /// A text for the log, if the judge cannot be asked or its answer is unusable.
     pub async fn judge(
         &self,
         name: &str,
@@ -160,7 +160,7 @@ impl Judges {
         };
         let opinion = match &judge.by {
             By::Rules { forbids, requires } => {
-                // What is forbidden may stand across two pieces.
+                // A forbidden pattern may match across two parts of the answer.
                 by_rules(
                     forbids,
                     requires,
@@ -187,7 +187,7 @@ impl Judges {
         }))
     }
 
-    /// What a judge judges.
+    /// The criterion that a judge applies.
     pub fn criterion(&self, name: &str) -> Option<Criterion> {
         self.judges.get(name).map(|judge| judge.criterion)
     }
@@ -225,8 +225,8 @@ fn by_rules(forbids: &[Regex], requires: &[Regex], answer: &str) -> Opinion {
     }
 }
 
-/// What was said, for judges to read: the newest messages, with so many bytes in all, without what tools did
-/// and what was withdrawn.
+/// The newest messages for judges to read, at most `left` bytes in all, without tool calls, tool results and
+/// retracted messages.
 pub fn said(history: &[Message], mut left: usize) -> Vec<TranscriptLine> {
     let heard = |message: &&Message| message.role != Role::Tool && message.retracted.is_none();
     let mut said = Vec::new();

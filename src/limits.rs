@@ -1,7 +1,7 @@
-//! How much one address may write on this instance, and how often a device or a user may ask for anything.
+//! Rate limits of this instance: messages per address, and requests per device or user.
 //!
-//! The limit of what a device writes holds on all instances: it is counted with the statement that begins a
-//! turn ([`crate::store::sessions`]). These are in front of it and cost no statement.
+//! The limit of messages per device or user applies to all instances together: the statement that begins a turn counts
+//! them ([`crate::store::sessions`]). The limits here are checked before it and cost no statement.
 
 use std::{
     hash::Hash,
@@ -20,17 +20,17 @@ use crate::{
     store::Owner,
 };
 
-/// After how many counted those that have become quiet are forgotten.
+/// After this many counts, keys that are below their limit again are forgotten, to free memory.
 const FORGET_AFTER: u32 = 4096;
 
-/// The limits of one instance.
+/// The rate limits of one instance.
 pub struct Limits {
     addresses: Option<Counted<IpAddr>>,
     devices: Option<Counted<Owner>>,
     trusted: Vec<IpNet>,
 }
 
-/// How much each of them may do in a minute.
+/// A limit per key and minute.
 struct Counted<K: Hash + Eq + Clone> {
     each: DefaultKeyedRateLimiter<K>,
     since_forgetting: AtomicU32,
@@ -57,7 +57,7 @@ impl<K: Hash + Eq + Clone> Counted<K> {
 }
 
 impl Limits {
-    /// The limits of a configuration.
+    /// The limits that the settings give.
     pub fn new(settings: &Settings) -> Self {
         let limits = &settings.limits;
         let most = |most| NonZeroU32::new(most).filter(|_| limits.enabled);
@@ -68,33 +68,33 @@ impl Limits {
         }
     }
 
-    /// Counts a message.
+    /// Counts a message from an address.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait, when it is one too many.
+    /// `rate_limited`, with the time to wait, if it exceeds the limit.
     pub fn count(&self, address: IpAddr) -> Result<()> {
         let addresses = self.addresses.as_ref();
         addresses.map_or(Ok(()), |addresses| addresses.count(&network(address)))
     }
 
-    /// Counts whatever a device or a user asks for: a request, or a message on a WebSocket.
+    /// Counts a request or a WebSocket message of a device or user.
     ///
     /// # Errors
-    /// `rate_limited`, with the time to wait, when it is one too many.
+    /// `rate_limited`, with the time to wait, if it exceeds the limit.
     pub fn count_request(&self, whose: &Owner) -> Result<()> {
         let devices = self.devices.as_ref();
         devices.map_or(Ok(()), |devices| devices.count(whose))
     }
 
-    /// Whether what a peer says of others is believed.
+    /// Whether the peer is a trusted proxy.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The address of the caller: the peer's own, or the one that trusted proxies report. The addresses are read from
-    /// the last to the first, up to the first one that is not trusted; what stands before it may be invented. A hop
-    /// that cannot be read ends the walk at the last trusted one.
+    /// The client's address: the peer's own, or the one that trusted proxies report. Hops are read from the last to the
+    /// first, up to the first that is not a trusted proxy; hops before that one may be forged. An unreadable hop ends
+    /// the search at the last trusted one.
     pub fn caller(
         &self,
         peer: IpAddr,
@@ -112,7 +112,7 @@ impl Limits {
     }
 }
 
-/// What counts as one address: of IPv6 the /64 that one customer gets.
+/// What counts as one address: for IPv6 the /64 network that one customer gets.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         address @ IpAddr::V4(_) => address,
@@ -128,7 +128,7 @@ mod tests {
     fn what_counts_as_one_address() {
         let of = |text: &str| network(text.parse().unwrap()).to_string();
         assert_eq!(of("192.0.2.1"), "192.0.2.1");
-        // As a listener for both kinds sees it.
+        // An IPv4 client, as a dual-stack listener sees it.
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
         assert_eq!(of("2001:db8:1:2:3::4"), "2001:db8:1:2::");
     }

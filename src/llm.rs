@@ -1,8 +1,8 @@
-//! Models: what is asked, what they answer with, and which there are.
+//! Language models: requests, answers, errors, and the configured models.
 //!
-//! A [`Provider`] speaks one vendor's wire format and yields [`Chunk`]s. It does not repeat
-//! itself: [`retry`] repeats calls and falls back to other models, before the first visible
-//! word only, and holds the timers. Reasoning text is never shown.
+//! A [`Provider`] speaks one vendor's wire format and yields [`Chunk`]s. It does not retry:
+//! [`retry`] repeats calls and falls back to other models, only before the first visible
+//! word, and enforces the timeouts. Reasoning text is never shown.
 
 mod anthropic;
 mod call;
@@ -31,25 +31,25 @@ pub(crate) use events::{Events, ResponseBody, body};
 pub use retry::{Whole, complete, open};
 pub use tools::{CallPart, Calls, ToolCall, ToolResult, ToolSpec};
 
-/// What a model is asked.
+/// A request to a model.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The instructions.
+    /// The system prompt.
     pub system: String,
     /// The conversation, oldest first. It begins and ends with the visitor.
     pub messages: Vec<PromptMessage>,
-    /// The longest answer, in tokens, where the model's own setting is not meant.
+    /// Limit of the answer, in tokens; overrides the model's own setting.
     pub max_tokens: Option<u32>,
-    /// The tools that there are.
+    /// The tools, sent even if `may_call` is false.
     pub tools: Arc<[ToolSpec]>,
-    /// Whether it may call them now.
+    /// Whether the model may call tools now.
     pub may_call: bool,
-    /// The one that it has to call: so its answer has a shape.
+    /// The tool that the model must call, so that its answer is structured.
     pub must_call: Option<String>,
 }
 
 impl Request {
-    /// How much text a model has to read, but for the shapes of its tools.
+    /// Bytes of text that the model reads, without the tools' schemas.
     pub fn bytes(&self) -> usize {
         let messages = self.messages.iter().map(|message| {
             let calls = message.calls.iter().map(|call| call.arguments.len());
@@ -64,33 +64,33 @@ impl Request {
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PromptMessage {
-    /// Whether the visitor said it, or the desk.
+    /// True for the visitor's side and tool results, false for the agent's side.
     pub from_visitor: bool,
-    /// The text; may be empty where there are images.
+    /// The text; may be empty if there are images.
     pub text: String,
     /// URLs of images.
     pub images: Vec<String>,
-    /// The tools that the model called then, where the desk said it.
+    /// The model's tool calls, on the agent's side only.
     pub calls: Vec<ToolCall>,
-    /// What came of the calls just before.
+    /// Results of the calls in the message before.
     pub results: Vec<ToolResult>,
 }
 
-/// A piece of an answer. One without text, calls and reason is a sign of life.
+/// A part of an answer. One without text, calls and finish reason only resets the timeouts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chunk {
     /// Text to append.
     pub text: String,
-    /// Pieces of the calls of tools that it asks for.
+    /// Parts of tool calls.
     pub calls: Vec<CallPart>,
-    /// Why the answer ends here.
+    /// Why the answer ends; only in the last chunk.
     pub finish: Option<FinishReason>,
-    /// What the answer has cost so far. A vendor says it in parts; what reaches an agent has all of it.
+    /// Tokens used so far. A vendor may report them in parts; a chunk that reaches an agent has the total.
     pub usage: Option<Usage>,
 }
 
 impl Chunk {
-    /// Text.
+    /// A chunk of text.
     pub fn said(text: String) -> Self {
         Self {
             text,
@@ -98,7 +98,7 @@ impl Chunk {
         }
     }
 
-    /// The end of an answer that is complete.
+    /// The last chunk of a complete answer.
     pub fn end() -> Self {
         Self {
             finish: Some(FinishReason::Stop),
@@ -107,17 +107,17 @@ impl Chunk {
     }
 }
 
-/// What an answer has cost, in tokens.
+/// Tokens that an answer used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// What the model read.
+    /// Tokens that the model read.
     pub input: u64,
-    /// What it wrote.
+    /// Tokens that the model wrote.
     pub output: u64,
 }
 
 impl Usage {
-    /// What is known after more was said of it: vendors say the parts apart, or all again and again.
+    /// Merges a later report, by maximum: vendors report input and output separately, or repeat running totals.
     pub fn updated(self, later: Option<Self>) -> Self {
         let later = later.unwrap_or_default();
         Self {
@@ -126,7 +126,7 @@ impl Usage {
         }
     }
 
-    /// This and that of another answer.
+    /// The sum with another answer's usage.
     pub fn plus(self, other: Self) -> Self {
         Self {
             input: self.input.saturating_add(other.input),
@@ -135,12 +135,12 @@ impl Usage {
     }
 }
 
-/// The rest of an answer. It ends after the chunk with a finish reason, or with an error.
+/// An answer as a stream. It ends after the chunk with a finish reason, or with an error.
 pub type Chunks = BoxStream<'static, Result<Chunk, LlmError>>;
 
 /// A vendor's wire format.
 pub trait Provider: Debug + Send + Sync {
-    /// Asks once. The answer's head has arrived when this returns.
+    /// Sends the request without retries. Returns when the answer begins.
     fn ask<'a>(
         &'a self,
         model: &'a Model,
@@ -148,12 +148,12 @@ pub trait Provider: Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Chunks, LlmError>>;
 }
 
-/// A model that can be asked.
+/// A model and its provider.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// As configured: `openai:gpt-5-mini`.
     pub spec: String,
-    /// As the vendor calls it.
+    /// The vendor's name for it.
     pub name: String,
     /// Its settings.
     pub settings: ModelSettings,
@@ -166,9 +166,9 @@ pub struct Model {
 pub struct LlmError {
     /// What kind of failure it was.
     pub kind: Failure,
-    /// What the log says of it; never shown to a visitor.
+    /// Details for the log; never shown to a visitor.
     pub detail: String,
-    /// How long the vendor asks to wait.
+    /// How long the vendor asks to wait (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
 
@@ -178,13 +178,13 @@ pub enum Failure {
     /// No connection.
     #[error("no connection")]
     Connect,
-    /// The vendor refused, with this status.
+    /// The vendor answered with this error status.
     #[error("status {0}")]
     Status(u16),
     /// The vendor reported an error within the answer.
     #[error("error event")]
     Reported,
-    /// What came cannot be read.
+    /// The answer cannot be parsed or is too large.
     #[error("unreadable")]
     Unreadable,
     /// The answer has no text.
@@ -193,13 +193,13 @@ pub enum Failure {
     /// The connection ended before the answer did.
     #[error("cut off")]
     Cut,
-    /// A timer ran out.
+    /// A timeout expired.
     #[error("timeout")]
     Timeout,
 }
 
 impl Failure {
-    /// The kind without its details.
+    /// The kind without its details, as a metrics label.
     fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -222,7 +222,7 @@ impl LlmError {
         }
     }
 
-    /// Whether the same call may succeed a moment later.
+    /// True if the same call may succeed when it is retried.
     fn is_passing(&self) -> bool {
         match self.kind {
             Failure::Connect | Failure::Cut | Failure::Empty | Failure::Reported => true,
@@ -255,17 +255,17 @@ pub struct Models {
     default_spec: Option<String>,
     only_anthropic: bool,
     settings: BTreeMap<String, ModelSettings>,
-    /// How calls are repeated and timed.
+    /// Retries and timeouts of calls.
     pub policy: Policy,
     metrics: Arc<Metrics>,
 }
 
-/// How calls are repeated and timed.
+/// Retries and timeouts of calls.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Tries after the first.
+    /// Maximum retries after a failed call.
     pub retries: u32,
-    /// The timers.
+    /// The timeouts.
     pub timeouts: TimeoutSettings,
 }
 
@@ -299,13 +299,13 @@ impl Models {
         }
     }
 
-    /// The model of the desk; none: it is offline.
+    /// The default model; `None` if the server is offline.
     pub fn default_model(&self) -> Option<Model> {
         self.default_spec.as_deref().map(|spec| self.model(spec))
     }
 
-    /// A model by its name. The part before the first colon is a provider only if it is one
-    /// that is known: `llama3:8b` is a model's name, and the vendor that is set up has it.
+    /// A model by its spec. The part before the first colon is a provider only if it is `openai` or
+    /// `anthropic`: `llama3:8b` is a model's name, and the configured vendor serves it.
     pub fn model(&self, spec: &str) -> Model {
         let (provider, name) = match spec.split_once(':') {
             Some(("openai", name)) => (&self.openai, name),
@@ -321,7 +321,7 @@ impl Models {
         }
     }
 
-    /// A model and those to try after it.
+    /// A model, followed by its fallbacks.
     pub fn with_fallbacks(&self, model: &Model) -> Vec<Model> {
         let fallbacks = model.settings.fallbacks.iter().map(|spec| self.model(spec));
         std::iter::once(model.clone()).chain(fallbacks).collect()

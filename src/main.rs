@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// What a burst took is given back ten seconds later; an open stream takes 3 KiB less.
+/// Returns memory to the system ten seconds after a burst, and needs 3 KiB less per open stream.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,9 +1,9 @@
 //! Housekeeping: expired session locks, turns whose server died, old logs,
-//! conversations that are no longer kept.
+//! conversations past their retention.
 //!
-//! Nothing depends on a timer alone: where the platform withdraws the CPU between requests, a
-//! timer never fires. So every turn does a bounded piece ([`Maintenance::nudge`]), a sweeper does
-//! the same now and then, and `frontdesk tick` does all of it once, for a cron job.
+//! Nothing depends on a timer alone: on a platform that withdraws the CPU between requests, timers
+//! never fire. So turns do a bounded piece when it is due ([`Maintenance::nudge`]), a sweeper does
+//! the same at intervals, and `frontdesk tick` does all of it once, for a cron job.
 
 use std::{
     sync::{
@@ -20,34 +20,34 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How often the sweeper comes, and how long a nudge has nothing to do after another.
+/// How often the sweeper runs, and the minimum time between two nudges that do something.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
-/// A turn that nobody adopted for so long is not answered any more.
+/// A turn that no instance has adopted for this long is closed as interrupted.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How many days budgets are kept: turns end that began the day before.
+/// Days that old budgets are kept: turns that began yesterday may still be running.
 const BUDGETS_KEPT: i64 = 1;
 
-/// How many rows one statement handles.
+/// Maximum rows per statement.
 const MAX_PER_PIECE: u32 = 200;
 
-/// What one sweep found.
+/// What a sweep cleaned up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Session locks that had expired.
+    /// Expired session locks.
     pub sessions: usize,
-    /// Turns whose server died and that nobody adopted, closed as interrupted.
+    /// Turns whose server died and that no instance adopted, closed as interrupted.
     pub turns: usize,
-    /// Logs of finished turns that are no longer kept.
+    /// Expired logs of finished turns.
     pub logs: usize,
-    /// Conversations that are no longer kept.
+    /// Conversations past their retention.
     pub conversations: usize,
-    /// Reservations of tokens of turns that have ended.
+    /// Token reservations of turns that have ended.
     pub reservations: usize,
-    /// Conversations that waited for nobody in particular, and were given to somebody who is there.
+    /// Waiting conversations that no available expert had been asked for, and that were assigned to one.
     pub handed_out: usize,
 }
 
@@ -57,7 +57,7 @@ pub struct Maintenance {
     sessions: Sessions,
     clock: Arc<dyn Clock>,
     log_kept: Duration,
-    /// For how long conversations are kept; none: for ever.
+    /// How long conversations are kept; `None`: for ever.
     kept: Option<Duration>,
     last: AtomicI64,
 }
@@ -81,7 +81,7 @@ impl Maintenance {
         }
     }
 
-    /// Whether it is time for a piece of housekeeping; if so, it is the caller's to do.
+    /// Whether a piece of housekeeping is due. If so, the caller must do it.
     pub fn nudge(&self) -> bool {
         let now = self.clock.now();
         let last = self.last.load(Ordering::Relaxed);
@@ -92,17 +92,17 @@ impl Maintenance {
                 .is_ok()
     }
 
-    /// A bounded piece of it; failures are only logged.
+    /// Does a bounded piece of housekeeping. Failures are only logged.
     pub async fn piece(&self) {
         if let Err(error) = self.sweep(1).await {
             tracing::warn!(error.cause = %error, "housekeeping failed");
         }
     }
 
-    /// Up to so many batches of each kind.
+    /// Cleans up at most `batches` batches of each kind.
     ///
     /// # Errors
-    /// When the database fails; what was done by then is done.
+    /// When the database fails. What was cleaned up before stays so.
     pub async fn sweep(&self, batches: usize) -> Result<SweepReport, StoreError> {
         let mut swept = SweepReport {
             sessions: self.sessions.clean_up(batches).await?,

@@ -1,7 +1,7 @@
-//! What operators watch, in the OpenMetrics text format, at `/metrics`.
+//! Metrics for operators, in the OpenMetrics text format, at `/metrics`.
 //!
-//! Labels are closed sets: nothing that a visitor or a model says can make a new series. A model is named as
-//! it is configured.
+//! Labels have closed sets of values: nothing that a visitor or a model says can create a new series. Models have
+//! their configured names.
 
 use std::{fmt, time::Duration};
 
@@ -100,52 +100,55 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Names every metric, and says what it counts.
+    /// Registers every metric with its name and help text.
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("turns", "Turns that ended, by why", self.turns.clone());
-        let about = "Answers that were judged, by what came of it";
+        registry.register(
+            "turns",
+            "Turns that ended, by finish reason",
+            self.turns.clone(),
+        );
+        let about = "Answers that were judged, by result";
         registry.register("evaluations", about, self.evaluations.clone());
-        let about = "Answers that a guard did not let through";
+        let about = "Answers that a guard stopped";
         registry.register("guard_refusals", about, self.guard_refusals.clone());
         registry.register(
             "upstream_errors",
-            "Calls to models that failed, by how",
+            "Calls to models that failed, by model and kind of failure",
             self.upstream_errors.clone(),
         );
         registry.register(
             "chunks",
-            "Pieces of answers that were passed on",
+            "Pieces of answers that were appended to a turn's log",
             self.chunks.clone(),
         );
         let about = "Tokens that models read (input) and wrote (output)";
         registry.register("tokens", about, self.tokens.clone());
         let seconds = Unit::Seconds;
-        let about = "From a call of a model to the first piece of its answer";
+        let about = "Time from a call to a model to the first piece of its answer";
         registry.register_with_unit(
             "first_chunk",
             about,
             seconds.clone(),
             self.first_chunk.clone(),
         );
-        let about = "From a piece's arrival from the model to its being in the log";
+        let about = "Time from receiving a piece of an answer to having it in the turn's log";
         registry.register_with_unit("chunk", about, seconds, self.chunk.clone());
         registry.register(
             "open_streams",
-            "Event streams and WebSockets that are open",
+            "Open event streams and WebSockets",
             self.open_streams.clone(),
         );
         let about =
-            "Connections that came when there were too many: of a device, of an address, of all";
+            "Connections and streams that exceeded a limit: per device, per address, or of all";
         registry.register(
             "too_many_connections",
             about,
             self.too_many_connections.clone(),
         );
-        let about =
-            "Connections that were closed since their client did not go on, by what it had to do";
+        let about = "Connections closed because their client was too slow to send or to read";
         registry.register("slow_connections", about, self.slow_connections.clone());
-        let about = "Connections to the database, by what they do";
+        let about = "Connections to the database, idle or busy";
         registry.register(
             "database_connections",
             about,
@@ -153,26 +156,26 @@ impl Metrics {
         );
     }
 
-    /// A turn has ended.
+    /// Counts a turn that has ended.
     pub fn turn(&self, finish_reason: &'static str) {
         self.turns
             .get_or_create(&FinishReasonLabels { finish_reason })
             .inc();
     }
 
-    /// An answer was judged.
+    /// Counts an answer that was judged.
     pub fn evaluation(&self, status: &'static str) {
         self.evaluations
             .get_or_create(&StatusLabels { status })
             .inc();
     }
 
-    /// An answer was not let through.
+    /// Counts an answer that a guard stopped.
     pub fn guard_refusal(&self) {
         self.guard_refusals.inc();
     }
 
-    /// A call to a model has cost this.
+    /// Counts the tokens of a call to a model.
     pub fn tokens(&self, model: &str, input: u64, output: u64) {
         for (direction, tokens) in [("input", input), ("output", output)] {
             let model = model.to_owned();
@@ -182,7 +185,7 @@ impl Metrics {
         }
     }
 
-    /// A call to a model has failed.
+    /// Counts a call to a model that has failed.
     pub fn upstream_error(&self, model: &str, kind: &'static str) {
         let model = model.to_owned();
         self.upstream_errors
@@ -190,7 +193,7 @@ impl Metrics {
             .inc();
     }
 
-    /// The first piece of a model's answer, so long after it was asked.
+    /// Records the time from a call to a model to the first piece of its answer.
     pub fn first_chunk(&self, model: &str, after: Duration) {
         let model = model.to_owned();
         self.first_chunk
@@ -198,13 +201,13 @@ impl Metrics {
             .observe(after.as_secs_f64());
     }
 
-    /// A piece of an answer, in the log so long after it came.
+    /// Counts a piece of an answer, and records the time from its arrival until it was in the log.
     pub fn chunk(&self, after: Duration) {
         self.chunks.inc();
         self.chunk.observe(after.as_secs_f64());
     }
 
-    /// An event stream is open for as long as what this returns lives.
+    /// Counts an event stream as open until the returned value is dropped.
     pub fn open_stream(&self) -> impl Drop + use<> {
         struct OpenGauge(Gauge);
         impl Drop for OpenGauge {
@@ -216,21 +219,21 @@ impl Metrics {
         OpenGauge(self.open_streams.clone())
     }
 
-    /// A client has connected, or begun a stream, when there were too many.
+    /// Counts a connection or stream that exceeded a limit.
     pub fn too_many_connections(&self, of: &'static str) {
         self.too_many_connections
             .get_or_create(&OfLabels { of })
             .inc();
     }
 
-    /// A client's connection was closed: it did not go on to do this.
+    /// Counts a connection that was closed because its client was too slow: `to` is `send` or `read`.
     pub fn slow_connection(&self, to: &'static str) {
         self.slow_connections
             .get_or_create(&WaitingLabels { to })
             .inc();
     }
 
-    /// All of it as text, with the state of the database's connections at this moment.
+    /// All metrics as text, with the current state of the database's connections.
     pub fn render(&self, connections: u32, idle: u32) -> String {
         let gauge = |state| {
             self.database_connections

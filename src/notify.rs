@@ -1,4 +1,4 @@
-//! Telling people outside that something happened: by a signed webhook, and by e-mail.
+//! Notifications to people who are not at the console: by signed webhook and by e-mail.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
     text::{member, plain},
 };
 
-/// How long a service may take to say that it was told.
+/// Timeout of a webhook call.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Tells people outside.
+/// Sends notifications.
 pub struct Notifier {
     settings: config::NotifySettings,
     key: SigningKey,
@@ -28,23 +28,23 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Connects nowhere yet.
+    /// Does not connect yet.
     ///
     /// # Errors
-    /// When there is no client for outgoing calls.
+    /// If the HTTP client cannot be built.
     pub fn new(settings: &config::NotifySettings, clients: &Clients) -> Result<Self, HttpError> {
         Ok(Self {
             key: SigningKey::new(&settings.webhook_secret),
-            // Like a tool's: no redirects.
+            // Like a tool's client, it follows no redirects.
             client: clients.outside(None)?,
             settings: settings.clone(),
         })
     }
 
-    /// Tries once. Whoever gets the same id twice has been told the same twice.
+    /// Makes one attempt. A retry has the same id, so that a receiver can recognise a repetition.
     ///
     /// # Errors
-    /// In words, for the log.
+    /// Why the attempt failed, for the log.
     pub async fn deliver(&self, job: &Job) -> Result<(), String> {
         match job.kind.as_str() {
             config::NotifySettings::WEBHOOK => self.call(job).await,
@@ -65,7 +65,7 @@ impl Notifier {
         let call = self.key.sign(call, job.id.0, event.to_string());
         let answer = call.send().await;
         let answer = answer.map_err(|error| error.without_url().to_string())?;
-        // A redirect is not followed: whoever is there was not told.
+        // Redirects are not followed, so a redirect is a failure: its target was not notified.
         match answer.status() {
             status if status.is_success() => Ok(()),
             status => Err(format!("status {status}")),
@@ -94,7 +94,7 @@ impl Notifier {
     }
 }
 
-/// What an e-mail says of an event.
+/// The subject and the text of the e-mail about an event.
 fn letter(event: &Value) -> (String, String) {
     let data = member(event, "data");
     let line = |name: &str, what: &str| {

@@ -1,6 +1,5 @@
-//! The URL table, and nothing else. A route whose feature does not exist is not here.
+//! The URL table: the handler of each URL and method. It holds no logic, and no routes for features that do not exist.
 
-mod assets;
 mod auth;
 mod caller;
 mod chat;
@@ -18,6 +17,7 @@ mod history;
 mod messages;
 mod openapi;
 mod ops;
+mod pages;
 mod responses;
 mod sessions;
 mod shapes;
@@ -36,7 +36,7 @@ use actix_web::{
 
 use crate::error::{Code, Error};
 
-/// Every URL.
+/// Registers every URL.
 pub(crate) fn urls(urls: &mut ServiceConfig) {
     urls.service(
         scope("/chat")
@@ -55,19 +55,19 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
     }
     urls.service(gets("/ws/echo", ws::echo))
         .service(gets("/openapi.json", openapi::document))
-        .service(page("/docs", assets::docs))
+        .service(page("/docs", pages::docs))
         .service(page("/healthz", ops::health))
         .service(page("/readyz", ops::ready))
         .service(gets("/metrics", ops::metrics))
-        .service(page("/", assets::page))
-        .service(page("/me", assets::own))
-        .service(page("/console", assets::console))
-        .service(gets("/widget.js", assets::widget))
-        .service(gets("/assets/{file}", assets::file))
+        .service(page("/", pages::page))
+        .service(page("/me", pages::own))
+        .service(page("/console", pages::console))
+        .service(gets("/widget.js", pages::widget))
+        .service(gets("/assets/{file}", pages::file))
         .default_service(web::to(not_found));
 }
 
-/// For visitors, who have a device and no login.
+/// Routes for visitors, who have a device and no login.
 fn visitor(urls: &mut ServiceConfig) {
     urls.service(posts("", chat::json))
         .service(posts("/", chat::json))
@@ -101,7 +101,7 @@ fn visitor(urls: &mut ServiceConfig) {
         );
 }
 
-/// For users who are signed in.
+/// Routes for users.
 fn user(urls: &mut ServiceConfig) {
     urls.service(posts("/messages", messages::send))
         .service(posts("/messages/stream", messages::stream))
@@ -139,7 +139,7 @@ fn user(urls: &mut ServiceConfig) {
         .service(gets("/history/{session_id}", end_user::history));
 }
 
-/// For experts at the desk.
+/// Routes for experts.
 fn desk(urls: &mut ServiceConfig) {
     urls.service(gets("/experts/events", events::feed::of_desk))
         .service(posts("/conversations/{id}/claim", experts::claim))
@@ -160,7 +160,7 @@ fn desk(urls: &mut ServiceConfig) {
         .service(gets("/audit", experts::audit));
 }
 
-/// A URL that is only read.
+/// A URL that accepts only `GET`.
 fn gets<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -170,7 +170,7 @@ where
     resource(path).get(handler).default_service(only("GET"))
 }
 
-/// A URL that is only posted to.
+/// A URL that accepts only `POST`.
 fn posts<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -180,7 +180,7 @@ where
     resource(path).post(handler).default_service(only("POST"))
 }
 
-/// A URL that is read, and whose head may be asked for.
+/// A URL that accepts `GET` and `HEAD`.
 fn page<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -197,7 +197,7 @@ async fn not_found() -> Result<HttpResponse, Error> {
     Err(Error::new(Code::NotFound))
 }
 
-/// What any other method gets.
+/// Answers any other method with a 405; `Allow` lists the methods that exist.
 fn only(methods: &'static str) -> Route {
     web::to(move || async move {
         let mut response = Error::new(Code::MethodNotAllowed).error_response();

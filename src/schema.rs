@@ -1,9 +1,9 @@
-//! JSON Schemas, as strict as they are meant.
+//! Makes JSON Schemas strict.
 
 use serde_json::Value;
 
-/// The schema, taking only what it names unless it says otherwise: whoever talks a model into more must not
-/// reach anybody with it.
+/// The schema, refusing properties that it does not name unless it says otherwise: a visitor who talks a model
+/// into extra arguments must not reach a tool with them.
 pub fn closed(mut schema: Value) -> Value {
     const OPEN: [&str; 7] = [
         "additionalProperties",

@@ -1,4 +1,4 @@
-//! The site's secret, from which every key is derived: configured, or made once and kept in the database.
+//! The site's secret, from which all keys are derived: configured, or generated once and kept in the database.
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
@@ -19,7 +19,7 @@ pub struct SiteSecret {
 }
 
 impl SiteSecret {
-    /// The secret of a site; where none is configured, it is kept in the database.
+    /// The configured secret; if that is empty, the one in the database.
     pub fn new(configured: Secret, store: Store) -> Self {
         Self {
             configured,
@@ -28,11 +28,11 @@ impl SiteSecret {
         }
     }
 
-    /// Signs for a purpose: what a key is used for is part of the message, so that no other use can
-    /// give the same value.
+    /// A MAC for one purpose. The purpose is part of the message, so that other purposes never give the
+    /// same value.
     ///
     /// # Errors
-    /// When the secret cannot be read.
+    /// If the secret cannot be read.
     pub async fn mac(&self, purpose: &str) -> Result<Hmac<Sha256>, StoreError> {
         let secret = self.read.get_or_try_init(|| self.read()).await?;
         let mut mac = Hmac::new_from_slice(secret.reveal().as_bytes())

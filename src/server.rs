@@ -36,24 +36,24 @@ use crate::{
     telemetry, turn,
 };
 
-/// How long connections have for what they are still sending.
+/// Time at shutdown for connections to send the rest of their responses.
 const CLOSING: Duration = Duration::from_secs(1);
-/// How long after a failed migration the next one is tried, while the database is away.
+/// Delay before a migration is retried while the database is away.
 const MIGRATION_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How long the head of a connection's first request may take to arrive.
+/// Timeout for the head of a connection's first request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between requests: longer than balancers keep theirs, or they would
-/// send requests into connections that are just being closed.
+/// How long a connection may be idle between requests. Longer than load balancers keep theirs, or they would
+/// send requests into connections that are being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How many connections wait to be accepted.
+/// Maximum connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
-/// What the kernel keeps for a client that does not read, in bytes; it takes twice as much.
+/// The kernel's send buffer for a client that does not read, in bytes. Linux doubles this value.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
-/// A server that is listening.
+/// A running server.
 pub struct Server {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     app: Arc<App>,
     handle: ServerHandle,
@@ -61,16 +61,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// What runs on it, for a program that talks to its agents without HTTP.
+    /// Its conversations, for a program that talks to the agents without HTTP.
     pub fn conversations(&self) -> Conversations {
         Conversations::new(Arc::clone(&self.app))
     }
 
-    /// Migrates, listens and serves. While PostgreSQL is away it serves all the same, not
-    /// ready, and migrates when it is back.
+    /// Migrates the database, listens and serves. If PostgreSQL is away, it serves without being
+    /// ready, and migrates when the database is back.
     ///
     /// # Errors
-    /// When the schema cannot be brought up to date, or the address is taken.
+    /// If the migration fails, or the address is in use.
     pub async fn start(app: Arc<App>) -> Result<Self, StartError> {
         if let Some(most) = raise_open_files() {
             app.connections.fit(most);
@@ -87,7 +87,7 @@ impl Server {
             Err(error) => return Err(error.into()),
         };
         if app.store.is_single_instance() {
-            // Whoever ran the turns that are running is gone: there is no other instance.
+            // There is no other instance, so the server that ran these turns is dead.
             app.engine.take_all().await?;
         }
         let wanted = SocketAddr::new(app.settings.server.host, app.settings.server.port);
@@ -106,7 +106,7 @@ impl Server {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
                 tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
             }
-            // Before the first visitor waits for it.
+            // Now, so that the first visitor does not wait for it.
             drop(starting.devices.warm_up().await);
             if !starting.store.is_read_committed() {
                 tracing::warn!(
@@ -129,7 +129,7 @@ impl Server {
         })
     }
 
-    /// Starts, says where it listens, and serves until the process gets SIGTERM or SIGINT.
+    /// Starts, announces its address, and serves until the process gets SIGTERM or SIGINT.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -143,8 +143,7 @@ impl Server {
         Ok(())
     }
 
-    /// Refuses new turns, lets the running ones finish, and stops, all within the time that the
-    /// settings give.
+    /// Refuses new turns, lets running ones finish, and stops, all within `server.shutdown_seconds`.
     pub async fn stop(self) {
         let all = Duration::from_secs(self.app.settings.server.shutdown_seconds);
         let deadline = Instant::now() + all;
@@ -163,7 +162,7 @@ impl Server {
     }
 }
 
-/// Listens. The sockets of clients have the send buffer of this one.
+/// Listens. The clients' sockets inherit the send buffer of this socket.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -175,7 +174,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// What `HttpServer` would put together, with sockets of our own: it has no place for their deadlines.
+/// Builds what `HttpServer` would build, but with [`Socket`] for its deadlines. `HttpServer` allows no custom socket.
 fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_server::Server> {
     let server = actix_server::Server::build();
     let server = match app.settings.server.workers {
@@ -183,7 +182,7 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_s
         workers => server.workers(workers),
     };
     let server = server
-        // Which connections are too many is decided where they are opened.
+        // `Connections::open` limits them.
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(CLOSING.as_secs())
         .disable_signals();
@@ -220,13 +219,13 @@ fn http_server(app: &Arc<App>, listener: TcpListener) -> std::io::Result<actix_s
     Ok(server.listen("http", listener, service)?.run())
 }
 
-/// Takes a connection, where there is room for it.
+/// Accepts a connection, if there is room for it.
 fn accept(
     app: &App,
     io: TcpStream,
 ) -> Result<(Socket, Protocol, Option<SocketAddr>), DispatchError> {
     let peer = io.peer_addr()?;
-    // Without it a first chunk waits for the client's delayed ACK.
+    // With Nagle's algorithm a first chunk would wait for the client's delayed ACK.
     io.set_nodelay(true)?;
     let address = Some(peer.ip()).filter(|address| !app.limits.trusts(*address));
     let opened = app.connections.open(address);
@@ -261,8 +260,8 @@ async fn migrate_later(app: &App) {
     }
 }
 
-/// Lets this process open as many files as its hard limit permits. Every connection is one, and the usual soft limit
-/// is 1024. How many those are, where it is known.
+/// Raises the limit of open files to the hard limit: every connection needs a file, and the usual soft limit is 1024.
+/// Returns the new limit, if known.
 fn raise_open_files() -> Option<u64> {
     let most = rlimit::increase_nofile_limit(u64::MAX);
     match &most {
@@ -274,7 +273,7 @@ fn raise_open_files() -> Option<u64> {
     most.ok()
 }
 
-/// Whether the schema may be brought up to date later.
+/// Whether a later attempt to migrate may succeed.
 fn may_pass(error: &StoreError) -> bool {
     error.is_away() || error.is_passing()
 }

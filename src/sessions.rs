@@ -1,8 +1,8 @@
-//! Session locks: which agent holds a visitor's conversation, and for how long.
+//! Session locks: which agent answers a visitor, in which conversation, and for how long.
 //!
-//! A lock is keyed by the device, lives in the database on the database's clock, and is
-//! refreshed by every message. When it has expired, the next message starts a new
-//! conversation, through the router. The statements are in [`crate::store::sessions`].
+//! Each owner has at most one lock. It is in the database, expires by the database's clock, and is
+//! renewed by every message. After it has expired, the next message starts a new conversation,
+//! and the router chooses the agent. The statements are in [`crate::store::sessions`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// How many bytes of a keyed hash make a key.
+/// Bytes of the keyed hash that form a limit key.
 const LIMIT_KEY_BYTES: usize = 16;
-/// How many locks one statement cleans up.
+/// Maximum locks that one statement deletes.
 const MAX_CLEANED_UP: u32 = 500;
 
-/// The session locks of a desk.
+/// The session locks of a server.
 #[derive(Clone)]
 pub struct Sessions {
     store: Store,
@@ -54,7 +54,7 @@ impl Sessions {
         }
     }
 
-    /// A device's live lock, and who answers in its conversation.
+    /// An owner's live lock, and who answers in its conversation: agents or an expert.
     ///
     /// # Errors
     /// When the database fails.
@@ -62,10 +62,10 @@ impl Sessions {
         self.store.session(device).await
     }
 
-    /// Under which it is counted what a device writes and spends.
+    /// The key under which an owner's messages and tokens are counted.
     ///
     /// # Errors
-    /// When the site's secret cannot be read.
+    /// If the site's secret cannot be read.
     pub async fn limit_key(&self, device: &Owner) -> Result<LimitKey, StoreError> {
         let mut mac = self.secret.mac("frontdesk limits").await?;
         mac.update(device.as_str().as_bytes());
@@ -74,8 +74,8 @@ impl Sessions {
         Ok(LimitKey(HEXLOWER.encode(half)))
     }
 
-    /// What sets a device's lock: it is taken with the statement that begins a turn, never by
-    /// itself. `agent` moves the session there.
+    /// The request to set an owner's lock. It is part of the statement that begins a turn or opens a
+    /// conversation. `agent` moves the session to that agent.
     pub fn set(
         &self,
         device: Owner,
@@ -102,7 +102,7 @@ impl Sessions {
         }
     }
 
-    /// Forgets a device's lock: the next message starts a new conversation.
+    /// Ends an owner's lock: the next message starts a new conversation.
     ///
     /// # Errors
     /// When the database fails.
@@ -112,7 +112,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Deletes expired locks, up to `batches` batches of them; how many there were.
+    /// Deletes expired locks, at most `batches` batches of them, and returns how many.
     ///
     /// # Errors
     /// When the database fails.
@@ -128,7 +128,7 @@ impl Sessions {
         Ok(all)
     }
 
-    /// The life of a lock whose agent has none of its own.
+    /// How long a lock lasts if its agent does not set that.
     pub fn default_ttl(&self) -> Duration {
         self.ttl
     }

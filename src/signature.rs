@@ -1,4 +1,4 @@
-//! Signatures of outgoing calls, as Standard Webhooks has them: HMAC-SHA256 over id, time and body.
+//! Signatures of outgoing calls, as in Standard Webhooks: HMAC-SHA256 over id, time and body.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, Mac};
@@ -11,14 +11,14 @@ use crate::{
     config::Secret,
 };
 
-/// What marks a secret that is base64.
+/// The prefix of a base64 secret.
 const ENCODED: &str = "whsec_";
 
 /// A key that calls are signed with.
 pub struct SigningKey(Vec<u8>);
 
 impl SigningKey {
-    /// The key of a secret: base64 after `whsec_`, else its bytes.
+    /// The key that a secret stands for: base64 after `whsec_`, else the secret's bytes.
     pub fn new(secret: &Secret) -> Self {
         let secret = secret.reveal();
         let encoded = secret.strip_prefix(ENCODED);
@@ -26,7 +26,7 @@ impl SigningKey {
         Self(decoded.unwrap_or_else(|| secret.as_bytes().to_vec()))
     }
 
-    /// Signs a call with its body: the same id for the same message, however often it is sent.
+    /// Sets a call's body and signs it. A message that is sent again must have the same id.
     pub fn sign(&self, call: RequestBuilder, id: Uuid, body: String) -> RequestBuilder {
         let at = SystemClock.now().0 / 1_000_000;
         let tag = self.tag(&format!("{id}.{at}.{body}"));
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_the_one_of_standard_webhooks() {
-        // The example of the specification's libraries.
+        // The example in the specification's libraries.
         let key = SigningKey::new(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
         let text = r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
         assert_eq!(

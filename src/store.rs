@@ -1,11 +1,10 @@
-//! Everything that is kept: PostgreSQL, or SQLite for a machine that has nothing.
+//! The database: PostgreSQL, or SQLite on a machine without a database server.
 //!
-//! The queries in `queries/` are compiled once for each database; what only one of them has
-//! stands in its `dialect`. The types that they take and give stand beside them, a file a noun:
-//! [`turns`], [`sessions`], [`messages`]. Nothing outside this module knows diesel.
+//! The queries in `queries/` are compiled once for each database; what differs is in the `dialect` modules.
+//! The types that queries take and return are in this folder, one file per noun: [`turns`], [`sessions`],
+//! [`messages`]. Only this module may use diesel.
 //!
-//! A caller hands over a synchronous closure for a whole step, so no connection can be held
-//! across a model's call.
+//! One synchronous closure is one step, so no connection can be held during a call to a model.
 
 pub mod adopt;
 pub mod assignments;
@@ -63,8 +62,8 @@ use crate::{clock::Clock, config};
 use batches::Batches;
 use pool::Pool;
 
-/// Runs a block in a pool of the database that there is: `$conn` is a connection, `$db` the
-/// module with the queries.
+/// Runs a block in a pool of the configured database: `$conn` is a connection, `$db` the module
+/// with that database's queries.
 macro_rules! on_db {
     ($store:expr, $pool:ident, |$conn:ident, $db:ident| $body:expr) => {
         match &*$store.db {
@@ -81,7 +80,7 @@ macro_rules! on_db {
 }
 use on_db;
 
-/// As [`on_db`], on a thread that may block.
+/// Like [`on_db`], for a thread that may block.
 macro_rules! on_db_blocking {
     ($store:expr, $pool:ident, |$conn:ident, $db:ident| $body:expr) => {
         match &*$store.db {
@@ -127,7 +126,11 @@ mod postgres {
     pub mod evaluations;
     #[path = "../queries/experts.rs"]
     pub mod experts;
+    #[path = "../queries/fence.rs"]
+    pub mod fence;
     pub mod functions;
+    #[path = "../queries/idempotency.rs"]
+    pub mod idempotency;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
     #[path = "../queries/locks.rs"]
@@ -183,6 +186,10 @@ mod sqlite {
     pub mod evaluations;
     #[path = "../queries/experts.rs"]
     pub mod experts;
+    #[path = "../queries/fence.rs"]
+    pub mod fence;
+    #[path = "../queries/idempotency.rs"]
+    pub mod idempotency;
     #[path = "../queries/jobs.rs"]
     pub mod jobs;
     #[path = "../queries/locks.rs"]
@@ -209,7 +216,7 @@ mod sqlite {
     pub mod windows;
 }
 
-/// How many batches of a kind may be under way: one is written while another is flushed.
+/// How many batches of one kind may run at once. Steps that come meanwhile go into the next batch.
 const BATCHES: usize = 1;
 
 /// The database. Cheap to clone.
@@ -228,35 +235,34 @@ enum Db {
     Sqlite(Pools<SqliteConnection>),
 }
 
-/// The ways to a database, by what is done there; two names may be the same pool.
+/// A database's pools, by kind of work; two of them may share connections.
 struct Pools<C: R2D2Connection + 'static> {
     read: Pool<C>,
-    /// Small writes that messages must not wait for: who types, who asks for a stop.
+    /// Small writes that must not delay messages: typing signals, stop requests.
     side: Pool<C>,
-    /// SQLite has one writer: more would only wait for each other, for seconds.
+    /// One connection on SQLite: several writers would only wait for each other, for seconds.
     write: Pool<C>,
-    /// Leases are renewed on time however long the others wait.
+    /// For leases and logs: its own connections on PostgreSQL, so that leases are renewed on time under load.
     renew: Pool<C>,
-    /// Whether a pooler stands between, so that nothing may stay prepared on a connection.
+    /// Whether to assume a transaction pooler. Then no statement may stay prepared on a connection.
     pooled: Arc<AtomicBool>,
-    /// Whether transactions are read committed where they do not say what they are.
+    /// Whether the default isolation of transactions is read committed.
     read_committed: Arc<AtomicBool>,
 }
 
 impl<C: R2D2Connection + 'static> Pools<C> {
-    /// Whether a transaction pooler stands between, as far as that is known.
+    /// Whether to assume a transaction pooler: true until [`Store::adapt`] finds none.
     fn is_pooled(&self) -> bool {
         self.pooled.load(Ordering::Relaxed)
     }
 }
 
 impl Store {
-    /// Prepares the connections; none is made before the first call, so that a server can
-    /// start while its database is away. Must be called on the main runtime, whose blocking
-    /// threads then do the work.
+    /// Prepares the pools. The first call connects, so a server can start while its database is
+    /// away. Must be called on the main runtime: its blocking threads do the work.
     ///
     /// # Errors
-    /// When the URL is of neither database, or SQLite's directory cannot be made.
+    /// When SQLite's folder or file cannot be created or made private.
     pub fn open(
         settings: &config::DatabaseSettings,
         clock: Arc<dyn Clock>,
@@ -276,7 +282,7 @@ impl Store {
         })
     }
 
-    /// The database's name for people: its kind and place, without user and password.
+    /// A readable name of the database: its kind and address, without user and password.
     pub fn describe(&self) -> String {
         match &*self.db {
             Db::Sqlite(_) => format!("SQLite ({})", connect::sqlite_path(self.url.reveal())),
@@ -291,7 +297,7 @@ impl Store {
         }
     }
 
-    /// Whether the database has answered anything since then.
+    /// Whether the database has answered any step since this time, even with a refusal.
     pub fn has_answered_since(&self, since: tokio::time::Instant) -> bool {
         match &*self.db {
             Db::Postgres(pools) => pools.write.has_answered_since(since),
@@ -299,7 +305,7 @@ impl Store {
         }
     }
 
-    /// How many connections there are, and how many of them are idle.
+    /// The number of open connections, and how many of them are idle.
     pub fn connections(&self) -> (u32, u32) {
         match &*self.db {
             Db::Postgres(pools) => pools.write.connections(),
@@ -310,8 +316,8 @@ impl Store {
         }
     }
 
-    /// Whether transactions are read committed where they do not say what they are, as far as connections have been
-    /// made. Where they are not, batches cost two round trips more.
+    /// Whether the default isolation is read committed on every connection made so far. If not, a batch costs
+    /// two more round trips.
     pub fn is_read_committed(&self) -> bool {
         match &*self.db {
             Db::Postgres(pools) => pools.read_committed.load(Ordering::Relaxed),
@@ -324,8 +330,8 @@ impl Store {
         matches!(&*self.db, Db::Sqlite(_))
     }
 
-    /// Finds out whether a transaction pooler stands between. Where there is none, statements stay
-    /// prepared from now on, and other instances can be [heard](Store::listen).
+    /// Finds out whether connections go through a transaction pooler. If not, statements stay prepared
+    /// from now on, and the server can [listen](Store::listen) to other instances.
     ///
     /// # Errors
     /// When the database is away; then nothing changes.
@@ -340,7 +346,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a transaction pooler stands between this server and PostgreSQL.
+    /// Whether connections to PostgreSQL go through a transaction pooler.
     ///
     /// # Errors
     /// When the database is away.
@@ -366,12 +372,12 @@ impl fmt::Debug for Store {
     }
 }
 
-/// A duration as the statements take it.
+/// A duration in milliseconds, the unit of the statements.
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A duration as the session locks keep it.
+/// A duration in seconds, the unit of the session locks.
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! Log lines: pretty on a terminal, JSON elsewhere. Fields are dotted and constant; no line has
-//! a message's text, a device id, a token or a key.
+//! Log lines: pretty on a terminal, JSON elsewhere. Field names are dotted and constant. No line may
+//! contain a message's text, a device id, a token or a key.
 
 use std::io::IsTerminal;
 
@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSettings};
 
-/// Whether lines are for people.
+/// Whether log lines are formatted for people.
 pub fn is_pretty(log: &LogSettings) -> bool {
     match log.format {
         LogFormat::Pretty => true,
@@ -16,7 +16,7 @@ pub fn is_pretty(log: &LogSettings) -> bool {
     }
 }
 
-/// Begins to log, to standard error. A filter that cannot be read is replaced by `info`.
+/// Starts logging to standard error. An invalid filter is replaced by `info`.
 pub fn start(log: &LogSettings) {
     let filter = if log.debug {
         format!("{},frontdesk=debug", log.filter)
@@ -27,7 +27,7 @@ pub fn start(log: &LogSettings) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // Already begun: a second server in one process, in a test.
+    // Fails if logging has started already: in tests with a second server in the process.
     let _ = if is_pretty(log) {
         lines
             .with_target(false)

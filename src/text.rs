@@ -1,7 +1,7 @@
-//! Text from outside, made fit to store and to send.
+//! Cleans text from outside so that it can be stored and sent, and other helpers for text.
 //!
-//! PostgreSQL refuses NUL and UTF-8 has no lone surrogates, yet visitors and models send
-//! both. Each becomes U+FFFD before the text goes anywhere, alike on both databases.
+//! PostgreSQL refuses NUL, and UTF-8 has no lone surrogates, but visitors and models send
+//! both. Both are replaced by U+FFFD on arrival, with either database.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As [`clean`], for text that is already owned: it is copied only when it has to change.
+/// Like [`clean`] for owned text, which is copied only if it has to change.
 pub fn cleaned(text: String) -> String {
     match clean(&text) {
         Cow::Borrowed(_) => text,
@@ -24,7 +24,7 @@ pub fn cleaned(text: String) -> String {
     }
 }
 
-/// Every string in a JSON document, its keys included, cleaned.
+/// Cleans every string in a JSON document, keys included.
 pub fn clean_json(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -52,12 +52,12 @@ pub fn tidy(text: &str) -> Option<String> {
 /// Parses JSON in which invalid UTF-8 and lone surrogates count as U+FFFD.
 ///
 /// # Errors
-/// What serde_json says of the document, when it is wrong for another reason.
+/// serde_json's error, if the document is invalid for another reason.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     parse_json_text(&String::from_utf8_lossy(bytes))
 }
 
-/// As [`parse_json`], for what is UTF-8 already: its strings are not looked through once more.
+/// Like [`parse_json`] for text that is valid UTF-8 already, which is not checked again.
 ///
 /// # Errors
 /// As [`parse_json`].
@@ -103,9 +103,9 @@ fn surrogate(text: &str) -> Option<u16> {
     (0xD800..0xE000).contains(&unit).then_some(unit)
 }
 
-/// About how many tokens a text costs, without a vendor's vocabulary: one for four ASCII
-/// characters, one for any other. It errs on the high side for European languages and is
-/// close for Chinese, Japanese and Korean.
+/// Estimates a text's tokens without a vendor's vocabulary: one for four ASCII characters, one
+/// for any other character. Too high for European languages; close for Chinese, Japanese and
+/// Korean.
 pub fn estimate_tokens(text: &str) -> usize {
     let (ascii, other) = text.chars().fold((0, 0), |(ascii, other), c| {
         if c.is_ascii() {
@@ -117,7 +117,7 @@ pub fn estimate_tokens(text: &str) -> usize {
     usize::div_ceil(ascii, 4) + other
 }
 
-/// A template with its `{names}` filled in. What has no value vanishes.
+/// Fills `{names}` into a template. A name without a value is removed.
 pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut parts = template.split('{');
     let mut filled = parts.next().unwrap_or_default().to_owned();
@@ -129,7 +129,7 @@ pub fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
     filled
 }
 
-/// The first line, cut to so many characters.
+/// The first line, cut to `most` characters.
 pub fn first_line(text: &str, most: usize) -> String {
     let line = text.trim().lines().next().unwrap_or_default();
     match line.char_indices().nth(most) {
@@ -138,12 +138,12 @@ pub fn first_line(text: &str, most: usize) -> String {
     }
 }
 
-/// A member of a JSON object; null where it is not there.
+/// A member of a JSON object; null if absent.
 pub fn member<'a>(value: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
     value.get(name).unwrap_or(&serde_json::Value::Null)
 }
 
-/// A string as it is, other JSON as its text.
+/// A string as it is, null as an empty string, other JSON as JSON text.
 pub fn plain(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::Null => String::new(),

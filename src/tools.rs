@@ -1,9 +1,9 @@
-//! Tools: what agents can do beside talking.
+//! Tools that agents can call.
 //!
-//! A [`Tool`] gets arguments that fit its schema and gives back text for the model. It never reaches
-//! up to the turn or the store: the turn records each call before it is made and each result before
-//! the model hears of it, and so does no call twice. What a model asks for is checked here: it may
-//! have got the arguments wrong, or ask for a tool that it was not given.
+//! A [`Tool`] gets arguments that fit its schema and returns text for the model. It never calls the turn or
+//! the store: the turn records each call before it is made and each result before the model reads it, so
+//! that no call is made twice. This module checks every call: a model may send invalid arguments or call a
+//! tool that its agent may not use.
 
 mod address;
 pub mod handoff;
@@ -34,12 +34,12 @@ use crate::{
     widgets::RawWidget,
 };
 
-/// The longest result that a model is shown, in bytes.
+/// Maximum size of a result, in bytes; the model does not see the rest.
 const RESULT_BYTES: usize = 16 * 1024;
-/// How many of a call's faults a model is told at once.
+/// Maximum number of invalid arguments that the model is told about at once.
 const MAX_NAMED_FAULTS: usize = 5;
 
-/// The tools of a desk.
+/// All tools of this server.
 #[derive(Default)]
 pub struct Tools {
     members: BTreeMap<String, Arc<RegisteredTool>>,
@@ -51,55 +51,55 @@ struct RegisteredTool {
     spec: ToolSpec,
     schema: Arc<Validator>,
     patience: Duration,
-    /// What the visitor is asked before it is called.
+    /// The question that the visitor must confirm before a call, if any.
     confirm: Option<String>,
-    /// Arguments that come from the context, and where they are there.
+    /// Arguments that come from the context: argument name to context key.
     inject: BTreeMap<String, String>,
-    /// What all arguments look like, those too.
+    /// The schema of all arguments, including those in `inject`.
     all: Arc<Validator>,
     tool: Arc<dyn Tool>,
 }
 
-/// A call that a model asks for.
+/// A tool call with what the tool may need to know.
 #[derive(Debug, Clone, Copy)]
 pub struct ToolInvocation<'a> {
     /// The call.
     pub call: &'a ToolCall,
     /// The turn in which it is made.
     pub turn: TurnId,
-    /// What is known of the visitor.
+    /// The context: data about the visitor that the model does not see.
     pub context: &'a Map<String, Value>,
-    /// Whether the visitor was asked and has said yes.
+    /// Whether the visitor was asked and said yes.
     pub has_consent: bool,
 }
 
-/// What came of a call.
+/// A call's outcome.
 #[derive(Debug)]
 pub struct ToolOutcome {
-    /// What the model is told.
+    /// The result for the model.
     pub result: ToolResult,
-    /// What the visitor is shown.
+    /// The widget for the visitor.
     pub widget: Option<RawWidget>,
-    /// What is known of the visitor from now on.
+    /// Changes to the context.
     pub context: Map<String, Value>,
 }
 
-/// Why a tool cannot be made.
+/// Why a tool cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
-    /// Its `parameters` are no schema.
+    /// Its `parameters` are not a valid JSON Schema.
     #[error("tools.{0}.parameters: {1}")]
     Schema(String, String),
-    /// There is no client for its calls.
+    /// The HTTP client for its calls cannot be built.
     #[error("tools: {0}")]
     Http(#[from] HttpError),
 }
 
 impl Tools {
-    /// The configured tools.
+    /// The configured tools, and those that the program adds (`more`).
     ///
     /// # Errors
-    /// When a schema is none; the configuration's check finds it first.
+    /// If a schema is invalid; the configuration check reports it earlier.
     pub fn new(
         settings: &Settings,
         clients: &Clients,
@@ -141,10 +141,10 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Adds one.
+    /// Adds a tool.
     ///
     /// # Errors
-    /// When its parameters are no JSON Schema.
+    /// If its parameters are not a valid JSON Schema.
     pub fn add(&mut self, new: NewTool) -> Result<(), ToolError> {
         let name = new.spec.name.clone();
         self.members
@@ -152,7 +152,7 @@ impl Tools {
         Ok(())
     }
 
-    /// The names of all of them.
+    /// The names of all tools and MCP servers.
     pub fn names(&self) -> Vec<String> {
         self.members
             .keys()
@@ -161,12 +161,12 @@ impl Tools {
             .collect()
     }
 
-    /// Whether a name stands for an MCP server, or for one of its tools.
+    /// True if a name is that of an MCP server or of one of its tools.
     pub(crate) fn is_served(&self, name: &str) -> bool {
         self.server(name).is_some()
     }
 
-    /// What MCP servers say of their tools, of those that are given.
+    /// The specs of the MCP servers' tools that are in `given`.
     pub(crate) async fn served(&self, given: &[String]) -> Vec<ToolSpec> {
         let mut all = Vec::new();
         for (name, server) in &self.servers {
@@ -192,7 +192,7 @@ impl Tools {
         self.servers.get_key_value(server)
     }
 
-    /// Whether a tool is one of these, or of one of these servers.
+    /// True if `given` contains the tool's name or that of its MCP server.
     pub fn is_given(&self, given: &[String], name: &str) -> bool {
         let server = self.server(name).map(|(server, _)| server);
         given
@@ -200,7 +200,7 @@ impl Tools {
             .any(|given| given == name || Some(given) == server)
     }
 
-    /// Connects to the servers whose tools are called, where they are not connected.
+    /// Connects to the MCP servers that these calls need, if not connected.
     pub async fn reach(&self, calls: &[ToolCall]) {
         for call in calls {
             if let Some((_, server)) = self.server(&call.name) {
@@ -216,14 +216,14 @@ impl Tools {
         self.server(name)?.1.member(name)
     }
 
-    /// How a model is told of these tools.
+    /// The specs of these tools, without those of MCP servers.
     pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
         let known = names.iter().filter_map(|name| self.members.get(name));
         known.map(|member| member.spec.clone()).collect()
     }
 
-    /// Does what a model asks for, if it is one of the tools that it was given. What went wrong is in
-    /// the result: the model may mend it.
+    /// Makes a call if the tool is in `given`. An error is returned as the result, so that the model can
+    /// correct the call.
     pub async fn call(&self, given: &[String], calling: ToolInvocation<'_>) -> ToolOutcome {
         let began = Instant::now();
         let call = calling.call;
@@ -250,8 +250,8 @@ impl Tools {
         }
     }
 
-    /// What the visitor is to be asked before a call is made, if they are: the tool's question with the
-    /// arguments in it. None also where the call is not as it should be: then it is refused when it is made.
+    /// The question that the visitor must confirm before a call, with the arguments filled in. `None` if the tool
+    /// asks none. Also `None` if the call is invalid: it is refused when it is made.
     pub fn question(&self, given: &[String], call: &ToolCall) -> Option<String> {
         let (member, arguments) = self.checked(given, call).ok()?;
         let question = member.confirm.as_deref()?;
@@ -260,18 +260,18 @@ impl Tools {
         }))
     }
 
-    /// Whether there is such a tool, and its server is there.
+    /// True if the tool exists and its MCP server, if any, is connected.
     pub fn knows(&self, name: &str) -> bool {
         self.member(name).is_some()
     }
 
-    /// Whether a tool changes nothing.
+    /// True if a tool changes nothing, so that a call may be repeated.
     pub fn is_safe(&self, name: &str) -> bool {
         self.member(name)
             .is_some_and(|member| member.tool.is_safe())
     }
 
-    /// A call that a model may make as it is.
+    /// Checks a call: the tool and its arguments, or why it is refused.
     fn checked(
         &self,
         given: &[String],
@@ -318,7 +318,7 @@ impl Tools {
         } = calling;
         let (member, mut arguments) = self.checked(given, call)?;
         if member.confirm.is_some() && !has_consent {
-            // It was not there when the visitor could have been asked.
+            // The tool's MCP server was away when the visitor should have been asked.
             return Err("The visitor has to be asked first: call it again.".to_owned());
         }
         for (name, key) in &member.inject {
@@ -352,7 +352,7 @@ impl RegisteredTool {
             tool,
         } = new;
         if let Some(schema) = spec.parameters.as_object_mut() {
-            // Which draft it is of is nothing that a model has to read.
+            // The model does not need to know the schema's draft version.
             schema.remove("$schema");
         }
         let name = spec.name.clone();
@@ -381,7 +381,7 @@ impl RegisteredTool {
     }
 }
 
-/// Takes an argument out of a schema: whoever reads it does not hear of it.
+/// Removes an argument from a schema, so that the model does not know of it.
 fn leave_out(argument: &str, schema: &mut Value) {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.remove(argument);
@@ -391,7 +391,7 @@ fn leave_out(argument: &str, schema: &mut Value) {
     }
 }
 
-/// A key by which an endpoint knows a call that is made again.
+/// The idempotency key, by which an endpoint recognises a repeated call.
 fn key(turn: TurnId, name: &str, arguments: &Value) -> String {
     let digest = Sha256::digest(format!("{name} {arguments}"));
     let digest = HEXLOWER.encode(digest.get(..12).unwrap_or_default());

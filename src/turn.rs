@@ -1,12 +1,10 @@
-//! Turns: a visitor's message and all that answers it, as a numbered log with many readers.
+//! Turns: a visitor's message and everything that answers it, as a numbered log with many readers.
 //!
-//! A turn belongs to its conversation, not to the connection that began it: it runs as a task
-//! of its own ([`run`]) and appends frames to a [`log::Log`]. Every face of
-//! an answer (JSON, an event stream, a resumed stream) is a reader of that log. Promises, in
-//! this order: the message is committed before a [`Reply`] is returned; the answer is
-//! committed before the final frame. What was said in between is in the database a moment later
-//! ([`flush`]), so that another instance shows it ([`mirror`]) and, when this one dies, begins the
-//! turn anew ([`adopt`]).
+//! A turn belongs to its conversation, not to the connection that began it: it runs as its own task ([`run`])
+//! and appends records to a [`log::Log`]. JSON, event streams and resumed streams are readers of that log.
+//! Guarantees: the message is committed before a [`Reply`] is returned; the answer is committed before the
+//! final frame is sent. Records reach the database shortly after they are sent ([`flush`]), so that another
+//! instance can show them ([`mirror`]) and, if this one dies, start the turn again ([`adopt`]).
 
 mod adopt;
 mod answer;
@@ -25,11 +23,11 @@ mod guard;
 mod handoff;
 mod lease;
 pub mod log;
+mod merge;
 mod metadata;
 mod mirror;
 mod output;
 mod prompt;
-mod queue;
 mod replay;
 mod request;
 mod resume_point;
@@ -73,23 +71,23 @@ pub use request::TurnRequest;
 pub use resume_point::ResumePoint;
 use signal::{Cause, Signal};
 
-/// How long turns that are ended early have to store what they said.
+/// How long turns that a shutdown ends early have to store their text.
 pub const END_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// A turn's answer, as it comes.
+/// A turn's answer, read while it is written.
 #[derive(Debug)]
 pub struct Reply {
-    /// The turn; none where nothing is stored.
+    /// The turn; none if nothing is stored.
     pub turn_id: Option<TurnId>,
     /// Its conversation.
     pub conversation_id: Option<ConversationId>,
     /// The frames.
     pub reader: Reader,
-    /// Where the turn runs, if that is another instance: its reader [goes on](Engine::go_on).
+    /// Set if the turn runs on another instance. If the reader ends early, [`Engine::go_on`] continues it.
     pub elsewhere: Option<RemoteTurn>,
 }
 
-/// Runs turns and knows those that are running here.
+/// Runs turns and keeps track of those that run on this instance.
 pub struct Engine {
     store: Store,
     agents: Arc<Agents>,
@@ -105,7 +103,7 @@ pub struct Engine {
     finished: attach::FinishedLogs,
     mirrors: Arc<Hub<mirror::Mirrors>>,
     flushing: tokio::sync::Mutex<()>,
-    queues: queue::Queues,
+    queues: merge::Queues,
     runtime: Handle,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -113,7 +111,7 @@ pub struct Engine {
     shutdown: CancellationToken,
 }
 
-/// A turn that runs here.
+/// A turn that runs on this instance.
 #[derive(Debug, Clone)]
 struct Running {
     conversation_id: ConversationId,
@@ -124,16 +122,16 @@ struct Running {
     signal: Arc<Signal>,
 }
 
-/// What is known of a turn's request beside what is stored; nothing of an adopted turn's.
+/// What a turn needs of its request that is not stored; empty for an adopted turn.
 #[derive(Debug, Clone, Copy, Default)]
 struct Origin {
-    /// Whether frames also say their content as `text`.
+    /// True if frames repeat their content as `text`.
     mirror_text: bool,
-    /// Who sent it.
+    /// The sender's IP address, for the token budgets.
     address: Option<IpAddr>,
 }
 
-/// A turn that runs here, for as long as its task does, however that ends.
+/// Unregisters a turn when its task ends, for whatever reason.
 struct Registered {
     engine: Arc<Engine>,
     turn_id: TurnId,
@@ -145,7 +143,7 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.engine.leases.release(self.turn_id, self.fence);
         let mut running = self.engine.running();
-        // It may have been adopted here meanwhile, by another attempt.
+        // This instance may already run a later attempt of the turn.
         if running
             .get(&self.turn_id)
             .is_some_and(|running| running.fence == self.fence)
@@ -153,14 +151,14 @@ impl Drop for Registered {
             running.remove(&self.turn_id);
         }
         drop(running);
-        // Where the task ended before the turn did, that goes on elsewhere once the lease has expired.
+        // If the task ended before the turn did, another instance adopts the turn once its lease expires.
         self.log.give_up();
     }
 }
 
 impl Engine {
-    /// An engine of a new instance. Must be called on the main runtime, on which its turns
-    /// then run.
+    /// Creates the engine of a new instance. Must be called on the main runtime: lease renewal and log writing
+    /// run there.
     pub fn new(
         store: Store,
         secret: Arc<SiteSecret>,
@@ -193,7 +191,7 @@ impl Engine {
             running: Mutex::default(),
             finished: attach::FinishedLogs::default(),
             flushing: tokio::sync::Mutex::default(),
-            queues: queue::Queues::default(),
+            queues: merge::Queues::default(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -216,7 +214,7 @@ impl Engine {
         &self.sessions
     }
 
-    /// Lets a turn run that has begun, or was adopted.
+    /// Runs a turn that has begun or was adopted.
     fn launch(self: &Arc<Self>, started: Started, since: Instant, origin: Origin) -> Reply {
         let (turn_id, conversation_id) = (started.turn_id, started.conversation_id);
         let (attempt, fence) = (started.attempt, started.fence);
@@ -258,8 +256,9 @@ impl Engine {
         }
     }
 
-    /// Is not ready from now on, refuses new turns a moment later, gives the running ones until
-    /// `deadline` to finish, and ends them then; that takes up to [`END_TIMEOUT`].
+    /// Shuts the engine down: reports "not ready" at once, refuses new turns after
+    /// `server.lame_duck_milliseconds`, and ends the turns that still run at `deadline`. Ending them takes up
+    /// to [`END_TIMEOUT`].
     pub async fn drain(&self, deadline: Instant) {
         self.closing.cancel();
         let lame_duck = Duration::from_millis(self.settings.server.lame_duck_milliseconds);
@@ -275,22 +274,22 @@ impl Engine {
         }
     }
 
-    /// How many messages wait here until their conversation is free.
+    /// How many messages wait on this instance until their conversation is free.
     pub fn waiting(&self) -> usize {
         self.queues.count()
     }
 
-    /// Whether the server is about to shut down.
+    /// True once the shutdown has begun.
     pub fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
     }
 
-    /// Ends when the server is about to shut down.
+    /// Completes when the shutdown begins.
     pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
         self.closing.clone().cancelled_owned()
     }
 
-    /// Sweeps now and then, for ever.
+    /// Adopts abandoned turns and does maintenance, every [`crate::maintenance::INTERVAL`], for ever.
     pub async fn sweep(self: &Arc<Self>) {
         loop {
             tokio::time::sleep(crate::maintenance::INTERVAL).await;
@@ -310,8 +309,8 @@ impl Engine {
         }
     }
 
-    /// Makes all turns that are running in the database free to be adopted: for a database that
-    /// only this server uses.
+    /// Expires the leases of all running turns in the database and starts to adopt the turns. For a database
+    /// that only this server uses.
     ///
     /// # Errors
     /// When the database fails.
@@ -334,8 +333,8 @@ impl Engine {
         self.running.lock()
     }
 
-    /// Spawns on the caller's runtime, and counts for the shutdown: a turn runs on the worker that
-    /// sends its frames, since to wake another thread for each costs more than all the rest.
+    /// Spawns on the caller's runtime and tracks the task for the shutdown. A turn runs on the worker thread
+    /// that sends its frames: waking another thread for each frame costs more than everything else.
     fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,

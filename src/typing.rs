@@ -1,4 +1,4 @@
-//! Who is writing at this moment. It is told to the other side for as long as it is said again.
+//! Typing signals: the other side sees that somebody is writing, for as long as the signal is repeated.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use crate::{
     store::{ConversationId, Store, typing::Typist},
 };
 
-/// Who is writing.
+/// Receives typing signals.
 pub struct Typing {
     store: Store,
     hub: Arc<Hub<LiveConversations>>,
 }
 
 impl Typing {
-    /// Nobody is.
+    /// No signals yet.
     pub fn new(store: Store, hub: Arc<Hub<LiveConversations>>) -> Self {
         Self { store, hub }
     }
 
-    /// Somebody is writing. Where agents answer, nobody is told.
+    /// Notes that somebody is writing. While agents answer, this has no effect.
     ///
     /// # Errors
-    /// `not_found` for a conversation that this person at the desk has not.
+    /// `not_found` if this expert has not claimed the conversation.
     pub async fn is_writing(&self, id: ConversationId, typist: Typist) -> Result<()> {
         let is_expert = matches!(typist, Typist::Expert(_));
         match self.store.is_writing(id, typist).await? {

@@ -1,8 +1,8 @@
-//! Widgets: forms, choices and cards that agents show, and what visitors answer to them.
+//! Widgets: forms, choices and cards that agents show, and visitors' answers to them.
 //!
-//! A widget is data of a declared type, never markup: each type has a JSON Schema for its data
-//! ([`data`]) and, where it asks something, one for its answer ([`answer`]). Whoever makes one, a
-//! model, a service or the configuration, it is checked here before a visitor sees it.
+//! A widget is typed data, never markup: each type has a JSON Schema for its data ([`data`]) and,
+//! if it asks something, one for its answer ([`answer`]). Every widget is checked here before a
+//! visitor sees it, whether a model, a service or the configuration made it.
 
 mod answer;
 mod data;
@@ -14,33 +14,33 @@ use serde_json::{Value, json};
 
 pub use answer::{AnswerFault, Answered};
 
-/// What the tools that show widgets begin with.
+/// Prefix of the tools that show widgets.
 const SHOW: &str = "show_";
-/// The longest data, in bytes of JSON.
+/// Maximum size of a widget's data, in bytes of JSON.
 const DATA_BYTES: usize = 16 * 1024;
 
-/// What kind of widget it is.
+/// A widget's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WidgetType {
     /// A form that asks for an appointment.
     AppointmentForm,
-    /// One of several options.
+    /// Options, of which the visitor chooses one.
     Choices,
-    /// A yes or a no.
+    /// A question to answer with yes or no.
     Confirm,
-    /// Something to look at.
+    /// A card to look at: title, text, picture, link.
     Card,
-    /// An address to go to.
+    /// A link to open.
     Link,
-    /// A number of points.
+    /// A rating in points.
     Rating,
     /// A form with any fields.
     Form,
 }
 
 impl WidgetType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 7] = [
         Self::AppointmentForm,
         Self::Choices,
@@ -64,12 +64,12 @@ impl WidgetType {
         }
     }
 
-    /// The type of this name.
+    /// The type with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// What a model is told of it.
+    /// The description for the model.
     fn description(self) -> &'static str {
         match self {
             Self::AppointmentForm => {
@@ -91,12 +91,12 @@ pub struct Widget {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: WidgetType,
-    /// What it shows.
+    /// What it shows; the members depend on the type.
     pub data: Value,
 }
 
 impl Widget {
-    /// A question whether a tool may be called.
+    /// A widget that asks whether a tool may be called.
     pub fn confirm(text: String) -> Self {
         Self {
             kind: WidgetType::Confirm,
@@ -105,13 +105,13 @@ impl Widget {
     }
 }
 
-/// A widget as somebody made it: its type and data are to be checked.
+/// A widget that has not been checked yet.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct RawWidget {
     /// A type, or the name of a configured widget.
     #[serde(rename = "type")]
     pub name: String,
-    /// What it shows; a configured one has its own.
+    /// What it shows; ignored for a configured widget, which has its own data.
     #[serde(default)]
     pub data: Value,
 }
@@ -126,7 +126,7 @@ impl RawWidget {
     }
 }
 
-/// The widgets of a desk.
+/// The configured widgets, and the origins that forms may be sent to.
 #[derive(Debug, Default)]
 pub struct Widgets {
     configured: BTreeMap<String, (Widget, String)>,
@@ -134,7 +134,7 @@ pub struct Widgets {
 }
 
 impl Widgets {
-    /// No configured widgets yet.
+    /// Begins without configured widgets.
     pub fn new(callback_origins: &[String]) -> Self {
         Self {
             configured: BTreeMap::new(),
@@ -142,20 +142,20 @@ impl Widgets {
         }
     }
 
-    /// Adds a configured one, with what a model is told of it.
+    /// Adds a configured widget, with its description for the model.
     ///
     /// # Errors
-    /// In words for the one who made it.
+    /// What is wrong, in words for its author.
     pub fn add(&mut self, name: &str, description: &str, raw: RawWidget) -> Result<(), String> {
         let configured = (self.check(raw)?, description.to_owned());
         self.configured.insert(name.to_owned(), configured);
         Ok(())
     }
 
-    /// A widget, if its data fit.
+    /// Checks a widget's type, data and callback URL.
     ///
     /// # Errors
-    /// In words for the one who made it.
+    /// What is wrong, in words for its author.
     pub fn check(&self, raw: RawWidget) -> Result<Widget, String> {
         if let Some((widget, _)) = self.configured.get(&raw.name) {
             return Ok(widget.clone());
@@ -178,7 +178,7 @@ impl Widgets {
         Ok(Widget { kind, data })
     }
 
-    /// Whether a form may be sent there: to a route of the chat, or to an origin that was allowed.
+    /// True if a form may be sent there: to a chat route of this server, or to an allowed origin.
     fn may_call_back(&self, callback: &str) -> bool {
         let is_own = ["/chat/", "/api/v1/chat/", "/v1/chat/"]
             .iter()
@@ -193,7 +193,7 @@ impl Widgets {
         })
     }
 
-    /// What a model is told of a widget: what it is good for, and what its data look like.
+    /// A widget's description and the schema of its data, for the model.
     pub fn described(&self, name: &str) -> Option<(String, Value)> {
         if let Some((_, description)) = self.configured.get(name) {
             let nothing =
@@ -204,10 +204,10 @@ impl Widgets {
         Some((kind.description().to_owned(), data::schema(kind)))
     }
 
-    /// A widget whose data a model made, as JSON text.
+    /// Parses and checks a widget whose data a model wrote as JSON text.
     ///
     /// # Errors
-    /// In words for the model, when the data do not fit.
+    /// What is wrong, in words for the model.
     pub fn read(&self, name: &str, data: &str) -> Result<Widget, String> {
         let data = serde_json::from_str(data)
             .map_err(|error| format!("The arguments are not JSON: {error}."))?;
@@ -215,7 +215,7 @@ impl Widgets {
     }
 }
 
-/// What a model calls to show a widget.
+/// The name of the tool that shows a widget.
 pub fn tool_name(widget: &str) -> String {
     format!("{SHOW}{widget}")
 }

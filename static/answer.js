@@ -1,39 +1,39 @@
 /**
- * An answer as it comes: its words and what it shows, as far as they count.
+ * An answer while it arrives: its text and its widgets, without those that a `reset` or `keep` removes.
  */
 
 import { make } from "./make.js";
 
 /** @typedef {import("./types.js").Frame} Frame */
 
-/** Said beside an answer of which nothing is stored. */
-const NOT_KEPT = "The chat cannot keep messages at the moment: nobody will see this later.";
+/** Shown below an answer that is not stored. */
+const NOT_KEPT = "Messages cannot be saved at the moment: this answer will be gone when you leave the page.";
 
 export class Answer {
   #words;
-  /** What it shows beside its words. @type {HTMLElement[]} */
+  /** The list items of its widgets. @type {HTMLElement[]} */
   #shown = [];
-  /** How much it had said and shown after each frame. @type {[number, number][]} */
+  /** The length of the text and the number of widgets after each frame. @type {[number, number][]} */
   #after = [];
 
-  /** @param {HTMLElement} words Where its words stand. */
+  /** @param {HTMLElement} words The element for its text. */
   constructor(words) {
     this.#words = words;
   }
 
   /**
-   * Takes the next frame.
+   * Adds the next frame.
    * @param {Frame} frame
-   * @param {HTMLElement | null} [item] What the frame shows.
+   * @param {HTMLElement | null} [item] The widget of the frame.
    */
   take(frame, item = null) {
-    // Another attempt begins.
+    // Another attempt starts: the text so far is deleted.
     if (frame.type === "reset") {
       this.#cut([0, 0]);
       this.#after = [];
     }
     this.#words.append(frame.content);
-    // A person took over: what came after that does not count.
+    // An expert took over: only the first `keep` frames are stored, the rest is removed.
     if (frame.keep !== undefined) this.#cut(this.#after[frame.keep - 1] ?? [0, 0]);
     if (frame.degraded && frame.is_final) this.#words.after(make("small", { class: "not-kept" }, NOT_KEPT));
     if (item) this.#shown.push(item);

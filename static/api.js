@@ -1,29 +1,30 @@
 /**
- * Calls to the server, by a visitor's device or by somebody who is signed in: made again while nobody answers, and
- * streams that are taken up again.
+ * Calls to the server, with a visitor's device id or a user's token. Calls are repeated while the server cannot be
+ * reached, and streams are resumed.
  */
 import { events } from "./stream.js";
 
 /** @typedef {import("./credentials.js").Device | import("./credentials.js").Token} Credentials */
-/** @typedef {(state: "" | "lost" | "offline") => void} Tell Says how the connection is. */
+/** @typedef {(state: "" | "lost" | "offline") => void} Tell Called with the state of the connection. */
 
-/** How often a call is tried that nobody answers, and the longest pause between, in ms. */
+/** How often a call is tried while the server does not answer, and the longest pause between tries, in ms. */
 const TRIES = 20;
 const PAUSE = 5_000;
 
-/** The pause while the browser says that it is offline, in ms. These tries do not count. */
+/** The pause between tries while the browser is offline, in ms. These tries do not count as `TRIES`. */
 const OFFLINE = 15_000;
 
 /**
- * How long the beginning of a response may take, in ms. A message may have to wait for its turn, and an agent thinks
- * of what it proposes to a person. A connection that slept with the machine never answers.
+ * How long the head of a response may take, in ms: `WRITE` is longer because a message may wait for the answer before
+ * it, `DRAFT` because a model writes the draft. Without a limit, a connection that died while the machine slept would
+ * never end.
  */
 const HEAD = { READ: 8_000, WRITE: 40_000, DRAFT: 70_000 };
 
-/** Methods that are answered at once. */
+/** Methods that the server answers at once; undefined is fetch's default, GET. */
 const QUICK = [undefined, "GET", "DELETE"];
 
-/** A refusal. */
+/** An error response of the server. */
 export class Refused extends Error {
   /**
    * @param {string} message
@@ -34,23 +35,23 @@ export class Refused extends Error {
     this.status = status;
   }
 
-  /** Whether the same may be tried again. */
+  /** Whether the same call can succeed later. */
   get again() {
     return this.status === 409 || this.status === 429 || this.status >= 500;
   }
 
-  /** Whether it is nobody's fault, and soon over. */
+  /** Whether a gateway or a restarting server caused the error: it is soon over. */
   get passes() {
     return this.status >= 502 && this.status <= 504;
   }
 }
 
-/** Why a call failed, for whoever made it. @param {unknown} error */
+/** Why a call failed, as a text for the page. @param {unknown} error */
 export function reason(error) {
-  return error instanceof Refused ? error.message : "The desk cannot be reached";
+  return error instanceof Refused ? error.message : "The server cannot be reached";
 }
 
-/** The frames of an answer are no longer there; the history has it. */
+/** The frames of an answer are no longer stored; the history has the answer. */
 export class Gone extends Error {}
 
 export class Api {
@@ -66,7 +67,7 @@ export class Api {
     this.#credentials = credentials;
   }
 
-  /** Told of each refusal. */
+  /** Called with each error response. */
   refused = (/** @type {Refused} */ _refused) => {};
 
   /**
@@ -87,13 +88,13 @@ export class Api {
     if (response.ok) return response;
     const problem = await response.json().catch(() => ({}));
     if (this.#credentials.renews(problem.code)) return this.call(path, init);
-    const refused = new Refused(problem.detail ?? problem.title ?? "The server does not answer", response.status);
+    const refused = new Refused(problem.detail ?? problem.title ?? "The server returned an error", response.status);
     this.refused(refused);
     throw refused;
   }
 
   /**
-   * A call that is made again for as long as nobody answers.
+   * Makes a call, and repeats it while the server cannot be reached, up to `TRIES` times.
    * @param {string} path
    * @param {RequestInit} init
    * @param {Tell} tell
@@ -112,11 +113,11 @@ export class Api {
   }
 
   /**
-   * The newest messages of a conversation: a page of them ends early where they are long.
+   * The newest messages of a conversation, from several pages: a page with long messages has fewer than its limit.
    * @param {string} path
    * @param {number} most
    * @param {Tell} tell
-   * @param {AbortSignal} [signal] Ends waiting for them.
+   * @param {AbortSignal} [signal] Aborts the calls.
    */
   async messages(path, most, tell, signal) {
     /** @type {import("./types.js").Message[]} */
@@ -142,7 +143,7 @@ export class Api {
    * @param {"POST" | "PUT"} method
    * @param {string} path
    * @param {object} body
-   * @param {string} [key] Makes it the same call, however often it is sent.
+   * @param {string} [key] The idempotency key: the server executes a repeated call once.
    * @returns {Promise<any>}
    */
   async send(method, path, body, key) {
@@ -151,7 +152,7 @@ export class Api {
   }
 
   /**
-   * A message, sent until somebody answers. The same key makes it the same message.
+   * Sends a message, repeatedly until the server answers. The key makes sure that the message is stored once.
    * @param {string} path
    * @param {object} body
    * @param {string} key
@@ -162,9 +163,9 @@ export class Api {
   }
 
   /**
-   * The frames of an answer, up to the final one, through lost connections and restarts; until it is aborted.
+   * The frames of an answer up to the final one, across lost connections and server restarts, or until it is aborted.
    * @param {Response} response
-   * @param {string} turns Where turns are read.
+   * @param {string} turns The path under which turns are resumed.
    * @param {Tell} tell
    * @param {AbortSignal} aborted
    */
@@ -180,7 +181,7 @@ export class Api {
         }
       } catch (error) {
         if (error instanceof SyntaxError) throw error;
-        // The connection was cut: below, it is taken up again.
+        // The connection was lost: the answer is resumed below.
       }
       if (aborted.aborted) return;
       if (!turn) throw new Refused("The connection was lost", 503);
@@ -195,7 +196,7 @@ export class Api {
   }
 
   /**
-   * An answer as it comes, as far as it comes without a break: the stored message follows it anyway.
+   * The frames of an answer until the connection is lost. It is not resumed: the stored message follows anyway.
    * @param {string} path
    * @param {AbortSignal} aborted
    */
@@ -204,14 +205,15 @@ export class Api {
       const response = await this.call(path, { signal: aborted });
       for await (const { frame } of events(response, aborted)) yield frame;
     } catch {
-      // What was said is in the conversation.
+      // The stored message has the whole answer.
     }
   }
 
   /**
-   * What a standing stream says, through lost connections, until it is aborted or there is nothing to stand by.
+   * The events of a stream that stays open. It is resumed after lost connections, until it is aborted or the server
+   * answers 204: there is nothing to follow.
    * @param {string} path
-   * @param {string} after Where to begin.
+   * @param {string} after The `Last-Event-ID` to start from; empty for the beginning.
    * @param {AbortSignal} aborted
    * @param {Tell} tell
    */
@@ -232,7 +234,7 @@ export class Api {
         if (aborted.aborted) return;
         if (error instanceof Refused && !error.again) throw error;
       }
-      // The moment of a restart is not worth a word.
+      // The first retry is silent: a restart takes only a moment.
       await pause(1 + tries, tries ? tell : () => {});
     }
   }
@@ -251,7 +253,7 @@ function written(method, body, key) {
 }
 
 /**
- * Waits before another try: a moment, or until the network is back, or nobody wants it any more.
+ * Waits before the next try. The pause ends early when the network is back or the signal aborts.
  * @param {number} tries
  * @param {Tell} tell
  * @param {AbortSignal | null} [signal]
@@ -259,7 +261,8 @@ function written(method, body, key) {
 function pause(tries, tell, signal) {
   tell(navigator.onLine ? "lost" : "offline");
   if (signal?.aborted) return Promise.resolve(null);
-  // Not all at once where a server comes back; and now and then even offline, which browsers get wrong.
+  // Random, so that clients do not all return to a restarted server at once. Timed even when offline, because browsers
+  // report that wrongly.
   const time = Math.min(500 * 1.5 ** tries, PAUSE) * (0.75 + Math.random() / 2);
   return new Promise((resolve) => {
     const timer = setTimeout(done, navigator.onLine ? time : OFFLINE);

@@ -1,14 +1,14 @@
 /**
- * What somebody said, as a line of the conversation; and what stands around it.
+ * A message as a list item, and helpers for the list of messages.
  */
 import { make } from "./make.js";
 
-/** Who says something, for those who do not see where it stands. @type {Record<string, string>} */
-const SPEAKERS = { user: "You: ", assistant: "Desk: ", expert: "A person: ", system: "Notice: " };
+/** Who wrote a message, for screen readers: they cannot see the colour and side. @type {Record<string, string>} */
+const SPEAKERS = { user: "You: ", assistant: "Assistant: ", expert: "A person: ", system: "Notice: " };
 
 /**
  * @param {string} role
- * @param {string | HTMLElement} said Words, or a widget.
+ * @param {string | HTMLElement} said A text, or a widget.
  */
 export function bubble(role, said) {
   const from = SPEAKERS[role] ? role : "assistant";
@@ -17,13 +17,13 @@ export function bubble(role, said) {
   return { item, words };
 }
 
-/** Whether the newest text of a list is read, and not something above it. @param {HTMLElement} list */
+/** Whether a list is scrolled to its end (within 40 px): then it follows new text. @param {HTMLElement} list */
 export function isAtEnd(list) {
   return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
 }
 
 /**
- * Offers once to try again.
+ * Shows a button to try again, which disappears when it is used.
  * @param {HTMLElement} beside
  * @param {() => void} again
  */

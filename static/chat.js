@@ -1,5 +1,5 @@
 /**
- * The chat panel: shows what was said, sends messages, shows answers as they come.
+ * The chat panel: shows the messages of a conversation, sends new ones, and shows answers as they arrive.
  */
 import { Answer } from "./answer.js";
 import { Gone, Refused, reason } from "./api.js";
@@ -14,47 +14,47 @@ import { freeze, render, thaw } from "./widgets.js";
  * @param {URL} base The server's address.
  * @param {string} title
  * @param {() => void} close
- * @param {() => void} heard Told when something is said while the panel is closed.
+ * @param {() => void} heard Called when a message arrives while the panel is closed.
  */
 export function chat(base, title, close, heard) {
   return { element: new Panel(new VisitorChat(base), title, close, heard).element, sheet };
 }
 
-/** @typedef {{ text: string, key: string, item: HTMLElement }} Said What was sent: its words, its key, where it is shown. */
+/** @typedef {{ text: string, key: string, item: HTMLElement }} Said A message: text, idempotency key, list item. */
 
 const TYPING = "Somebody is writing …";
 
 export class Panel {
   #desk;
-  /** The turn that is being answered. */
+  /** The id of the turn that is being answered; empty if there is none. */
   #turn = "";
   #busy = false;
-  /** What is being done, one after the other. */
+  /** The queue of operations: each starts when the one before it has ended. */
   #doing;
-  /** The messages that are shown, as far as they have ids. @type {Map<string, HTMLElement>} */
+  /** The shown messages by id; a message without an id is missing. @type {Map<string, HTMLElement>} */
   #shown = new Map();
-  /** Ends the standing stream of the conversation that is shown. */
+  /** Aborts the event stream of the shown conversation. */
   #leave = new AbortController();
-  /** Ends all that is read. */
+  /** Aborts all streams and requests when the panel closes. */
   #closed = new AbortController();
   #heard;
-  /** The conversation that is stood by. */
+  /** The conversation whose event stream is open. */
   #conversation = "";
-  /** What the status says for a while: where the visitor stands in the queue, that somebody is writing. */
+  /** The temporary status: the visitor's place in the queue, or that somebody is writing. */
   #passing = "";
-  /** Where the visitor stands in the queue. */
+  /** The text with the visitor's place in the queue. */
   #place = "";
-  /** What could not be sent, or is not sent yet. @type {Set<Said>} */
+  /** Messages that are not sent yet, or could not be sent. @type {Set<Said>} */
   #unsent = new Set();
-  /** Whether what was said before is shown, and what ends waiting for it. */
+  /** Whether the history is shown; `#waiting` aborts waiting for it. */
   #isRestored = false;
   #waiting = new AbortController();
-  /** Whether a person answers. */
+  /** Whether an expert answers. */
   #hasPerson = false;
 
   #messages = make("ol", { role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
   #status = make("p", { class: "status", role: "status" });
-  /** What a screen reader says: an answer when it is complete, not word by word. */
+  /** The text for screen readers: an answer when it is complete, not word by word. */
   #announcer = make("p", { class: "hidden", "aria-live": "polite" });
   #input = make("textarea", { rows: "1", maxlength: "10000", "aria-label": "Your message", placeholder: "Write a message" });
   #send = make("button", { type: "submit", class: "send" }, "Send");
@@ -64,7 +64,7 @@ export class Panel {
    * @param {VisitorChat} desk
    * @param {string} title
    * @param {() => void} close
-   * @param {() => void} [heard] Told when something is said while it is not shown.
+   * @param {() => void} [heard] Called when a message arrives while the panel is hidden.
    */
   constructor(desk, title, close, heard = () => {}) {
     this.#desk = desk;
@@ -94,7 +94,7 @@ export class Panel {
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") close();
     });
-    // Agents do not wait for anybody to write.
+    // Agents ignore typing signals, so they are sent only while an expert answers.
     tellTyping(this.#input, () => (this.#hasPerson ? desk.types() : null));
     hide.addEventListener("click", close);
     anew.addEventListener("click", () => void this.#anew());
@@ -103,18 +103,18 @@ export class Panel {
     this.#doing = this.#restore();
   }
 
-  /** Lets go of all that it reads: another panel is shown. What was sent is said. */
+  /** Stops reading, because another panel is shown. Messages that were sent are still answered. */
   close() {
     this.#closed.abort();
     this.#leave.abort();
   }
 
-  /** What could not be sent, and may be sent again. */
+  /** The texts of the messages that are not sent. */
   get unsent() {
     return [...this.#unsent].map(({ text }) => text);
   }
 
-  /** Shows what was said, and goes on with an answer that is on its way. */
+  /** Shows the history, and resumes the answer that is being written, if there is one. */
   async #restore() {
     this.#isRestored = false;
     try {
@@ -125,7 +125,7 @@ export class Panel {
       if (!said || this.#closed.signal.aborted) return;
       this.#isRestored = true;
       this.#messages.replaceChildren();
-      // What tools did is not for reading.
+      // Messages of tools are not for visitors.
       const answered = new Set(said.map((message) => message.answers));
       for (const message of said.filter(({ role, retracted }) => role !== "tool" && !retracted)) {
         const { id, component_type: type, component_data: data } = message;
@@ -140,7 +140,7 @@ export class Panel {
       const running = await this.#desk.running();
       if (this.#closed.signal.aborted) return await running?.body?.cancel();
       if (running) await this.#answer(running, null);
-      // Or it has just ended.
+      // The answer may have ended since the history was read: then the history is read again.
       else if (last?.role === "user" && (await this.#desk.history(this.#connection)).at(-1)?.id !== last.id) await this.#restore();
     } catch (error) {
       this.#tell(reason(error));
@@ -163,9 +163,9 @@ export class Panel {
   }
 
   /**
-   * Shows what people at the desk say in a conversation, for as long as that is the one that is shown.
+   * Shows what experts write in a conversation, as long as this conversation is shown.
    * @param {string} conversation
-   * @param {number} after The last message that is shown.
+   * @param {number} after The number (`seq`) of the last shown message.
    */
   async #standBy(conversation, after) {
     if (!conversation || conversation === this.#conversation || this.#closed.signal.aborted) return;
@@ -175,14 +175,14 @@ export class Panel {
     for await (const event of this.#desk.standBy(`${conversation}.${after}`, this.#leave.signal)) {
       const { type, message, message_id: id } = event;
       if (event.mode) this.#hasPerson = event.mode === "expert";
-      // Begun anew elsewhere, in another tab, say.
+      // A new conversation was started elsewhere, for example in another tab.
       if (message && message.conversation_id !== conversation) {
         this.#conversation = "";
         this.#doing = this.#doing.then(() => this.#restore());
         return;
       }
       if (event.position) this.#place = `You are number ${event.position} in the queue.`;
-      // Whoever is told something by the desk may wait no longer; nor whose stream has just begun.
+      // After a message or a mode change the visitor may have left the queue; if not, their position is sent again.
       else if (message || type === "mode") this.#place = "";
       if (type === "typing" || type === "queue" || type === "mode" || message) this.#pass(event.is_typing ? TYPING : this.#place);
       if (type === "retract" && id) this.#shown.get(id)?.remove();
@@ -193,21 +193,21 @@ export class Panel {
     }
   }
 
-  /** Lets a screen reader say something, after what it says already. @param {string} text */
+  /** Gives a screen reader a text, which it reads after the texts before it. @param {string} text */
   #announce(text) {
     this.#announcer.append(make("span", {}, `${text} `));
     while (this.#announcer.childElementCount > 5) this.#announcer.firstElementChild?.remove();
     if (this.element.hidden) this.#heard();
   }
 
-  /** Says what holds for a while, unless something else is said that is worth more. @param {string} text */
+  /** Sets the temporary status. Other status texts have priority over it. @param {string} text */
   #pass(text) {
     const shows = ["", this.#passing].includes(this.#status.textContent);
     this.#passing = text;
     if (shows) this.#tell("");
   }
 
-  /** Sends what is written. */
+  /** Sends the text in the input. */
   #submit() {
     const text = this.#input.value.trim();
     if (!text || this.#busy) return;
@@ -218,7 +218,7 @@ export class Panel {
     this.#doing = this.#doing.then(() => this.#say(said));
   }
 
-  /** Shows something new, which is to be sent. @param {string} text */
+  /** Shows a new message that is going to be sent. @param {string} text */
   #write(text) {
     const said = { text, key: crypto.randomUUID(), item: this.#show("user", text).item };
     this.#unsent.add(said);
@@ -227,7 +227,7 @@ export class Panel {
 
   /** @param {Said} said @returns {Promise<void>} */
   async #say(said) {
-    // The draft has it.
+    // The panel is closed, and the owner of the panel has kept the text as a draft.
     if (this.#closed.signal.aborted) return;
     this.#messages.append(said.item);
     this.#unsent.delete(said);
@@ -237,13 +237,13 @@ export class Panel {
     try {
       const response = await this.#desk.say(said.text, said.key, this.#connection);
       await this.#answer(response, said);
-      // What the answer shows, or says of itself, stays.
+      // A status text or a focused element of the answer must not be replaced.
       const shows = this.#status.textContent || this.#messages.contains(this.#focused);
       if (!this.#isRestored && !shows && response.headers.has("X-Turn-ID")) await this.#restore();
     } catch (error) {
       if (this.#closed.signal.aborted) return this.#desk.giveBack(said.text);
       this.#tell(`Not sent: ${reason(error)}.`);
-      // What is never taken is theirs to change.
+      // Trying again is useless: the visitor gets the text back to change it.
       if (error instanceof Refused && !error.again) {
         said.item.remove();
         this.#input.value = [said.text, this.#input.value].filter(Boolean).join("\n\n");
@@ -251,7 +251,7 @@ export class Panel {
       }
       said.item.classList.add("unsent");
       this.#unsent.add(said);
-      // The same key: if it did arrive, it is the same message.
+      // The same key: if the message did arrive, the server does not store it twice.
       this.#offer(() => this.#say(said), said.item);
     } finally {
       this.#set(false);
@@ -259,13 +259,13 @@ export class Panel {
   }
 
   /**
-   * Shows an answer as it comes.
+   * Shows an answer as it arrives.
    * @param {Response} response
-   * @param {Said | null} question What it answers, to ask again if it fails.
+   * @param {Said | null} question The message that is answered, to send it again if the answer fails.
    */
   async #answer(response, question) {
     this.#turn = response.headers.get("X-Turn-ID") ?? "";
-    // Nothing of it is shown yet but what was said and answered here.
+    // From 0: messages of this conversation from elsewhere are not shown yet.
     void this.#standBy(response.headers.get("X-Conversation-ID") ?? "", 0);
     this.#set(true);
     const { item, words } = this.#show("assistant", "");
@@ -290,7 +290,7 @@ export class Panel {
       if (this.#closed.signal.aborted) return;
       isGone = error instanceof Gone;
       this.#tell(`${reason(error)}.`);
-      // It did arrive: the same key gives its answer from the beginning.
+      // The message did arrive: the same key returns its answer from the beginning.
       if (question) {
         this.#offer(() => {
           item.remove();
@@ -307,12 +307,12 @@ export class Panel {
   }
 
   #connection = (/** @type {"" | "lost" | "offline"} */ state) => {
-    // What is to be said does not wait for what was said before.
+    // New messages do not wait for the history to load.
     if (state && this.#unsent.size) this.#waiting.abort();
-    this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. This goes on when you are back." }[state]);
+    this.#tell({ "": "", lost: "Reconnecting …", offline: "You are offline. The chat continues when you are online again." }[state]);
   };
 
-  /** Offers to try again, beside what the status says, or beside what was not sent. @param {() => Promise<void>} again */
+  /** Shows a button to try again, in the status or at an unsent message. @param {() => Promise<void>} again */
   #offer(again, beside = /** @type {HTMLElement} */ (this.#status)) {
     offer(beside, () => {
       this.#input.focus();
@@ -329,14 +329,14 @@ export class Panel {
   }
 
   /**
-   * Shows a widget; what is answered to it is the visitor's next message.
+   * Shows a widget; the answer to it is the visitor's next message.
    * @param {string} id
    * @param {import("./widgets.js").Widget} data
    */
   #display(id, data) {
     const widget = render(data, (answer, words) => {
       if (this.#busy) return this.#tell("One moment, please.");
-      // What is frozen loses the keyboard.
+      // A disabled element loses the keyboard focus.
       if (widget.contains(this.#focused)) this.#input.focus();
       freeze(widget);
       this.#set(true);
@@ -377,7 +377,7 @@ export class Panel {
     this.#messages.scrollTop = this.#messages.scrollHeight;
   }
 
-  /** What has the keyboard. */
+  /** The element that has the keyboard focus. */
   get #focused() {
     const root = /** @type {Document | ShadowRoot} */ (this.element.getRootNode());
     return root.activeElement ?? null;
@@ -385,7 +385,7 @@ export class Panel {
 
   /** @param {boolean} busy */
   #set(busy) {
-    // What is hidden loses the keyboard.
+    // A hidden element loses the keyboard focus.
     if (this.#focused === this.#send || this.#focused === this.#stop) this.#input.focus();
     this.#busy = busy;
     this.#send.hidden = busy;

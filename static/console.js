@@ -1,6 +1,5 @@
 /**
- * The console of the people at the desk: who waits, whom they have, what is said there as it is said, and which
- * answers they have to look at.
+ * The expert console: the queue, the claimed conversations, the open conversation, and the answers to review.
  */
 import { Api, Refused, reason } from "./api.js";
 import { Conversation } from "./conversation.js";
@@ -13,9 +12,9 @@ import { signIn } from "./sign-in.js";
 /** @typedef {import("./types.js").DeskConversation} DeskConversation */
 /** @typedef {import("./types.js").Expert} Expert */
 
-/** How often what is said of times is brought up to date, in ms. */
+/** How often the waiting times are updated, in ms. */
 const MINUTE = 60_000;
-/** How many conversations with the assistant are shown. */
+/** The maximum number of shown conversations with the assistant. */
 const MOST = 100;
 /** How long a conversation with the assistant is shown after its last answer, in ms. */
 const RECENT = 10 * MINUTE;
@@ -23,7 +22,7 @@ const RECENT = 10 * MINUTE;
 class Console {
   #api;
   #me;
-  /** @type {Map<string, DeskConversation>} What they see, by its id. */
+  /** @type {Map<string, DeskConversation>} The conversations that the expert may see, by id. */
   #cases = new Map();
   /** @type {Conversation | null} */
   #open = null;
@@ -33,18 +32,18 @@ class Console {
   #waiting = new Listing("Nobody");
   #held = new Listing("Nobody");
   #assisted = new Listing("Nobody");
-  /** What an admin sees of conversations with the assistant. */
+  /** Conversations with the assistant, for admins. */
   #others = make("section", { hidden: "" }, make("h2", {}, "With the assistant"), this.#assisted.element);
   #there = make("input", { type: "checkbox" });
   #main = make("main", { "aria-label": "Conversation" });
   #status = make("p", { class: "hidden", role: "status" });
   #problem = make("p", { class: "status", role: "alert" });
   #lost = make("p", { class: "status", role: "alert" });
-  /** Whether the lists show what there is. */
+  /** Whether the lists are up to date. */
   #isListed = true;
-  /** What somebody has written in and they have not seen. @type {Set<string>} */
+  /** Conversations with new messages that the expert has not seen. @type {Set<string>} */
   #unread = new Set();
-  /** What they change of themselves, one after the other. */
+  /** The queue of changes to the expert's own settings: each is sent when the one before it is done. */
   #changing = Promise.resolve();
 
   /**
@@ -57,17 +56,17 @@ class Console {
     const there = this.#there;
     there.checked = me.available;
     there.addEventListener("change", () => this.#change({ available: there.checked }));
-    const name = make("input", { "aria-label": "How visitors read you", placeholder: "Your name", maxlength: "100", value: me.name ?? "" });
+    const name = make("input", { "aria-label": "Name shown to visitors", placeholder: "Your name", maxlength: "100", value: me.name ?? "" });
     name.addEventListener("change", () => this.#change(name.value.trim() ? { name: name.value.trim() } : {}));
-    const skills = make("input", { "aria-label": "What you know", placeholder: "What you know", value: me.skills.join(", ") });
+    const skills = make("input", { "aria-label": "Your skills", placeholder: "Skills, with commas", value: me.skills.join(", ") });
     skills.addEventListener("change", () => {
       const words = skills.value.split(",").map((word) => word.trim());
       this.#change({ skills: words.filter(Boolean) });
     });
-    const header = make("header", {}, make("h1", {}, "The desk"), name, skills, make("label", {}, there, " I am there"));
+    const header = make("header", {}, make("h1", {}, "Expert console"), name, skills, make("label", {}, there, " Available"));
     const nav = make("nav", { "aria-label": "Conversations" });
     this.#review.addEventListener("click", () => this.#showReviews());
-    nav.append(this.#lost, this.#review, make("h2", {}, "Waiting"), this.#waiting.element, make("h2", {}, "Held"), this.#held.element);
+    nav.append(this.#lost, this.#review, make("h2", {}, "Waiting"), this.#waiting.element, make("h2", {}, "Claimed"), this.#held.element);
     nav.append(this.#others, this.#status, this.#problem);
     this.#say("Choose a conversation.");
     this.element = make("div", { class: "desk" }, header, nav, this.#main);
@@ -76,7 +75,7 @@ class Console {
       if (this.#open && !document.hidden && this.#unread.delete(this.#open.id)) this.#list();
     };
     document.addEventListener("visibilitychange", sees);
-    // Nobody waits before a queue that stands still: whoever is signed out is asked to sign in.
+    // The stream fails for good when the expert is signed out: then they are asked to sign in.
     void this.#follow().catch((error) => {
       clearInterval(minute);
       document.removeEventListener("visibilitychange", sees);
@@ -101,7 +100,7 @@ class Console {
     }
   }
 
-  /** What the desk has to do, for as long as the page is open. */
+  /** Follows the queue for as long as the page is open. */
   async #follow() {
     const tell = (/** @type {string} */ state) => {
       const lost = state ? "Not connected: this may be out of date." : "";
@@ -116,7 +115,7 @@ class Console {
       this.#listSoon();
       const open = this.#open && this.#cases.get(this.#open.id);
       if (open && (change.conversations || change.conversation?.id === open.id)) this.#open?.update(open);
-      // It may have been taken, or closed, while nobody was connected.
+      // The open conversation may have been claimed or closed while the console was not connected.
       else if (change.conversations && this.#open && !this.#open.isGiven) void this.#look(this.#open);
     }
   }
@@ -138,7 +137,7 @@ class Console {
     this.#list();
   }
 
-  /** Marks what somebody has written in who waits for this person. @param {DeskConversation} found */
+  /** Marks a conversation of this expert that has a new message. @param {DeskConversation} found */
   #note(found) {
     const known = this.#cases.get(found.id);
     const isShown = this.#open?.id === found.id && !document.hidden;
@@ -151,14 +150,14 @@ class Console {
   #set(found) {
     this.#note(found);
     if (found.waiting_since && !this.#cases.get(found.id)?.waiting_since) {
-      this.#status.textContent = `Somebody waits: ${found.title ?? ""}`;
+      this.#status.textContent = `New in the queue: ${found.title ?? ""}`;
     }
     this.#cases.set(found.id, found);
   }
 
-  /** There is nothing more to do there, or not for them. @param {string} id */
+  /** Removes a conversation that is done, or that the expert may no longer see. @param {string} id */
   #gone(id) {
-    // An answer has ended; the conversation goes on.
+    // Only the assistant's answer has ended; the conversation stays in the list for a while (`RECENT`).
     if (isAssisted(this.#cases.get(id))) return;
     this.#cases.delete(id);
     this.#unread.delete(id);
@@ -166,20 +165,20 @@ class Console {
     if (open?.id === id && !open.isGiven) void this.#look(open);
   }
 
-  /** Looks whether the one that is open is still theirs to see. @param {Conversation} open */
+  /** Checks that the expert may still see the open conversation. @param {Conversation} open */
   async #look(open) {
     try {
       const found = await this.#api.get(`conversations/${open.id}`);
       if (this.#open === open) open.update(found);
     } catch (error) {
       const isGone = error instanceof Refused && error.status === 404;
-      if (isGone && this.#open === open) this.#leave("Somebody else has it now, or it is over.");
+      if (isGone && this.#open === open) this.#leave("A colleague has claimed this conversation, or it is closed.");
     }
   }
 
-  /** Once, however much changes at a time. */
+  /** Updates the lists soon, once for many changes. */
   #listSoon() {
-    // Not with the next frame, which a hidden page never has.
+    // A timer, because a hidden page gets no animation frames.
     if (this.#isListed) setTimeout(() => this.#list(), 50);
     this.#isListed = false;
   }
@@ -200,7 +199,7 @@ class Console {
     this.#assisted.show(assisted.map((found) => this.#entry(found)));
     this.#others.hidden = !assisted.length;
     const calls = waiting.length + this.#unread.size;
-    document.title = calls ? `(${calls}) The desk` : "The desk";
+    document.title = calls ? `(${calls}) Expert console` : "Expert console";
   }
 
   /**
@@ -208,12 +207,12 @@ class Console {
    * @returns {import("./listing.js").Entry}
    */
   #entry(found) {
-    const content = [make("strong", {}, found.title ?? "Without a word")];
+    const content = [make("strong", {}, found.title ?? "Untitled")];
     if (found.waiting_since) {
       const isAsked = found.assigned_to === this.#me.id;
       const since = Math.max(0, Math.round((Date.now() - Date.parse(found.waiting_since)) / MINUTE));
-      const asked = isAsked ? "You are asked · " : "";
-      content.push(make("small", isAsked ? { class: "first" } : {}, `${asked}${since} min`));
+      const asked = isAsked ? "Assigned to you · " : "";
+      content.push(make("small", isAsked ? { class: "first" } : {}, `${asked}waiting ${since} min`));
     }
     if (this.#unread.has(found.id)) content.push(make("small", { class: "first" }, "New message"));
     if (found.reason) content.push(make("small", {}, found.reason));
@@ -241,7 +240,7 @@ class Console {
     open.focus();
   }
 
-  /** Shows the conversation that is open no longer. @param {string} why */
+  /** Closes the open conversation and shows why. @param {string} why */
   #leave(why) {
     const hadFocus = this.#main.contains(document.activeElement);
     this.#open?.close();
@@ -251,7 +250,7 @@ class Console {
     if (hadFocus) said.focus();
   }
 
-  /** What is said where no conversation is open. @param {string} text */
+  /** Shows a text in place of a conversation. @param {string} text */
   #say(text) {
     const said = make("p", { class: "quiet empty", tabindex: "-1", role: "status" }, text);
     this.#main.replaceChildren(said);
@@ -259,19 +258,19 @@ class Console {
   }
 }
 
-/** Whether agents answer. @param {DeskConversation} [found] */
+/** Whether agents answer in a conversation. @param {DeskConversation} [found] */
 function isAssisted(found) {
   return Boolean(found) && !found?.expert_id && !found?.waiting_since;
 }
 
-/** Shows the desk to whoever is signed in, and asks everybody else. @param {string} [problem] */
+/** Shows the console, or the sign-in form if nobody is signed in. @param {string} [problem] */
 async function begin(problem = "") {
   const open = async () => {
     const api = new Api(new URL("/api/v1/chat/", location.href), new Token(token()));
     const me = await api.get("experts/me");
     document.body.replaceChildren(new Console(api, me).element);
   };
-  await signIn("The desk", open, problem);
+  await signIn("Expert console", open, problem);
 }
 
 void begin();

@@ -1,5 +1,5 @@
 /**
- * A conversation at the desk: what is said there, as it is said, and what somebody does with it.
+ * A conversation in the expert console: its messages as they arrive, and what an expert can do with it.
  */
 import { Answer } from "./answer.js";
 import { Refused, reason } from "./api.js";
@@ -11,26 +11,26 @@ import { tellTyping } from "./typing.js";
 /** @typedef {import("./types.js").Expert} Expert */
 /** @typedef {import("./types.js").Message} Message */
 
-/** Who says something. @type {Record<string, string>} */
-const SPEAKERS = { user: "Visitor", assistant: "Assistant", expert: "Desk", system: "", tool: "" };
+/** Who wrote a message, by role. @type {Record<string, string>} */
+const SPEAKERS = { user: "Visitor", assistant: "Assistant", expert: "Expert", system: "", tool: "" };
 
-/** What is said once somebody has given it away. @type {Record<string, string>} */
+/** What the console shows after the expert has given the conversation away. @type {Record<string, string>} */
 const GIVEN = {
   release: "The assistant answers again.",
-  transfer: "A colleague is asked to go on.",
-  resolve: "The matter is closed.",
+  transfer: "The conversation was transferred.",
+  resolve: "The conversation is closed.",
 };
 
-/** What is said while nothing new can be heard. */
+/** Shown while the event stream is interrupted. */
 const LOST = "Not connected: this may be out of date.";
 
-/** How soon what was said is asked for again, in ms. */
+/** The pause before the messages are requested again, in ms. */
 const AGAIN = 1_000;
 
-/** How long what was said before is not read out, in ms. */
+/** How long screen readers are silent, so that they do not read the history aloud, in ms. */
 const QUIET = 1_000;
 
-/** What was written and not sent, by person and conversation. @type {Map<string, string>} */
+/** Texts that were not sent, by expert and conversation. @type {Map<string, string>} */
 const drafts = new Map();
 
 export class Conversation {
@@ -40,23 +40,23 @@ export class Conversation {
   #changed;
   #left;
   #aborted = new AbortController();
-  /** @type {Map<string, HTMLElement>} The messages that are shown. */
+  /** @type {Map<string, HTMLElement>} The shown messages, by id. */
   #shown = new Map();
-  /** @type {HTMLElement | null} The answer that is on its way. */
+  /** @type {HTMLElement | null} The answer that is being written. */
   #live = null;
-  /** The keys of what nobody answered: sent again, it is the same message. @type {Map<string, string>} */
+  /** Idempotency keys of messages that failed: sent again, they are stored once. @type {Map<string, string>} */
   #keys = new Map();
-  /** What could not be sent, each with a button to send it again. */
+  /** Messages that could not be sent, each with a button to send it again. */
   #unsent = make("ul", { class: "unsent", "aria-label": "Not sent" });
-  /** What is being sent, one after the other. */
+  /** The queue of messages: each is sent when the one before it is done. */
   #sending = Promise.resolve();
-  /** Whether it is being given away by whoever looks at it. */
+  /** Whether this expert is releasing, transferring or closing the conversation. */
   isGiven = false;
-  /** Whether nothing new is heard of it any more. */
+  /** Whether the event stream has ended for good. */
   isOver = false;
-  /** Whether it is being taken. */
+  /** Whether a claim is under way. */
   #isClaiming = false;
-  /** Resolves once it is known who has it. */
+  /** Resolves when the claim has succeeded or failed. */
   #claiming = Promise.resolve();
 
   #messages = make("ol", { role: "log", "aria-label": "Messages", "aria-live": "off", tabindex: "0" });
@@ -68,9 +68,9 @@ export class Conversation {
   #note = make("input", { maxlength: "2000", "aria-label": "Note for the assistant", placeholder: "Note for the assistant" });
   #back = make("button", { type: "button" }, "Hand back");
   #done = make("button", { type: "button" }, "Close");
-  #to = make("select", { "aria-label": "To whom" });
-  #pass = make("button", { type: "button" }, "Pass on");
-  #propose = make("button", { type: "button" }, "Propose");
+  #to = make("select", { "aria-label": "Transfer to" });
+  #pass = make("button", { type: "button" }, "Transfer");
+  #propose = make("button", { type: "button" }, "Suggest reply");
   #giving = make("div", { class: "giving" }, this.#note, this.#back, this.#to, this.#pass, this.#done);
   #form;
 
@@ -79,7 +79,7 @@ export class Conversation {
    * @param {Expert} me
    * @param {DeskConversation} found
    * @param {(changed: DeskConversation) => void} changed
-   * @param {(why: string) => void} left Told when it is not theirs to see any more.
+   * @param {(why: string) => void} left Called with a text when the expert has given it away.
    */
   constructor(api, me, found, changed, left) {
     this.#api = api;
@@ -87,7 +87,7 @@ export class Conversation {
     this.#conversation = found;
     this.#changed = changed;
     this.#left = left;
-    const title = make("div", {}, make("h2", {}, found.title ?? "Without a word"), this.#about);
+    const title = make("div", {}, make("h2", {}, found.title ?? "Untitled"), this.#about);
     const header = make("header", {}, title, this.#take, this.#giving);
     this.#form = make("form", {}, this.#input, this.#propose, make("button", { class: "main" }, "Send"));
     this.#propose.addEventListener("click", () => void this.#draft());
@@ -122,14 +122,14 @@ export class Conversation {
     return `${this.#me.id} ${this.id}`;
   }
 
-  /** Whether whoever looks at it has it. */
+  /** Whether this expert has claimed the conversation. */
   get #isMine() {
     return this.#conversation.expert_id === this.#me.id;
   }
 
   /** @param {DeskConversation} found */
   update(found) {
-    // What is being taken is shown as taken until it is known.
+    // During a claim the conversation is shown as claimed.
     if (this.#isClaiming) return;
     const had = this.#isMine && !this.#giving.hidden;
     this.#conversation = found;
@@ -137,17 +137,17 @@ export class Conversation {
     this.#take.hidden = found.expert_id !== null;
     this.#giving.hidden = this.#form.hidden = !isMine;
     if (isMine && !had) void this.#meet();
-    const who = isMine ? "You have it" : found.expert_id ? "A colleague has it" : found.waiting_since ? "Waits for somebody" : "The assistant answers";
+    const who = isMine ? "Claimed by you" : found.expert_id ? "Claimed by a colleague" : found.waiting_since ? "Waiting for an expert" : "The assistant answers";
     const skill = found.skill && `needs ${found.skill}`;
     this.#about.textContent = [who, found.agent_path, found.reason, skill].filter(Boolean).join(" · ");
   }
 
-  /** Puts the keyboard where one goes on. */
+  /** Moves the keyboard focus to where the expert continues. */
   focus() {
     (this.#take.hidden ? (this.#form.hidden ? this.#messages : this.#input) : this.#take).focus();
   }
 
-  /** Ends it; what is written stays for the next time. */
+  /** Stops reading, and keeps unsent texts as a draft for the next time. */
   close() {
     const unsent = [...this.#unsent.children].map((item) => item.firstChild?.textContent);
     const left = [...unsent, this.#input.value].filter(Boolean).join("\n\n");
@@ -156,7 +156,7 @@ export class Conversation {
     this.#aborted.abort();
   }
 
-  /** Whom it may be passed on to. */
+  /** Loads the experts for the transfer menu. */
   async #meet() {
     try {
       this.#offer((await this.#api.get("experts")).experts);
@@ -172,13 +172,13 @@ export class Conversation {
     const skills = new Set(others.flatMap((expert) => expert.skills));
     const named = (/** @type {Expert} */ expert) => `${expert.name ?? expert.sub}${expert.available ? "" : " (away)"}`;
     this.#to.replaceChildren(
-      option({}, "Whoever is free"),
-      ...[...skills].map((skill) => option({ skill }, `Who knows ${skill}`)),
+      option({}, "Anybody available"),
+      ...[...skills].map((skill) => option({ skill }, `Anybody who knows ${skill}`)),
       ...others.map((expert) => option({ expert: expert.sub }, named(expert))),
     );
   }
 
-  /** What was said, and what is said from now on. */
+  /** Shows the history, then the messages as they arrive. */
   async #follow() {
     try {
       const path = `conversations/${this.id}`;
@@ -194,7 +194,7 @@ export class Conversation {
       };
       for await (const change of this.#api.standBy(`${path}/events`, after, this.#aborted.signal, tell)) {
         const { type, message, message_id: id, turn_id: turn } = change;
-        // The mode is what a stream says first: who wrote before may write no more.
+        // A stream starts with the mode: whoever was writing before it was interrupted may have stopped.
         if (type === "typing" || type === "mode" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
         if (type === "retract" && id) this.#shown.get(id)?.remove();
         if (message) this.#show(message);
@@ -207,7 +207,7 @@ export class Conversation {
   }
 
   /**
-   * What was said, as soon as the server can be reached.
+   * Reads the history, and tries again until the server can be reached.
    * @param {() => Promise<Message[]>} read
    */
   async #load(read) {
@@ -224,7 +224,7 @@ export class Conversation {
     }
   }
 
-  /** Goes on to the newest text, where that is what was read. @param {boolean} wasAtEnd */
+  /** Scrolls to the newest text, unless the expert had scrolled up. @param {boolean} wasAtEnd */
   #scroll(wasAtEnd) {
     if (wasAtEnd) this.#messages.scrollTop = this.#messages.scrollHeight;
   }
@@ -233,14 +233,14 @@ export class Conversation {
   #show(message) {
     if (this.#shown.has(message.id) || message.role === "tool") return;
     const wasAtEnd = isAtEnd(this.#messages);
-    // The stored answer takes the place of what was shown as it came.
+    // The stored answer replaces the streamed one.
     if (message.role === "assistant") {
       this.#live?.remove();
       this.#live = null;
     }
     const item = make("li", { class: message.role }, make("small", {}, SPEAKERS[message.role] ?? ""), message.content);
     const note = message.additional_data?.note;
-    if (note && message.role === "system") item.append(make("small", {}, `Noted: ${note}`));
+    if (note && message.role === "system") item.append(make("small", {}, `Note: ${note}`));
     this.#shown.set(message.id, item);
     if (!message.retracted) this.#messages.append(item);
     this.#scroll(wasAtEnd);
@@ -264,7 +264,7 @@ export class Conversation {
   }
 
   /**
-   * Does something with it; whether it is done.
+   * Calls an action of the conversation; true if it succeeded.
    * @param {string} action
    * @param {object} body
    */
@@ -280,14 +280,14 @@ export class Conversation {
       this.#isClaiming = false;
       this.update(this.#conversation);
       this.#tell(error);
-      // What had the keyboard may be hidden again.
+      // The element with the keyboard focus may be hidden again.
       if (action === "claim") this.focus();
       return false;
     }
   }
 
   /**
-   * Gives it away: what is said there from now on is for others.
+   * Releases, transfers or closes the conversation.
    * @param {string} action
    * @param {object} body
    */
@@ -297,7 +297,7 @@ export class Conversation {
     else this.isGiven = false;
   }
 
-  /** Takes it, and lets the person write at once. */
+  /** Claims the conversation; the expert can write at once. */
   #claim() {
     this.#take.hidden = true;
     this.#form.hidden = false;
@@ -306,7 +306,7 @@ export class Conversation {
     this.#claiming = this.#do("claim", {}).then(() => {});
   }
 
-  /** What the assistant would say, to be sent, changed or thrown away. */
+  /** Puts the answer that the assistant would give into the input, for the expert to send, change or delete. */
   async #draft() {
     this.#propose.disabled = true;
     try {
@@ -353,7 +353,7 @@ export class Conversation {
     }
   }
 
-  /** What could not be sent is there to be sent again. @param {string} message */
+  /** Keeps a message that could not be sent, with a button to send it again. @param {string} message */
   #keep(message) {
     if (this.#aborted.signal.aborted) {
       drafts.set(this.#key, [drafts.get(this.#key), message].filter(Boolean).join("\n\n"));
@@ -370,7 +370,7 @@ export class Conversation {
 
   /**
    * @param {unknown} error
-   * @param {string} [otherwise] What is said where there is no error.
+   * @param {string} [otherwise] The text if there is no error.
    */
   #tell(error, otherwise = "") {
     this.#status.textContent = error === null ? otherwise : reason(error);

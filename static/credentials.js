@@ -1,18 +1,18 @@
 /**
- * Who makes a call: a visitor's device, or somebody who is signed in.
+ * The credentials of a call: a visitor's device id, or a user's token.
  */
 
-/** Where the visitor's device id is kept. It is a secret: whoever has it, has the conversation. */
+/** The localStorage key of the device id. The id is a secret: anybody who has it can read the conversation. */
 const DEVICE = "frontdesk_device";
 
-/** Where a token is kept, for as long as the tab. */
+/** The sessionStorage key of the token: it is kept for as long as the tab. */
 const TOKEN = "frontdesk_token";
 
-/** A visitor without a login. The server gives a new one an id. */
+/** A visitor without a login. The server creates the id of a new device. */
 export class Device {
   #id = stored();
 
-  /** Whether the server knows the visitor again. */
+  /** Whether the device has an id, by which the server recognises it. */
   get isKnown() {
     return this.#id !== "";
   }
@@ -21,7 +21,7 @@ export class Device {
     return this.#id;
   }
 
-  /** @param {Headers} headers Of a request. */
+  /** @param {Headers} headers The headers of a request. */
   sign(headers) {
     if (this.#id) headers.set("X-Device-ID", this.#id);
   }
@@ -33,8 +33,8 @@ export class Device {
   }
 
   /**
-   * Whether a refused call is worth another try: not with an id that the server does not take any more; it makes
-   * a new one.
+   * Forgets an id that the server no longer accepts; true if so. The call is then repeated, and the server creates a
+   * new id.
    * @param {string | undefined} code
    */
   renews(code) {
@@ -43,13 +43,13 @@ export class Device {
     return true;
   }
 
-  /** The next call is a new visitor's. */
+  /** Forgets the id: the next call is a new visitor's. */
   forget() {
     store((this.#id = ""));
   }
 }
 
-/** Somebody who is signed in. */
+/** A user who is signed in, or an expert. */
 export class Token {
   #token;
 
@@ -58,7 +58,7 @@ export class Token {
     this.#token = token;
   }
 
-  /** @param {Headers} headers Of a request. */
+  /** @param {Headers} headers The headers of a request. */
   sign(headers) {
     headers.set("Authorization", `Bearer ${this.#token}`);
   }
@@ -72,7 +72,7 @@ export class Token {
   }
 }
 
-/** The token of this tab: given in the address once (`#token=…`), or typed in. */
+/** The token of this tab: taken once from the address (`#token=…`), or typed in. */
 export function token() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given) {
@@ -82,7 +82,7 @@ export function token() {
   return sessionStorage.getItem(TOKEN) ?? "";
 }
 
-/** Whose a token is, as far as it says so. @param {string} token */
+/** The user of a token (`sub`), unverified; empty if the token cannot be read. @param {string} token */
 export function subject(token) {
   try {
     const claims = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
@@ -97,7 +97,7 @@ export function keep(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** Storage may be forbidden; then the visitor has a memory for as long as the page. */
+/** The stored device id. The browser may forbid storage; then the id lasts as long as the page. */
 function stored() {
   try {
     return localStorage.getItem(DEVICE) ?? "";
@@ -112,6 +112,6 @@ function store(id) {
     if (id) localStorage.setItem(DEVICE, id);
     else localStorage.removeItem(DEVICE);
   } catch {
-    // See above.
+    // Storage is forbidden: see `stored`.
   }
 }

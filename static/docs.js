@@ -1,5 +1,5 @@
 /**
- * The API as /openapi.json describes it, for reading.
+ * The API reference, made from /openapi.json.
  */
 import { make } from "./make.js";
 
@@ -14,14 +14,14 @@ import { make } from "./make.js";
  *   components: { schemas: Record<string, Schema>, responses: Record<string, Body> } }} Api
  */
 
-/** What the groups of calls are called. @type {Record<string, string>} */
+/** The titles of the groups of calls, by tag. @type {Record<string, string>} */
 const GROUPS = {
   chat: "Visitors",
   messages: "Messages of signed-in users",
   conversations: "Conversations",
-  sessions: "Sessions by a client's own name",
-  experts: "The people at the desk",
-  operations: "Operators",
+  sessions: "Sessions named by the client",
+  experts: "Experts",
+  operations: "Operations",
 };
 
 const name = (/** @type {string} */ ref) => ref.split("/").at(-1) ?? "";
@@ -49,7 +49,7 @@ function table(rows) {
 /** @param {unknown} value */
 const json = (value) => make("pre", {}, JSON.stringify(value, null, 2));
 
-/** What a schema holds. @param {string} title @param {Schema} schema */
+/** The section of a schema. @param {string} title @param {Schema} schema */
 function shown(title, schema) {
   const section = make("section", { id: title }, make("strong", {}, title));
   if (schema.description) section.append(make("p", { class: "quiet" }, schema.description));
@@ -65,7 +65,7 @@ function shown(title, schema) {
   return section;
 }
 
-/** How a call is made with curl. @param {string} method @param {string} path @param {Call} call @param {Api} api */
+/** A curl command for a call. @param {string} method @param {string} path @param {Call} call @param {Api} api */
 function curl(method, path, call, api) {
   const content = call.requestBody?.content?.["application/json"];
   const schema = content?.schema?.$ref ? api.components.schemas[name(content.schema.$ref)] : content?.schema;
@@ -90,7 +90,7 @@ function described(method, path, call, api) {
   }
   const body = call.requestBody?.content?.["application/json"]?.schema;
   if (body) details.append(make("h3", {}, "Body"), make("p", {}, ...type(body)));
-  details.append(make("h3", {}, "Answers"));
+  details.append(make("h3", {}, "Responses"));
   details.append(table(Object.entries(call.responses).map(([status, given]) => {
     const response = given.$ref ? api.components.responses[name(given.$ref)] ?? given : given;
     const [[kind, of] = ["", {}]] = Object.entries(response.content ?? {});
@@ -102,7 +102,7 @@ function described(method, path, call, api) {
 
 /** @param {Api} api */
 function page(api) {
-  const main = make("main", {}, make("h1", {}, "The API of the desk"), make("p", {}, api.info.description));
+  const main = make("main", {}, make("h1", {}, "The frontdesk API"), make("p", {}, api.info.description));
   main.append(make("p", {}, make("a", { href: "/openapi.json" }, "openapi.json")));
   const nav = make("nav", { "aria-label": "Calls" });
   for (const [tag, title] of Object.entries(GROUPS)) {
@@ -118,12 +118,12 @@ function page(api) {
       }
     }
   }
-  main.append(make("h2", {}, "Shapes"));
+  main.append(make("h2", {}, "Schemas"));
   for (const [title, schema] of Object.entries(api.components.schemas)) main.append(shown(title, schema));
   return [nav, main];
 }
 
-/** A link opens what it leads to. */
+/** Opens and shows the call or schema that the address names. */
 function open() {
   const found = document.getElementById(location.hash.slice(1));
   found?.querySelector("details")?.setAttribute("open", "");

@@ -1,16 +1,16 @@
 /**
- * A list of buttons that changes while somebody uses it: what stays is not touched, so neither the keyboard's
- * place nor a click gets lost.
+ * A list of buttons that is updated while somebody uses it. Buttons that stay are not replaced, so that neither the
+ * keyboard focus nor a click is lost.
  */
 import { make } from "./make.js";
 
 /**
  * @typedef {object} Entry
  * @property {string} id
- * @property {Node[]} content What the button says.
+ * @property {Node[]} content The button's content.
  * @property {boolean} isOpen
  * @property {() => void} open
- * @property {HTMLElement[]} [beside] Shown beside the button.
+ * @property {HTMLElement[]} [beside] Elements beside the button.
  */
 
 export class Listing {
@@ -18,7 +18,7 @@ export class Listing {
   #items = new Map();
   #empty = make("li", { class: "quiet" }, "Nobody");
 
-  /** @param {string} empty What is said where there is nothing. */
+  /** @param {string} empty The text of an empty list. */
   constructor(empty) {
     this.element = make("ul", {});
     this.#empty.textContent = empty;
@@ -33,7 +33,7 @@ export class Listing {
       const next = item.nextElementSibling ?? item.previousElementSibling;
       item.remove();
       this.#items.delete(id);
-      // Whoever goes by keyboard goes on beside it.
+      // The keyboard focus moves to the next entry.
       if (hadFocus) next?.querySelector("button")?.focus();
     }
     entries.forEach((entry, at) => {

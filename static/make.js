@@ -1,5 +1,5 @@
 /**
- * An element with its attributes and children.
+ * Creates an element with attributes and children.
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
  * @param {Record<string, string>} attributes

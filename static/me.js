@@ -1,5 +1,5 @@
 /**
- * The chat of somebody who is signed in: their conversations, and the one that is open.
+ * The page of a user who is signed in: the list of conversations, and the open one.
  */
 import { Refused } from "./api.js";
 import { Panel } from "./chat.js";
@@ -15,23 +15,23 @@ import { sheet } from "./style.js";
 
 const BASE = new URL("/", location.href);
 
-/** What was written and not sent, by person and conversation. @type {Map<string, string>} */
+/** Texts that were not sent, by user and conversation. @type {Map<string, string>} */
 const drafts = new Map();
 
-/** Set for as long as the tab, where what was said on this device stays the device's. */
+/** The sessionStorage key that is set when the user declines to move the device's conversations into the account. */
 const DECLINED = "frontdesk_declined";
 
 class Chat {
   #token;
-  /** The conversation that is open; none where a new one begins. */
+  /** The id of the open conversation; empty for a new one. */
   #open = "";
   /** @type {Panel | null} */
   #panel = null;
   /** How many pages of the list are shown. */
   #pages = 1;
-  /** How often the list was asked for. */
+  /** The number of the newest refresh of the list. */
   #refreshes = 0;
-  #list = new Listing("Nothing yet");
+  #list = new Listing("No conversations yet");
   #more = make("button", { type: "button" }, "More");
   #main = make("main", { class: "own", "aria-label": "Conversation" });
   #status = make("p", { class: "status", role: "status" });
@@ -57,9 +57,9 @@ class Chat {
    */
   #desk(conversation, began = () => {}) {
     const desk = new UserChat(BASE, this.#token, conversation, began, () => {
-      // Once what was not sent is written again.
+      // After the panel has put the unsent text back into the input.
       setTimeout(() => {
-        // Whoever is about to sign in is told there.
+        // If the sign-in form is already shown, it shows the error itself.
         if (!this.element.isConnected) return;
         this.#keep();
         void begin("You are signed out. Sign in to go on.");
@@ -72,7 +72,7 @@ class Chat {
     return desk;
   }
 
-  /** Keeps what is written in the conversation that is open. */
+  /** Keeps the unsent texts of the open conversation as a draft. */
   #keep() {
     const left = [...(this.#panel?.unsent ?? []), this.#input?.value].filter(Boolean).join("\n\n");
     if (left) drafts.set(this.#key(this.#open), left);
@@ -84,12 +84,12 @@ class Chat {
     return `${subject(this.#token)} ${conversation}`;
   }
 
-  /** Where one writes. */
+  /** The text input of the open conversation. */
   get #input() {
     return /** @type {HTMLTextAreaElement | null | undefined} */ (this.#panel?.element.querySelector("textarea"));
   }
 
-  /** Shows the list anew. */
+  /** Reloads the list. */
   async refresh() {
     this.#refreshes += 1;
     const own = this.#refreshes;
@@ -102,14 +102,14 @@ class Chat {
         all.push(...found.conversations);
         total = found.total;
       }
-      // An older list would bring back what is gone.
+      // An older list could show deleted conversations again.
       if (own !== this.#refreshes) return;
       this.#more.hidden = all.length >= total;
       this.#list.show(all.map((listed) => this.#entry(listed)));
       this.#status.textContent = "";
     } catch (error) {
       if (error instanceof Refused && error.status === 401) throw error;
-      this.#status.textContent = "The chat cannot be reached";
+      this.#status.textContent = "The server cannot be reached";
     }
   }
 
@@ -118,7 +118,7 @@ class Chat {
    * @returns {import("./listing.js").Entry}
    */
   #entry(listed) {
-    const title = listed.title ?? "Without a word";
+    const title = listed.title ?? "Untitled";
     const content = [make("strong", {}, title)];
     if (listed.mode === "expert") content.push(make("small", {}, "With a person"));
     const remove = make("button", { type: "button", class: "remove", "aria-label": `Delete ${title}` }, "×");
@@ -132,13 +132,13 @@ class Chat {
    * @param {string} title
    */
   async #remove(id, title) {
-    if (!confirm(`Delete “${title}”? Nothing of it is kept.`)) return;
+    if (!confirm(`Delete “${title}”? This cannot be undone.`)) return;
     try {
       await this.#desk("").remove(id);
       if (id === this.#open) this.show("");
       else await this.refresh();
     } catch {
-      this.#status.textContent = "It was not deleted";
+      this.#status.textContent = "The conversation could not be deleted";
     }
   }
 
@@ -148,7 +148,7 @@ class Chat {
     this.#open = conversation;
     this.#panel?.close();
     const desk = this.#desk(conversation, (began) => {
-      // Unless another one is shown by now.
+      // Unless another conversation is open by now.
       if (this.#panel === panel) this.#open = began;
       void this.refresh().catch(() => {});
     });
@@ -162,12 +162,12 @@ class Chat {
   }
 }
 
-/** Shows the chat to whoever is signed in, and asks everybody else. @param {string} [problem] */
+/** Shows the chat, or the sign-in form if nobody is signed in. @param {string} [problem] */
 async function begin(problem = "") {
   const open = async () => {
     const chat = new Chat(token());
     await chat.refresh();
-    // What was said before is theirs, too; where it is not, it stays the device's.
+    // Moves the device's conversations into the account, if the user agrees; a failure leaves them with the device.
     const kept = await new VisitorChat(BASE).signIn(token(), agrees).catch(() => "");
     document.body.replaceChildren(chat.element);
     chat.show(kept);
@@ -175,7 +175,7 @@ async function begin(problem = "") {
   await signIn("Your conversations", open, problem);
 }
 
-/** Whether what was said on this device goes into the account. It is asked once. */
+/** Asks once whether the device's conversations go into the account. */
 function agrees() {
   if (sessionStorage.getItem(DECLINED)) return false;
   const question = "You have chatted on this device before. Keep that conversation in the account that you are signed in to?";

@@ -1,5 +1,5 @@
 /**
- * The answers that judges did not let pass: they stand, or they are withdrawn, or something else is right.
+ * The answers that judges rejected or could not judge. An expert approves, retracts or corrects each of them.
  */
 import { reason } from "./api.js";
 import { make } from "./make.js";
@@ -12,12 +12,12 @@ export class Reviews {
   #list = make("ul", { class: "reviews" });
   #status = make("p", { class: "status", role: "status" });
   #refreshing = Promise.resolve();
-  /** Why they could not be shown anew, last time. */
+  /** The error of the last refresh. */
   #lost = "";
 
   /**
    * @param {import("./api.js").Api} api
-   * @param {(taken: import("./types.js").DeskConversation) => void} taken Told when somebody takes the conversation of one.
+   * @param {(taken: import("./types.js").DeskConversation) => void} taken Called with a claimed conversation.
    */
   constructor(api, taken) {
     this.#api = api;
@@ -27,9 +27,9 @@ export class Reviews {
     void this.refresh();
   }
 
-  /** Shows them anew; what somebody is writing stays. */
+  /** Reloads the list; corrections that are being written stay. */
   refresh() {
-    // One after the other: an older list would bring back what is done.
+    // One after the other: an older list could show reviewed answers again.
     this.#refreshing = this.#refreshing.then(() => this.#refresh());
     return this.#refreshing;
   }
@@ -41,12 +41,12 @@ export class Reviews {
       );
       /** @type {Evaluation[]} */
       const all = [...failed.evaluations, ...undecided.evaluations];
-      // What stays is not touched: somebody may be writing there.
+      // Items that stay are not replaced: the expert may be writing there.
       const ids = new Set(all.map((found) => found.id));
       for (const item of [...this.#list.children]) if (!ids.has(item.id)) this.#takeOff(item);
       const shown = new Set([...this.#list.children].map((item) => item.id));
       const added = all.filter((found) => !shown.has(found.id));
-      // Below: what is being read, or about to be clicked, stays where it is.
+      // New items are added at the end, so that what the expert reads or clicks does not move.
       this.#list.append(...added.map((found) => this.#item(found)));
       if (this.#status.textContent === this.#lost) this.#status.textContent = "";
       if (!this.#list.children.length) this.#list.append(make("li", { class: "quiet" }, "Nothing to review"));
@@ -55,13 +55,13 @@ export class Reviews {
     }
   }
 
-  /** Somebody else has looked at it; what is written there is not lost with it. @param {Element} item */
+  /** Removes an answer that no longer needs a review, unless a correction is being written. @param {Element} item */
   #takeOff(item) {
     const written = item.querySelector("textarea")?.value.trim();
     if (!written) return item.remove();
     if (item.querySelector("[role=alert]")) return;
     for (const button of item.querySelectorAll("button")) button.disabled = true;
-    item.append(make("p", { role: "alert" }, "It is not in the list any more. What you have written was not sent."));
+    item.append(make("p", { role: "alert" }, "This answer no longer needs a review. Your correction was not sent."));
   }
 
   /** @param {Evaluation} found */
@@ -71,13 +71,13 @@ export class Reviews {
     item.append(make("blockquote", {}, make("small", {}, "Visitor"), found.question));
     item.append(make("blockquote", { class: "answer" }, make("small", {}, "Assistant"), found.answer));
     if (found.reason) item.append(make("p", {}, found.reason));
-    const instead = make("textarea", { rows: "2", maxlength: "10000", "aria-label": "What is right instead", placeholder: "What is right instead" });
+    const instead = make("textarea", { rows: "2", maxlength: "10000", "aria-label": "Corrected answer", placeholder: "Corrected answer" });
     const button = (/** @type {string} */ name, /** @type {string} */ verdict) => {
       const element = make("button", { type: "button" }, name);
       element.addEventListener("click", () => void this.#review(found.id, item, { verdict }));
       return element;
     };
-    const form = make("form", {}, instead, make("button", {}, "Correct"), button("Retract", "retract"), button("Approve", "approve"));
+    const form = make("form", {}, instead, make("button", {}, "Send correction"), button("Retract", "retract"), button("Approve", "approve"));
     const take = make("button", { type: "button" }, "Take over");
     take.addEventListener("click", () => void this.#take(found.conversation_id, take));
     form.append(take);
@@ -92,7 +92,7 @@ export class Reviews {
   }
 
   /**
-   * Takes the conversation over, to look at all of it.
+   * Claims the conversation, to see all of it.
    * @param {string} id
    * @param {HTMLButtonElement} button
    */
@@ -119,7 +119,7 @@ export class Reviews {
       await this.#api.send("POST", `evaluations/${id}/review`, body);
       item.remove();
       await this.refresh();
-      // Whoever goes by keyboard goes on with the next.
+      // The keyboard focus moves to the next answer.
       (this.#list.querySelector("textarea") ?? this.elements[0]?.querySelector("h2"))?.focus();
     } catch (error) {
       for (const button of buttons) button.disabled = false;

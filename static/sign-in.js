@@ -1,17 +1,17 @@
 /**
- * Asks for a token, where there is none that is taken.
+ * The sign-in form: asks for a token until the server accepts one.
  */
 import { Refused, reason } from "./api.js";
 import { keep, token } from "./credentials.js";
 import { make } from "./make.js";
 
-/** The pause before a server that does not answer is asked again, in ms. */
+/** The pause before the next try while the server cannot be reached, in ms. */
 const AGAIN = 3_000;
 
 /**
  * @param {string} title
- * @param {() => Promise<void>} open Shows what the token is for; fails where it is not taken.
- * @param {string} [problem] Why it is asked for again.
+ * @param {() => Promise<void>} open Shows the page behind the form; rejects if the token is not accepted.
+ * @param {string} [problem] Why the user has to sign in again.
  */
 export async function signIn(title, open, problem = "") {
   const form = make("form", { class: "sign-in" });
@@ -19,7 +19,7 @@ export async function signIn(title, open, problem = "") {
   const why = make("p", { role: "alert" }, problem);
   form.append(make("h1", {}, title), make("label", {}, "Your token", input), why, make("button", { class: "main" }, "Sign in"));
   let isTrying = false;
-  /** The next try. */
+  /** The timer of the next try. */
   let later = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
   const tries = async () => {
     if (isTrying || !form.isConnected) return;
@@ -30,7 +30,7 @@ export async function signIn(title, open, problem = "") {
       await open();
     } catch (error) {
       why.textContent = reason(error);
-      // The token may be good: nobody types it again because a server restarts.
+      // The token may be valid: a server restart must not force anybody to type it again.
       if (!(error instanceof Refused) || error.again) later = setTimeout(tries, AGAIN);
     }
     isTrying = false;

@@ -1,21 +1,21 @@
 /**
- * Reading an event stream from a fetch response.
+ * Reads an event stream from a fetch response.
  *
  * @typedef {import("./types.js").Frame} Frame
  * @typedef {{id: string, frame: Frame}} Event
  */
 
-/** A stream that has said nothing for so long, in ms, is dead: the server says something every 15 s. */
+/** A stream that is silent for this long, in ms, is dead: the server sends a comment every 15 s. */
 const SILENCE = 40_000;
 
-/** How often that is looked at, by the clock on the wall: the machine may have been asleep. */
+/** How often the silence is checked, in ms. It is measured in wall-clock time: timers stop while the machine sleeps. */
 const LOOK = 5_000;
 
 /**
- * The events of a response, as they come, up to its end, or until it is taken for dead. When the network
- * goes or comes, what was open before is not trusted.
+ * The events of a response as they arrive, until the response ends or is silent for too long. A stream that was open
+ * when the network went or came back also ends: its connection may be dead.
  * @param {Response} response
- * @param {AbortSignal} [aborted] Ends it, too.
+ * @param {AbortSignal} [aborted] Also ends the stream.
  * @returns {AsyncGenerator<Event>}
  */
 export async function* events(response, aborted) {

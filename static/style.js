@@ -1,5 +1,5 @@
 /**
- * The panel's style, as a sheet that needs no permission of the page's policy.
+ * The panel's style, as a constructed style sheet: the page's Content Security Policy does not restrict those.
  */
 export const sheet = new CSSStyleSheet();
 

@@ -1,5 +1,5 @@
 /**
- * What the server says, as types. Nothing of this file is loaded by a page.
+ * The types of the server's responses, for the type checker. No page loads this file.
  *
  * @typedef {object} Message
  * @property {string} id
@@ -10,11 +10,11 @@
  * @property {string} message_type
  * @property {string | null} component_type
  * @property {import("./widgets.js").Data | null} component_data
- * @property {string} [answers] The widget that it answers.
- * @property {{ note?: string } | null} [additional_data] The desk sees what a colleague has noted.
- * @property {boolean} [retracted] It was withdrawn, and says nothing any more.
+ * @property {string} [answers] The id of the widget that this message answers.
+ * @property {{ note?: string } | null} [additional_data] `note`: an expert's note for the agents; only experts see it.
+ * @property {boolean} [retracted] The message was withdrawn; its content is empty.
  *
- * @typedef {object} DeskConversation A conversation as the desk sees it.
+ * @typedef {object} DeskConversation A conversation as experts see it.
  * @property {string} id
  * @property {string} user_id
  * @property {string | null} title
@@ -36,7 +36,7 @@
  * @property {boolean} available
  * @property {string[]} skills
  *
- * @typedef {object} Evaluation What a judge said of an answer.
+ * @typedef {object} Evaluation A judge's result for an answer.
  * @property {string} id
  * @property {string} conversation_id
  * @property {string} judge
@@ -50,14 +50,14 @@
  * @typedef {object} Frame An event of a stream.
  * @property {string} content Text to append.
  * @property {boolean} is_final
- * @property {boolean} [degraded] Nothing of it is stored.
+ * @property {boolean} [degraded] The answer is not stored, because the database is away.
  * @property {string} [type]
- * @property {string} [message_id] What is shown, or withdrawn.
+ * @property {string} [message_id] The message that is shown or withdrawn.
  * @property {import("./widgets.js").Widget} [widget]
  * @property {string} [finish_reason]
  * @property {"ai" | "expert"} [mode]
  * @property {number} [position] The visitor's place in the queue.
- * @property {number} [keep] In a final frame: what came after so many frames does not count.
+ * @property {number} [keep] In a final frame: how many frames were stored; the rest is removed from the page.
  * @property {Message} [message]
  * @property {boolean} [is_typing] Whether the other side is writing.
  * @property {{code: string, message: string}} [error]
@@ -65,6 +65,6 @@
  * @property {DeskConversation} [conversation]
  * @property {DeskConversation[]} [conversations]
  * @property {string} [conversation_id]
- * @property {number} [to_review] How many evaluations somebody has to look at.
+ * @property {number} [to_review] How many evaluations wait for an expert's review.
  */
 export {};

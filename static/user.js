@@ -1,5 +1,5 @@
 /**
- * The conversations of somebody who is signed in: which there are, and each as a desk of its own.
+ * The conversations of a user who is signed in: the list, and the calls for one conversation.
  */
 import { Api } from "./api.js";
 import { Token } from "./credentials.js";
@@ -25,9 +25,9 @@ export class UserChat extends VisitorChat {
   /**
    * @param {URL} base
    * @param {string} token
-   * @param {string} conversation The one that is shown; none yet where a new one begins.
-   * @param {(conversation: string) => void} began Told when something was said, and who answers from then on.
-   * @param {() => void} signedOut Told when the token is not taken any more.
+   * @param {string} conversation The id of the shown conversation; empty for a new one.
+   * @param {(conversation: string) => void} began Called when a message was sent, and when the mode changes.
+   * @param {() => void} signedOut Called when the server no longer accepts the token.
    */
   constructor(base, token, conversation, began, signedOut) {
     super(base, new Api(base, new Token(token)));
@@ -38,7 +38,7 @@ export class UserChat extends VisitorChat {
     };
   }
 
-  /** The one that is shown. */
+  /** The id of the shown conversation; empty for a new one. */
   get conversation() {
     return this.#conversation;
   }
@@ -102,7 +102,7 @@ export class UserChat extends VisitorChat {
     }
   }
 
-  /** The answer to what was said last, where that has none yet. */
+  /** The stream of the answer to the last message, if that has no answer yet. */
   async running() {
     const said = await this.history(() => {});
     const last = said.at(-1);
@@ -113,7 +113,7 @@ export class UserChat extends VisitorChat {
   }
 
   /**
-   * A page of them, the newest first.
+   * A page of the user's conversations, the newest first.
    * @param {number} page
    * @returns {Promise<{ conversations: Listed[], total: number }>}
    */

@@ -1,5 +1,5 @@
 /**
- * The desk as a visitor sees it: messages, answers, what was said.
+ * A visitor's calls to the server: messages, answers, the history.
  */
 import { Api, Refused } from "./api.js";
 import { Device } from "./credentials.js";
@@ -12,40 +12,40 @@ export class VisitorChat {
 
   /**
    * @param {URL} base The server's address.
-   * @param {Api} [api] Of a user who is signed in; without it, it is the visitor's device that counts.
+   * @param {Api} [api] The calls of a user who is signed in; without it, the visitor's device id is used.
    */
   constructor(base, api) {
     this.#device = api ? null : new Device();
     this.api = api ?? new Api(base, /** @type {Device} */ (this.#device));
   }
 
-  /** Told what could not be sent, where the panel that sent it is closed. */
+  /** Called with a message that could not be sent, if the panel that sent it is closed. */
   giveBack = (/** @type {string} */ _text) => {};
 
-  /** Where turns are read and stopped. */
+  /** The path under which turns are resumed and stopped. */
   get turns() {
     return "chat/stream";
   }
 
-  /** Where it is said that the visitor is writing. */
+  /** The path for typing signals. */
   get typing() {
     return "chat/typing";
   }
 
-  /** Says that the visitor is writing. */
+  /** Sends a typing signal. */
   async types() {
     await this.api.call(this.typing, { method: "POST" });
   }
 
-  /** Where people at the desk are read. */
+  /** The path of the event stream with the experts' messages. */
   get events() {
     return "chat/events";
   }
 
   /**
-   * What was said in the visitor's conversation.
+   * The messages of the visitor's conversation.
    * @param {Tell} tell
-   * @param {AbortSignal} [signal] Ends waiting for it.
+   * @param {AbortSignal} [signal] Aborts the call.
    */
   async history(tell, signal) {
     const response = await this.api.persist("chat/history", { signal }, tell);
@@ -53,9 +53,9 @@ export class VisitorChat {
   }
 
   /**
-   * The visitor has signed in: what they said on this device is theirs from now on, wherever they sign in. The
-   * conversation that begins with it; none where nothing was said, or they want it to stay the device's: whoever
-   * had them open a link with another's token would have it otherwise.
+   * Moves the device's conversations into the account of the user who has just signed in, if the user agrees. Without
+   * the question, an attacker could get them by sending the visitor a link with the attacker's token. Returns the id of
+   * the conversation to show; empty if nothing was written before, or the user does not agree.
    * @param {string} token
    * @param {() => boolean} agrees
    */
@@ -76,14 +76,14 @@ export class VisitorChat {
   }
 
   /**
-   * Sends a message, as soon as the server can be reached. The same key makes it the same message,
-   * however often it is sent.
+   * Sends a message as soon as the server can be reached. The key makes sure that the message is stored once, however
+   * often it is sent.
    * @param {string} content
    * @param {string} key
    * @param {Tell} tell
    */
   async say(content, key, tell) {
-    // Without an id yet, a repeated message would be another visitor's. Any answer has one.
+    // Without a device id, a repeated message would come from another visitor. Any response brings an id.
     if (!this.#device?.isKnown) await this.api.call("chat/session").catch(() => null);
     if (!this.#device?.isKnown) await this.api.persist("chat/session", {}, tell);
     return this.api.post("chat/stream", { content }, key, tell);
@@ -91,7 +91,7 @@ export class VisitorChat {
 
   /**
    * Answers a widget.
-   * @param {string} message The widget's message.
+   * @param {string} message The id of the widget's message.
    * @param {Record<string, unknown>} answer
    * @param {string} key
    * @param {Tell} tell
@@ -100,7 +100,7 @@ export class VisitorChat {
     return this.api.post(`chat/widgets/${message}`, { answer }, key, tell);
   }
 
-  /** The answer that is on its way, if there is one. */
+  /** The stream of the answer that is being written, if there is one. */
   async running() {
     const response = await this.api.call("chat/stream");
     return response.status === 200 ? response : null;
@@ -112,7 +112,7 @@ export class VisitorChat {
   }
 
   /**
-   * The frames of an answer, up to the final one, through lost connections and restarts; until it is aborted.
+   * The frames of an answer up to the final one, across lost connections and server restarts, or until it is aborted.
    * @param {Response} response
    * @param {Tell} tell
    * @param {AbortSignal} aborted
@@ -122,9 +122,9 @@ export class VisitorChat {
   }
 
   /**
-   * What is said in the visitor's conversation beside answers, by people at the desk, from a message on; until
-   * it is aborted, or there is no conversation any more.
-   * @param {string} after Where to begin: the conversation, a point, and the message's number.
+   * The events of the visitor's conversation that are not part of an answer: experts' messages, the mode, the queue. It
+   * ends when it is aborted, or when the conversation no longer exists.
+   * @param {string} after The event to start after: `{conversation}.{number of the message}`.
    * @param {AbortSignal} aborted
    */
   async *standBy(after, aborted) {

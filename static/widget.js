@@ -1,12 +1,12 @@
 /**
- * The chat of a website, in one script tag:
+ * The chat on a website, with one script tag:
  *
  *   <script src="https://desk.example.com/widget.js" async></script>
  *
- * It puts a <frontdesk-chat> on the page, or uses the one that is there: a button that opens the
- * chat. Attributes of the tag, or of the element: `title`, `open`. The chat itself is loaded when
- * it is first opened. It needs no inline script or style and no HTML strings; the page's policy
- * must allow this origin in `script-src` and `connect-src`, and this server the page's origin.
+ * The script adds a <frontdesk-chat> element to the page, unless the page has one: a button that opens the chat. The
+ * tag and the element have the attributes `title` and `open`. The chat itself is loaded when it is first opened. It
+ * uses no inline script or style and no HTML strings. The page's Content Security Policy must allow this server in
+ * `script-src` and `connect-src`, and this server must allow the page's origin.
  */
 (() => {
   const script = /** @type {HTMLScriptElement} */ (document.currentScript);
@@ -15,14 +15,14 @@
   class FrontdeskChat extends HTMLElement {
     #root = this.attachShadow({ mode: "open" });
     #button = document.createElement("button");
-    /** @type {Promise<HTMLElement> | null} The panel, once it was asked for. */
+    /** @type {Promise<HTMLElement> | null} The panel; null until the chat is first opened. */
     #panel = null;
     #title = "";
-    /** How often it could not be loaded. */
+    /** How often loading the panel failed. */
     #failures = 0;
 
     connectedCallback() {
-      // It was moved.
+      // The element was moved in the page, and is set up already.
       if (this.#root.firstChild) return;
       const sheet = new CSSStyleSheet();
       sheet.replaceSync(`
@@ -43,7 +43,7 @@
       this.#button.setAttribute("aria-expanded", "false");
       this.#button.addEventListener("click", () => this.open());
       this.#root.replaceChildren(this.#button);
-      // The page's tooltip is not wanted on everything within.
+      // A title attribute would be the tooltip of everything inside the element.
       this.removeAttribute("title");
       if (this.hasAttribute("open")) void this.open();
     }
@@ -59,14 +59,14 @@
         this.#button.setAttribute("aria-expanded", "true");
         /** @type {HTMLElement | null} */ (panel.querySelector("textarea"))?.focus();
       } catch {
-        // Offline, perhaps: the next click tries again.
+        // For example offline: the next click tries again.
         this.#panel = null;
         this.#failures += 1;
         this.#button.textContent = `${this.#title} (cannot be reached, try again)`;
       }
     }
 
-    /** Closes the chat; what is on its way goes on. */
+    /** Closes the chat. An answer that is being written continues. */
     async close() {
       const panel = await this.#panel;
       if (panel) panel.hidden = true;
@@ -76,7 +76,7 @@
     }
 
     async #load() {
-      // Browsers may keep it that a script could not be loaded: under another name it is asked for again.
+      // Browsers may remember that a script failed to load: another query makes them load it again.
       const again = this.#failures ? `?${this.#failures}` : "";
       const { chat } = await import(new URL(`assets/chat.js${again}`, base).href);
       const heard = () => (this.#button.textContent = `${this.#title} (new message)`);

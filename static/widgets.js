@@ -1,5 +1,5 @@
 /**
- * Widgets as elements of the page: forms, choices, cards. Their data are shown as text, never as markup.
+ * Widgets as elements of the page: forms, choices, cards. Their data is shown as text, never as markup.
  *
  * @typedef {{value: string, label: string}} Option
  * @typedef {{name: string, label: string, type: string, required?: boolean, options?: Option[]}} Field
@@ -16,15 +16,15 @@
  * @property {Option[]} [options]
  * @property {Field[]} [fields]
  * @typedef {{type: string, data: Data}} Widget
- * @typedef {(answer: Record<string, unknown>, words: string) => void} Answer Sends an answer; the same in words.
+ * @typedef {(answer: Record<string, unknown>, words: string) => void} Answer Sends an answer; `words` is its text.
  */
 import { make } from "./make.js";
 
-/** How many forms there were: their fields have ids. */
+/** The number of forms so far, for unique ids of their fields. */
 let forms = 0;
 
 /**
- * A widget, to be answered or only to be looked at.
+ * Creates the element of a widget.
  * @param {Widget} widget
  * @param {Answer} answer
  */
@@ -37,12 +37,12 @@ export function render({ type, data }, answer) {
   return body;
 }
 
-/** What was answered, or can be no more. @param {HTMLElement} widget */
+/** Disables a widget: it was answered, or can no longer be answered. @param {HTMLElement} widget */
 export function freeze(widget) {
   if (widget instanceof HTMLFieldSetElement) widget.disabled = true;
 }
 
-/** What was refused may be tried again. @param {HTMLElement} widget */
+/** Enables a widget again: its answer was refused and can be changed. @param {HTMLElement} widget */
 export function thaw(widget) {
   if (widget instanceof HTMLFieldSetElement) widget.disabled = false;
 }
@@ -63,7 +63,7 @@ const parts = {
       return button;
     }),
   card: ({ image, url, label }) => [
-    // An address of somewhere else would tell that server what a model put into it.
+    // An image on another server would send that server whatever a model wrote into the address.
     ...(image && URL.canParse(image) && new URL(image).origin === location.origin ? [make("img", { src: image, alt: "", loading: "lazy" })] : []),
     ...(url ? [link(url, label ?? url)] : []),
   ],
@@ -123,7 +123,7 @@ function input({ type, required, options = [] }, id) {
 }
 
 /**
- * What was filled in, as the server takes it; nothing where nothing was.
+ * The value of a field, with the type that the server expects; undefined if the field is empty.
  * @param {Field} field
  * @param {HTMLInputElement} input
  */
@@ -144,7 +144,7 @@ function press(label, pressed) {
 }
 
 /**
- * An address of the web, and no other: it comes from a model.
+ * A link, if the address is http or https; else only its label. The address comes from a model.
  * @param {string} url
  * @param {string} label
  */

@@ -1,4 +1,4 @@
-//! The fences of the architecture that the compiler does not keep.
+//! Rules of the architecture that the compiler does not check.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ mod circles;
 
 use circles::Modules;
 
-/// A name, and the modules that may know it.
+/// A name, and the modules that may use it.
 const FENCES: [(&str, &[&str]); 6] = [
     ("actix_web", &["server", "routes", "error"]),
     ("diesel", &["store"]),
@@ -25,7 +25,7 @@ const FENCES: [(&str, &[&str]); 6] = [
     ("crate::routes", &["server", "routes"]),
 ];
 
-/// Every module of the crate, the highest first: a module may only name those in the lines below its own.
+/// Every module of the crate, highest layer first: a module may use only modules of lower lines.
 const LAYERS: [&[&str]; 19] = [
     &["lib", "main"],
     &["builder", "cli"],
@@ -77,7 +77,7 @@ fn files(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// The first part of a source file's path: `src/store/pool.rs` is of the module `store`.
+/// The top-level module of a source file: `src/store/pool.rs` belongs to `store`.
 fn module(file: &Path) -> String {
     let path = file.strip_prefix(root().join("src")).unwrap();
     let first = path
@@ -90,7 +90,7 @@ fn module(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Code lines: what comments say does not count.
+/// A file's text without comment lines.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     text.lines()
@@ -162,7 +162,7 @@ fn constants_of_one_name_have_one_value() {
     assert!(values.is_empty(), "{values:#?}");
 }
 
-/// Each database's dialect names its connection; the queries are compiled once for each.
+/// Type names that two files may define: the queries are compiled once per database, each with its own `Conn`.
 const SHARED_TYPES: [&str; 1] = ["Conn"];
 
 #[test]

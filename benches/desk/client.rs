@@ -1,4 +1,4 @@
-//! Clients: many at once, each of which counts every chunk and says how late it came.
+//! Clients: many at once. Each counts its chunks and measures how late they arrive.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -13,10 +13,10 @@ use tokio::{
 
 use super::upstream::{CHUNKS, now};
 
-/// What is asked of a server.
+/// The endpoint under load.
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// An anchor passes the upstream's own stream through.
+    /// An anchor's endpoint, which passes the upstream's stream through.
     Completions,
     /// `POST /chat/stream`.
     Desk,
@@ -32,7 +32,7 @@ pub struct Load {
     pub text: &'static str,
 }
 
-/// What came of it.
+/// The results of a load.
 #[derive(Default)]
 pub struct Done {
     pub streams: usize,
@@ -40,12 +40,12 @@ pub struct Done {
     pub broken: usize,
     /// From the request to the first chunk.
     pub first: Times,
-    /// From a chunk's being sent upstream to its being here.
+    /// From the upstream's sending of a chunk to its arrival here.
     pub added: Times,
 }
 
 impl Done {
-    /// Whole streams a second.
+    /// Complete streams per second.
     pub fn per_second(&self, time: Duration) -> f64 {
         self.assert_whole();
         self.streams as f64 / time.as_secs_f64()
@@ -76,8 +76,8 @@ impl Times {
 }
 
 impl Load {
-    /// So many clients for so long, each with one stream after the other. They come one by one
-    /// within `over`: visitors do not all write in the same millisecond.
+    /// Runs clients for this time, each with one stream after another. They start one by one within
+    /// `over`, because visitors do not all write in the same millisecond.
     pub async fn clients(&self, clients: usize, over: Duration, time: Duration) -> Done {
         let mut running = JoinSet::new();
         let gap = over / u32::try_from(clients).unwrap();
@@ -105,7 +105,7 @@ impl Load {
         all
     }
 
-    /// One turn of this device, or of a new one; how long it took.
+    /// Runs one turn, of this device or of a new one; the time that it took.
     pub async fn one(&self, device: Option<&str>) -> Duration {
         let began = Instant::now();
         let mut socket = match device {
@@ -118,7 +118,7 @@ impl Load {
         began.elapsed()
     }
 
-    /// The same as a stream: how long until its head, and from its first chunk to its end.
+    /// Runs one streamed turn; the time to its head, and the time from its first chunk to its end.
     pub async fn head_and_end(&self, device: &str) -> (Duration, Duration) {
         let began = Instant::now();
         let mut socket = self.ask_as(device).await;
@@ -133,7 +133,7 @@ impl Load {
         (head, first.elapsed())
     }
 
-    /// Opens so many streams, waits until each has its first chunk, and holds them.
+    /// Opens this many streams, waits until each has its first chunk, and keeps them open.
     pub async fn hold(&self, streams: usize) -> Vec<TcpStream> {
         let mut held = Vec::with_capacity(streams);
         for _ in 0..streams {
@@ -165,7 +165,7 @@ impl Load {
             Target::Desk => ("/chat/stream", format!(r#"{{"content":"{}"}}"#, self.text)),
             Target::Json => ("/chat", format!(r#"{{"content":"{}"}}"#, self.text)),
         };
-        // HTTP/1.0: an answer without chunked framing, whose borders may lie within an event.
+        // HTTP/1.0: no chunked framing, whose boundaries could lie within an event.
         let mut socket = TcpStream::connect(self.url.trim_start_matches("http://"))
             .await
             .unwrap();
@@ -186,7 +186,7 @@ impl Load {
         let (mut scanned, mut seen, mut in_order) = (0, 0, true);
         while socket.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
             let here = now();
-            // A chunk is `INDEX:TIME `; what is not whole yet is scanned again.
+            // A chunk's text is `INDEX:TIME `; an incomplete one is scanned again after the next read.
             let text = String::from_utf8_lossy(&bytes[scanned..]).into_owned();
             let mut whole = 0;
             for (at, _) in text.match_indices("\"content\":\"") {

@@ -1,4 +1,4 @@
-//! How often a turn asks its database: behind a proxy that holds back every byte, each time shows.
+//! Counts a turn's round trips to the database: a proxy delays every byte, so each trip shows in the turn's time.
 
 use std::{
     net::{Shutdown, TcpListener, TcpStream},
@@ -8,10 +8,10 @@ use std::{
 
 use std::io::{Read as _, Write as _};
 
-/// What a round trip takes longer.
+/// The time that the proxy adds to a round trip.
 pub const DELAY: Duration = Duration::from_millis(2);
 
-/// A proxy in front of `target`; its address. It lives as long as this process.
+/// Starts a proxy in front of `target`; its address. The proxy lives as long as this process.
 pub fn before(target: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -27,7 +27,7 @@ pub fn before(target: &str) -> String {
     address
 }
 
-/// One direction: half of the delay.
+/// One direction, with half of the delay.
 fn pass(mut from: TcpStream, mut to: TcpStream) {
     to.set_nodelay(true).unwrap();
     let (sender, receiver): (Sender<(Instant, Vec<u8>)>, Receiver<_>) = channel();

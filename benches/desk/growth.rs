@@ -1,4 +1,4 @@
-//! Whether a turn costs the same whatever was said before: in this conversation, and in all others.
+//! Whether a turn's cost grows with the stored messages, of its own conversation and of all others.
 
 use std::{
     process::Command,
@@ -17,12 +17,12 @@ use super::{
     server::{Database, Server},
 };
 
-/// How many messages the conversations have that are continued.
+/// The number of messages in each conversation that is continued.
 const LENGTHS: [i64; 3] = [10, 1_000, 100_000];
-/// How many turns are measured of each.
+/// The number of turns per measurement.
 const TURNS: usize = 300;
 
-/// Measures turns with an empty database and with one of so many messages; prints a table.
+/// Measures turns on an empty database and on one with `rows` messages; prints a table.
 pub async fn run(upstream: &Server, rows: i64) {
     let database = Database::postgres("growth");
     let server = Server::frontdesk(upstream, &database);
@@ -61,7 +61,7 @@ fn row(what: &str, times: &[f64]) {
     println!("| {what} | {:.2} | {:.2} |", at(50), at(99));
 }
 
-/// Turns one after the other, of one device or of a new one each; their times in ms, in order of size.
+/// Runs turns one after another, all of one device or each of a new one; their times in ms, sorted.
 async fn turns(server: &Server, device: Option<&str>) -> Vec<f64> {
     let load = Load {
         url: server.url.clone(),
@@ -76,7 +76,7 @@ async fn turns(server: &Server, device: Option<&str>) -> Vec<f64> {
     times
 }
 
-/// What a cron job's `frontdesk tick` takes longer than a process that only looks at the schema, in ms.
+/// How many ms longer `frontdesk tick` takes than `frontdesk migrate`, which only looks at the schema.
 fn housekeeping(database: &Database) -> f64 {
     let run = |command: &str| {
         let began = Instant::now();
@@ -94,14 +94,14 @@ fn housekeeping(database: &Database) -> f64 {
     run("tick") - nothing
 }
 
-/// How many rows were read by scans of the tables that grow.
+/// The number of rows read by sequential scans of the tables that grow.
 fn scans(conn: &mut PgConnection) -> i64 {
     #[derive(QueryableByName)]
     struct Scans {
         #[diesel(sql_type = BigInt)]
         rows: i64,
     }
-    // Idle connections tell their statistics ten seconds later.
+    // Idle connections report their statistics 10 s late.
     std::thread::sleep(Duration::from_secs(11));
     sql_query(
         "select coalesce(sum(seq_tup_read), 0)::bigint as rows from pg_stat_user_tables \
@@ -112,8 +112,8 @@ fn scans(conn: &mut PgConnection) -> i64 {
     .rows
 }
 
-/// Conversations of a hundred messages, begun over the last thousand days, until there are so many
-/// messages; and those of [`LENGTHS`].
+/// Creates `rows` messages, in conversations of 100 that began in the last 1,000 days; and the
+/// conversations of [`LENGTHS`].
 fn seed(conn: &mut PgConnection, rows: i64) {
     conn.batch_execute(
         "set session_replication_role = replica; set synchronous_commit = off; \

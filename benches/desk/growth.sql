@@ -1,4 +1,4 @@
--- What `of` says: a device, the number of its conversation, when that began, how much was said in it.
+-- `of` lists the conversations to create: device, number, time of the beginning, number of messages.
 update of set n = (select count(*) from of) - n where n < 0;
 insert into users (id, phone_number, created_at, last_seen_at)
 select seeded(1, (extract(epoch from begun) * 1000)::bigint, n), 'chat_' || device, begun, begun

@@ -1,9 +1,9 @@
-//! How fast the desk is, beside two anchors in the same run: nginx, which passes the bytes of
-//! the same upstream through, and a bare relay of actix and reqwest without a database.
+//! How fast frontdesk is, beside two anchors in the same run: nginx, which passes the same
+//! upstream's bytes through, and a bare relay of actix and reqwest without a database.
 //!
 //! `cargo bench --bench desk -- [--runs 5] [--only unpaced,paced,thousand,memory,burst,chat,start,trips]
-//! [--servers nginx,relay,postgres,sqlite] [--growth 10000000] [--sockets 2000]`. Machines differ and are noisy: read the ratios, which
-//! are of one run. `docs/performance.md` explains them.
+//! [--servers nginx,relay,postgres,sqlite] [--growth 10000000] [--sockets 2000]`. Machines differ and are
+//! noisy: compare only the ratios within one run. `docs/performance.md` explains them.
 
 #![expect(
     clippy::disallowed_methods,
@@ -29,10 +29,10 @@ use client::{Load, Target};
 use report::{Measure, Report};
 use server::{Database, Server};
 
-/// How long a server is left alone that shall give back what it took: longer than idle connections to
-/// the model are kept.
+/// How long a server is idle before its memory is measured again: longer than it keeps idle connections
+/// to the model.
 const IDLE: Duration = Duration::from_secs(190);
-/// How many clients an unpaced load has.
+/// The number of clients of an unpaced load.
 const CLIENTS: usize = 32;
 const RUN: Duration = Duration::from_secs(4);
 /// How long a paced stream lasts: 64 chunks of 10 ms.
@@ -41,30 +41,30 @@ const STREAM: Duration = Duration::from_millis(640);
 /// What to run.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How often; servers alternate, medians are told.
+    /// The number of runs. Servers alternate; the report shows medians.
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// Which measures.
+    /// What to measure.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "unpaced,paced,thousand,memory,chat,start,trips"
     )]
     only: Vec<String>,
-    /// Which servers.
+    /// The servers to measure.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "nginx,relay,postgres,sqlite"
     )]
     servers: Vec<String>,
-    /// Nothing else but what a turn costs where there are so many messages.
+    /// Measure only what a turn costs with this many stored messages.
     #[arg(long)]
     growth: Option<i64>,
-    /// Nothing else but how soon messages are answered where so many WebSockets are open.
+    /// Measure only how soon messages are answered with this many open WebSockets.
     #[arg(long)]
     sockets: Option<usize>,
-    /// Given by cargo.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -134,7 +134,7 @@ fn start(name: &str, upstream: &Server, database: Option<Database>) -> Option<Se
     })
 }
 
-/// One server under measure.
+/// A server that is measured.
 struct One<'a> {
     name: &'a str,
     server: Server,
@@ -166,7 +166,7 @@ impl One<'_> {
         match measure {
             "unpaced" => {
                 let load = self.load(&self.server, "unpaced");
-                // Warm: connections, caches, the first statements.
+                // Warm up: connections, caches, the first statements.
                 load.clients(8, Duration::ZERO, RUN / 8).await;
                 tell(
                     Measure::Unpaced,
@@ -215,7 +215,7 @@ impl One<'_> {
         }
     }
 
-    /// What a chunk costs at 200 streams of 100 tokens a second.
+    /// CPU time and delay of a chunk at 200 streams of 100 tokens a second.
     async fn paced(&self, tell: &mut dyn FnMut(Measure, f64)) {
         let before = self.server.cpu();
         let done = self
@@ -230,7 +230,7 @@ impl One<'_> {
         tell(Measure::Added99, done.added.percentile(99.0));
     }
 
-    /// What a process holds a while after a burst of large answers, of what it held before.
+    /// The memory of an idle process after a burst of large answers, as a ratio to that before the burst.
     async fn burst(&self) -> f64 {
         let fresh = self.fresh();
         let load = |text| self.load(&fresh, text);
@@ -250,7 +250,7 @@ impl One<'_> {
         fresh.memory() as f64 / before as f64
     }
 
-    /// How often a turn that nothing else disturbs waits for the database.
+    /// A turn's round trips to the database when nothing else runs.
     async fn trips(&self, tell: &mut dyn FnMut(Measure, f64)) {
         let direct = self.server.database().unwrap();
         let mut delayed = url::Url::parse(&direct.url).unwrap();

@@ -1,15 +1,15 @@
-//! What PostgreSQL does with a turn's statements when each turn has its own two transactions: pgbench
-//! sends those of `turn.sql` as prepared ones, without a server of any kind between.
+//! PostgreSQL's speed for a turn's statements when each turn has two transactions of its own: pgbench
+//! sends `turn.sql` as prepared statements, without any server between.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use super::server::{Database, Server};
 
-/// Turns a second with so many clients; none where pgbench is not installed.
+/// Turns per second with this many clients; `None` if pgbench is not installed.
 pub fn turns_per_second(upstream: &Server, clients: usize, over_time: Duration) -> Option<f64> {
     let pgbench = binary()?;
     let database = Database::postgres("pgbench");
-    // It makes the tables.
+    // The server creates the tables.
     drop(Server::frontdesk(upstream, &database));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/desk/turn.sql");
     let output = Command::new(pgbench)
@@ -30,7 +30,7 @@ pub fn turns_per_second(upstream: &Server, clients: usize, over_time: Duration) 
     rate.split(' ').next()?.parse().ok()
 }
 
-/// Debian keeps it beside the server.
+/// Finds pgbench: Debian keeps it beside the PostgreSQL server.
 fn binary() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let debian = std::fs::read_dir("/usr/lib/postgresql")

@@ -1,5 +1,5 @@
-//! The bare relay: what actix and reqwest cost with nothing in between, and so the best that
-//! the desk could be on them.
+//! The bare relay: what actix and reqwest cost alone, and so the best that frontdesk could reach
+//! on them.
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 

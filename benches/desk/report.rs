@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-/// What is measured; in the order of the report.
+/// The measurements, in the order of the report.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
     Unpaced,
@@ -40,7 +40,7 @@ impl Measure {
     }
 }
 
-/// All that was measured, by server.
+/// All measured values, by server.
 #[derive(Default)]
 pub struct Report {
     servers: Vec<String>,
@@ -63,7 +63,7 @@ fn median(values: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// The median, and in parentheses from where to where where there are several.
+/// The median; if there are several values, also their range in parentheses.
 fn told(values: &[f64]) -> String {
     let digits = usize::from(median(values) < 100.0) * 2;
     let median = format!("{:.digits$}", median(values));

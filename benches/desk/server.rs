@@ -1,4 +1,4 @@
-//! The servers of a run, each a process of its own, and what the kernel says that they cost.
+//! The servers of a run, each a process of its own, and their CPU time and memory as the kernel counts them.
 
 use std::{
     io::{BufRead, BufReader},
@@ -12,7 +12,7 @@ use std::{
 use diesel::{Connection as _, PgConnection, RunQueryDsl as _, connection::SimpleConnection as _};
 use tempfile::TempDir;
 
-/// What tokens are signed with.
+/// The secret that signs tokens.
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A running server; killed when dropped.
@@ -24,7 +24,7 @@ pub struct Server {
     _directory: Option<TempDir>,
 }
 
-/// A database of a run's own.
+/// A database of this run only.
 #[derive(Clone)]
 pub struct Database {
     pub url: String,
@@ -48,7 +48,7 @@ impl Database {
         }
     }
 
-    /// How long it takes to ask it for nothing, so many times.
+    /// The times of this many empty round trips (`select 1`).
     pub fn ask(&self, times: usize) -> Vec<Duration> {
         let mut conn = PgConnection::establish(&self.url).unwrap();
         let mut ask = || {
@@ -94,7 +94,7 @@ impl Server {
         Self::own(&["relay", &upstream.url])
     }
 
-    /// This binary in another part.
+    /// Starts this binary in another role.
     fn own(arguments: &[&str]) -> Self {
         let began = Instant::now();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -116,7 +116,7 @@ impl Server {
         }
     }
 
-    /// nginx, passing bytes through as they come; none where it is not installed.
+    /// nginx, passing bytes through as they come; `None` if nginx is not installed.
     pub fn nginx(upstream: &Self) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -160,7 +160,7 @@ impl Server {
         Some(server)
     }
 
-    /// The desk, with one agent, so that the upstream is asked once a turn.
+    /// frontdesk with one agent, so that each turn asks the upstream once.
     pub fn frontdesk(upstream: &Self, database: &Database) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let agent = "[routing]\ndefault_agent = \"a\"\n[limits]\nenabled = false\n\
@@ -198,17 +198,17 @@ impl Server {
         server
     }
 
-    /// Its process.
+    /// The server's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The desk's database.
+    /// The database, if this is a frontdesk.
     pub fn database(&self) -> Option<Database> {
         self.database.clone()
     }
 
-    /// What it and its children have used.
+    /// The CPU time that the server and its children have used.
     pub fn cpu(&self) -> Duration {
         let ticks = self.processes().into_iter().filter_map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -218,7 +218,7 @@ impl Server {
         Duration::from_millis(ticks.sum::<u64>() * 10)
     }
 
-    /// What it and its children hold, in KiB.
+    /// The resident memory of the server and its children, in KiB.
     pub fn memory(&self) -> usize {
         let held = self.processes().into_iter().filter_map(|pid| {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -249,7 +249,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's workers end with their master, if it is told rather than killed.
+        // TERM first: nginx's workers end with their master only if it is not killed.
         drop(
             Command::new("kill")
                 .arg(self.child.id().to_string())

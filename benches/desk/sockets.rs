@@ -13,15 +13,15 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 
 use super::server::{Database, SECRET, Server};
 
-/// How many messages a second, and for how long.
+/// Messages per second, and for how long.
 const RATE: u64 = 100;
 const LOAD: Duration = Duration::from_secs(20);
-/// How many connections are made at once.
+/// The number of connections that are opened at once.
 const AT_ONCE: usize = 50;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Opens so many connections, lets messages come in on one after the other, and prints a table.
+/// Opens the connections, sends messages on one after another, and prints a table.
 pub async fn run(upstream: &Server, connections: usize) {
     let database = Database::postgres("sockets");
     let server = Server::frontdesk(upstream, &database);
@@ -99,7 +99,7 @@ async fn send(writers: &mut [SplitSink<Socket, Message>], began: Instant) {
     let mut ticks = interval(Duration::from_micros(1_000_000 / RATE));
     for number in 0..RATE * LOAD.as_secs() {
         ticks.tick().await;
-        // Far from each other, and each of them now and then.
+        // Consecutive messages go to connections far apart, and in time to all of them.
         let at = (number as usize * 7_919) % writers.len();
         let message = json!({
             "type": "message",

@@ -1,4 +1,4 @@
--- A turn of a new device: what begins it, and what finishes it.
+-- A new device's turn: the transaction that begins it, and the one that finishes it.
 \set device random(1, 281474976710655)
 begin;
 insert into users (id, phone_number, created_at, last_seen_at)

@@ -1,5 +1,5 @@
-//! A model's server that costs nearly nothing: chat completions of 64 chunks, each of them the
-//! time at which it was sent, at the pace that the visitor's message asks for.
+//! A fake model server that costs nearly nothing: chat completions of 64 chunks, at the pace that the
+//! visitor's message asks for. Each chunk says when it was sent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use tokio::{
 pub const CHUNKS: usize = 64;
 /// 100 tokens a second.
 const PACE: Duration = Duration::from_millis(10);
-/// How many bytes more a chunk of a large answer has: it comes to 256 KiB.
+/// The extra bytes per chunk of a large answer: 256 KiB in all.
 const LARGE: usize = 4 * 1024;
 
 pub fn run() {
@@ -30,7 +30,7 @@ pub fn run() {
     });
 }
 
-/// Nanoseconds since 1970; both ends run on one machine.
+/// Nanoseconds since 1970; comparable, because both ends run on one machine.
 pub fn now() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

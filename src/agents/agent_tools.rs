@@ -1,4 +1,4 @@
-//! The tools that an agent is told of: those that are known, and those that MCP servers have.
+//! The tool specs that an agent's model gets: the fixed ones, and those its MCP servers list at the moment.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::{llm::ToolSpec, tools::Tools};
 pub(super) struct AgentTools {
     known: Arc<[ToolSpec]>,
     tools: Arc<Tools>,
-    /// The names that stand for tools of MCP servers.
+    /// Names of MCP servers, or of single tools of theirs.
     served: Vec<String>,
 }
 
 impl AgentTools {
-    /// The tools of these names, and others that the agent has.
+    /// The tools with these names, plus `others`: widgets and the handoff.
     pub(super) fn new(
         tools: &Arc<Tools>,
         names: &[String],
@@ -27,7 +27,7 @@ impl AgentTools {
         }
     }
 
-    /// How a model is told of them. A server that is away has none.
+    /// All specs. A disconnected MCP server contributes none.
     pub(super) async fn all(&self) -> Arc<[ToolSpec]> {
         if self.served.is_empty() {
             return Arc::clone(&self.known);

@@ -1,4 +1,4 @@
-//! The agents of a desk, put together.
+//! Builds all agents from the configuration and from those that the program adds in code.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     widgets::{Widgets, tool_name},
 };
 
-/// What agents are made of.
+/// Everything that is needed to build agents.
 struct Parts<'a> {
     settings: &'a Settings,
     models: &'a Arc<Models>,
@@ -25,10 +25,10 @@ struct Parts<'a> {
 }
 
 impl Agents {
-    /// The configured agents, with a model or without one, and those of a program.
+    /// Builds the configured agents and those added in code (`coded`).
     ///
     /// # Errors
-    /// When a slot's pattern is not valid; the configuration's check finds it first.
+    /// If a slot's pattern is invalid; the configuration check reports it earlier.
     pub(crate) fn new(
         settings: &Settings,
         models: &Arc<Models>,
@@ -36,7 +36,7 @@ impl Agents {
         coded: Vec<NewAgent>,
         clients: &Arc<Clients>,
     ) -> Result<Self, regex::Error> {
-        // What is wrong with them the configuration's check has said.
+        // The configuration check has already reported invalid widgets.
         let widgets = settings.made_widgets().unwrap_or_default();
         let parts = Parts {
             settings,
@@ -92,7 +92,7 @@ impl Parts<'_> {
         })
     }
 
-    /// What answers: a service, a model or a flow.
+    /// The agent's implementation: a webhook, a model or a flow.
     fn answering(
         &self,
         path: &str,
@@ -107,7 +107,7 @@ impl Parts<'_> {
         let slots = Slots::new(agent)?;
         let others = self.shown(agent).chain(self.handoff(handoff_to));
         let given = AgentTools::new(self.tools, &agent.tools, others);
-        // Offline is offline: then an agent's own model does not count either.
+        // Without a default model the server is offline: an agent's own model is not used either.
         let Some(default) = self.models.default_model() else {
             let delay = self.settings.offline.word_delay();
             return Ok(Arc::new(FlowAgent::new(path, agent, slots, given, delay)));
@@ -123,7 +123,7 @@ impl Parts<'_> {
         )))
     }
 
-    /// The tools by which an agent shows its widgets.
+    /// One tool for each widget that the agent may show.
     fn shown(&self, agent: &AgentSettings) -> impl Iterator<Item = ToolSpec> {
         agent.widgets.iter().filter_map(|name| {
             let (description, parameters) = self.widgets.described(name)?;
@@ -135,7 +135,7 @@ impl Parts<'_> {
         })
     }
 
-    /// The tool by which an agent hands over, where it may.
+    /// The handoff tool; `None` if the agent may not hand over.
     fn handoff(&self, to: &[String]) -> Option<ToolSpec> {
         let others = to.iter().map(|to| {
             let what = match self.settings.agents.get(to) {
@@ -148,7 +148,7 @@ impl Parts<'_> {
     }
 }
 
-/// An agent of a program. It is code of the desk's owner: it may do what there is to do.
+/// Registers an agent added in code. It is trusted: it may call every tool and hand over to every agent.
 fn brought_along(new: NewAgent, paths: &[String], tools: &Tools) -> RegisteredAgent {
     let others = paths.iter().filter(|path| **path != new.path);
     RegisteredAgent {

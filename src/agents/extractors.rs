@@ -1,7 +1,7 @@
-//! What words mean, as far as a script can tell: names, contacts, yes and no.
+//! Extracts names, contacts, subjects, and yes or no from text without a model.
 //!
-//! Where words leave a doubt there is no value: it is better to ask once more than to book for
-//! a visitor called "Tomorrow".
+//! Ambiguous text gives no value: it is better to ask again than to book for a visitor called
+//! "Tomorrow".
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use regex::Regex;
 use super::times;
 use crate::text::tidy;
 
-/// A constant pattern; the tests below compile them all.
+/// A constant pattern. The `unwrap` cannot fail: the tests below compile every pattern.
 macro_rules! pattern {
     ($name:ident, $pattern:expr) => {
         static $name: LazyLock<Regex> = LazyLock::new(|| Regex::new($pattern).unwrap());
@@ -35,7 +35,7 @@ pattern!(
     DATE,
     r"\d{4}-\d{1,2}-\d{1,2}|\b\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})\b|\d{1,2}:\d{2}"
 );
-/// Words that are in no name, or end one in running text.
+/// Words that are never part of a name; in running text they end it.
 const NOT_A_NAME: [&str; 69] = [
     "and",
     "i",
@@ -108,7 +108,7 @@ const NOT_A_NAME: [&str; 69] = [
     "quiero",
 ];
 
-/// What a request is about; nothing if all its words are filler: the slot's own, and articles.
+/// The subject of a request. `None` if all its words are filler: the slot's own, articles, prepositions.
 pub(super) fn subject(text: &str, filler: &[String]) -> Option<String> {
     let subject = tidy(times::before(text))?;
     let is_filler = |word: &str| {
@@ -120,14 +120,14 @@ pub(super) fn subject(text: &str, filler: &[String]) -> Option<String> {
     says_something.then_some(subject)
 }
 
-/// A name that somebody gives as theirs, in any message.
+/// The name in a self-introduction ("my name is …"), in any message.
 pub(super) fn introduced_name(text: &str, filler: &[String]) -> Option<String> {
     let after = NAME_FOLLOWS.find(text).map(|found| found.end());
     let after = after.or_else(|| Some(SELF_FOLLOWS.captures(text)?.get(1)?.start()))?;
     leading_name(text.get(after..)?, filler)
 }
 
-/// A name as the answer to "what's your name?"; the first of several things counts.
+/// A name as the answer to "what's your name?". Only the text before a comma, semicolon or newline counts.
 pub(super) fn bare_name(text: &str, filler: &[String]) -> Option<String> {
     let text = SELF
         .find(text)
@@ -138,7 +138,7 @@ pub(super) fn bare_name(text: &str, filler: &[String]) -> Option<String> {
     (words <= 4 && name.split_whitespace().count() == words).then_some(name)
 }
 
-/// Up to four words that may be a name, from the beginning of a text.
+/// Up to four words at the beginning of a text that can be a name.
 fn leading_name(text: &str, filler: &[String]) -> Option<String> {
     let is_no_name =
         |word: &str| NOT_A_NAME.contains(&word) || filler.iter().any(|filler| filler == word);
@@ -162,13 +162,13 @@ fn leading_name(text: &str, filler: &[String]) -> Option<String> {
     (!name.is_empty()).then(|| name.join(" "))
 }
 
-/// An e-mail address, anywhere in a text.
+/// The first e-mail address in a text.
 pub(super) fn email(text: &str) -> Option<String> {
     let found = EMAIL.find(text)?.as_str().trim_end_matches(['.', '!', '?']);
     (found.len() <= 254).then(|| found.to_owned())
 }
 
-/// A phone number, anywhere in a text; a date is none.
+/// The first phone number in a text: 7 to 15 digits. Dates and times are skipped.
 pub(super) fn phone(text: &str) -> Option<String> {
     let text = DATE.replace_all(text, "|");
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).count();
@@ -178,7 +178,7 @@ pub(super) fn phone(text: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Phrases that say yes or no, or neither though a word in them does.
+/// Phrases that override their single words; `None` means neither yes nor no.
 const PHRASES: [(&str, Option<&str>); 9] = [
     ("no problem", Some("yes")),
     ("why not", Some("yes")),
@@ -232,7 +232,7 @@ const NO: [&str; 13] = [
     "non",
 ];
 
-/// `yes` or `no`, by the first words that say either.
+/// `yes` or `no`, from the first word or phrase that says either.
 pub(super) fn yes_or_no(text: &str) -> Option<&'static str> {
     let text = text.to_lowercase();
     let phrase = PHRASES

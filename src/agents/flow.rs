@@ -1,5 +1,5 @@
-//! An agent without a model: it asks for its slots one after the other, shows its widgets, calls its
-//! tool when all is known, and says what its configuration says, word by word.
+//! The agent for servers without a model: a scripted dialog. It asks for its slots in order, shows their
+//! widgets, calls its tool when all slots are filled, and streams configured texts word by word.
 
 mod dialog;
 
@@ -22,7 +22,7 @@ use crate::{
     widgets::RawWidget,
 };
 
-/// A configured agent, offline.
+/// A configured agent without a model.
 pub(super) struct FlowAgent {
     path: String,
     dialog: Dialog,
@@ -46,7 +46,7 @@ impl FlowAgent {
         }
     }
 
-    /// What is known before the message: of the visitor, and by a form that they filled in.
+    /// The memory before the message is read: stored slots, the visitor's name, and a submitted form.
     fn known(&self, turn: &TurnInput) -> Memory {
         let mut memory = Memory::of(&self.path, &turn.state);
         let name_slot = self.dialog.slots.name_slot();
@@ -60,7 +60,7 @@ impl FlowAgent {
         memory
     }
 
-    /// The end of the questions: the tool is called, and when it has answered, all is done.
+    /// Runs when all slots are filled: calls the tool or, once it has answered, says so and hands over.
     async fn complete(&self, step: &mut DialogStep<'_>, turn: &TurnInput) -> Option<CallPart> {
         let flow = &self.dialog.flow;
         let answered = flow.tool.as_ref().and_then(|tool| result_of(tool, turn));
@@ -70,7 +70,7 @@ impl FlowAgent {
                 let tools = self.given.all().await;
                 let spec = tools.iter().find(|spec| spec.name == *tool);
                 let arguments = spec.map(|spec| arguments(spec, &step.memory));
-                // One that is away has no shape: the call says so.
+                // A tool of a disconnected MCP server has no spec. The call is made anyway and returns the error.
                 return Some(CallPart::whole(tool, &arguments.unwrap_or_default()));
             }
             (Some(_), answered) if answered.is_none_or(|result| result.is_error) => {
@@ -94,7 +94,7 @@ impl FlowAgent {
         let name_before = self.name_in(&Memory::of(&self.path, &turn.state));
         let name_before = name_before.or(turn.user_name.clone());
         let text = match turn.answer() {
-            // Whatever the button was called.
+            // The answer's own text is the button's label, which can be anything.
             Some(("confirm", answer)) if *member(answer, "confirmed") == true => "yes".into(),
             Some(("confirm", _)) => "no".into(),
             Some(("form" | "appointment_form", _)) => "".into(),
@@ -131,7 +131,7 @@ impl FlowAgent {
         memory.slots.get(&slot.settings.name).cloned()
     }
 
-    /// A widget with what is known in its texts.
+    /// The widget with slot values filled into its title and text.
     fn filled(&self, mut widget: RawWidget, memory: &Memory) -> RawWidget {
         for name in ["title", "text"] {
             let text = widget.data.get_mut(name);
@@ -149,7 +149,7 @@ impl Respond for FlowAgent {
     }
 }
 
-/// What a tool has answered in this turn.
+/// The tool's result in this turn, if it was called.
 fn result_of<'a>(tool: &str, turn: &'a TurnInput) -> Option<&'a ToolResult> {
     let mut rounds = turn.own_rounds();
     rounds.find_map(|round| {
@@ -159,7 +159,7 @@ fn result_of<'a>(tool: &str, turn: &'a TurnInput) -> Option<&'a ToolResult> {
     })
 }
 
-/// The slots that a tool takes.
+/// The arguments for a tool: the filled slots that its schema names.
 fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
     let taken = member(&tool.parameters, "properties").as_object();
     let slots = memory.slots.iter().filter(|(name, value)| {
@@ -171,7 +171,7 @@ fn arguments(tool: &ToolSpec, memory: &Memory) -> Value {
     Value::Object(slots)
 }
 
-/// A text word by word, at a natural pace.
+/// Streams a text word by word, with `delay` between words.
 fn speak(
     text: String,
     delay: Duration,

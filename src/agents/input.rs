@@ -1,4 +1,4 @@
-//! What an agent is given of a turn.
+//! What an agent receives for a turn.
 
 use std::borrow::Cow;
 
@@ -15,90 +15,90 @@ use crate::{
     widgets::Widget,
 };
 
-/// What an agent knows of a turn.
+/// A turn as an agent sees it.
 #[derive(Debug, Clone, Default)]
 pub struct TurnInput {
-    /// The turn; none where it is not stored.
+    /// The turn; `None` if it is not stored.
     pub turn_id: Option<TurnId>,
     /// Its conversation.
     pub conversation_id: Option<ConversationId>,
-    /// The conversation as far as it fits, oldest first. The last message is the visitor's.
+    /// The newest messages that fit `turn.history_tokens`, oldest first. The last one is the visitor's.
     pub history: Vec<Message>,
-    /// What the agents remember of this conversation, by their paths.
+    /// The agents' memory of this conversation, by agent path.
     pub state: Value,
-    /// What is known of the visitor and not for the model.
+    /// Context: data about the visitor that the model never sees.
     pub context: Map<String, Value>,
-    /// The same as it was when the agent was asked first.
+    /// The context when this agent was first asked in this turn, before its tools changed it.
     pub context_before: Map<String, Value>,
-    /// The visitor's name, where a conversation begins with somebody known.
+    /// The visitor's name, if known. Only set in the turn that begins a conversation.
     pub user_name: Option<String>,
-    /// The tools that were called in this turn, and what came of it.
+    /// The turn's tool rounds so far, with their results.
     pub rounds: Vec<Round>,
-    /// Whether it may call more.
+    /// Whether the agent may call more tools.
     pub may_call: bool,
-    /// What tools did in earlier turns that were not answered to the end.
+    /// Tool calls of earlier turns whose answer was not completed, and their outcome.
     pub unfinished: Vec<String>,
-    /// Calls that the visitor was asked about, and what they said.
+    /// Calls that the visitor was asked to confirm, and whether they agreed.
     pub consents: Vec<(Consent, bool)>,
-    /// Who handed the conversation to it in this turn.
+    /// The handoff to this agent in this turn, if there was one.
     pub handed_over: Option<HandedOver>,
 }
 
-/// A conversation that another agent had before, in the same turn.
+/// A handoff from another agent in the same turn.
 #[derive(Debug, Clone)]
 pub struct HandedOver {
-    /// The other agent.
+    /// Path of the agent that handed over.
     pub from: String,
-    /// What it said of it.
+    /// The handoff, with reason and summary.
     pub handoff: Handoff,
-    /// How many of the turn's rounds were its own, or of those before it.
+    /// Number of the turn's rounds before the handoff took effect. Later rounds are the new agent's.
     pub rounds: usize,
 }
 
-/// Tools that an agent called at once.
+/// One round: the tools that an agent called at once.
 #[derive(Debug, Clone, Default)]
 pub struct Round {
-    /// What the agent said and did before.
+    /// What the agent said and did before these calls.
     pub said: Preamble,
     /// The calls.
     pub calls: Vec<ToolCall>,
-    /// What came of each, in the same order.
+    /// The calls' results, in the same order.
     pub results: Vec<ToolResult>,
-    /// What the visitor was shown by them.
+    /// The widgets that the calls showed.
     pub widgets: Vec<ShownWidget>,
 }
 
-/// What an agent said and did before it called tools. It is recorded with the calls: whoever adopts the
-/// turn says it again.
+/// What an agent said and did before it called tools. It is recorded with the calls, so that an instance
+/// that adopts the turn can send it again.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Preamble {
     /// The text.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// The widgets that it showed itself.
+    /// The widgets that the agent showed itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub widgets: Vec<Widget>,
-    /// What agents remember since then.
+    /// Changes to the agents' memory so far.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub state: Map<String, Value>,
 }
 
-/// A widget that a call showed.
+/// A widget that was shown to the visitor.
 #[derive(Debug, Clone)]
 pub struct ShownWidget {
     /// The widget.
     pub widget: Widget,
-    /// The call that is made when the visitor says yes to it, and the agent that wants it.
+    /// The call to make if the visitor says yes, and the agent that wants it.
     pub confirms: Option<Consent>,
-    /// Whether a tool made it: then the agent has something to say about that.
+    /// True if a tool returned it. The agent is then asked again, to comment on the result.
     pub is_made: bool,
 }
 
-/// A call that the visitor is asked about.
+/// A call that the visitor is asked to confirm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {
-    /// The agent that wants it.
+    /// Path of the agent that wants the call.
     pub agent: String,
     /// The tool.
     pub name: String,
@@ -107,35 +107,35 @@ pub struct Consent {
 }
 
 impl ShownWidget {
-    /// Whether a call waits for it.
+    /// True if a call waits for the visitor's yes.
     pub fn asks(&self) -> bool {
         self.confirms.is_some()
     }
 }
 
 impl TurnInput {
-    /// The rounds of the agent that is asked, those that the visitor was asked about among them. It reads
-    /// what is said of those before it, not them.
+    /// The current agent's rounds, calls that the visitor was asked about included. An earlier agent's rounds
+    /// are left out: the handoff's summary stands for them.
     pub fn own_rounds(&self) -> impl Iterator<Item = &Round> {
         let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
         self.rounds.iter().skip(before)
     }
 
-    /// The rounds that the agent asked for in this turn.
+    /// The rounds that the current agent asked for in this turn, without calls that the visitor was asked about.
     pub fn asked_rounds(&self) -> impl Iterator<Item = &Round> {
         let before = self.handed_over.as_ref().map_or(0, |handed| handed.rounds);
         self.rounds.iter().skip(before.max(self.consents.len()))
     }
 
-    /// Calls that the visitor was asked about before, and what came of them: what they answered began this
-    /// turn.
+    /// Calls that the visitor was asked about in an earlier turn, and their results. The visitor's answer began
+    /// this turn.
     pub fn confirmed(&self) -> impl Iterator<Item = (&ToolCall, &ToolResult)> {
         let asked = self.rounds.iter().take(self.consents.len());
         asked.flat_map(|round| round.calls.iter().zip(&round.results))
     }
 
-    /// The text that is to be answered: what the visitor said last, and with it what came just before
-    /// and is answered by the same turn.
+    /// The text to answer: the visitor's last message, joined with the ones before it that belong to the
+    /// same turn.
     pub fn text(&self) -> Cow<'_, str> {
         let Some(last) = self.history.last() else {
             return Cow::Borrowed("");
@@ -151,8 +151,7 @@ impl TurnInput {
         }
     }
 
-    /// What the visitor answered to a widget, where that began the turn: the widget's type and the
-    /// answer.
+    /// The visitor's answer to a widget, if that began the turn: the widget's type and the answer.
     pub fn answer(&self) -> Option<(&str, &Value)> {
         let last = self.history.last()?;
         let is_answer = last.message_type == MessageType::WidgetAnswer;
@@ -162,7 +161,7 @@ impl TurnInput {
 }
 
 impl Round {
-    /// Where it handed the conversation to.
+    /// The round's successful handoff, if there is one.
     pub fn handoff(&self) -> Option<Handoff> {
         let mut calls = self.calls.iter().zip(&self.results);
         let (call, _) =
@@ -170,7 +169,7 @@ impl Round {
         serde_json::from_str(&call.arguments).ok()
     }
 
-    /// Whether it did nothing but show widgets: then it is the visitor's turn.
+    /// True if the round only showed the agent's own widgets: then the answer ends and the visitor is next.
     pub fn only_shows(&self) -> bool {
         let is_shown = |shown: &ShownWidget| !shown.is_made;
         !self.calls.is_empty()
@@ -178,7 +177,7 @@ impl Round {
             && self.widgets.iter().all(is_shown)
     }
 
-    /// How much of it a model has to read.
+    /// Bytes of arguments and results that a model reads.
     pub fn bytes(&self) -> usize {
         let calls = self.calls.iter().map(|call| call.arguments.len());
         let results = self.results.iter().map(|result| result.content.len());

@@ -1,9 +1,8 @@
-//! Agents written in Rust.
+//! Agents written in Rust: a program implements [`Agent`], and [`NativeAgent`] adapts it to [`Respond`].
 //!
-//! [`Agent`] is what a program implements; [`NativeAgent`] makes it one of the desk's. An agent that calls a
-//! tool waits for it as for any future. Underneath, its answer ends there, the turn records the call and
-//! what came of it, and the agent is asked anew: up to the call it does what it did before, whose text is
-//! not sent twice, and then goes on with what is recorded. So a turn whose server died does nothing twice.
+//! To the agent, a tool call is a future like any other. In fact the call ends the run: the turn records the
+//! call and its result, then runs the agent again from the beginning. This replay sends no text twice and
+//! answers earlier calls from the record, so no call is made twice even if the server died in between.
 //! What an agent does beside its [`Response`] may be repeated.
 
 use std::{future::Future, sync::Arc};
@@ -25,36 +24,36 @@ use crate::{
     store::{ConversationId, TurnId, messages::Message},
 };
 
-/// How many pieces an agent may be ahead of the turn.
+/// Reply parts that are buffered between an agent and the turn; beyond that the agent waits.
 const AHEAD: usize = 32;
 
-/// What an agent of your own fails with.
+/// The error type of Rust agents.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An agent, in Rust.
+/// An agent written in Rust.
 pub trait Agent: Send + Sync + 'static {
-    /// What it knows of a visitor and no model is told; `()` for nothing. It is kept with the
-    /// conversation, and tools can be given parts of it.
+    /// Data about the visitor that no model sees; `()` for none. It is stored with the conversation, and
+    /// tools can receive parts of it.
     type Context: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 
-    /// What it is for; the manager reads it.
+    /// What the agent is for. The router's model reads it to choose an agent.
     fn description(&self) -> &str {
         ""
     }
 
-    /// What a person has to know whom it hands a conversation to: those who know it are asked first.
+    /// Skill an expert needs to take over from this agent; experts who have it are asked first.
     fn skill(&self) -> Option<&str> {
         None
     }
 
-    /// Makes the context, once a session, unless whoever opened it has given one.
+    /// Makes the context, once per session, unless the session was opened with one.
     fn create_context(
         &self,
         session: &AgentSession,
     ) -> impl Future<Output = std::result::Result<Self::Context, BoxError>> + Send;
 
-    /// Answers a message. What is written is shown as it is written; the answer is complete when this
-    /// returns. The context may be changed: it is stored with the answer.
+    /// Answers a message. Text is shown as it is written; the answer is complete when this returns. Changes
+    /// to the context are stored with the answer.
     fn respond(
         &self,
         turn: &mut Turn<Self::Context>,
@@ -62,46 +61,46 @@ pub trait Agent: Send + Sync + 'static {
     ) -> impl Future<Output = std::result::Result<(), BoxError>> + Send;
 }
 
-/// Whose conversation it is.
+/// The session in which an agent answers.
 #[derive(Debug, Clone)]
 pub struct AgentSession {
-    /// The agent that has it.
+    /// Path of the agent.
     pub agent: String,
-    /// The conversation; none while the database is away.
+    /// The conversation; `None` while the database is unreachable.
     pub conversation_id: Option<ConversationId>,
-    /// The turn; none while the database is away.
+    /// The turn; `None` while the database is unreachable.
     pub turn_id: Option<TurnId>,
-    /// The visitor's name, where a conversation begins with somebody known.
+    /// The visitor's name, if known. Only set in the turn that begins a conversation.
     pub user_name: Option<String>,
 }
 
-/// A message, and what goes with it.
+/// A visitor's message, with its context, session and history.
 pub struct Turn<C> {
-    /// What is known of the visitor. What a tool changes of it in this turn is there with the next message;
-    /// what the agent changes is stored when it returns.
+    /// Data about the visitor. A tool's changes in this turn appear here with the next message; the agent's own
+    /// changes are stored when it returns.
     pub context: C,
     session: AgentSession,
     input: TurnInput,
 }
 
 impl<C> Turn<C> {
-    /// What the visitor says.
+    /// The text of the visitor's message.
     pub fn text(&self) -> String {
         self.input.text().into_owned()
     }
 
-    /// What the visitor answered to a widget, where that is their message: its type and the answer.
+    /// The visitor's answer to a widget, if their message is one: the widget's type and the answer.
     pub fn answer(&self) -> Option<(&str, &Value)> {
         self.input.answer()
     }
 
-    /// What was said so far, oldest first; the last message is the visitor's.
+    /// The messages so far, oldest first; the last one is the visitor's.
     pub fn history(&self) -> &[Message] {
         &self.input.history
     }
 
-    /// Tools that the visitor was asked about before this message, which is what they answered: each tool's
-    /// name, and what it gave or why it was not called.
+    /// Tool calls that the visitor has confirmed or refused with this message: each tool's name, and its result
+    /// or why there is none.
     pub fn confirmed(&self) -> impl Iterator<Item = (&str, std::result::Result<&str, &str>)> {
         self.input.confirmed().map(|(call, result)| {
             let content = result.content.as_str();
@@ -114,13 +113,13 @@ impl<C> Turn<C> {
         })
     }
 
-    /// Whose conversation it is.
+    /// The session.
     pub fn session(&self) -> &AgentSession {
         &self.session
     }
 }
 
-/// An agent in Rust as one of the desk's.
+/// Adapts a Rust [`Agent`] to [`Respond`].
 pub(crate) struct NativeAgent<A> {
     path: String,
     agent: Arc<A>,
@@ -134,14 +133,15 @@ impl<A: Agent> NativeAgent<A> {
         }
     }
 
-    /// What its context looks like; none where it has none.
+    /// JSON Schema of the context; `None` if the context is not an object.
     pub(crate) fn context_schema() -> Option<Value> {
         let schema = SchemaGenerator::default().into_root_schema_for::<A::Context>();
         let schema = schema.to_value();
         (schema.get("type")? == "object").then_some(schema)
     }
 
-    /// What it knows of the visitor. Another agent may have begun the session, which knows other things.
+    /// The context as the agent's type. If it does not fit, because another agent began the session, the agent's
+    /// own values are added.
     async fn context(&self, turn: &TurnInput) -> Result<A::Context> {
         if let Ok(context) = read(turn.context_before.clone()) {
             return Ok(context);
@@ -166,7 +166,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::new(Code::Internal).caused_by(format!("an agent failed: {error}"))
 }
 
-/// What an agent failed with, for the log: not what a tool has said to it.
+/// Converts an agent's error for the log. A failed tool's message is left out.
 fn of_agent(error: BoxError) -> Error {
     match error.downcast_ref::<ResponseError>() {
         Some(ResponseError::Tool(_)) => failed("a tool failed, which it did not expect"),
@@ -174,7 +174,7 @@ fn of_agent(error: BoxError) -> Error {
     }
 }
 
-/// What is known, as an agent's own type; `()` for one that wants to know nothing.
+/// Parses the context as an agent's type. A type that is not an object, as `()`, is read from null.
 fn read<C: DeserializeOwned>(context: Map<String, Value>) -> Result<C> {
     let read = serde_json::from_value(Value::Object(context));
     read.or_else(|error| serde_json::from_value(Value::Null).map_err(|_| failed(error)))
@@ -187,7 +187,7 @@ fn written(context: &impl Serialize) -> Result<Map<String, Value>> {
     }
 }
 
-/// Runs an agent to its end, and says how it ended.
+/// Runs an agent to its end, then sends its context changes and the last chunk, or its error.
 async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response: Response) {
     let sender = response.sender.clone();
     let answered = agent.respond(&mut turn, &mut response).await;
@@ -196,7 +196,7 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
         .and_then(|()| written(&turn.context));
     let ended = match context {
         Ok(context) => {
-            // What the agent left alone stays as it is: other agents know it, or a tool has changed it.
+            // Values that the agent did not change are not stored: a tool may have changed them meanwhile.
             let before = &turn.input.context_before;
             let changes = context
                 .into_iter()
@@ -217,7 +217,7 @@ async fn speak<A: Agent>(agent: Arc<A>, mut turn: Turn<A::Context>, mut response
         Err(error) => vec![Err(error)],
     };
     for piece in ended {
-        // Nobody listens any more where the turn was stopped.
+        // This fails if the turn was stopped, as the receiver is gone.
         drop(sender.send(piece).await);
     }
 }

@@ -1,4 +1,4 @@
-//! What an agent answers: pieces of text, calls, widgets, and what changes by it.
+//! An agent's reply: text, tool calls, widgets, and changes to store.
 
 use futures_util::stream::BoxStream;
 use serde_json::{Map, Value};
@@ -10,36 +10,36 @@ use crate::{
     widgets::{RawWidget, Widget},
 };
 
-/// An answer, as it is made, up to the chunk that has a finish reason. After calls of tools the agent is
-/// asked again, with what came of them.
+/// The reply as a stream, up to the chunk with a finish reason. If it contains tool calls, the agent is asked
+/// again with their results.
 pub type AgentReply = BoxStream<'static, Result<ReplyPart>>;
 
-/// A piece of an answer.
+/// A part of a reply.
 #[derive(Debug)]
 pub enum ReplyPart {
-    /// Text, or calls of tools.
+    /// Text, or parts of tool calls.
     Chunk(Chunk),
     /// A widget to show. It is checked before the visitor sees it.
     Widget(RawWidget),
-    /// What changes by the answer.
+    /// Changes to store with the answer.
     Effects(Effects),
 }
 
-/// What an answer changes. The turn applies it when it finishes, in the same transaction.
+/// Changes that an answer makes. The turn stores them in the transaction that finishes it.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// What agents remember from now on, by their paths.
+    /// The agents' new memory, by agent path.
     pub state: Map<String, Value>,
-    /// The visitor's name, if it was learnt.
+    /// The visitor's name, if the agent has learnt it.
     pub user_name: Option<String>,
-    /// What is known of the visitor from now on, if that has changed.
+    /// The new context, if it has changed.
     pub context: Option<Map<String, Value>>,
-    /// What is stored with the answer, for its readers.
+    /// Metadata of the answer, shown to clients as `additional_data`.
     pub metadata: Option<Value>,
 }
 
 impl Effects {
-    /// These and later ones.
+    /// Merges later changes into these; later values win.
     pub fn add(&mut self, later: Self) {
         self.state.extend(later.state);
         self.user_name = later.user_name.or(self.user_name.take());
@@ -48,15 +48,15 @@ impl Effects {
     }
 }
 
-/// What a call of an agent's is for.
+/// What an agent's call is for.
 #[derive(Debug)]
 pub enum CallPurpose {
-    /// To hand the conversation to another agent, or why that cannot be.
+    /// A handoff to another agent, or why it is not possible.
     Handoff(std::result::Result<Handoff, String>),
-    /// To show a widget, or why that cannot be.
+    /// A widget to show, or why it is invalid.
     Widget(std::result::Result<Widget, String>),
-    /// To ask the visitor first, in these words.
+    /// A tool call that the visitor has to confirm; the question.
     Confirm(String),
-    /// To call a tool.
+    /// Any other tool call.
     Tool,
 }

@@ -1,4 +1,4 @@
-//! Where an agent in Rust writes its answer: see [`super::Agent`] for what happens when it calls a tool.
+//! The writer for a Rust agent's answer. [`super::native`] explains what happens when the agent calls a tool.
 
 use std::collections::VecDeque;
 
@@ -14,43 +14,43 @@ use crate::{
     widgets::RawWidget,
 };
 
-/// Where an answer is written.
+/// Writes a Rust agent's answer.
 pub struct Response {
     pub(super) sender: mpsc::Sender<Result<ReplyPart>>,
     text: String,
-    /// How much of what is written was said before this agent was asked anew.
+    /// Bytes of text that earlier runs sent; this run does not send them again.
     said: usize,
-    /// How many of the widgets were shown before.
+    /// Number of widgets that earlier runs showed and that this run has still to skip.
     shown: usize,
-    /// What its calls gave, as far as they are made.
+    /// Recorded calls and their results that this run has not reached yet.
     done: VecDeque<(ToolCall, ToolResult)>,
     may_call: bool,
     has_ended: bool,
 }
 
-/// Why nothing more can be written.
+/// Why a write or a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
-    /// The turn was stopped, or the answer has its end.
+    /// The turn was stopped, or the agent has ended the answer.
     #[error("the answer has ended")]
     Ended,
-    /// What the tool says went wrong.
+    /// The tool failed; this is its message.
     #[error("{0}")]
     Tool(String),
     /// This turn may not call any more tools.
     #[error("this turn may not call any more tools")]
     NoMoreTools,
-    /// An agent that is asked anew has to make the same calls, with the same arguments.
+    /// The agent was run again and made another call: each run must make the same calls with the same arguments.
     #[error("the agent called {0} where it had called {1}, or the same with other arguments")]
     OtherCall(String, String),
-    /// There are no files yet.
+    /// Files are not supported yet.
     #[error("the text of files is not available")]
     NoFiles,
 }
 
 impl Response {
     pub(super) fn new(sender: mpsc::Sender<Result<ReplyPart>>, turn: &TurnInput) -> Self {
-        // What the visitor was asked about is no call of this answer's.
+        // Calls that the visitor confirmed are not part of this answer.
         let rounds = || turn.asked_rounds();
         let done = rounds().flat_map(|round| round.calls.iter().zip(&round.results));
         Self {
@@ -66,11 +66,11 @@ impl Response {
         }
     }
 
-    /// Begins the answer with what is stored beside it and shown to clients as `additional_data`. Nothing
-    /// has to be: the first word begins it too.
+    /// Begins the answer with metadata, which is stored with it and shown to clients as `additional_data`.
+    /// Optional: the first text begins the answer too.
     ///
     /// # Errors
-    /// When the turn was stopped.
+    /// If the turn was stopped or the answer has ended.
     pub async fn start(&mut self, metadata: Value) -> std::result::Result<(), ResponseError> {
         self.send(ReplyPart::Effects(Effects {
             metadata: Some(metadata),
@@ -79,10 +79,10 @@ impl Response {
         .await
     }
 
-    /// Says more. It is shown at once.
+    /// Adds text. The visitor sees it at once.
     ///
     /// # Errors
-    /// When the turn was stopped.
+    /// If the turn was stopped or the answer has ended.
     pub async fn write(&mut self, text: &str) -> std::result::Result<(), ResponseError> {
         let before = self.text.len();
         let text = crate::text::clean(text);
@@ -97,20 +97,20 @@ impl Response {
         }
     }
 
-    /// Ends the answer. It ends too when the agent returns.
+    /// Ends the answer. Returning from the agent ends it too.
     pub fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// All that was written so far.
+    /// All text written so far.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Shows a widget. What the visitor answers to it begins the next turn.
+    /// Shows a widget. The visitor's answer to it begins the next turn.
     ///
     /// # Errors
-    /// When the turn was stopped.
+    /// If the turn was stopped or the answer has ended.
     pub async fn display_widget(
         &mut self,
         widget: RawWidget,
@@ -122,10 +122,10 @@ impl Response {
         self.send(ReplyPart::Widget(widget)).await
     }
 
-    /// Calls one of the desk's tools, once, however often the turn is taken over.
+    /// Calls a tool. A recorded call is not made again when another instance adopts the turn.
     ///
     /// # Errors
-    /// What the tool says went wrong; or when the turn was stopped, or may call no more.
+    /// If the tool failed, the turn was stopped or may call no more tools, or an earlier run made another call here.
     pub async fn call(
         &mut self,
         tool: &str,
@@ -146,10 +146,10 @@ impl Response {
         self.ask_for(CallPart::whole(tool, &arguments)).await
     }
 
-    /// Hands the conversation to another agent, who answers at once. This one says nothing more.
+    /// Hands the conversation to another agent, which answers at once. This agent says nothing more.
     ///
     /// # Errors
-    /// When it cannot be handed there.
+    /// If the conversation cannot be handed to that agent.
     pub async fn hand_over(
         &mut self,
         agent: &str,
@@ -163,12 +163,12 @@ impl Response {
     /// The text of an uploaded file.
     ///
     /// # Errors
-    /// Always: there are no files yet.
+    /// Always: files are not supported yet.
     pub async fn file_text(&self, _file: &str) -> std::result::Result<String, ResponseError> {
         Err(ResponseError::NoFiles)
     }
 
-    /// Ends this part of the answer with a call. The agent is asked anew when it is made.
+    /// Ends this run with a call and then waits forever: the turn makes the call and runs the agent again.
     async fn ask_for<T>(&mut self, call: CallPart) -> std::result::Result<T, ResponseError> {
         if !self.may_call {
             return Err(ResponseError::NoMoreTools);
@@ -181,7 +181,7 @@ impl Response {
         std::future::pending().await
     }
 
-    /// The whole of it, for one who keeps it.
+    /// Moves the contents into a new `Response`, for an agent that takes it by value.
     pub(super) fn take(&mut self) -> Self {
         Self {
             sender: self.sender.clone(),

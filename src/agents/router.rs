@@ -1,4 +1,4 @@
-//! The manager: which agent takes a visitor that nobody has yet.
+//! The router: chooses the agent for a session that has none.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,17 +12,17 @@ use crate::{
     text::member,
 };
 
-/// What the manager's model has to call.
+/// The tool that the router's model must call.
 const CHOICE: &str = "choose_agent";
-/// How alike two words are that may be one, misspelt or inflected; of 1.
+/// Jaro-Winkler similarity (0 to 1) from which two words count as one, misspelt or inflected.
 const ALIKE: f64 = 0.85;
-/// The shortest word that may be misspelt.
+/// Minimum length, in characters, of words that are compared by similarity.
 const LONG: usize = 5;
 
-/// How long the manager may think; after that the words decide.
+/// Time limit for the router's model; after that the agents' keywords decide.
 const ROUTING_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Routes by asking the model where there is one, else by the agents' keywords.
+/// Routes by asking the model; without a model or an answer, by the agents' keywords.
 pub(super) struct Router {
     agents: BTreeMap<String, Card>,
     default_agent: String,
@@ -31,7 +31,7 @@ pub(super) struct Router {
     models: Arc<Models>,
 }
 
-/// What the manager knows of an agent.
+/// What the router knows about an agent.
 struct Card {
     description: String,
     keywords: Vec<String>,
@@ -62,12 +62,12 @@ impl Router {
         }
     }
 
-    /// The agent for what fits none better.
+    /// The agent for messages that match no other agent.
     pub(super) fn default_agent(&self) -> &str {
         &self.default_agent
     }
 
-    /// The path of the agent for this turn; there always is one.
+    /// The path of the agent for this turn, and the tokens that choosing it used.
     pub(super) async fn route(&self, turn: &TurnInput) -> (String, Usage) {
         if self.agents.len() < 2 {
             return (self.default_agent.clone(), Usage::default());
@@ -114,7 +114,7 @@ impl Router {
         )
         .await
         {
-            // A server that knows no tools answers in words.
+            // A server without tool support answers in plain text.
             Ok(Ok(answer)) => {
                 let choice = answer.calls.first().map(ToolCall::input);
                 let choice = choice
@@ -132,7 +132,7 @@ impl Router {
         }
     }
 
-    /// The agent whose path an answer is, or else the one that it mentions.
+    /// The agent whose path equals the answer, or else one whose path the answer contains.
     fn named_in(&self, answer: &str) -> Option<&str> {
         let answer = answer
             .trim()
@@ -143,8 +143,8 @@ impl Router {
         is.or_else(|| paths().find(|path| answer.contains(&path.to_lowercase())))
     }
 
-    /// Another agent for a visitor with whom the present one has not begun, or has done: without
-    /// a model the first words decide too much, and "Hi" says nothing. Only where there is none.
+    /// Without a model only: moves to an agent that matches more keywords, if the present agent has no
+    /// request in progress. Otherwise a first message like "Hi" would decide for the whole session.
     pub(super) fn reconsider(&self, present: &str, turn: &TurnInput) -> Option<String> {
         let memory = Memory::of(present, &turn.state);
         let has_begun = !memory.slots.is_empty() && !memory.done;
@@ -160,7 +160,7 @@ impl Router {
         (score > present_score).then(|| path.to_owned())
     }
 
-    /// The agent with the most keywords in the text.
+    /// The agent with the most keywords in the text; if there are none, the one with the most similar words.
     fn by_keywords(&self, text: &str) -> &str {
         let mut best = (self.default_agent.as_str(), 0);
         for (path, score) in self.scores(text) {
@@ -174,7 +174,7 @@ impl Router {
         }
     }
 
-    /// The agent of whose keywords and description the text has most words, also misspelt or inflected.
+    /// The agent whose keywords and description match the text best, misspelt or inflected words included.
     fn by_likeness(&self, text: &str) -> &str {
         let said = long_words(text);
         let score = |card: &Card| {
@@ -212,7 +212,7 @@ impl Router {
     }
 }
 
-/// The words that are long enough to be told apart when they are misspelt.
+/// The words that are long enough to compare by similarity, in lowercase.
 fn long_words(text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_alphanumeric());
     let words = words.filter(|word| word.chars().count() >= LONG);

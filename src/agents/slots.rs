@@ -1,7 +1,7 @@
-//! Reading what an agent wants to know from what a visitor says.
+//! Slots: the values that an agent asks a visitor for, and how they are read from text.
 //!
-//! A slot is read in two ways: *volunteered*, from any message, only where the words leave no
-//! doubt; and as the *answer* to the agent's question, where a bare "John" is a name.
+//! A slot is read in two ways: *volunteered*, from any message, only if the words are
+//! unambiguous; and as the *answer* to the agent's question, where a bare "John" is a name.
 
 use std::collections::BTreeMap;
 
@@ -52,15 +52,14 @@ impl Slots {
         self.slots.iter().find(|slot| slot.settings.name == name)
     }
 
-    /// The first slot that is not known yet.
+    /// The first slot that has no value yet.
     pub(super) fn next_unknown(&self, memory: &Memory) -> Option<&Slot> {
         self.slots
             .iter()
             .find(|slot| !memory.slots.contains_key(&slot.settings.name))
     }
 
-    /// What a message gives away of slots that are not known yet; and a name that is told in so
-    /// many words, known or not.
+    /// The values that a message gives for slots without one. An explicit name replaces a known one.
     pub(super) fn volunteered(&self, text: &str, memory: &Memory) -> BTreeMap<String, String> {
         let is_open = |slot: &&Slot| {
             slot.settings.kind == SlotKind::Name || !memory.slots.contains_key(&slot.settings.name)
@@ -75,8 +74,8 @@ impl Slots {
         self.slots.iter()
     }
 
-    /// Fills what follows from a visitor's giving something unasked: who tells their name has
-    /// said yes to being asked.
+    /// Sets all `implied` slots to yes. Called when the visitor gave a value unasked: it means that they agree
+    /// to be asked.
     pub(super) fn imply(&self, memory: &mut Memory) {
         for slot in self.slots.iter().filter(|slot| slot.settings.implied) {
             memory
@@ -86,7 +85,7 @@ impl Slots {
         }
     }
 
-    /// The slot that keeps the visitor's name.
+    /// The slot for the visitor's name.
     pub(super) fn name_slot(&self) -> Option<&Slot> {
         self.slots
             .iter()
@@ -112,8 +111,8 @@ impl Slot {
         })
     }
 
-    /// The slot's value in an answer to its question. For yes or no: `yes` or `no`. A question
-    /// is no answer.
+    /// The slot's value in an answer to its question; `yes` or `no` for a yes/no slot. A question does not
+    /// count as an answer.
     pub(super) fn answer(&self, text: &str) -> Option<String> {
         let is_question = text.trim_end().ends_with('?');
         self.volunteered(text).or_else(|| match self.settings.kind {
@@ -125,7 +124,7 @@ impl Slot {
         })
     }
 
-    /// Whether this is what identifies and reaches a visitor, which outlasts one request.
+    /// True for name and contact slots: they are kept for the visitor's next request.
     pub(super) fn is_personal(&self) -> bool {
         use SlotKind::{Contact, Email, Name, Phone};
         matches!(self.settings.kind, Name | Email | Phone | Contact)

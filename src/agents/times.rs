@@ -1,4 +1,4 @@
-//! Days and times in a visitor's words, in the languages of the shipped desk's neighbours.
+//! Finds days and times in a visitor's text: in English, German, Spanish and French.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
     .unwrap()
 });
 
-/// A day or a time: from the first word that is one to the last. A question tells none.
+/// The text from its first day or time to its last; `None` for a question.
 pub(super) fn find(text: &str) -> Option<String> {
     if text.trim_end().ends_with('?') {
         return None;
@@ -38,7 +38,7 @@ pub(super) fn find(text: &str) -> Option<String> {
     tidy(text.get(first..last)?)
 }
 
-/// What stands before the first day or time in a text.
+/// The text before its first day or time.
 pub(super) fn before(text: &str) -> &str {
     TIME.find(text)
         .map_or(text, |time| text.get(..time.start()).unwrap_or_default())

@@ -1,9 +1,9 @@
 //! Agents that are HTTP services, in any language.
 //!
-//! The service gets the turn as JSON, signed as [Standard Webhooks](https://www.standardwebhooks.com) has
-//! it: `webhook-id`, `webhook-timestamp` and `webhook-signature`, an HMAC-SHA256 of
-//! `{id}.{timestamp}.{body}`. The id is the turn's: whoever gets one twice has been asked again after a
-//! server died. It answers with JSON in one piece or with an event stream of the same objects, whose end is
+//! The service gets the turn as JSON, signed as in [Standard Webhooks](https://www.standardwebhooks.com):
+//! `webhook-id`, `webhook-timestamp` and `webhook-signature`, an HMAC-SHA256 of `{id}.{timestamp}.{body}`.
+//! The id is the turn's, so that the service can recognise a turn that is repeated after a server died.
+//! The service answers with one JSON object, or with an event stream of such objects that ends with
 //! `data: [DONE]` or an object with `"is_final": true`.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -28,7 +28,7 @@ use crate::{
     widgets::RawWidget,
 };
 
-/// A service that answers.
+/// An agent that is an HTTP service.
 pub(super) struct WebhookAgent {
     path: String,
     clients: Arc<Clients>,
@@ -38,7 +38,7 @@ pub(super) struct WebhookAgent {
     context: Option<Shape>,
 }
 
-/// What a service says: all of its answer, or a piece of it.
+/// A service's whole answer, or one event of it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WebhookEvent {
@@ -46,7 +46,7 @@ struct WebhookEvent {
     widget: Option<RawWidget>,
     widgets: Vec<RawWidget>,
     handoff: Option<Value>,
-    /// What is known of the visitor from now on.
+    /// Changes to the context.
     context: Map<String, Value>,
     is_final: bool,
 }
@@ -68,7 +68,7 @@ impl WebhookAgent {
         }
     }
 
-    /// What the service is told.
+    /// The request's body.
     fn body(&self, turn: &TurnInput) -> String {
         let said = turn
             .history
@@ -135,7 +135,7 @@ impl WebhookAgent {
         }
     }
 
-    /// The pieces of an event stream, up to its end.
+    /// Converts an event stream to reply parts, up to its end.
     fn read(&self, events: Events, known: Map<String, Value>) -> AgentReply {
         let shape = self.context.clone();
         let begun = (events, known, VecDeque::new(), false);
@@ -190,7 +190,7 @@ fn event(
     Ok(pieces)
 }
 
-/// What a service says, as pieces of an answer.
+/// Converts one event to reply parts.
 fn pieces(
     said: WebhookEvent,
     known: &mut Map<String, Value>,
@@ -236,7 +236,7 @@ fn failed(cause: impl std::fmt::Display) -> Error {
 impl Respond for WebhookAgent {
     fn respond<'a>(&'a self, turn: &'a TurnInput) -> BoxFuture<'a, Result<AgentReply>> {
         async move {
-            // It has answered, and could not hand over: there is nobody to ask once more.
+            // The service has answered and its handoff failed. It is not asked again.
             if turn.asked_rounds().next().is_some() {
                 return Ok(stream::iter([Ok(end())]).boxed());
             }

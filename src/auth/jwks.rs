@@ -1,8 +1,8 @@
-//! The keys of a token's issuer (RFC 7517), from the one URL that is configured.
+//! The public keys of a token's issuer (RFC 7517), from the configured URL.
 //!
-//! They are kept for an hour, and asked for again when a token names a key that is not among them, which is
-//! how issuers change theirs; not more often than every half minute, whatever strangers send. While the
-//! issuer is away the old ones count.
+//! They are cached for an hour, and fetched again when a token names an unknown key, because issuers change their
+//! keys. They are fetched at most every 30 s, whatever tokens strangers send. If the issuer is away, the cached keys
+//! stay valid.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,16 +22,16 @@ use crate::{
     http::{Clients, HttpError, whole},
 };
 
-/// How long keys are kept.
+/// How long fetched keys are fresh.
 const FRESH: Duration = Duration::from_secs(3600);
-/// How soon they may be asked for again.
+/// Minimum time between two fetches.
 const REFRESH_DELAY: Duration = Duration::from_secs(30);
-/// How long the issuer may take.
+/// Timeout of a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much it may say.
+/// Maximum size of the issuer's response.
 const MAX_KEY_SET_BYTES: usize = 512 * 1024;
 
-/// An issuer's keys.
+/// An issuer's keys, fetched when needed.
 pub(super) struct Jwks(Arc<Issuer>);
 
 struct Issuer {
@@ -45,14 +45,14 @@ struct Issuer {
 #[derive(Default)]
 struct FetchedKeys {
     keys: Vec<Jwk>,
-    /// When they were read.
+    /// When the keys were last fetched.
     read: Option<Timestamp>,
-    /// When they were asked for last.
+    /// When a fetch was last attempted.
     asked: Option<Timestamp>,
 }
 
 impl FetchedKeys {
-    /// A key that need not be asked for.
+    /// The cached key for a token, if the keys are fresh or a fetch was attempted just now.
     fn key(&self, header: &Header, now: Timestamp) -> Option<Result<DecodingKey>> {
         let is_fresh = !is_old(self.read, FRESH, now) || !is_old(self.asked, REFRESH_DELAY, now);
         find(&self.keys, header).filter(|_| is_fresh).map(made)
@@ -71,7 +71,7 @@ impl Jwks {
     pub(super) fn new(url: &str, clients: &Clients) -> std::result::Result<Self, HttpError> {
         Ok(Self(Arc::new(Issuer {
             url: url.to_owned(),
-            // Like a tool's: no redirects.
+            // Like a tool's client, it follows no redirects.
             client: clients.outside(None)?,
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
@@ -79,12 +79,12 @@ impl Jwks {
         })))
     }
 
-    /// The key that a token was signed with.
+    /// The key that a token with this header was signed with.
     pub(super) async fn key(&self, header: &Header, now: Timestamp) -> Result<DecodingKey> {
         if let Some(key) = self.0.known().key(header, now) {
             return key;
         }
-        // A task of its own: whoever asks and leaves does not take the keys away from the others.
+        // In a separate task: if this request is dropped, others that wait still get the keys.
         let issuer = Arc::clone(&self.0);
         let named = header.clone();
         let asked = self
@@ -102,7 +102,7 @@ impl Jwks {
 }
 
 impl Issuer {
-    /// Asks for the keys, unless somebody has just done so.
+    /// Fetches the keys, unless another request has just done so.
     async fn ask(&self, header: &Header, now: Timestamp) {
         let _alone = self.asking.lock().await;
         if self.known().key(header, now).is_some()
@@ -138,8 +138,8 @@ impl Issuer {
     }
 }
 
-/// The key that a header names, if it is one for such signatures. A header without a name fits where
-/// only one key does.
+/// The key that a header names, if it fits the header's algorithm. A header that names no key gets the only one that
+/// fits.
 fn find<'a>(keys: &'a [Jwk], header: &Header) -> Option<&'a Jwk> {
     let mut fit = keys.iter().filter(|key| fits(key, header));
     match &header.kid {
@@ -153,7 +153,7 @@ fn fits(key: &Jwk, header: &Header) -> bool {
         AlgorithmParameters::RSA(_) => AlgorithmFamily::Rsa,
         AlgorithmParameters::EllipticCurve(_) => AlgorithmFamily::Ec,
         AlgorithmParameters::OctetKeyPair(_) => AlgorithmFamily::Ed,
-        // A secret in a public document is none.
+        // A symmetric key in a public document is not secret.
         _ => return false,
     };
     let is_for = |alg: &KeyAlgorithm| json!(alg) == json!(header.alg);

@@ -1,4 +1,4 @@
-//! What an agent's section holds; `config/agents.toml` explains it.
+//! The settings of an agent; `config/agents.toml` explains them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,68 +9,68 @@ use crate::widgets::RawWidget;
 /// Reserved handoff target: a human.
 pub const HUMAN: &str = "human";
 
-/// An agent: a prompt for when there is a model, a flow for when there is none.
+/// An agent: a prompt to use with a model, and a flow to use without one; or a webhook.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSettings {
-    /// What it is for; the manager reads it.
+    /// What the agent is for. The manager chooses agents by this.
     pub description: String,
-    /// Words that bring a visitor here when there is no model to ask.
+    /// Words that lead to this agent when no model chooses it.
     #[serde(default)]
     pub keywords: Vec<String>,
-    /// What the model is told.
+    /// The model's system prompt.
     #[serde(default)]
     pub prompt: String,
-    /// The service that answers, instead of a model or a flow.
+    /// A service that answers instead of a model or a flow.
     pub webhook: Option<WebhookSettings>,
-    /// Instead of `llm.model`.
+    /// The model, instead of `llm.model`.
     pub model: Option<String>,
-    /// Models to try when that one fails before its first word, instead of its own.
+    /// Models to try if that one fails before its first word, instead of the model's own fallbacks.
     pub fallbacks: Option<Vec<String>>,
-    /// The longest answer, in tokens.
+    /// Maximum length of an answer, in tokens.
     pub max_tokens: Option<u32>,
-    /// Instead of `turn.tool_rounds`.
+    /// Maximum rounds of tool calls, instead of `turn.tool_rounds`.
     pub tool_rounds: Option<u32>,
-    /// Instead of `session.ttl_seconds`.
+    /// How long its session locks last, instead of `session.ttl_seconds`.
     pub session_ttl_seconds: Option<u64>,
-    /// What becomes of a message that comes while it answers another one.
+    /// What happens to a message that arrives during an answer.
     #[serde(default)]
     pub when_busy: WhenBusy,
-    /// The tools that it may call, by their names in `[tools]`.
+    /// The tools that it may call: names in `[tools]`, or of MCP servers or their tools.
     #[serde(default)]
     pub tools: Vec<String>,
-    /// The widgets that it may show, by their names in `[widgets]` or their types.
+    /// The widgets that it may show: names in `[widgets]`, or types.
     #[serde(default)]
     pub widgets: Vec<String>,
-    /// The agents that it may hand the conversation to.
+    /// The agents that it may hand the conversation to; [`HUMAN`] is an expert.
     #[serde(default)]
     pub handoff_to: Vec<String>,
-    /// What a person has to know who goes on where it leaves: those who say that they do are asked first.
+    /// The skill that an expert needs to continue its conversations. Experts with this skill are asked first.
     pub skill: Option<String>,
-    /// The judge that passes each sentence of its answers before the visitor reads it.
+    /// The judge that checks each sentence of its answers before the visitor sees it.
     pub guard: Option<String>,
-    /// What may be known of its visitors and not told to its model: a JSON Schema of an object.
+    /// JSON Schema (an object) of the context: data about the visitor that tools receive and the model never sees.
     pub context: Option<Value>,
-    /// What of that a visitor's browser may say.
+    /// Properties of the context that the visitor's browser may set.
     #[serde(default)]
     pub context_from_visitor: Vec<String>,
-    /// What it wants to know, in the order of asking.
+    /// What it asks for, in this order.
     #[serde(default)]
     pub slots: Vec<SlotSettings>,
-    /// What it says when there is no model.
+    /// What it says without a model.
     #[serde(default)]
     pub flow: FlowSettings,
 }
 
-/// A service that answers.
+/// A service that is called by a signed POST.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookSettings {
     /// Its address.
     pub url: String,
-    /// By which it knows that it is asked by this desk.
+    /// The secret that signs the calls, so that the service knows that they come from this server.
     pub secret: Secret,
-    /// How long it may be silent.
+    /// Timeout in seconds: for an agent's silence, for a judge's whole answer.
     #[serde(default = "webhook_timeout")]
     pub timeout_seconds: u64,
 }
@@ -79,75 +79,75 @@ fn webhook_timeout() -> u64 {
     30
 }
 
-/// What becomes of a message that comes while another one is being answered.
+/// What happens to a message that arrives while another one is being answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenBusy {
-    /// It waits; those that wait are answered together.
+    /// It waits. All waiting messages are answered together.
     #[default]
     Queue,
-    /// It is refused.
+    /// It is refused with a 409.
     Reject,
-    /// It stops the answer, and is answered next.
+    /// It stops the answer and is answered next.
     Interrupt,
 }
 
-/// What an agent says around its questions when there is no model.
+/// What an agent without a model says besides its questions.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowSettings {
-    /// Before the first question.
+    /// Said before the first question.
     pub greeting: String,
-    /// When all is known.
+    /// Said when all slots are filled.
     pub done: String,
-    /// To whatever comes after that.
+    /// The reply to later messages.
     pub again: String,
-    /// To a visitor who wants nothing else.
+    /// The reply to a later "no".
     pub bye: String,
-    /// The tool that is called when all is known, with the slots that it takes.
+    /// A tool that is called when all slots are filled, with the slots that it takes.
     pub tool: Option<String>,
-    /// When that failed.
+    /// Said if that call fails.
     pub failed: Option<String>,
-    /// The agent that goes on when all is done.
+    /// The agent that continues after `done`.
     pub handoff: Option<String>,
 }
 
-/// One thing an agent wants to know.
+/// One thing that an agent asks for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotSettings {
     /// How texts and prompts refer to it.
     pub name: String,
-    /// How it is read from what the visitor says.
+    /// How its value is read from a message.
     pub kind: SlotKind,
     /// The question.
     pub ask: String,
-    /// Said instead when the answer does not fit.
+    /// Said when the answer does not fit.
     pub retry: String,
-    /// Shown with the question. A form's fields are slots.
+    /// Shown with the question. A form's fields fill slots.
     pub widget: Option<RawWidget>,
-    /// Patterns whose first group gives it, wherever it is said.
+    /// Patterns that find its value in any message: it is the pattern's first group.
     #[serde(default)]
     pub volunteered: Vec<String>,
-    /// Words that are no value of it by themselves: "booking an appointment" names no treatment. In a name they
-    /// end it. In small letters.
+    /// Words, in lower case, that are no value by themselves: "booking an appointment" names no treatment. They also
+    /// end a name.
     #[serde(default)]
     pub filler: Vec<String>,
-    /// Said to a "no".
+    /// For [`SlotKind::YesNo`]: said after a "no".
     pub refused: Option<String>,
-    /// What is asked again after a "no".
+    /// For [`SlotKind::YesNo`]: the slots that are asked again after a "no".
     #[serde(default)]
     pub refused_clears: Vec<String>,
-    /// True when the visitor gives another slot unasked.
+    /// For [`SlotKind::YesNo`]: counts as "yes" when the visitor gives another slot unasked.
     #[serde(default)]
     pub implied: bool,
 }
 
-/// How a slot is read from what the visitor says.
+/// How a slot's value is read from a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotKind {
-    /// A person's name; kept for the visitor.
+    /// The visitor's name. It is remembered for the visitor.
     Name,
     /// An e-mail address.
     Email,

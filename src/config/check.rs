@@ -1,4 +1,4 @@
-//! What the types of the settings cannot say.
+//! Checks of the settings that their types cannot express.
 
 mod agents;
 
@@ -13,7 +13,7 @@ use super::{
 const DAY_SECONDS: u64 = 86_400;
 const TEN_YEARS_SECONDS: u64 = 10 * 365 * DAY_SECONDS;
 
-/// Adds every problem that the settings have.
+/// Adds all problems of the settings to `problems`.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     check_numbers(settings, problems);
     check_limits(&settings.limits, problems);
@@ -49,7 +49,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     widgets::check(settings, problems);
 }
 
-/// Numbers that have a least and a greatest value.
+/// Checks the ranges of numbers.
 fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     let Settings {
         server,
@@ -107,7 +107,7 @@ fn check_numbers(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     }
 }
 
-/// Messages a minute.
+/// Checks the limits of messages per minute.
 fn check_limits(limits: &LimitSettings, problems: &mut Vec<SettingsProblem>) {
     let mut check = |at: &str, value: u64| check_range(at, (value, 1..=1_000_000), problems);
     let of_device = limits.device_messages_per_minute.into();
@@ -140,7 +140,7 @@ fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Settin
             .get(..2)
             .is_some_and(|hex| hex.chars().all(|c| c.is_ascii_hexdigit()))
     }) {
-        // libpq would repeat the password in its complaint.
+        // Checked here because libpq's error message would contain the password.
         problems.push(SettingsProblem::new(
             at,
             "has a % without two hexadecimal digits: write %25 for a percent sign",
@@ -152,7 +152,7 @@ fn postgres_url(at: &str, beginnings: &str, url: &str, problems: &mut Vec<Settin
     if needs_tls && !cfg!(feature = "postgres-tls") {
         problems.push(SettingsProblem::new(
             at,
-            "asks for TLS, which this build has not: build with --features postgres-tls",
+            "needs TLS, which is not compiled in: build with --features postgres-tls",
         ));
     }
 }
@@ -186,7 +186,7 @@ fn addresses(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         if !exact {
             problems.push(SettingsProblem::new(
                 "server.allowed_origins",
-                format!("{origin} is no origin: scheme, host and port alone, as in https://www.example.com"),
+                format!("{origin} is not an origin: write scheme, host and port only, as in https://www.example.com"),
             ));
         }
     }

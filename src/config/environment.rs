@@ -1,10 +1,10 @@
-//! The names that settings have in the environment.
+//! The environment variables of the settings.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-/// The settings' short environment names.
+/// Short names of environment variables, and the settings that they set.
 const SHORT_NAMES: [(&str, &str); 26] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
@@ -34,7 +34,7 @@ const SHORT_NAMES: [(&str, &str); 26] = [
     ("FRONTDESK_POOL_SIZE", "database.pool_size"),
 ];
 
-/// Settings that may come from a file named by the variable with `_FILE` at its end.
+/// Settings that can be read from a file: a variable with `_FILE` appended holds its path.
 pub(super) const SECRETS: [&str; 8] = [
     "server.secret",
     "auth.jwt_secret",
@@ -46,7 +46,7 @@ pub(super) const SECRETS: [&str; 8] = [
     "llm.anthropic.api_key",
 ];
 
-/// Platforms on which a database of the instance's own would be a mistake.
+/// Platforms that run many instances, where a database per instance would be a mistake; found by their variables.
 const PLATFORMS: [(&str, &str); 4] = [
     ("K_SERVICE", "Cloud Run"),
     ("AWS_LAMBDA_FUNCTION_NAME", "Lambda"),
@@ -54,12 +54,12 @@ const PLATFORMS: [(&str, &str); 4] = [
     ("KUBERNETES_SERVICE_HOST", "Kubernetes"),
 ];
 
-/// The short environment names and the settings that they set, for `--help`.
+/// The short environment variables and the settings that they set, for `--help`.
 pub fn environment_names() -> impl Iterator<Item = (&'static str, &'static str)> {
     SHORT_NAMES.into_iter()
 }
 
-/// The setting that a variable sets, if it is one of ours.
+/// The path of the setting that a variable would set. `None` if the variable is not one of frontdesk's.
 pub(super) fn path_of(variable: &str) -> Option<String> {
     let short = SHORT_NAMES.iter().find(|(name, _)| *name == variable);
     short.map(|(_, path)| (*path).to_owned()).or_else(|| {
@@ -68,7 +68,7 @@ pub(super) fn path_of(variable: &str) -> Option<String> {
     })
 }
 
-/// The environment names of all settings below a table.
+/// Adds the long environment variables of all settings in a table to `names`.
 pub(super) fn long_names(table: &Table, prefix: &str, names: &mut Vec<String>) {
     let gap = if prefix == "FRONTDESK" { "_" } else { "__" };
     for (key, value) in table {
@@ -80,7 +80,7 @@ pub(super) fn long_names(table: &Table, prefix: &str, names: &mut Vec<String>) {
     }
 }
 
-/// Kubernetes gives every pod variables about the service called frontdesk.
+/// Whether Kubernetes set this variable. It does so in every pod if a service is called frontdesk.
 pub(super) fn injected_by_kubernetes(name: &str, value: &str) -> bool {
     name.strip_prefix("FRONTDESK_").is_some_and(|rest| {
         rest.starts_with("SERVICE_")
@@ -89,7 +89,7 @@ pub(super) fn injected_by_kubernetes(name: &str, value: &str) -> bool {
     })
 }
 
-/// The platform that this environment is of, if it is one that runs many instances.
+/// The platform that this environment belongs to, if it is one of [`PLATFORMS`].
 pub(super) fn platform(env: &BTreeMap<String, String>) -> Option<&'static str> {
     let here = PLATFORMS
         .iter()

@@ -1,38 +1,38 @@
-//! Who judges answers; `config/default.toml` explains it.
+//! The settings of judges; `config/default.toml` explains them.
 
 use regex::Regex;
 use serde::Deserialize;
 
 use super::{Settings, SettingsProblem, WebhookSettings, rules::check_webhook};
 
-/// The longest that a service may take, in seconds: then a job is tried again.
+/// Maximum timeout of a judging service, in seconds. It must be below the timeout of a job's attempt.
 const MAX_JUDGE_TIMEOUT_SECONDS: u64 = 30;
 
-/// Who judges answers: rules, a service, or else a model.
+/// A judge of answers: rules, a service, or else a model.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JudgeSettings {
-    /// What is judged.
+    /// The criterion that it judges by.
     pub criterion: Criterion,
-    /// What a model is told of it, instead of what it is told of the criterion.
+    /// Text for the model, instead of the criterion's standard text.
     pub rubric: Option<String>,
     /// The model, instead of `llm.model`.
     pub model: Option<String>,
-    /// Patterns that no answer may have.
+    /// Patterns that must not match an answer.
     #[serde(default)]
     pub forbids: Vec<String>,
-    /// Patterns of which every answer has each.
+    /// Patterns that must all match an answer.
     #[serde(default)]
     pub requires: Vec<String>,
     /// A service that judges.
     pub webhook: Option<WebhookSettings>,
-    /// From which score on, from 0 to 1, an answer passes.
+    /// The lowest score that passes, from 0 to 1.
     #[serde(default = "half")]
     pub pass_at: f64,
-    /// How many of a hundred answers are judged once they are given; 0: it only guards.
+    /// Percentage of given answers that are judged; 0: the judge is only used as a guard.
     #[serde(default = "all")]
     pub percent: u32,
-    /// Whose answers are judged; none: everybody's.
+    /// The agents whose answers are judged; empty: all agents.
     #[serde(default)]
     pub agents: Vec<String>,
 }
@@ -46,31 +46,31 @@ fn all() -> u32 {
 }
 
 impl JudgeSettings {
-    /// Whether it judges by patterns.
+    /// Whether the judge has patterns.
     pub fn has_rules(&self) -> bool {
         !self.forbids.is_empty() || !self.requires.is_empty()
     }
 
-    /// Whether a model judges.
+    /// Whether the judge asks a model.
     pub fn asks_model(&self) -> bool {
         self.webhook.is_none() && !self.has_rules()
     }
 }
 
-/// What answers are judged for.
+/// What a judge checks an answer for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Criterion {
-    /// Whether it answers what was asked.
+    /// Whether the answer answers the question.
     Relevance,
-    /// Whether it may do harm.
+    /// Whether the answer could do harm.
     Safety,
-    /// Whether it is good.
+    /// Whether the answer is good.
     Quality,
 }
 
 impl Criterion {
-    /// As it is written.
+    /// The criterion's name, as in the settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Relevance => "relevance",
@@ -80,7 +80,7 @@ impl Criterion {
     }
 }
 
-/// Adds every problem that the judges have.
+/// Adds all problems of the judges to `problems`.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     for (name, judge) in &settings.judges {
         let at = |rest: &str| format!("judges.{name}{rest}");
@@ -88,7 +88,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         let has_model = judge.rubric.is_some() || judge.model.is_some();
         let kinds = [has_model, judge.has_rules(), judge.webhook.is_some()];
         if kinds.into_iter().filter(|is| *is).count() > 1 {
-            let mend = "judges by a model (rubric, model), by rules (forbids, requires) or by a webhook: by one of them";
+            let mend = "must use only one of: a model (rubric, model), patterns (forbids, requires), a webhook";
             problem(at(""), mend);
         }
         if judge.asks_model() && settings.llm.default_model().is_none() {
@@ -103,12 +103,15 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         }
         for pattern in judge.forbids.iter().chain(&judge.requires) {
             if let Err(error) = Regex::new(pattern) {
-                problem(at(""), &format!("{pattern:?} is no pattern: {error}"));
+                problem(
+                    at(""),
+                    &format!("{pattern:?} is not a valid pattern: {error}"),
+                );
             }
         }
         for agent in &judge.agents {
             if !settings.agents.contains_key(agent) {
-                problem(at(".agents"), &format!("{agent} is no agent"));
+                problem(at(".agents"), &format!("there is no agent {agent}"));
             }
         }
         if let Some(webhook) = &judge.webhook {
@@ -122,7 +125,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     for (path, agent) in &settings.agents {
         let known = |guard: &String| settings.judges.contains_key(guard);
         if let Some(guard) = agent.guard.as_ref().filter(|guard| !known(guard)) {
-            let mend = format!("{guard} is none of the judges");
+            let mend = format!("there is no judge {guard}");
             problems.push(SettingsProblem::new(format!("agents.{path}.guard"), mend));
         }
         let judge = agent
@@ -130,7 +133,7 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
             .as_ref()
             .and_then(|guard| settings.judges.get(guard));
         if judge.is_some_and(|judge| !judge.requires.is_empty()) {
-            let mend = "judges whole answers (requires): it cannot pass sentences";
+            let mend = "has `requires`, which needs a whole answer: it cannot check sentences";
             problems.push(SettingsProblem::new(format!("agents.{path}.guard"), mend));
         }
     }

@@ -1,4 +1,4 @@
-//! Models: which, where, and how long to wait for them.
+//! Settings of models: which one, on which server, with which timeouts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,44 +6,44 @@ use serde::Deserialize;
 
 use super::{Secret, SettingsProblem, rules::check_headers};
 
-/// Models, and how long to wait for them.
+/// Models, their vendors and their timeouts.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LlmSettings {
     /// `openai:NAME`, `anthropic:NAME`, `offline`, or empty.
     pub model: String,
-    /// Tries after the first, before the first word.
+    /// Retries of a failed call. Only before the first word.
     pub retries: u32,
     connect_timeout_seconds: u64,
     first_token_timeout_seconds: u64,
     idle_timeout_seconds: u64,
     payload_idle_timeout_seconds: u64,
     total_timeout_seconds: u64,
-    /// Servers that speak chat completions.
+    /// A server with OpenAI's chat completions API.
     pub openai: VendorSettings,
-    /// Servers that speak Anthropic's messages.
+    /// A server with Anthropic's messages API.
     pub anthropic: VendorSettings,
-    /// Settings of single models.
+    /// Settings of single models, by name.
     pub models: BTreeMap<String, ModelSettings>,
 }
 
-/// The timers of a call to a model. Each is a timer of its own.
+/// The timeouts of a call to a model. They run independently.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeoutSettings {
-    /// For the connection.
+    /// Until the connection is open.
     pub connect: Duration,
-    /// For the first piece of the answer.
+    /// Until the first piece of the answer.
     pub first_token: Duration,
     /// Between bytes.
     pub idle: Duration,
     /// Between pieces of the answer.
     pub payload_idle: Duration,
-    /// For the whole.
+    /// For the whole call, retries and fallbacks included.
     pub total: Duration,
 }
 
 impl LlmSettings {
-    /// Which model the desk uses; none: it is offline. A model that was named counts, then the
-    /// vendor that has an address or a key.
+    /// The model that agents use by default: the configured one, else that of the first vendor with a key or an
+    /// address. `None`: offline.
     pub fn default_model(&self) -> Option<String> {
         match self.model.as_str() {
             "offline" => None,
@@ -54,7 +54,7 @@ impl LlmSettings {
         }
     }
 
-    /// The vendor that has a model of this name, as [`crate::llm::Models::model`] finds it.
+    /// The vendor of a model, by the same rule as [`crate::llm::Models::model`].
     pub fn vendor_of(&self, spec: &str) -> &VendorSettings {
         match spec.split_once(':') {
             Some(("openai", _)) => &self.openai,
@@ -64,7 +64,7 @@ impl LlmSettings {
         }
     }
 
-    /// The timers.
+    /// The timeouts.
     pub fn timeouts(&self) -> TimeoutSettings {
         TimeoutSettings {
             connect: Duration::from_secs(self.connect_timeout_seconds),
@@ -79,16 +79,16 @@ impl LlmSettings {
 /// One vendor's key and address.
 #[derive(Debug, Clone, Deserialize)]
 pub struct VendorSettings {
-    /// The key; empty: none is sent.
+    /// The API key; empty: none is sent.
     pub api_key: Secret,
-    /// The address without the call's own path.
+    /// The server's base address, to which a call's path is appended; empty: the vendor's own.
     pub base_url: String,
-    /// The model when none is named.
+    /// The model to use if `llm.model` is empty.
     pub model: String,
 }
 
 impl VendorSettings {
-    /// Whether there is a key or an address.
+    /// Whether a key or an address is set.
     pub fn is_set(&self) -> bool {
         !self.api_key.is_empty() || !self.base_url.is_empty()
     }
@@ -98,17 +98,17 @@ impl VendorSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSettings {
-    /// Models to try when this one fails before its first word.
+    /// Models to try, in this order, if this one fails before its first word.
     pub fallbacks: Vec<String>,
     /// The sampling temperature.
     pub temperature: Option<f64>,
-    /// The longest answer, in tokens.
+    /// Maximum length of an answer, in tokens.
     pub max_tokens: Option<u32>,
-    /// Headers to send along.
+    /// Additional headers of each call.
     pub headers: BTreeMap<String, Secret>,
 }
 
-/// Adds every problem that the models have.
+/// Adds all problems of the models to `problems`.
 pub(super) fn check(llm: &LlmSettings, problems: &mut Vec<SettingsProblem>) {
     if let Some(spec) = llm
         .default_model()
@@ -151,7 +151,7 @@ fn check_model(name: &str, model: &ModelSettings, problems: &mut Vec<SettingsPro
         problem("max_tokens", "must be at least 1");
     }
     if model.fallbacks.iter().any(|spec| spec == "offline") {
-        problem("fallbacks", "offline is no model to fall back to");
+        problem("fallbacks", "must not contain offline");
     }
     check_headers(&at("headers"), &model.headers, problems);
 }

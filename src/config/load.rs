@@ -1,5 +1,5 @@
-//! From documents and the environment to [`Settings`]: layers of TOML tables, held against
-//! the shape of `default.toml`, with every problem collected before one is reported.
+//! Loads [`Settings`]: merges files, environment and flags into one TOML table, checks it against the keys of
+//! `default.toml`, and collects all problems before it reports any.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,7 +11,7 @@ use super::{Settings, SettingsProblem, check, environment, secrets};
 const DEFAULTS: &str = include_str!("default.toml");
 const AGENTS: &str = include_str!("agents.toml");
 
-/// Tables whose keys are names that the operator chose.
+/// Tables whose keys are names that the operator chooses, so they are not checked against `default.toml`.
 const FREE_TABLES: [&str; 6] = ["agents", "judges", "mcp", "tools", "widgets", "llm.models"];
 
 /// Where settings come from.
@@ -21,7 +21,7 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment.
     pub env: BTreeMap<String, String>,
-    /// Flags, as paths of settings and their values.
+    /// Flags: the path of a setting, and its value.
     pub flags: Vec<(&'static str, String)>,
 }
 
@@ -44,7 +44,7 @@ impl Sources {
     /// Reads all sources.
     ///
     /// # Errors
-    /// Every problem that there is, not only the first.
+    /// All problems, not only the first.
     pub fn load(&self) -> Result<Loaded, Vec<SettingsProblem>> {
         let mut layers = Layers::new();
         layers.file(self);
@@ -56,26 +56,26 @@ impl Sources {
     }
 }
 
-/// Settings, and what is odd about where they came from.
+/// Settings, and warnings about their sources.
 #[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// What the operator should know, though the server can start.
+    /// Texts for the operator; none of them keeps the server from starting.
     pub warnings: Vec<String>,
 }
 
-/// The documented defaults, the shipped agents among them.
+/// The documented defaults, including the default agents.
 pub fn defaults_document() -> String {
     format!("{DEFAULTS}\n{AGENTS}")
 }
 
-/// The table so far, and what was found wrong on the way.
+/// The merged table, and the problems found so far.
 struct Layers {
     table: Table,
     problems: Vec<SettingsProblem>,
     warnings: Vec<String>,
-    /// The variable or flag that set a path last.
+    /// For each path that a variable or flag has set: the last one that did.
     origins: BTreeMap<String, String>,
 }
 
@@ -162,7 +162,7 @@ impl Layers {
         self.warnings.push(format!("{name} sets nothing{hint}"));
     }
 
-    /// Sets one value from text, read as the type that the default has.
+    /// Sets a value from text. The type of the current value decides how the text is parsed.
     fn text(&mut self, path: &str, text: &str, at: &str) {
         let Some(slot) = lookup_mut(&mut self.table, path) else {
             return;
@@ -225,8 +225,8 @@ impl Layers {
         }
     }
 
-    /// Every section read by itself, and a wrong one key by key: so that a fault in one does not
-    /// hide another. A wrong value is a problem and is replaced by its default.
+    /// Reads each section separately, and a faulty section key by key, so that one fault does not hide another. A
+    /// wrong value is reported and replaced by its default.
     fn sections(&mut self, defaults: &Table, env: &BTreeMap<String, String>) -> Option<Settings> {
         let mut agents = self.named("agents");
         let widgets = self.named("widgets");
@@ -259,7 +259,7 @@ impl Layers {
         })
     }
 
-    /// Sections whose names the operator chose.
+    /// Reads a table of sections whose names the operator chooses.
     fn named<T: DeserializeOwned>(&mut self, name: &str) -> BTreeMap<String, T> {
         let mut sections = BTreeMap::new();
         match self.table.get(name) {
@@ -305,7 +305,7 @@ impl Layers {
     }
 }
 
-/// Lays `over` on `base`, which says what keys there are and of what type.
+/// Merges `over` into `base`. The keys and types of `base` are the only ones allowed.
 fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<SettingsProblem>) {
     for (key, value) in over {
         let path = if prefix.is_empty() {
@@ -319,7 +319,10 @@ fn merge(base: &mut Table, over: Table, prefix: &str, problems: &mut Vec<Setting
         }
         let Some(slot) = base.get_mut(&key) else {
             let hint = suggestion(&key, base.keys().map(String::as_str));
-            problems.push(SettingsProblem::new(path, format!("is no setting{hint}")));
+            problems.push(SettingsProblem::new(
+                path,
+                format!("is not a setting{hint}"),
+            ));
             continue;
         };
         match (slot, value) {

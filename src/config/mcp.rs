@@ -1,4 +1,4 @@
-//! An MCP server whose tools agents can call; `default.toml` explains its settings.
+//! The settings of an MCP server, whose tools agents can call; `default.toml` explains them.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +10,30 @@ use super::{
     tools::MAX_TIMEOUT_SECONDS,
 };
 
-/// What stands between an MCP server's name and its tool's.
+/// Separates the server's name from the tool's name in the names that models call.
 pub const BETWEEN: &str = "__";
 
 /// An MCP server, whose tools agents can call.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct McpSettings {
-    /// What starts it, for one that talks over stdio.
+    /// The command that starts it, for a server over stdio.
     #[serde(default)]
     pub command: Vec<String>,
-    /// The environment of its process.
+    /// The environment variables of its process.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
-    /// Its address, for one that talks over HTTP.
+    /// Its address, for a server over HTTP.
     pub url: Option<String>,
-    /// Sent along.
+    /// Additional headers of each request.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// Which of its tools there are; all without it.
+    /// The tools to offer; `None`: all of the server's.
     pub tools: Option<Vec<String>>,
-    /// What the visitor is asked before a tool is called, by its name.
+    /// By tool: the question that the visitor is asked before each call.
     #[serde(default)]
     pub confirm: BTreeMap<String, String>,
-    /// How long a call may take.
+    /// Timeout of a call, in seconds.
     #[serde(default = "mcp_timeout")]
     pub timeout_seconds: u64,
 }
@@ -42,12 +42,12 @@ fn mcp_timeout() -> u64 {
     30
 }
 
-/// Adds every problem that a server's settings have.
+/// Adds all problems of a server's settings to `problems`.
 pub(super) fn check(name: &str, server: &McpSettings, problems: &mut Vec<SettingsProblem>) {
     let at = format!("mcp.{name}");
     let well_formed = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if name.is_empty() || name.len() > 20 || !name.chars().all(well_formed) {
-        let text = "a server's name has 1 to 20 of A-Z a-z 0-9 -";
+        let text = "a server's name has 1 to 20 characters of A-Z a-z 0-9 -";
         problems.push(SettingsProblem::new(&at, text));
     }
     if server.command.is_empty() == server.url.is_none() {

@@ -1,4 +1,4 @@
-//! People: who is signed in, who is at the desk, who is told outside.
+//! Settings for signed-in users, experts and notifications.
 
 use jsonwebtoken::Algorithm;
 use lettre::message::Mailbox;
@@ -6,48 +6,49 @@ use serde::Deserialize;
 
 use super::{Secret, Settings, SettingsProblem, rules::check_secret};
 
-/// Who is signed in: which tokens are taken.
+/// Which tokens of signed-in users are accepted.
 #[derive(Debug, Clone, Deserialize)]
 pub struct AuthSettings {
-    /// What tokens are signed with; empty, without `jwks_url`: derived from the site's secret.
+    /// The shared secret that tokens are signed with. If this and `jwks_url` are empty, one is derived from the site's
+    /// secret.
     pub jwt_secret: Secret,
-    /// Where their issuer's keys are.
+    /// The URL of the issuer's public keys.
     pub jwks_url: String,
-    /// The algorithms that are taken.
+    /// The accepted algorithms.
     pub algorithms: Vec<Algorithm>,
-    /// Whom they are for; empty: not checked.
+    /// The audience (`aud`) that a token must have; empty: not checked.
     pub audience: String,
-    /// Who makes them; empty: not checked.
+    /// The issuer (`iss`) that a token must have; empty: not checked.
     pub issuer: String,
-    /// How far the clocks may differ, in seconds.
+    /// By how much the issuer's clock may differ from this server's, in seconds.
     pub leeway_seconds: u64,
 }
 
-/// People at the desk: what visitors read of them.
+/// What visitors read about experts.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ExpertSettings {
-    /// Words that ask for a person.
+    /// Phrases in a message that ask for an expert.
     pub phrases: Vec<String>,
-    /// While somebody is there.
+    /// Shown in the queue if an available expert was asked.
     pub waiting: String,
-    /// While nobody is.
+    /// Shown in the queue if no expert is available.
     pub nobody: String,
-    /// When somebody takes over.
+    /// Shown when an expert claims the conversation.
     pub taken: String,
-    /// When the agents do again.
+    /// Shown when the expert releases it to the agents.
     pub returned: String,
-    /// When it is settled.
+    /// Shown when the expert resolves it.
     pub settled: String,
-    /// When a colleague is asked.
+    /// Shown when the expert transfers it.
     pub passed_on: String,
-    /// When an answer is withdrawn.
+    /// Shown when an answer is retracted.
     pub retracted: String,
-    /// When somebody writes another one instead.
+    /// Shown when an expert corrects an answer.
     pub corrected: String,
 }
 
 impl ExpertSettings {
-    /// Whether a message has one of the words that ask for a person.
+    /// Whether a message contains one of the phrases that ask for an expert.
     pub fn is_asked_for(&self, text: &str) -> bool {
         if self.phrases.is_empty() {
             return false;
@@ -58,28 +59,28 @@ impl ExpertSettings {
     }
 }
 
-/// Who is told outside that a person is needed, or that an answer was not let pass.
+/// Who is notified when an expert is needed or an answer did not pass its judge.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NotifySettings {
-    /// A service that is called; empty: none.
+    /// The webhook's URL; empty: none is called.
     pub webhook_url: String,
-    /// What the calls are signed with.
+    /// The secret that signs the webhook's calls.
     pub webhook_secret: Secret,
-    /// A server that takes e-mail; empty: none. A secret, as it may hold a password.
+    /// The URL of the mail server; empty: no e-mail is sent. A secret, as it may contain a password.
     pub smtp_url: Secret,
-    /// Who writes.
+    /// The sender of e-mails.
     pub email_from: String,
-    /// To whom.
+    /// The recipients of e-mails.
     pub email_to: Vec<String>,
 }
 
 impl NotifySettings {
-    /// The kind of a job that calls the webhook.
+    /// The kind of jobs that call the webhook.
     pub const WEBHOOK: &str = "webhook";
-    /// The kind of a job that writes an e-mail.
+    /// The kind of jobs that send an e-mail.
     pub const EMAIL: &str = "email";
 
-    /// The jobs that one event makes.
+    /// The kinds of jobs to create for an event.
     pub fn kinds(&self) -> Vec<&'static str> {
         let webhook = (!self.webhook_url.is_empty()).then_some(Self::WEBHOOK);
         let email = (!self.smtp_url.is_empty()).then_some(Self::EMAIL);
@@ -87,7 +88,7 @@ impl NotifySettings {
     }
 }
 
-/// Adds every problem that these settings have.
+/// Adds all problems of these settings to `problems`.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     let (auth, notify) = (&settings.auth, &settings.notify);
     check_secret("FRONTDESK_JWT_SECRET", &auth.jwt_secret, problems);
@@ -101,13 +102,13 @@ pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
         problem("auth.jwks_url", mend);
     }
     if auth.algorithms.is_empty() {
-        problem("auth.algorithms", "must have one: [\"HS256\"]");
+        problem("auth.algorithms", "must not be empty: [\"HS256\"]");
     }
     if !is_of(&notify.webhook_url, ["http", "https"]) {
         problem("notify.webhook_url", "must be an http or https URL");
     }
     if !notify.webhook_url.is_empty() && notify.webhook_secret.is_empty() {
-        let mend = "must be there, to sign the calls with: openssl rand -hex 32 makes one";
+        let mend = "is needed to sign the calls: openssl rand -hex 32 makes one";
         problem("notify.webhook_secret", mend);
     }
     if !is_of(notify.smtp_url.reveal(), ["smtp", "smtps"]) {

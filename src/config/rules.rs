@@ -1,15 +1,15 @@
-//! What is wrong with a setting, and the checks that several of the settings' files share.
+//! The problem of a setting, and checks that several modules of the settings share.
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 use super::{Secret, WebhookSettings};
 
-/// A wrong value, and how to mend it.
+/// A problem of a setting, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsProblem {
-    /// The key or variable at fault.
+    /// The key or environment variable that is wrong.
     pub at: String,
-    /// What is wrong with it and what would be right. Never the value of a secret.
+    /// What is wrong and what would be right. Never contains a secret.
     pub mend: String,
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for SettingsProblem {
     }
 }
 
-/// Checks a number against the least and the greatest that it may be.
+/// Checks that a number is within its range.
 pub(super) fn check_range(
     at: &str,
     (value, range): (u64, RangeInclusive<u64>),
@@ -40,7 +40,7 @@ pub(super) fn check_range(
     }
 }
 
-/// A secret that is there is long enough.
+/// Checks that a secret, if it is set, is long enough.
 pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<SettingsProblem>) {
     if !secret.is_empty() && secret.reveal().len() < 32 {
         let mend = "must have 32 characters or more: openssl rand -hex 32 makes one";
@@ -48,7 +48,7 @@ pub(super) fn check_secret(at: &str, secret: &Secret, problems: &mut Vec<Setting
     }
 }
 
-/// Headers that are sent along with calls.
+/// Checks that headers can be sent over HTTP.
 pub(super) fn check_headers(
     at: &str,
     headers: &BTreeMap<String, Secret>,
@@ -61,13 +61,13 @@ pub(super) fn check_headers(
             || !header.chars().all(is_name)
             || !value.reveal().chars().all(is_value)
         {
-            let text = format!("{header:?} and its value must be fit for HTTP");
+            let text = format!("{header:?} or its value is not valid in an HTTP header");
             problems.push(SettingsProblem::new(at, text));
         }
     }
 }
 
-/// A service that is called by webhook.
+/// Checks the settings of a service that is called by a signed POST.
 pub(super) fn check_webhook(
     webhook: &WebhookSettings,
     at: &str,

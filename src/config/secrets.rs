@@ -1,10 +1,10 @@
-//! Secrets that settings take from the environment: `Bearer ${ORDERS_TOKEN}`.
+//! Fills in environment variables in settings that hold secrets: `Bearer ${ORDERS_TOKEN}`.
 
 use std::collections::BTreeMap;
 
 use super::{AgentSettings, JudgeSettings, McpSettings, Secret, SettingsProblem, ToolSettings};
 
-/// Fills in the secrets of tools.
+/// Fills in the headers of tools.
 pub(super) fn fill_tools(
     tools: &mut BTreeMap<String, ToolSettings>,
     env: &BTreeMap<String, String>,
@@ -22,7 +22,7 @@ pub(super) fn fill_tools(
     }
 }
 
-/// Fills in the secrets of services that answer, and of those that judge.
+/// Fills in the webhook secrets of agents and judges.
 pub(super) fn fill_webhooks(
     agents: &mut BTreeMap<String, AgentSettings>,
     judges: &mut BTreeMap<String, JudgeSettings>,
@@ -43,7 +43,7 @@ pub(super) fn fill_webhooks(
     }
 }
 
-/// Fills in the secrets of MCP servers. Their processes also get the two variables that few can do without.
+/// Fills in the headers and environments of MCP servers. Their processes also get `HOME` and `PATH`, which most need.
 pub(super) fn fill_mcp(
     servers: &mut BTreeMap<String, McpSettings>,
     env: &BTreeMap<String, String>,

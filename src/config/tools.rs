@@ -1,4 +1,4 @@
-//! A tool that calls an HTTP endpoint; `default.toml` explains its settings.
+//! The settings of a tool, which calls an HTTP endpoint; `default.toml` explains them.
 
 use std::collections::BTreeMap;
 
@@ -11,45 +11,44 @@ use super::{
 };
 use crate::text;
 
-/// The tool by which agents hand over: a name that is taken.
+/// The tool with which agents hand a conversation over. Its name is reserved.
 pub const HANDOFF: &str = "handoff";
-/// The longest that a call of a tool may take, in seconds.
+/// Maximum timeout of a tool call, in seconds.
 pub(super) const MAX_TIMEOUT_SECONDS: u64 = 300;
 
 /// A tool that agents can call: an HTTP endpoint.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ToolSettings {
-    /// What it is good for; the model reads it.
+    /// What the tool is good for; the model reads this.
     pub description: String,
-    /// Its address. `{argument}` stands for one of the arguments.
+    /// Its address. `{argument}` is replaced by that argument.
     pub url: String,
-    /// How it is asked.
+    /// The HTTP method.
     #[serde(default)]
     pub method: ToolMethod,
-    /// Sent along; they may hold secrets.
+    /// Additional headers, which may contain secrets.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// What its arguments look like: a JSON Schema of an object.
+    /// JSON Schema (an object) of its arguments.
     #[serde(default = "no_parameters")]
     pub parameters: Value,
-    /// Where in a JSON answer the result is (RFC 6901); without it the model gets all of it.
+    /// JSON Pointer (RFC 6901) to the part of the response that the model gets; `None`: all of it.
     pub result: Option<String>,
-    /// Where in a JSON answer there is a widget to show (RFC 6901).
+    /// JSON Pointer (RFC 6901) to a widget in the response that is shown.
     pub widget: Option<String>,
-    /// What the visitor is asked before it is called: `Cancel order {order}?`
+    /// The question that the visitor is asked before each call: `Cancel order {order}?`
     pub confirm: Option<String>,
-    /// Arguments that come from the context and not from the model, which does not hear of them: where
-    /// in the context each is.
+    /// Arguments that come from the context and that the model never sees: the argument, and the context's property.
     #[serde(default)]
     pub inject: BTreeMap<String, String>,
-    /// What of a JSON answer goes into the context: the name there, and where in the answer it is (RFC 6901).
+    /// Values stored in the context: the context's property, and a JSON Pointer (RFC 6901) into the response.
     #[serde(default)]
     pub remember: BTreeMap<String, String>,
-    /// How long a call may take.
+    /// Timeout of a call, in seconds.
     #[serde(default = "tool_timeout")]
     pub timeout_seconds: u64,
-    /// Whether it may be an address of this machine or network.
+    /// Whether the address may be on this machine or in a private network.
     #[serde(default)]
     pub allow_private: bool,
 }
@@ -62,33 +61,36 @@ fn tool_timeout() -> u64 {
     10
 }
 
-/// How a tool's endpoint is asked.
+/// The HTTP method of a tool, which decides where the arguments go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ToolMethod {
-    /// With the arguments as query.
+    /// Arguments in the query.
     Get,
-    /// With the arguments as JSON body, as the next two.
+    /// Arguments in a JSON body.
     #[default]
     Post,
-    /// As `POST`.
+    /// Arguments in a JSON body.
     Put,
-    /// As `POST`.
+    /// Arguments in a JSON body.
     Patch,
-    /// As `GET`.
+    /// Arguments in the query.
     Delete,
 }
 
-/// Adds every problem that a tool's settings have.
+/// Adds all problems of a tool's settings to `problems`.
 pub(super) fn check(name: &str, tool: &ToolSettings, problems: &mut Vec<SettingsProblem>) {
     let at = |key: &str| format!("tools.{name}{key}");
     let mut problem = |key: &str, text: &str| problems.push(SettingsProblem::new(at(key), text));
     let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if name == HANDOFF {
-        problem("", "is the tool by which agents hand over");
+        problem("", "is reserved for handoffs: rename the tool");
     }
     if name.is_empty() || name.len() > 64 || !name.chars().all(well_formed) {
-        problem("", "a tool's name has 1 to 64 of A-Z a-z 0-9 _ -");
+        problem(
+            "",
+            "a tool's name has 1 to 64 characters of A-Z a-z 0-9 _ -",
+        );
     }
     if let Some(text) = tool.url_problem() {
         problem(".url", text);
@@ -113,7 +115,10 @@ pub(super) fn check(name: &str, tool: &ToolSettings, problems: &mut Vec<Settings
     }
     let known = text::member(&tool.parameters, "properties");
     for argument in tool.inject.keys().filter(|name| known.get(*name).is_none()) {
-        problem(".inject", &format!("{argument} is none of the parameters"));
+        problem(
+            ".inject",
+            &format!("{argument} is not one of the parameters"),
+        );
     }
     check_headers(&at(".headers"), &tool.headers, problems);
     let timeout = (tool.timeout_seconds, 1..=MAX_TIMEOUT_SECONDS);
@@ -121,7 +126,7 @@ pub(super) fn check(name: &str, tool: &ToolSettings, problems: &mut Vec<Settings
 }
 
 impl ToolSettings {
-    /// What is wrong with the address, whatever its arguments will be: they must not choose the host.
+    /// What is wrong with the address, if anything. Arguments must not be part of the host, or a model could choose it.
     fn url_problem(&self) -> Option<&'static str> {
         let scheme_and_host = self.url.splitn(4, '/').take(3);
         if scheme_and_host

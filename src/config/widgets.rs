@@ -1,4 +1,4 @@
-//! Widgets that are made beforehand; `default.toml` explains their settings.
+//! The settings of predefined widgets; `default.toml` explains them.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,26 +6,26 @@ use serde_json::Value;
 use super::{Settings, SettingsProblem};
 use crate::widgets::{RawWidget, WidgetType, Widgets};
 
-/// A widget that agents show, made beforehand.
+/// A predefined widget that agents can show.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WidgetSettings {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: WidgetType,
-    /// What it is good for; the model reads it.
+    /// What the widget is good for; the model reads this.
     #[serde(default)]
     pub description: String,
-    /// What it shows.
+    /// The data that it shows.
     #[serde(default)]
     pub data: Value,
 }
 
 impl Settings {
-    /// The configured widgets, ready to be shown.
+    /// Checks the predefined widgets and makes them ready to be shown.
     ///
     /// # Errors
-    /// What is wrong with which of them.
+    /// The name of each faulty widget, and what is wrong with it.
     pub fn made_widgets(&self) -> Result<Widgets, Vec<(String, String)>> {
         let mut widgets = Widgets::new(&self.server.widget_callback_origins);
         let mut problems = Vec::new();
@@ -42,7 +42,7 @@ impl Settings {
     }
 }
 
-/// Adds every problem that the widgets have.
+/// Adds all problems of the widgets to `problems`.
 pub(super) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     for (name, problem) in settings.made_widgets().err().into_iter().flatten() {
         problems.push(SettingsProblem::new(format!("widgets.{name}"), problem));

@@ -1,4 +1,4 @@
-//! A client's connection: what it is doing, and how soon it goes when others need its place.
+//! A client's connection: what it is doing, and how soon it is closed when others need its place.
 
 use std::{
     sync::{
@@ -12,28 +12,28 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// How long a request may take to arrive, and more time for what has arrived: a byte now and then does not hold a
-/// connection.
+/// Timeout for a request to arrive, extended by a second per KiB that has arrived: so a client that sends a byte now
+/// and then cannot keep a connection.
 const ARRIVAL: Duration = Duration::from_secs(15);
 const ARRIVING_BYTES_PER_SECOND: u64 = 1024;
-/// How long a request may take to arrive, and a client to read on, where the connection is needed for others.
+/// Shorter timeout when others need the connection: for a request to arrive, and for a client to read on.
 const PATIENCE_IN_NEED: Duration = Duration::from_secs(2);
-/// How many bytes may follow a request before it is answered.
+/// Maximum bytes that may follow a request before it is answered.
 const MOST_AHEAD_BYTES: u64 = 64 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
-    /// Nothing was asked for, or all is answered.
+    /// No request has arrived, or all are answered.
     Idle,
     /// A request is arriving.
     Arriving,
-    /// A request has begun to be answered before all of it has arrived.
+    /// A request is being handled while its body still arrives.
     Taking,
     /// A request is being answered.
     Answering,
-    /// A stream goes on that has nothing to say for now.
+    /// A standing stream is open and has nothing to send now.
     Standing,
 }
 
@@ -54,26 +54,26 @@ impl Phase {
 /// A client's connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its place among all that there were.
+    /// Its number, in the order in which connections were opened.
     pub(super) number: u64,
     phase: AtomicU8,
-    /// When this phase began, or when something was said last in it: milliseconds, see [`now`].
+    /// When this phase began or, for a standing stream, when it last sent an event: milliseconds, see [`now`].
     since: AtomicU64,
-    /// When the request that is being served began to arrive.
+    /// When the current request began to arrive, in milliseconds.
     began: AtomicU64,
-    /// How many bytes have come: of the request while it arrives, and of what follows it while it is answered.
+    /// Bytes received: of the request while it arrives, then of what follows it while it is answered.
     arrived: AtomicU64,
-    /// Since when the client has made no room for what is written to it; 0: it has.
+    /// Since when the client has not read what is written to it, in milliseconds; 0: it reads.
     full_since: AtomicU64,
-    /// Whether the client goes on talking while it is answered: a WebSocket.
+    /// Whether this is a WebSocket, whose client may send at any time.
     is_socket: AtomicBool,
     closed: AtomicBool,
     waker: AtomicWaker,
-    /// Whether it was taken when there were too many already.
+    /// Whether it was accepted beyond the limit.
     is_in_reserve: bool,
 }
 
-/// Milliseconds since the first connection.
+/// Milliseconds since this function was first called.
 pub(super) fn now() -> u64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -108,8 +108,8 @@ impl Connection {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Bytes came from the client; whether that may be. Those that come while nothing is asked for begin a request.
-    /// While one is answered, no more than a little may follow it: nobody reads it, and all of it is kept.
+    /// Notes bytes from the client, and returns whether they are allowed. On an idle connection they begin a request.
+    /// While a request is answered, at most [`MOST_AHEAD_BYTES`] may follow it, as they are kept in memory unread.
     #[must_use]
     pub fn has_read(&self, bytes: usize) -> bool {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -130,7 +130,7 @@ impl Connection {
         }
     }
 
-    /// How long the request that is arriving may still take; none while nothing is.
+    /// How long the request that is arriving may still take. `None` if none is arriving.
     pub fn left_to_arrive(&self) -> Option<Duration> {
         if self.phase() != Phase::Arriving {
             return None;
@@ -140,8 +140,8 @@ impl Connection {
         Some(Duration::from_millis(until.saturating_sub(now())))
     }
 
-    /// The head of a request has arrived, and the rest of it may still be on its way. A head that came while the
-    /// request before it was answered begins now.
+    /// The head of a request has arrived, and its body may still be arriving. If the head came while the previous
+    /// request was answered, its time starts now.
     pub fn is_taking(&self) {
         if self.phase() != Phase::Arriving {
             self.began.store(now(), Ordering::Relaxed);
@@ -149,58 +149,58 @@ impl Connection {
         self.is(Phase::Taking);
     }
 
-    /// More of a request is waited for.
+    /// The handler waits for more of the request's body.
     pub fn is_arriving(&self) {
         if self.phase() != Phase::Arriving {
             self.is(Phase::Arriving);
         }
     }
 
-    /// A request has arrived whole.
+    /// The whole request has arrived.
     pub fn is_answering(&self) {
         self.arrived.store(0, Ordering::Relaxed);
         self.is(Phase::Answering);
     }
 
-    /// From now on the client may say what it likes.
+    /// From now on this is a WebSocket, whose client may send at any time.
     pub fn becomes_socket(&self) {
         self.is_socket.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the client makes room for what is written to it.
+    /// Notes whether the client reads what is written to it.
     pub fn has_room(&self, has_room: bool) {
         let since = if has_room { 0 } else { now().max(1) };
         self.full_since.store(since, Ordering::Relaxed);
     }
 
-    /// What was asked for is answered.
+    /// The request is answered.
     pub fn is_idle(&self) {
         self.is(Phase::Idle);
     }
 
-    /// A stream on it has nothing to say for now.
+    /// A standing stream has sent an event, or just begun, and has nothing more to send now.
     pub fn is_standing(&self) {
         self.is(Phase::Standing);
     }
 
-    /// Whether it was taken when there were too many already: it serves what cannot wait, and nothing else.
+    /// Whether it was accepted beyond the limit: then it only serves health checks and resumed answers.
     pub fn is_in_reserve(&self) -> bool {
         self.is_in_reserve
     }
 
-    /// Whether it is to be closed; if not now, the task is woken then.
+    /// Whether it must be closed. If not, the task is woken when it must.
     pub fn is_closed(&self, cx: &mut Context<'_>) -> bool {
         self.waker.register(cx.waker());
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Lets it be closed, at once and without the end of what is being sent.
+    /// Closes it at once: a response that is being sent is cut off.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    /// How soon it goes when others need its place, the least first. None: it stays.
+    /// How soon it is closed when others need its place: the lowest first. `None`: it stays open.
     pub(super) fn worth(&self) -> Option<(u8, u64)> {
         let since = self.since.load(Ordering::Relaxed);
         let is_late = |since| since + millis(PATIENCE_IN_NEED) < now();

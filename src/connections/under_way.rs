@@ -1,6 +1,6 @@
-//! The bytes that this instance holds for its clients: request bodies that are arriving, and responses that are not
-//! read yet. Their sum is bounded, and so is the share of each address: clients that do not read cannot use up the
-//! memory, nor take the place of others.
+//! The bytes that this instance holds in memory for its clients: request bodies that are arriving, and responses that
+//! are not read yet. Their sum is limited, and so is each address's share: clients that do not read can neither use up
+//! the memory nor crowd out others.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 
 use crate::limits::network;
 
-/// The bounds: in all, and for one address.
+/// Maximum bytes, in all and per address.
 const MOST_BYTES: usize = 128 * 1024 * 1024;
 const MOST_BYTES_OF_ADDRESS: usize = MOST_BYTES / 4;
 
-/// The bytes that are under way.
+/// The bytes held for clients, in all and by address.
 #[derive(Debug, Default)]
 pub struct UnderWay(Mutex<ByteCounts>);
 
@@ -32,7 +32,7 @@ impl ByteCounts {
 }
 
 impl UnderWay {
-    /// A count for an address, at nothing.
+    /// A count for an address, which starts at 0.
     pub fn begin(self: &Arc<Self>, address: Option<IpAddr>) -> Bytes {
         Bytes {
             under_way: Arc::clone(self),
@@ -42,7 +42,7 @@ impl UnderWay {
     }
 }
 
-/// Bytes that are under way for as long as this lives.
+/// The bytes of one request or response, which are counted until this is dropped.
 #[derive(Debug)]
 pub struct Bytes {
     under_way: Arc<UnderWay>,
@@ -51,7 +51,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// Adds to the count, unless that exceeds a bound; whether it was added.
+    /// Adds to the count unless that exceeds a limit, and returns whether it did.
     #[must_use]
     pub fn add(&mut self, count: usize) -> bool {
         let mut held = self.under_way.0.lock();
@@ -65,7 +65,7 @@ impl Bytes {
         has_room
     }
 
-    /// Adds to the count, even where that exceeds a bound.
+    /// Adds to the count, even beyond a limit.
     pub fn take(&mut self, count: usize) {
         self.count += count;
         self.under_way.0.lock().add(self.address, count);

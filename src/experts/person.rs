@@ -1,4 +1,4 @@
-//! Somebody at the desk: what they may see, and how what they do is told and kept.
+//! An expert or admin: what they may see, and how visitors and the audit name them.
 
 use uuid::Uuid;
 
@@ -13,10 +13,10 @@ use crate::{
     text,
 };
 
-/// What visitors read of somebody without a name.
+/// What visitors read if an expert has no name.
 const SOMEBODY: &str = "Somebody from our team";
 
-/// Who does something at the desk.
+/// An expert or admin who does something.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub(super) expert: Expert,
@@ -24,12 +24,12 @@ pub struct Person {
 }
 
 impl Person {
-    /// What is known of them.
+    /// Their stored data.
     pub fn into_expert(self) -> Expert {
         self.expert
     }
 
-    /// Whether a conversation is theirs to see, which this expert has, or which waits for one.
+    /// Whether they may see a conversation that `expert` has claimed, or that is waiting.
     pub fn sees(&self, expert: Option<ExpertId>, is_waiting: bool) -> bool {
         match self.sight() {
             Visibility::All => true,
@@ -37,7 +37,7 @@ impl Person {
         }
     }
 
-    /// Whether all conversations are theirs to see.
+    /// Whether they may see all conversations.
     pub(crate) fn sees_all(&self) -> bool {
         self.sight() == Visibility::All
     }
@@ -49,12 +49,12 @@ impl Person {
         }
     }
 
-    /// How visitors read them.
+    /// Their name for visitors.
     pub(super) fn name(&self) -> &str {
         self.expert.name.as_deref().unwrap_or(SOMEBODY)
     }
 
-    /// What the visitor reads.
+    /// A system message for the visitor, made from a template with `{name}`.
     pub(crate) fn line(&self, template: &str, note: Option<String>) -> SystemMessage {
         SystemMessage {
             id: MessageId::new(),
@@ -66,18 +66,18 @@ impl Person {
         }
     }
 
-    /// The message that they say in this conversation with this key.
+    /// The id of the message that they write in this conversation with this idempotency key.
     pub(super) fn message(&self, conversation: ConversationId, key: &str) -> MessageId {
         let name = format!("{}\n{conversation}\n{key}", self.expert.id);
         MessageId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))
     }
 
-    /// Who they are.
+    /// Their id as an expert.
     pub(crate) fn expert_id(&self) -> ExpertId {
         self.expert.id
     }
 
-    /// The same, for the audit.
+    /// They and their action, for the audit.
     pub(crate) fn actor(&self, action: &'static str) -> Actor {
         Actor {
             sub: self.expert.sub.clone(),

@@ -1,8 +1,8 @@
-//! What changes in conversations beside their turns, and what the desk has to do.
+//! Changes of conversations outside their turns, and the experts' inbox.
 //!
-//! A conversation's messages are numbered under the lock of its row, so a reader who has read up to a number has
-//! missed nothing below it. What is watched is only how far each conversation has come; a reader that is woken reads what
-//! is new. A change made on this instance is looked for at once, one made on another within half a second.
+//! A conversation's messages are numbered under the lock of its row, so a reader that has read up to a number has
+//! missed nothing below it. The hub only polls snapshots of conversations; a woken reader reads new messages itself.
+//! A change made on this instance is seen at once, one made on another within half a second.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use super::{Hub, Topic};
 use crate::store::{ConversationId, Store, StoreError, conversations::Snapshot, experts::Inbox};
 
-/// How often other instances' changes are looked for.
+/// How often changes of other instances are polled.
 const CONVERSATIONS_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The conversations that somebody watches, and the desk's work.
+/// The watched conversations, and the experts' inbox.
 pub struct LiveConversations {
     store: Store,
     watched: Mutex<Watched>,
@@ -28,7 +28,7 @@ struct Watched {
 }
 
 impl Hub<LiveConversations> {
-    /// A hub that nobody waits at yet. Must be made on the main runtime.
+    /// A hub without waiters. Must be made on the main runtime.
     pub fn new(store: Store) -> Arc<Self> {
         Self::of(LiveConversations {
             store,
@@ -36,7 +36,7 @@ impl Hub<LiveConversations> {
         })
     }
 
-    /// How a conversation stands, whenever that changes; none once it is gone.
+    /// Watches a conversation's snapshot, starting with `now`; `None` once the conversation is gone.
     pub fn conversation(
         self: &Arc<Self>,
         id: ConversationId,
@@ -52,7 +52,7 @@ impl Hub<LiveConversations> {
         receiver
     }
 
-    /// What the desk has to do, whenever that changes.
+    /// Watches the experts' inbox, starting with `now`.
     pub fn work(self: &Arc<Self>, now: Inbox) -> watch::Receiver<Arc<Inbox>> {
         let receiver = {
             let mut watched = self.topic().watched.lock();

@@ -1,5 +1,5 @@
-//! A model that judges. It reads a rubric, and the conversation and the answer as data; it has to call a
-//! tool, so what it says has a shape.
+//! A judge that is a model. It gets a rubric, and the conversation and the answer as data. It must call a tool,
+//! so that its verdict is structured.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::{
     llm::{self, Model, Models, PromptMessage, Request, ToolSpec},
 };
 
-/// What the model has to call.
+/// The tool that the model must call.
 const OPINION: &str = "give_opinion";
-/// How long it may take.
+/// Time limit for the model's verdict, retries included.
 const JUDGE_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What a model is told, and which it is.
+/// A rubric and the model that applies it.
 pub(super) struct Rubric {
     text: Option<String>,
     model: Option<Model>,
 }
 
-/// What a model says.
+/// The model's verdict.
 #[derive(Deserialize)]
 struct ModelOpinion {
     score: f64,
@@ -35,7 +35,7 @@ struct ModelOpinion {
 impl Rubric {
     pub(super) fn new(judge: &JudgeSettings, models: &Models) -> Self {
         let own = judge.model.as_deref().map(|spec| models.model(spec));
-        // Offline is offline, whatever judges are told.
+        // Without a default model the server is offline: a judge's own model is not used either.
         let default = models.default_model();
         Self {
             text: judge.rubric.clone(),
@@ -56,7 +56,7 @@ impl Rubric {
         let answer = timeout(JUDGE_TIMEOUT, asked).await;
         let answer = answer.map_err(|_| "the model took too long")?;
         let answer = answer.map_err(|error| error.to_string())?;
-        // A server that knows no tools answers in words.
+        // A server without tool support answers in plain text.
         let said = match answer.calls.first() {
             Some(call) => ModelOpinion::deserialize(call.input()),
             None => serde_json::from_str(braced(&answer.text)),
@@ -107,7 +107,7 @@ fn data(submission: &Submission) -> Value {
     json!({"history": submission.history, "passed": submission.passed, "answer": submission.answer})
 }
 
-/// What a model is told of a criterion.
+/// The default rubric for a criterion.
 fn rubric(criterion: Criterion) -> &'static str {
     match criterion {
         Criterion::Relevance => {
@@ -126,7 +126,7 @@ fn rubric(criterion: Criterion) -> &'static str {
     }
 }
 
-/// The JSON object in a text, if there is one.
+/// The text from the first `{` to the last `}`; empty without them.
 fn braced(text: &str) -> &str {
     let (start, end) = (text.find('{'), text.rfind('}'));
     start

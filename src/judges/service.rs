@@ -1,5 +1,5 @@
-//! A service that judges: called as webhooks are, signed. It answers `{"score": 0.9, "reason": "…"}`, or
-//! `{"passed": true}`.
+//! A judge that is an HTTP service, called like a webhook, with a signature. It answers
+//! `{"score": 0.9, "reason": "…"}` or `{"passed": true}`.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     signature::SigningKey,
 };
 
-/// How much of an answer is read.
+/// Maximum size of an answer, in bytes.
 const MAX_JUDGEMENT_BYTES: usize = 64 * 1024;
 
 /// A service that judges.
@@ -29,7 +29,7 @@ pub(super) struct Service {
     patience: Duration,
 }
 
-/// What it is asked.
+/// The request to the service.
 #[derive(Serialize)]
 struct OpinionRequest<'a> {
     judge: &'a str,
@@ -38,7 +38,7 @@ struct OpinionRequest<'a> {
     submission: &'a Submission,
 }
 
-/// What it says.
+/// The service's answer.
 #[derive(Deserialize)]
 struct OpinionResponse {
     score: Option<f64>,
@@ -74,7 +74,7 @@ impl Service {
         let answer = answer.map_err(|_| "the service took too long")??;
         let said: OpinionResponse =
             serde_json::from_slice(&answer).map_err(|_| "the service gave no opinion")?;
-        // A word is plainer than a number.
+        // `passed` overrides `score`.
         let by_word = said.passed.map(|passed| if passed { 1.0 } else { 0.0 });
         let score = by_word.or(said.score);
         Ok(Opinion {

@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's Messages API.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const VERSION: (HeaderName, HeaderValue) = (
     HeaderValue::from_static("2023-06-01"),
 );
 
-/// The longest answer where none is configured: this vendor wants to be told.
+/// Limit of the answer, in tokens, if none is configured: this API requires one.
 const MAX_TOKENS: u32 = 4096;
 
 pub(super) const ANTHROPIC_FORMAT: Format = Format {
@@ -37,7 +37,7 @@ pub(super) const ANTHROPIC_FORMAT: Format = Format {
     usage_follows: false,
 };
 
-/// A server that speaks Anthropic's messages.
+/// A server that speaks Anthropic's Messages API.
 #[derive(Debug)]
 pub(super) struct Anthropic(Endpoint);
 
@@ -143,7 +143,7 @@ fn message(message: &PromptMessage) -> Value {
             "is_error": result.is_error,
         })
     });
-    // The results come first: this vendor refuses them elsewhere.
+    // Tool results come first: this API refuses them elsewhere.
     let content: Vec<Value> = results.chain(images).chain(text).chain(calls).collect();
     json!({"role": role, "content": content})
 }
@@ -165,7 +165,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             finish: part.stop_reason.as_deref().map(finish_reason),
             calls: part.call(index).into_iter().collect(),
             text: part.text.unwrap_or_default(),
-            // The beginning says what was read, the end what was written.
+            // `message_start` reports input tokens, `message_delta` output tokens.
             usage: event
                 .message
                 .unwrap_or_default()
@@ -231,13 +231,13 @@ struct AnthropicEvent {
     error: Option<Value>,
 }
 
-/// An answer that begins.
+/// The `message` of a `message_start` event.
 #[derive(Default, Deserialize)]
 struct MessageStart {
     usage: Option<TokenCounts>,
 }
 
-/// What was read, partly from a cache, and what was written.
+/// Input tokens, some of them from a cache, and output tokens.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct TokenCounts {
@@ -261,8 +261,7 @@ impl From<TokenCounts> for Usage {
     }
 }
 
-/// A piece of text, or of a call. A piece of reasoning has its text under another name, and so is
-/// passed over.
+/// A part of text or of a tool call. Reasoning has its text in another field, so it is skipped.
 #[derive(Default, Deserialize)]
 struct Part {
     #[serde(rename = "type")]
@@ -271,7 +270,7 @@ struct Part {
     stop_reason: Option<String>,
     id: Option<String>,
     name: Option<String>,
-    /// A call's arguments: nothing yet where it begins, all of them in an answer in one piece.
+    /// A call's arguments: empty at the start of a streamed call, complete in an answer that is not streamed.
     input: Option<Value>,
     partial_json: Option<String>,
 }
@@ -280,7 +279,7 @@ impl Part {
     fn call(&self, index: Option<u64>) -> Option<CallPart> {
         match self.kind.as_deref() {
             Some("tool_use") => {
-                // Where it streams, the beginning has an empty one.
+                // A streamed call begins with an empty input; its arguments follow.
                 let is_empty = |input: &Value| input.as_object().is_some_and(Map::is_empty);
                 let input = self.input.as_ref().filter(|input| !is_empty(input));
                 Some(CallPart {

@@ -1,4 +1,4 @@
-//! Calls to a model's server: what is sent, and what a refusal teaches.
+//! HTTP calls to a model's server. They adapt to it: an optional field that the server refuses is left out.
 
 use std::{
     borrow::Cow,
@@ -21,19 +21,19 @@ use super::{
 };
 use crate::http::Clients;
 
-/// What stands for images among the optional fields.
+/// The name that images have among the optional fields.
 const IMAGES: &str = "images";
-/// How much of a refusal is read.
+/// Maximum bytes that are read of an error response.
 const REFUSAL_BYTES: usize = 64 * 1024;
 
-/// One vendor's address, and what was learnt about the server there.
+/// One vendor's URL, and the fields that its server refuses.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     clients: Arc<Clients>,
     url: String,
     headers: HeaderMap,
     idle: Duration,
-    /// Fields that the server refused, by the model's name.
+    /// Refused fields, each with the model's name.
     refused: Mutex<BTreeSet<(String, &'static str)>>,
 }
 
@@ -53,7 +53,7 @@ impl Endpoint {
         }
     }
 
-    /// Asks once; the answer's head has arrived when this returns.
+    /// Sends the request without retries; returns when the answer begins.
     pub(super) async fn ask(
         &self,
         model: &Model,
@@ -67,9 +67,9 @@ impl Endpoint {
         }
     }
 
-    /// Calls once more for each optional field that the server refuses, without it, and once
-    /// without images where it cannot take those: then their URLs are in the text. What helped
-    /// is remembered.
+    /// Repeats the call without each optional field that the server refuses, and without images if it
+    /// cannot take them: their URLs are then in the text. Once a call succeeds, the fields that it left
+    /// out are left out of later calls too.
     async fn call(
         &self,
         model: &Model,
@@ -146,15 +146,15 @@ impl Endpoint {
     }
 }
 
-/// A header that no log shows. A key that is no header's value is left out, and the server's
-/// refusal says the rest.
+/// A header value that logs do not show. `None` if the key is not a valid header value: it is then not
+/// sent, and the server's refusal shows the mistake.
 pub(super) fn secret_header(value: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// The request with its images as text.
+/// The request with its images as URLs in the text.
 fn name_images(request: &Request) -> Request {
     let mut request = request.clone();
     for message in &mut request.messages {
@@ -166,14 +166,14 @@ fn name_images(request: &Request) -> Request {
 }
 
 enum Refusal {
-    /// The server answered with a status that is no success.
+    /// The server answered with an error status.
     Refused(StatusCode, String),
     Failed(LlmError),
 }
 
 async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
     let failed = |error: reqwest::Error| {
-        // Without the URL, which may hold a key.
+        // The URL is removed because it may hold a key.
         let error = error.without_url();
         let kind = if error.is_timeout() {
             Failure::Timeout
@@ -201,7 +201,7 @@ async fn send(call: RequestBuilder) -> Result<Response, Refusal> {
     Err(Refusal::Refused(status, text))
 }
 
-/// The beginning of a refusal's body.
+/// The beginning of an error response's body, at most 2,000 characters.
 async fn beginning(mut response: Response) -> String {
     let mut body = Vec::new();
     while let Ok(Ok(Some(bytes))) =

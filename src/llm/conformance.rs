@@ -1,5 +1,5 @@
-//! One suite over both wire formats: what the streams say must not depend on how the network
-//! cuts them, and odd servers must be understood.
+//! Tests of both wire formats: the result must not depend on how the network splits the stream,
+//! and servers that deviate from the API must be understood.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::store::messages::FinishReason;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a stream came to: its text, and how it ended.
+/// Reads a stream: its text, and how it ended.
 async fn read(format: Format, packets: Vec<Vec<u8>>) -> (String, Result<FinishReason, Failure>) {
     let bytes = stream::iter(packets.into_iter().map(|packet| Ok(Bytes::from(packet))));
     let events = events::ByteFeed::new(bytes.boxed(), IDLE_TIMEOUT).events();
@@ -31,7 +31,7 @@ async fn read(format: Format, packets: Vec<Vec<u8>>) -> (String, Result<FinishRe
     }
 }
 
-/// Reads a stream whole, byte by byte, and cut in two at every place.
+/// Reads a stream whole, byte by byte, and split in two at every place; the results must be equal.
 async fn read_however_cut(format: Format, body: &[u8]) -> (String, Result<FinishReason, Failure>) {
     let whole = read(format, vec![body.to_vec()]).await;
     let bytes = read(format, body.iter().map(|byte| vec![*byte]).collect()).await;

@@ -1,8 +1,8 @@
-//! The events of a model's answer (WHATWG HTML §9.2), as hostile as the network makes them.
+//! Server-sent events of a model's answer (WHATWG HTML §9.2), protected against bad servers and networks.
 //!
-//! In front of the parser stand the timer for bytes, a cap on an event's size, and the mending
-//! of invalid UTF-8, over which the parser would stop; behind the last byte a blank line, so
-//! that an event without one counts.
+//! Before the parser come the timeout between bytes, a limit on an event's size, and the replacement of
+//! invalid UTF-8, at which the parser would stop. A blank line is added after the last byte, so that a
+//! last event without one counts.
 
 use std::{
     pin::Pin,
@@ -24,19 +24,19 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::{Chunk, Failure, LlmError, Model, Request};
 use crate::clock::Timer;
 
-/// The longest event that is taken.
+/// Maximum size of an event, or of an answer that is not streamed, in bytes.
 const EVENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long an answer that is complete waits for what it has cost.
+/// How long a complete answer waits for its token usage.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The data of each event.
+/// A stream of the events' data.
 pub(crate) struct Events {
     parsed: SseByteStream<ByteFeed>,
     pending: Arc<AtomicUsize>,
 }
 
-/// What a server sent under a successful status.
+/// The body of a successful response.
 pub(crate) enum ResponseBody {
     /// An event stream.
     Events(Box<Events>),
@@ -44,8 +44,8 @@ pub(crate) enum ResponseBody {
     Json(String),
 }
 
-/// Reads a response by its first character, whatever its type says: servers and the proxies
-/// before them name it wrongly.
+/// Tells JSON from events by the first character. `Content-Type` is ignored: servers and proxies
+/// set it wrongly.
 pub(crate) async fn body(response: Response, idle: Duration) -> Result<ResponseBody, LlmError> {
     let bytes = response.bytes_stream().map_err(|error| {
         let kind = if error.is_timeout() {
@@ -87,16 +87,16 @@ pub(crate) async fn body(response: Response, idle: Duration) -> Result<ResponseB
     }
 }
 
-/// Bytes with the timer, the cap, valid UTF-8 and a blank line at their end.
+/// A response's bytes with timeout and size limit, as valid UTF-8, with a blank line at the end.
 pub(super) struct ByteFeed {
     bytes: Option<stream::BoxStream<'static, Result<Bytes, LlmError>>>,
     idle: Duration,
     timer: Timer,
     /// The beginning of a character whose end is in the next packet.
     begun: Vec<u8>,
-    /// What was read to look at it.
+    /// Bytes that were read to find the first character; they are yielded again.
     again: Option<Bytes>,
-    /// How much came since the last event; the reader of events sets it back.
+    /// Bytes since the last event; [`Events`] resets it.
     pending: Arc<AtomicUsize>,
 }
 
@@ -190,7 +190,7 @@ impl Stream for Events {
     }
 }
 
-/// Bytes that are whole valid characters; what cannot be one becomes U+FFFD.
+/// Replaces invalid UTF-8 by U+FFFD. An incomplete character at the end is kept in `begun`.
 fn mend_utf8(begun: &mut Vec<u8>, bytes: Bytes) -> Bytes {
     if begun.is_empty() && std::str::from_utf8(&bytes).is_ok() {
         return bytes;
@@ -217,24 +217,24 @@ fn mend_utf8(begun: &mut Vec<u8>, bytes: Bytes) -> Bytes {
 /// What differs between the vendors' wire formats.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
-    /// Fields of the body that a server may refuse.
+    /// Optional fields of the body, which a server may refuse.
     pub optional: &'static [&'static str],
-    /// The body. The closure says which optional fields may be in it.
+    /// Builds the body. The closure tells which optional fields are allowed.
     pub body: fn(&Model, &Request, &dyn Fn(&'static str) -> bool) -> Value,
-    /// An event's data; none for a keep-alive.
+    /// Parses an event's data; `None` for a keep-alive.
     pub event: fn(&str) -> Result<Option<Chunk>, LlmError>,
-    /// An answer in one piece.
+    /// Parses an answer that is not streamed.
     pub whole: fn(&str) -> Result<Chunk, LlmError>,
-    /// Whether what the answer has cost comes after its finish reason.
+    /// Whether the token usage comes after the finish reason.
     pub usage_follows: bool,
 }
 
-/// Events as chunks, up to the one with the finish reason, which waits a moment for what the answer has
-/// cost where that comes after it. What comes then is only read so that the connection can be used again.
+/// Events as chunks, up to the one with the finish reason. If the token usage follows it, that chunk waits up
+/// to [`USAGE_TIMEOUT`] for it. Later events are only read so that the connection can be reused.
 pub(super) struct Reading {
     events: Option<Events>,
     format: Format,
-    /// The chunk with the finish reason, and how long it waits.
+    /// The chunk with the finish reason, and the timer that bounds its wait for the token usage.
     last: Option<(Chunk, Pin<Box<Sleep>>)>,
 }
 
@@ -247,14 +247,14 @@ impl Reading {
         }
     }
 
-    /// Reads no more of it.
+    /// Ends the stream; the remaining events are read in the background.
     fn leave(&mut self) {
         if let Some(events) = self.events.take() {
             drain(events);
         }
     }
 
-    /// The next event that says something.
+    /// The next chunk; keep-alives are skipped.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, LlmError>>> {
         let Some(events) = &mut self.events else {
             return Poll::Ready(None);
@@ -272,7 +272,7 @@ impl Reading {
         }
     }
 
-    /// The last chunk, once it is known what the answer has cost or is not said soon.
+    /// The last chunk, once the token usage has arrived or the wait for it is over.
     fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Chunk, LlmError>>> {
         let next = self.poll_chunk(cx);
         let Some((last, patience)) = &mut self.last else {
@@ -281,7 +281,7 @@ impl Reading {
         let is_late = patience.as_mut().poll(cx).is_ready();
         match next {
             Poll::Ready(Some(Ok(chunk))) if chunk.usage.is_some() => last.usage = chunk.usage,
-            // Anything else is the end, or nothing that counts after it.
+            // The end, an error, or an event without usage: the wait is over.
             Poll::Ready(_) => {}
             Poll::Pending if is_late => {}
             Poll::Pending => return Poll::Pending,

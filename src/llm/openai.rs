@@ -1,6 +1,5 @@
-//! OpenAI's chat completions, and the many servers that speak it: Azure, vLLM, llama.cpp,
-//! Ollama, OpenRouter, LiteLLM. None of them is quite like another, so what is not needed is
-//! not asked for.
+//! OpenAI's chat completions API, which many servers speak: Azure, vLLM, llama.cpp, Ollama,
+//! OpenRouter, LiteLLM. They all differ, so requests have only the fields that are needed.
 
 use std::{fmt, sync::Arc};
 
@@ -27,7 +26,7 @@ use crate::{
 
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 
-/// Newer models want the first of the optional fields for the second.
+/// Newer models refuse `max_tokens`; then `max_completion_tokens` is sent instead.
 pub(super) const OPENAI_FORMAT: Format = Format {
     optional: &[
         "max_completion_tokens",
@@ -60,7 +59,7 @@ impl OpenAi {
         });
         let key = Some(vendor.api_key.reveal()).filter(|key| !key.is_empty());
         let bearer = key.and_then(|key| secret_header(&format!("Bearer {key}")));
-        // Azure's older addresses want the key under a name of their own.
+        // Azure's older endpoints want the key in the header `api-key`.
         let azure = key
             .filter(|_| url.contains(".azure.com/"))
             .and_then(secret_header);
@@ -71,7 +70,7 @@ impl OpenAi {
     }
 }
 
-/// The call's address: its path goes before the query, which Azure's addresses have.
+/// The call's URL: its path goes before the query, which Azure's URLs have.
 fn url(base: &str) -> String {
     let (path, query) = base.split_once('?').unwrap_or((base, ""));
     let path = path
@@ -141,7 +140,7 @@ fn body(model: &Model, request: &Request, allowed: &dyn Fn(&'static str) -> bool
     Value::Object(body)
 }
 
-/// A message; results of tools are one each.
+/// Converts a message; each tool result becomes a message of its own.
 fn messages(message: &PromptMessage) -> Vec<Value> {
     let results = message.results.iter().map(
         |result| json!({"role": "tool", "tool_call_id": result.call_id, "content": result.content}),
@@ -153,7 +152,7 @@ fn messages(message: &PromptMessage) -> Vec<Value> {
 fn said(message: &PromptMessage) -> Value {
     if !message.calls.is_empty() {
         let calls = message.calls.iter().map(|call| {
-            // Servers refuse a conversation in which these are not JSON.
+            // Servers refuse a conversation with arguments that are not JSON.
             let function = json!({"name": call.name, "arguments": call.input().to_string()});
             json!({"id": call.id, "type": "function", "function": function})
         });
@@ -179,7 +178,7 @@ fn said(message: &PromptMessage) -> Value {
     json!({"role": "user", "content": text.into_iter().chain(images).collect::<Vec<_>>()})
 }
 
-/// The answer ends with its finish reason or, where there is none, with `[DONE]`.
+/// Parses an event. The answer ends with its finish reason or, without one, with `[DONE]`.
 pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     if data.trim() == "[DONE]" {
         return Ok(Some(Chunk {
@@ -198,7 +197,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
             .unwrap_or_default(),
     });
     let Some(choice) = event.choices.into_iter().flatten().next() else {
-        // Only what it has cost: the last that comes.
+        // Only the token usage: this is the last event.
         let chunk = usage.map(|usage| Chunk {
             usage: Some(usage),
             ..Chunk::default()
@@ -227,7 +226,7 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
     }))
 }
 
-/// A server that does not stream sends the same, with `message` for `delta`.
+/// Parses an answer that is not streamed: it looks like an event, with `message` instead of `delta`.
 fn whole(json: &str) -> Result<Chunk, LlmError> {
     let mut chunk = event(json)?.unwrap_or_default();
     chunk.finish = chunk.finish.or(Some(FinishReason::Stop));
@@ -286,7 +285,7 @@ impl CallDelta {
     }
 }
 
-/// Text, or an array of parts of which those of type text count.
+/// Text, or an array of parts, of which only text parts count.
 #[derive(Default)]
 struct Content(String);
 

@@ -1,8 +1,8 @@
-//! What of a model's text a visitor sees: no reasoning, no empty beginning.
+//! Removes reasoning and leading whitespace from a model's text.
 //!
 //! Servers without a parser for reasoning send it as text, in `<think>` at the beginning. It is
-//! dropped, however it is cut into pieces; so are blanks before the first word, which would
-//! count as an answer.
+//! removed even if chunks split the tags. Whitespace before the first word is removed because it
+//! would count as an answer.
 
 use super::Chunk;
 
@@ -12,9 +12,9 @@ const END: &str = "</think>";
 /// The state of one answer.
 #[derive(Debug)]
 pub(super) enum ReasoningFilter {
-    /// Nothing visible yet; this is held back.
+    /// Nothing is visible yet; this text is held back.
     Beginning(String),
-    /// Within reasoning; the tail that may begin its end.
+    /// Within reasoning; the last characters, which may begin `</think>`.
     Thinking(String),
     /// From here on everything is visible.
     Speaking,
@@ -25,7 +25,7 @@ impl ReasoningFilter {
         Self::Beginning(String::new())
     }
 
-    /// The chunk with what of it is visible.
+    /// The chunk with only the visible part of its text.
     pub(super) fn filter(&mut self, mut chunk: Chunk) -> Chunk {
         loop {
             match self {

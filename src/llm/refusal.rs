@@ -1,12 +1,12 @@
-//! What a refusal teaches, and what the log may know of it: never the visitor's words or a key,
-//! which some servers repeat in it.
+//! Reads error responses: which field the server refused, and what may be logged. Their texts must not be
+//! logged: some servers repeat the visitor's words or a key in them.
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::{Failure, LlmError};
 
-/// What servers say of a field that they do not take.
+/// Phrases in error responses about a field that the server does not accept.
 const REFUSING: [&str; 10] = [
     "unsupported",
     "not supported",
@@ -20,8 +20,8 @@ const REFUSING: [&str; 10] = [
     "only the default",
 ];
 
-/// The field among `sent` that a refusal is about: the one that it names as its parameter, or
-/// else the first that its message quotes.
+/// The field among `sent` that an error response is about: the one it names as its parameter, or
+/// else the first one that its message mentions.
 pub(super) fn field(
     status: StatusCode,
     text: &str,
@@ -64,7 +64,7 @@ pub(super) fn field(
     is_named.or_else(quoted).copied()
 }
 
-/// Where a text mentions a field, as a word of its own.
+/// Where a text mentions a field as a whole word.
 fn mention(text: &str, field: &str) -> Option<usize> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(field).map(|(at, _)| at).find(|at| {
@@ -77,7 +77,7 @@ fn mention(text: &str, field: &str) -> Option<usize> {
     })
 }
 
-/// Whether a refusal of a request with images may be because of them.
+/// True if a request with images may have been refused because of them.
 pub(super) fn may_be_images(status: StatusCode, text: &str) -> bool {
     let text = text.to_lowercase();
     let says_so = ["image", "multimodal", "multi-modal", "vision"]
@@ -90,7 +90,7 @@ pub(super) fn may_be_images(status: StatusCode, text: &str) -> bool {
     }
 }
 
-/// What the log may know of a refusal: its code or type.
+/// What may be logged of an error response: its code or type.
 pub(super) fn reason(refusal: &str) -> String {
     serde_json::from_str(refusal)
         .map_or_else(|_| "no reason given".to_owned(), |json| reported(&json))
@@ -111,7 +111,7 @@ pub(super) fn reported(error: &Value) -> String {
     names.find(plain).unwrap_or("no reason given").to_owned()
 }
 
-/// Whether an `error` member says that there is one; some servers always send it.
+/// True if an `error` member reports an error; some servers always send the member, empty.
 pub(super) fn is_error(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
@@ -121,7 +121,7 @@ pub(super) fn is_error(error: &Value) -> bool {
     }
 }
 
-/// What the log may know of an answer that is not the JSON that it should be: only where.
+/// The error for an answer that is not the expected JSON. Only the error's kind and column are logged, no text.
 pub(super) fn unreadable(error: serde_json::Error) -> LlmError {
     let detail = format!("{:?} error at column {}", error.classify(), error.column());
     LlmError::new(Failure::Unreadable, detail)

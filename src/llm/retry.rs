@@ -1,7 +1,7 @@
-//! Asking until there is a first word: repeated calls, fallback models, timers.
+//! Calls models until an answer's first word: retries, fallback models, timeouts.
 //!
-//! Once a word was shown there is no second try: text that was delivered is never continued
-//! by a second generation.
+//! After the first word there is no retry: text that was delivered is never continued by a
+//! second generation.
 
 use std::{
     pin::Pin,
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{clock::Timer, metrics::Metrics};
 
-/// The longest that a vendor may ask to wait before another try; else the next model's turn.
+/// The longest wait before a retry. If the vendor asks for more, the next model is tried.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long an answer as a whole may be.
+/// [`complete`] stops reading once it has more text than this, in bytes.
 const WHOLE_BYTES: usize = 4 * 1024;
 
-/// Asks a model, and those to fall back to, until one has begun to answer. The stream begins
-/// with its first visible text, or its first call of a tool.
+/// Asks a model, then its fallbacks, until one begins to answer. The stream begins with the first visible
+/// text or the first tool call.
 ///
 /// # Errors
 /// The last model's failure.
@@ -36,7 +36,7 @@ pub async fn open(models: &Models, model: &Model, request: &Request) -> Result<C
     let deadline = Instant::now() + models.policy.timeouts.total;
     let mut last = LlmError::new(Failure::Connect, "no model");
     for model in models.with_fallbacks(model) {
-        // What is logged of the turn from now on names it.
+        // Later log lines of the turn name this model.
         Span::current().record("llm.model", &model.spec);
         match with_retries(models, &model, request, deadline).await {
             Ok(chunks) => return Ok(chunks),
@@ -49,7 +49,7 @@ pub async fn open(models: &Models, model: &Model, request: &Request) -> Result<C
     Err(last)
 }
 
-/// Asks for a short answer as a whole; a long one is broken off.
+/// Asks for a short answer and waits for all of it; one of more than 4 KiB is cut off.
 ///
 /// # Errors
 /// The last model's failure.
@@ -80,9 +80,9 @@ pub async fn complete(
 pub struct Whole {
     /// Its text.
     pub text: String,
-    /// What it calls.
+    /// Its tool calls.
     pub calls: Vec<ToolCall>,
-    /// What it has cost.
+    /// Tokens that it used.
     pub usage: Usage,
 }
 
@@ -112,7 +112,7 @@ async fn with_retries(
     }
 }
 
-/// A quarter of a second, doubled each time, by chance up to twice that.
+/// 250 ms, doubled with each try up to 8 s, times a random factor from 1 to 2.
 fn back_off(tries: u32) -> Duration {
     let base = Duration::from_millis(250) * 2_u32.saturating_pow(tries.min(5));
     base.mul_f64(rand::rng().random_range(1.0..2.0))
@@ -158,7 +158,7 @@ async fn first_word(
                 return Ok(timed.inspect_err(failed).boxed());
             }
             Some(Ok(Chunk { finish: None, .. })) => {}
-            // After its tools it may have nothing to add.
+            // After tool results the model may have nothing to add.
             Some(Ok(chunk)) if request.messages.last().is_some_and(has_results) => {
                 return Ok(stream::iter([Ok(chunk)]).boxed());
             }
@@ -173,25 +173,25 @@ fn has_results(message: &PromptMessage) -> bool {
     !message.results.is_empty()
 }
 
-/// What is visible of an answer, with the timers for a piece of it and for the whole; the timer
-/// for bytes stands closer to them, in `events`. It ends with its first error.
+/// The visible part of an answer, with the timeouts between chunks and for the whole answer; the
+/// timeout between bytes is in `events`. The stream ends with its first error.
 struct Timed {
     chunks: Chunks,
     timer: Timer,
     payload_idle: Duration,
     deadline: Instant,
     visible: ReasoningFilter,
-    /// The first chunk with text or a call, which was read to see that there is one.
+    /// The first chunk with text or a call. It was read to check that there is one, and is yielded first.
     first: Option<Chunk>,
-    /// What it has cost, as far as the vendor says.
+    /// Tokens as the vendor reports them.
     usage: Usage,
-    /// What is counted where the vendor says nothing.
+    /// Bytes sent, to estimate tokens if the vendor reports none; `said_bytes` are those received.
     prompt_bytes: usize,
     said_bytes: usize,
     cost: Cost,
 }
 
-/// What a call has cost, counted once it is over, however it ends.
+/// A call's tokens. They are added to the metrics when the call is over, however it ends.
 struct Cost {
     usage: Usage,
     model: String,
@@ -208,7 +208,7 @@ impl Drop for Cost {
 }
 
 impl Timed {
-    /// Each chunk says what the answer has cost so far: as the vendor says, or counted.
+    /// Sets a chunk's usage so far: as the vendor reports it, or else estimated at 4 bytes per token.
     fn tally(&mut self, chunk: &mut Chunk) {
         self.said_bytes += chunk.text.len();
         self.said_bytes += chunk

@@ -1,39 +1,39 @@
-//! Calls of tools as models ask for them: in pieces, of several calls at once, each vendor's in its
-//! own way. Here they are put together.
+//! Tool calls that models ask for. They arrive in parts, several calls mixed, and each vendor numbers them
+//! differently. This module assembles them.
 
 use serde_json::{Value, json};
 
 use super::{Failure, LlmError};
 
-/// The most calls that one answer may ask for.
+/// Maximum number of tool calls in one answer.
 const MOST_CALLS: usize = 16;
-/// The longest arguments of a call, in bytes.
+/// Maximum size of a call's arguments, in bytes.
 const ARGUMENT_BYTES: usize = 256 * 1024;
 
-/// A tool, as a model is told of it.
+/// A tool's description for a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
-    /// What the model calls it by: letters, digits, `_` and `-`.
+    /// Its name: letters, digits, `_` and `-`.
     pub name: String,
-    /// What it is good for.
+    /// What it is for.
     pub description: String,
-    /// What its arguments look like, as a JSON Schema of an object.
+    /// Its arguments, as a JSON Schema of an object.
     pub parameters: Value,
 }
 
-/// A call of a tool that a model asks for.
+/// A tool call that a model asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ToolCall {
-    /// What the vendor knows the call by.
+    /// The vendor's id of the call.
     pub id: String,
-    /// The tool's name, as the model has it: there may be no such tool.
+    /// The tool's name as the model wrote it: there may be no such tool.
     pub name: String,
-    /// The arguments as JSON text; a model may have got it wrong.
+    /// The arguments as the model wrote them: JSON text that may be invalid.
     pub arguments: String,
 }
 
 impl ToolCall {
-    /// The arguments for a vendor who wants JSON, not text: an object, whatever the model said.
+    /// The arguments as a JSON object, for APIs that require one; empty if the model's text is not an object.
     pub fn input(&self) -> Value {
         serde_json::from_str(&self.arguments)
             .ok()
@@ -42,19 +42,19 @@ impl ToolCall {
     }
 }
 
-/// What came of a call, as the model is told.
+/// A call's result, as the model gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolResult {
     /// The call's id.
     pub call_id: String,
-    /// What the tool answered, or what went wrong.
+    /// The tool's answer or the error.
     pub content: String,
-    /// Whether it went wrong.
+    /// Whether the call failed.
     pub is_error: bool,
 }
 
 impl ToolResult {
-    /// What came of a call, or why nothing did.
+    /// A call's result or its error.
     pub fn of(call: &ToolCall, done: Result<String, String>) -> Self {
         Self {
             call_id: call.id.clone(),
@@ -64,21 +64,21 @@ impl ToolResult {
     }
 }
 
-/// A piece of a call.
+/// A part of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CallPart {
-    /// Which of the answer's calls it belongs to; none where the vendor sends calls whole.
+    /// Index of the call in the answer; `None` if the vendor sends calls whole.
     pub index: Option<u64>,
-    /// The call's id, in its first piece.
+    /// The call's id, in its first part.
     pub id: Option<String>,
-    /// The tool's name, in its first piece.
+    /// The tool's name, in its first part.
     pub name: Option<String>,
     /// More of the arguments.
     pub arguments: String,
 }
 
 impl CallPart {
-    /// A call in one piece.
+    /// A whole call.
     pub fn whole(name: &str, arguments: &Value) -> Self {
         Self {
             name: Some(name.to_owned()),
@@ -88,17 +88,17 @@ impl CallPart {
     }
 }
 
-/// The calls of one answer, as far as they have come.
+/// The calls of one answer that have arrived so far.
 #[derive(Debug, Default)]
 pub struct Calls(Vec<(Option<u64>, ToolCall)>);
 
 impl Calls {
-    /// Adds a piece.
+    /// Adds a part.
     ///
     /// # Errors
-    /// When there are too many calls, or their arguments are too long.
+    /// If there are too many calls, or a call's arguments are too long.
     pub fn add(&mut self, part: CallPart) -> Result<(), LlmError> {
-        // Some servers number all calls 0: another id is another call.
+        // Some servers give all calls the index 0: a new id means a new call.
         let is_same = |(index, call): &(Option<u64>, ToolCall)| {
             part.index.is_some()
                 && *index == part.index
@@ -124,19 +124,19 @@ impl Calls {
         if let Some(id) = part.id.filter(|id| !id.is_empty()) {
             call.id = id;
         }
-        // Some servers send an empty one with every further piece.
+        // Some servers send an empty name with every later part.
         if let Some(name) = part.name.filter(|name| !name.is_empty()) {
             call.name = name;
         }
         Ok(())
     }
 
-    /// Whether there is none.
+    /// True if there are no calls.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The calls. One without an id of its own gets one, one without arguments an empty object.
+    /// The assembled calls. A missing or repeated id is replaced; missing arguments become `{}`.
     pub fn done(self) -> Vec<ToolCall> {
         let mut calls: Vec<ToolCall> = Vec::with_capacity(self.0.len());
         for (at, (_, mut call)) in self.0.into_iter().enumerate() {
@@ -153,8 +153,8 @@ impl Calls {
     }
 }
 
-/// A name as all vendors take it back: they refuse a conversation with another one in it, and a model may
-/// make up any. The tools that there are have such names.
+/// Makes a name or id acceptable to all vendors. A model may invent any name, and vendors refuse a conversation
+/// that contains an invalid one. Names of existing tools do not change.
 fn tame(name: &str) -> String {
     let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let name = name.chars().take(64);

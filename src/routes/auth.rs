@@ -1,4 +1,4 @@
-//! Who is signed in: `Authorization: Bearer`, before any handler of theirs sees the request.
+//! Authentication: checks the bearer token before a handler for users or experts sees the request.
 
 use std::future::{Ready, ready};
 
@@ -18,7 +18,7 @@ use crate::{
     error::{Code, Error, Result},
 };
 
-/// Lets only those in who are signed in.
+/// A middleware that rejects requests without a valid token.
 pub(super) async fn authenticate(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -42,9 +42,9 @@ async fn user_of(request: &mut ServiceRequest) -> Result<User> {
         .await
         .map_err(|_| Error::new(Code::Internal))?;
     let missing =
-        || Error::new(Code::Unauthorized).detail("Authorization: Bearer TOKEN is needed.");
+        || Error::new(Code::Unauthorized).detail("Send the header Authorization: Bearer TOKEN.");
     let Some(header) = request.headers().get(AUTHORIZATION) else {
-        // Browsers give a WebSocket no header.
+        // Browsers cannot send headers with a WebSocket handshake, so the token may be in the query string.
         let path = request.path();
         let is_socket = path.ends_with("/v1/chat/ws") || path.ends_with("/v1/chat/stream");
         let query = Query::of(request.request());
@@ -62,7 +62,7 @@ async fn user_of(request: &mut ServiceRequest) -> Result<User> {
     counted(&app, token.trim()).await
 }
 
-/// Whose token this is, and what they ask for is counted.
+/// The user of a token. Counts the request against their rate limit.
 async fn counted(app: &App, token: &str) -> Result<User> {
     let user = app.auth.user(token).await?;
     app.limits.count_request(&user.id)?;

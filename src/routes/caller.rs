@@ -1,7 +1,7 @@
 //! The address and the scheme of a request: the connection's own, or what a trusted proxy reports in a header.
 //!
-//! Anybody may send a forwarding header, and proxies pass on those they do not write. So one header counts, which is
-//! configured (`server.client_ip_header`), and only as far as trusted proxies wrote it: read from its end.
+//! Anybody may send a forwarding header, and proxies pass on those they do not write. So only the configured header
+//! counts (`server.client_ip_header`), and only the part that trusted proxies wrote: it is read from its end.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,7 +24,7 @@ pub(super) fn caller(app: &App, request: &HttpRequest) -> Option<IpAddr> {
     Some(app.limits.caller(peer, hops.into_iter()))
 }
 
-/// Whether the caller's connection is encrypted, to the proxy that ends it.
+/// Whether the caller uses TLS; only a trusted proxy, which terminates it, can tell.
 pub(super) fn is_https(app: &App, request: &HttpRequest) -> bool {
     let peer = request.peer_addr().map(|peer| peer.ip());
     if !peer.is_some_and(|peer| app.limits.trusts(peer)) {
@@ -45,7 +45,7 @@ pub(super) fn is_https(app: &App, request: &HttpRequest) -> bool {
 /// RFC 7239 §4: `for=192.0.2.1;proto=https, for="[2001:db8::1]:4711"`.
 const FORWARDED: &str = "forwarded";
 
-/// The elements of a header that is a list, of all its lines. One that is no text is an element that says nothing.
+/// The elements of a list header, from all its lines. A line that is not text becomes `?`, which parses as nothing.
 fn elements<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
     let lines = headers.get_all(name);
     lines

@@ -1,4 +1,4 @@
-//! `POST /chat` and `POST /chat/stream`: a message, and its answer in one piece or as it comes.
+//! `POST /chat` and `POST /chat/stream`: a visitor's message, and its answer, whole or as a stream.
 
 mod request;
 
@@ -28,14 +28,14 @@ use crate::{
 };
 pub(super) use request::{ChatIn, Writer, hash, key, spoken, turn_request};
 
-/// `POST /chat`: a message, and its answer in one piece.
+/// `POST /chat`: sends a message, and returns its whole answer.
 #[utoipa::path(
     post, path = "/chat",
     operation_id = "chat_json",
     tag = "chat",
-    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = request::ChatBody,
-    responses((status = 200, description = "The answer in one piece", body = ChatOut), Turning)
+    responses((status = 200, description = "The whole answer", body = ChatOut), Turning)
 )]
 pub(super) async fn json(
     app: Data<App>,
@@ -71,7 +71,7 @@ pub(super) async fn json(
     }))
 }
 
-/// A visitor without a login.
+/// The author of a visitor's message, who has no login and so no claims.
 fn anonymous(device: Device) -> Writer<'static> {
     static NO_CLAIMS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
     Writer {
@@ -81,10 +81,10 @@ fn anonymous(device: Device) -> Writer<'static> {
     }
 }
 
-/// A turn's answer in one piece.
+/// The whole answer of a turn.
 ///
 /// # Errors
-/// What its final frame says; with as much of the answer as was stored.
+/// The error of the final frame, with the part of the answer that was stored.
 pub(super) async fn answered(app: &App, reply: Reply) -> Result<collect::WholeAnswer> {
     let (turn_id, conversation_id) = (reply.turn_id, reply.conversation_id);
     let answer = app.engine.whole(reply).await;
@@ -105,22 +105,22 @@ pub(super) async fn answered(app: &App, reply: Reply) -> Result<collect::WholeAn
     })
 }
 
-/// The server shuts down in the middle of an answer: another one goes on, and the same request with
-/// the same key finds it.
+/// The error if this server shuts down during an answer. Another instance takes the turn over; repeating the request
+/// with the same key gets its answer.
 fn handed_over(turn: Option<TurnId>) -> Error {
     Error::new(Code::Unavailable)
-        .detail("This server is shutting down; another one goes on with the turn.")
+        .detail("This server is shutting down; another one takes the turn over.")
         .with("turn_id", json!(turn))
 }
 
-/// `POST /chat/stream`: a message, and its answer as it comes.
+/// `POST /chat/stream`: sends a message, and streams its answer.
 #[utoipa::path(
     post, path = "/chat/stream",
     operation_id = "chat_stream",
     tag = "chat",
-    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of a frame of this very request's turn: the answer goes on after it, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    params(DeviceParams, ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "If this request is a repetition: the id of the last frame that was read. The answer continues after that frame, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: if the server died, you get a `reset` frame (delete the text shown so far; the answer starts again) instead of an error")),
     request_body = request::ChatBody,
-    responses(Frames, (status = 204, description = "All of it was read"), Turning)
+    responses(Frames, (status = 204, description = "There is nothing left to read"), Turning)
 )]
 pub(super) async fn stream(
     app: Data<App>,
@@ -134,7 +134,7 @@ pub(super) async fn stream(
     turns::begin(&app, place, turn).await
 }
 
-/// An answer in one piece. What is not stored has no ids.
+/// A whole answer. What is not stored has no id.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ChatAnswer, example = json!({"content": "Hello! I'm Anna.", "message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e9f", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "agent": "scheduling", "timestamp": "2026-11-20T14:24:19.941641Z", "widgets": [], "finish_reason": "stop"}))]
 struct ChatOut {
@@ -159,7 +159,7 @@ struct ChatOut {
     degraded: bool,
 }
 
-/// A widget, and what it is answered by.
+/// A widget, and the `message_id` to answer it with.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ShownWidget)]
 struct WidgetOut {

@@ -1,9 +1,8 @@
-//! What every request passes through: it notes what the connection is doing, which decides whether the connection is
+//! The middleware of every request: it records what the connection is doing, which decides whether the connection is
 //! closed when there are too many ([`crate::connections`]), and counts the bytes that are held for its client.
 //!
-//! A client that is refused while it still sends has to learn why, so the rest of its body is read before the response
-//! leaves: closing a connection with unread data resets it, and the response is lost. A client that sends for longer
-//! is not read to the end.
+//! Closing a connection with unread data resets it, and the response is lost. So the rest of a refused body is read
+//! before the response is sent, up to [`MAX_DRAINED_BYTES`] and [`DRAIN_TIMEOUT`].
 
 use std::{
     cell::RefCell,
@@ -39,14 +38,14 @@ use crate::{
     error::{Code, Error},
 };
 
-/// How much of a body is read that is refused, and for how long.
+/// How many more bytes of a refused body are read, and for how long.
 const MAX_DRAINED_BYTES: usize = 4 * 1024 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How much of an answer leaves at once.
+/// Maximum bytes of a response that are sent at once.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// What is served even when there are too many connections: health checks, and answers that clients come back to.
+/// Paths that are served even when there are too many connections: health checks, and resumed answers.
 const SERVED_FROM_THE_RESERVE: [&str; 5] = [
     "/healthz",
     "/readyz",
@@ -55,18 +54,18 @@ const SERVED_FROM_THE_RESERVE: [&str; 5] = [
     "/messages/stream/",
 ];
 
-/// An extension of responses that are streams: the answer to a message, or a standing stream.
+/// A response extension that marks a stream: the answer to a message, or a standing stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Streams {
     Answer,
     Standing,
 }
 
-/// An extension of responses that are streamed: how many bytes are held in memory until the client has read them.
+/// A response extension of streams: how many bytes are held in memory until the client has read them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holds(pub usize);
 
-/// Refuses a request, and ends its connection after the response.
+/// Refuses a request, and closes its connection after the response.
 fn refused(request: ServiceRequest) -> ServiceResponse {
     let mut refused = request.into_response(busy().error_response());
     let head = refused.response_mut().head_mut();
@@ -74,7 +73,7 @@ fn refused(request: ServiceRequest) -> ServiceResponse {
     refused
 }
 
-/// Follows a request from its arrival to the end of its answer.
+/// The middleware. Follows a request from its arrival to the end of its response.
 pub(crate) async fn follow(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -108,7 +107,7 @@ pub(crate) async fn follow(
     if !bytes.add(held) {
         match only_reads {
             true => response = response.into_response(busy().error_response()),
-            // What was asked for is done, and the client has to learn its outcome.
+            // The request has changed something, so the client has to learn the outcome.
             false => bytes.take(held),
         }
     }
@@ -124,7 +123,7 @@ pub(crate) async fn follow(
     let is_standing = streams(&response) == Some(Streams::Standing);
     Ok(response.map_body(|_, sent| OutgoingBody {
         sent: BodyToSend::from(sent),
-        // Once a body is dropped, actix reads it to its end, however long that is. While it is kept, actix closes the
+        // If an unread body is dropped, actix reads it to its end, however long it is. If it is kept, actix closes the
         // connection after the response.
         _body: body.filter(|body| !body.is_over()),
         _bytes: bytes,
@@ -140,11 +139,11 @@ fn has_body(request: &ServiceRequest) -> bool {
 }
 
 fn busy() -> Error {
-    Error::new(Code::Unavailable).detail("Too much is going on. Try again in a moment.")
+    Error::new(Code::Unavailable).detail("The server is busy. Try again in a moment.")
 }
 
-/// How many bytes of a response are held until it is read. Small ones are not counted, so that a refusal always gets
-/// through.
+/// How many bytes of a response are held until the client has read it. Small responses count as 0, so that an error
+/// can always be sent.
 fn held(response: &ServiceResponse<BoxBody>) -> usize {
     let whole = match response.response().body().size() {
         BodySize::Sized(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
@@ -168,7 +167,7 @@ fn streams(response: &ServiceResponse<BoxBody>) -> Option<Streams> {
     response.response().extensions().get().copied()
 }
 
-/// Notes whose stream a response is, if it is one.
+/// Registers a stream under its device or user; `None` if the response is not a stream.
 fn streaming(
     app: &App,
     response: &ServiceResponse<BoxBody>,
@@ -181,14 +180,14 @@ fn streaming(
     let extensions = request.extensions();
     let user = extensions.get::<User>().map(|user| &user.id);
     let whose = user.or_else(|| extensions.get::<Device>().map(|device| &device.id))?;
-    // The address of a connection that is no proxy's is known since it was opened.
+    // Only behind a trusted proxy: any other connection was counted for its address when it was opened.
     let peer = request.peer_addr()?.ip();
     let address = caller(app, request).filter(|_| app.limits.trusts(peer));
     let address = address.filter(|address| !app.limits.trusts(*address));
     Some(app.connections.stream(connection, whose.clone(), address))
 }
 
-/// An answer on its way.
+/// A response body that is being sent.
 pub(crate) struct OutgoingBody {
     sent: BodyToSend,
     _body: Option<IncomingBody>,
@@ -198,7 +197,7 @@ pub(crate) struct OutgoingBody {
     connection: Option<Arc<Connection>>,
 }
 
-/// What is sent: what is there leaves in pieces, so that this lives until the last of it does.
+/// What is sent. A whole body is sent in pieces, so that [`OutgoingBody`] lives until the last one is sent.
 enum BodyToSend {
     Whole(Bytes),
     Stream(BoxBody),
@@ -207,7 +206,7 @@ enum BodyToSend {
 impl From<BoxBody> for BodyToSend {
     fn from(body: BoxBody) -> Self {
         match body.size() {
-            // Not the same as a length of 0: a 204 has no length.
+            // Not the same as a length of 0: a 204 has no `Content-Length`.
             BodySize::None => Self::Stream(body),
             _ => body.try_into_bytes().map_or_else(Self::Stream, Self::Whole),
         }
@@ -237,13 +236,13 @@ impl MessageBody for OutgoingBody {
             BodyToSend::Stream(body) => Pin::new(body).poll_next(cx),
         };
         match &self.connection {
-            // A stream that cannot go on is aborted, so that nobody takes it for whole. Actix would call it a
-            // fault of the server's.
+            // A failed stream is aborted, so that no client takes it for complete. The error is not passed on,
+            // because actix would report it as an error of the server.
             Some(connection) if matches!(piece, Poll::Ready(Some(Err(_)))) => {
                 connection.close();
                 Poll::Pending
             }
-            // An event: it is not the stream that has been silent the longest any more.
+            // An event was sent: this is no longer the stream that has been silent the longest.
             Some(connection) if self.is_standing && says_something(&piece) => {
                 connection.is_standing();
                 piece
@@ -253,7 +252,7 @@ impl MessageBody for OutgoingBody {
     }
 }
 
-/// Whether a piece of an event stream is more than a comment, which only shows that it lives.
+/// Whether a piece of an event stream is more than a comment, which only shows that the stream is alive.
 fn says_something(piece: &Poll<Option<Result<Bytes, Box<dyn std::error::Error>>>>) -> bool {
     matches!(piece, Poll::Ready(Some(Ok(piece))) if !piece.starts_with(b":"))
 }
@@ -266,12 +265,12 @@ impl Drop for OutgoingBody {
     }
 }
 
-/// A body that the handler reads, or else this.
+/// A request body, read by the handler; what the handler leaves is read by [`IncomingBody::rest`].
 #[derive(Clone)]
 struct IncomingBody(Rc<RefCell<Arriving>>);
 
 impl IncomingBody {
-    /// Takes the request's body, and gives it one that is followed.
+    /// Wraps the request's body, to count its bytes and to record what the connection waits for.
     fn of(
         request: &mut ServiceRequest,
         bytes: connections::Bytes,
@@ -293,14 +292,14 @@ impl IncomingBody {
 struct Arriving {
     payload: Payload,
     bytes: connections::Bytes,
-    /// How much of it has arrived.
+    /// How many bytes have arrived.
     length: usize,
     connection: Option<Arc<Connection>>,
     is_over: bool,
 }
 
 impl Arriving {
-    /// The next piece; what the connection waits for is noted.
+    /// The next piece. Records what the connection waits for.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PayloadError>>> {
         let piece = Pin::new(&mut self.payload).poll_next(cx);
         self.is_over = matches!(piece, Poll::Ready(None | Some(Err(_))));
@@ -312,7 +311,7 @@ impl Arriving {
         piece
     }
 
-    /// Counts a piece that is kept; whether it may be. What is small always may.
+    /// Counts a piece; `false` if memory is full. The first [`PIECE_BYTES`] of a body are not counted.
     fn keep(&mut self, piece: &Bytes) -> bool {
         let before = self.length.max(PIECE_BYTES);
         self.length += piece.len();
@@ -321,7 +320,7 @@ impl Arriving {
 }
 
 impl IncomingBody {
-    /// Reads on, and keeps nothing of it.
+    /// Reads and discards the rest of the body, up to [`MAX_DRAINED_BYTES`].
     async fn rest(self) {
         let mut left = MAX_DRAINED_BYTES;
         while let Some(Ok(piece)) = poll_fn(|cx| self.0.borrow_mut().poll(cx)).await {

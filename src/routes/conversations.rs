@@ -1,5 +1,5 @@
-//! The conversations of users who are signed in. Whose they are is decided in the statements: of another's
-//! nothing is found.
+//! The conversations of users. Every SQL statement filters by user, so another user's conversation is a 404.
+//! Experts can also read the conversations that the desk lets them see.
 
 pub(super) mod messages;
 pub(super) mod opening;
@@ -31,7 +31,7 @@ use crate::{
     text,
 };
 
-/// The most conversations of a page.
+/// Maximum conversations per page.
 const PER_PAGE: u32 = 100;
 const MAX_TITLE_CHARACTERS: usize = 255;
 
@@ -44,13 +44,13 @@ struct ConversationListOut {
     per_page: u32,
 }
 
-/// `GET /conversations`: a page of them, the newest first.
+/// `GET /conversations`: a page of the user's conversations, newest first.
 #[utoipa::path(
     get, path = "/conversations",
     operation_id = "conversations_list",
     tag = "conversations",
-    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<Status>, Query, description = "Only those")),
-    responses((status = 200, description = "A page of them", body = ConversationListOut), Refused, NotSignedIn),
+    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "The page number; default 1"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Conversations per page; default 20"), ("status" = Option<Status>, Query, description = "Only conversations with this status")),
+    responses((status = 200, description = "A page of conversations", body = ConversationListOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
@@ -71,13 +71,13 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     }))
 }
 
-/// `GET /conversations/{id}`: a conversation; for the desk, one that it may see.
+/// `GET /conversations/{id}`: one of the user's conversations, or one that an expert may see.
 #[utoipa::path(
     get, path = "/conversations/{id}",
     operation_id = "conversations_show",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "The conversation; for the desk, with what it knows of it", body = VisibleConversation), Refused, NotSignedIn),
+    responses((status = 200, description = "The conversation; an expert who is not its user also gets the desk's fields", body = VisibleConversation), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
@@ -95,7 +95,7 @@ pub(super) async fn show(app: Data<App>, user: User, path: Path<String>) -> Resu
     }
 }
 
-/// A conversation, as whoever asks may see it.
+/// A conversation with the fields that the caller may see.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum VisibleConversation {
@@ -104,7 +104,7 @@ enum VisibleConversation {
 }
 
 impl PartialSchema for VisibleConversation {
-    /// The desk sees all that the user sees, and more.
+    /// Not `oneOf`: what the desk sees has all members of what the user sees, so it fits both schemas.
     fn schema() -> RefOr<Schema> {
         let kinds = ["Conversation", "DeskConversation"].map(Ref::from_schema_name);
         let any = kinds
@@ -123,24 +123,24 @@ async fn found(app: &App, user: &User, id: ConversationId) -> Result<Conversatio
         .ok_or_else(|| Error::new(Code::NotFound))
 }
 
-/// What to change.
+/// The changes to a conversation. An absent member changes nothing.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = ConversationChanges, example = json!({"title": "My order", "status": "archived"}))]
 pub(super) struct ChangesIn {
-    /// An empty one takes it away.
+    /// The new title; an empty string removes the title.
     #[schema(max_length = 255)]
     title: Option<String>,
     status: Option<Status>,
 }
 
-/// `PATCH /conversations/{id}`: another title, another status.
+/// `PATCH /conversations/{id}`: changes the title or the status.
 #[utoipa::path(
     patch, path = "/conversations/{id}",
     operation_id = "conversations_change",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
     request_body = ChangesIn,
-    responses((status = 200, description = "As it is now", body = ConversationOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The changed conversation", body = ConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn change(
@@ -157,7 +157,7 @@ pub(super) async fn change(
         .as_ref()
         .is_some_and(|title| title.chars().count() > MAX_TITLE_CHARACTERS)
     {
-        let detail = format!("At most {MAX_TITLE_CHARACTERS} characters.");
+        let detail = format!("Must have at most {MAX_TITLE_CHARACTERS} characters.");
         return Err(Error::field("title", detail));
     }
     let changes = Changes {
@@ -172,13 +172,13 @@ pub(super) async fn change(
     Ok(HttpResponse::Ok().json(ConversationOut::from(changed)))
 }
 
-/// `DELETE /conversations/{id}`: with all that belongs to it.
+/// `DELETE /conversations/{id}`: deletes a conversation and everything in it.
 #[utoipa::path(
     delete, path = "/conversations/{id}",
     operation_id = "conversations_delete",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "It is deleted", body = Deleted), Refused, NotSignedIn),
+    responses((status = 200, description = "The conversation is deleted", body = Deleted), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn delete(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {

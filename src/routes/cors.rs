@@ -2,7 +2,7 @@
 
 use actix_cors::Cors;
 
-/// The origins whose pages may call, and what they may send and see.
+/// Lets pages of these origins call, and lists the headers that they may send and read.
 pub(crate) fn cors(origins: &[String]) -> Cors {
     let exposed = [
         "X-Device-ID",

@@ -1,4 +1,4 @@
-//! `GET /chat/export` and `DELETE /chat/data`: what is kept of a visitor, handed over or erased.
+//! `GET /chat/export` and `DELETE /chat/data`: exports or erases all data about a visitor.
 
 use actix_web::{
     HttpResponse,
@@ -48,10 +48,11 @@ struct ExportedConversationOut {
     conversation_id: ConversationId,
     title: Option<String>,
     agent_path: Option<String>,
-    /// What the agents noted of the visitor.
+    /// What the agents remember about the visitor.
     state: Value,
     created_at: Timestamp,
-    /// None here: they are written as they are read.
+    /// All messages, oldest first.
+    // Always empty here: `piece` writes the messages as it reads them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = true)]
     messages: Vec<MessageOut>,
@@ -81,13 +82,13 @@ impl From<ExportedConversation> for ExportedConversationOut {
     }
 }
 
-/// All that is kept of this device's visitor, read from the database as the client reads it.
+/// Exports all data about this device's visitor, streamed from the database as the client reads it.
 #[utoipa::path(
     get, path = "/chat/export",
     operation_id = "data_export",
     tag = "chat",
     params(DeviceParams),
-    responses((status = 200, description = "All that is kept", body = ExportOut), Refused)
+    responses((status = 200, description = "All data about the visitor", body = ExportOut), Refused)
 )]
 pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpResponse> {
     let user = app.store.visitor(&device.id).await?;
@@ -100,19 +101,19 @@ pub(super) async fn export(app: Data<App>, device: Device) -> Result<HttpRespons
     Ok(response.streaming(pieces(app, user)))
 }
 
-/// What is held of an export at a time, about.
+/// Roughly how many bytes of an export are in memory at a time.
 const HELD_BYTES: usize = 1024 * 1024;
 
-/// Where an export has got to.
+/// How far an export has come.
 enum ExportPosition {
     Start,
-    /// Before the conversation after this one; none: before the first.
+    /// After this whole conversation; `None`: before the first one.
     After(Option<ConversationId>),
     /// Within a conversation, after this message.
     Within(ConversationId, MessageSeq),
 }
 
-/// An export, piece by piece.
+/// Streams an export in pieces.
 fn pieces(app: Data<App>, user: Option<ExportedUser>) -> impl Stream<Item = Result<Bytes>> {
     stream::try_unfold(Some(ExportPosition::Start), move |at| {
         let (app, user) = (app.clone(), user.clone());
@@ -126,7 +127,7 @@ fn pieces(app: Data<App>, user: Option<ExportedUser>) -> impl Stream<Item = Resu
     })
 }
 
-/// The next piece, and where it ends.
+/// The next piece, and the position after it; `None` at the end.
 async fn piece(
     app: &App,
     user: Option<&ExportedUser>,
@@ -148,7 +149,7 @@ async fn piece(
             };
             let comma = if before.is_some() { "," } else { "" };
             let (id, mut head) = (found.id, json(&ExportedConversationOut::from(found))?);
-            // Its messages follow.
+            // Drops the closing brace: the messages follow.
             head.pop();
             let next = ExportPosition::Within(id, MessageSeq::START);
             Ok((format!("{comma}{head},\"messages\":["), Some(next)))
@@ -174,13 +175,13 @@ fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::new(Code::Internal).caused_by(error))
 }
 
-/// Erases all that is kept of this device's visitor. Doing it again changes nothing.
+/// Erases all data about this device's visitor. Idempotent.
 #[utoipa::path(
     delete, path = "/chat/data",
     operation_id = "data_erase",
     tag = "chat",
     params(DeviceParams),
-    responses((status = 204, description = "It is erased"), Refused)
+    responses((status = 204, description = "The data is erased"), Refused)
 )]
 pub(super) async fn erase(app: Data<App>, device: Device) -> Result<HttpResponse> {
     app.engine.erase(&device.id).await?;

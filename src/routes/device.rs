@@ -1,4 +1,4 @@
-//! Whose request it is: the `X-Device-ID` header, else the cookie, else a new device.
+//! The device of a request: named by the `X-Device-ID` header, else by the cookie, else a new device.
 //!
 //! Every response under `/chat` carries `X-Device-ID`; a new device gets the cookie too.
 
@@ -62,8 +62,7 @@ pub(super) async fn identify(
     Ok(response)
 }
 
-/// The device, and whether it is new. An id in a header is taken or refused; a cookie that is
-/// of no use any more is replaced.
+/// The device, and whether it is new. An invalid id in the header is an error; an invalid cookie is replaced.
 async fn device_of(request: &mut ServiceRequest) -> Result<(Device, bool)> {
     let app = request
         .extract::<Data<App>>()
@@ -75,10 +74,10 @@ async fn device_of(request: &mut ServiceRequest) -> Result<(Device, bool)> {
     }
 }
 
-/// The device that a request shows, if it shows one.
+/// The device that a request names, if any.
 ///
 /// # Errors
-/// `invalid_device_id` for a header that is no id.
+/// `invalid_device_id` if the header is not a valid id.
 pub(super) async fn presented(app: &App, request: &HttpRequest) -> Result<Option<Device>> {
     if let Some(header) = request.headers().get(HEADER) {
         let id = header.to_str().unwrap_or_default();

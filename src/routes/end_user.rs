@@ -1,5 +1,4 @@
-//! The desk by a session's name: clients that call a conversation what they like, and know roles as `user`,
-//! `ai`, `expert` and `system`.
+//! Calls for clients that choose their own session names, and know the roles `user`, `ai`, `expert` and `system`.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -27,7 +26,7 @@ use crate::{
     turn::TurnRequest,
 };
 
-/// Among how many of the newest messages the desk's last line is.
+/// How many of the newest messages are searched for the last system message.
 const LAST: u32 = 50;
 
 /// A message to a session.
@@ -45,18 +44,18 @@ pub(super) struct SayIn {
     metadata: Option<Map<String, Value>>,
 }
 
-/// A message to a session that asks for a person.
+/// A message to a session that asks for an expert.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = SessionAsk, example = json!({"session_id": "my-session", "message": "I want to talk to somebody", "skill": "billing"}))]
 pub(super) struct AskIn {
     #[serde(flatten)]
     said: SayIn,
-    /// What the person has to know.
+    /// The skill that the expert should have.
     #[schema(min_length = 1, max_length = 100)]
     skill: Option<String>,
 }
 
-/// What comes back.
+/// The message that a call returns.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = SessionAnswer, example = json!({"message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "session_id": "my-session", "content": "It is on its way.", "role": "ai", "timestamp": "2026-11-20T14:24:19.941641Z", "metadata": null}))]
 struct SaidOut {
@@ -64,19 +63,19 @@ struct SaidOut {
     session_id: String,
     content: String,
     role: &'static str,
-    /// Said where a person has the conversation: then nobody else answers.
+    /// `expert` if an expert has the conversation: agents do not answer then.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
     timestamp: Timestamp,
     metadata: Option<Map<String, Value>>,
 }
 
-/// `POST /end-user`: the AI answers. The session begins with its first message.
+/// `POST /end-user`: sends a message, and returns its whole answer. The first message creates the session.
 #[utoipa::path(
     post, path = "/end-user",
     operation_id = "end_user_say",
     tag = "sessions",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = SayIn,
     responses((status = 200, description = "The answer", body = SaidOut), Turning, NotSignedIn),
     security(("bearer" = []))
@@ -104,15 +103,15 @@ pub(super) async fn say(
     }))
 }
 
-/// `POST /expert`: asks for a person. What happens now comes back: where the visitor stands in the queue at
-/// this moment, however often they ask.
+/// `POST /expert`: asks for an expert, and returns a system message with the visitor's current place in the queue.
+/// Every repeated call returns the place at that moment.
 #[utoipa::path(
     post, path = "/expert",
     operation_id = "end_user_ask",
     tag = "sessions",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = AskIn,
-    responses((status = 200, description = "What happens now", body = SaidOut), Turning, NotSignedIn),
+    responses((status = 200, description = "A system message with the visitor's place in the queue", body = SaidOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn ask(
@@ -138,7 +137,7 @@ pub(super) async fn ask(
     };
     let mut newest = newest.unwrap_or_default().messages.into_iter();
     let line = newest.rfind(|message| message.message_type == MessageType::SystemMessage);
-    // Where they stand may have changed since that was said.
+    // The place may have changed since that message was stored.
     let now = place.map(|(position, is_asked)| app.engine.told().text(position, is_asked));
     let line = line.filter(|line| now.as_ref().is_none_or(|now| *now == line.body));
     Ok(HttpResponse::Ok().json(SaidOut {
@@ -154,7 +153,7 @@ pub(super) async fn ask(
     }))
 }
 
-/// A message of somebody at the desk.
+/// A message from an expert.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = ExpertMessage, example = json!({"session_id": "my-session", "message": "Hello, this is Eva.", "target_user_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e9f"}))]
 pub(super) struct PassIn {
@@ -169,14 +168,14 @@ pub(super) struct PassIn {
     target_user_id: UserId,
 }
 
-/// `POST /passthrough`: straight to the visitor, without an agent between.
+/// `POST /passthrough`: sends an expert's message to the visitor, without an agent.
 #[utoipa::path(
     post, path = "/passthrough",
     operation_id = "end_user_pass",
     tag = "sessions",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is said once")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key sends the message only once")),
     request_body = PassIn,
-    responses((status = 200, description = "What was said", body = SaidOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The message that was sent", body = SaidOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn pass(
@@ -211,7 +210,7 @@ pub(super) async fn pass(
     }))
 }
 
-/// A message to a session, as a turn.
+/// The turn request of a message to a session.
 fn turn_of(
     app: &App,
     user: &User,
@@ -226,7 +225,7 @@ fn turn_of(
         claims: &user.claims,
     };
     turn_request(app, request, writer, chat).map_err(|mut error| {
-        // What the other calls name `content` is `message` here.
+        // The field `content` of other calls is named `message` here.
         let param = error.param.filter(|param| param != "content");
         error.param = param.or(Some("message".to_owned()));
         error
@@ -253,13 +252,13 @@ struct SaidBefore {
     expert_id: Option<ExpertId>,
 }
 
-/// `GET /history/{session_id}`: what was said, the newest, oldest first.
+/// `GET /history/{session_id}`: the newest messages of a session, oldest first.
 #[utoipa::path(
     get, path = "/history/{session_id}",
     operation_id = "end_user_history",
     tag = "sessions",
-    params(("session_id" = String, Path, min_length = 1, max_length = 255, description = "The session"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "The newest messages, oldest first; fewer than the limit where they are long", body = SessionHistoryOut, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
+    params(("session_id" = String, Path, min_length = 1, max_length = 255, description = "The session"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Maximum number of messages; default 50")),
+    responses((status = 200, description = "The newest messages, oldest first; fewer than `limit` if they are long", body = SessionHistoryOut, headers(("X-Has-More" = bool, description = "Whether there are older messages"))), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn history(
@@ -303,7 +302,7 @@ pub(super) async fn history(
         }))
 }
 
-/// A role as these clients know it.
+/// The name of a role for these clients.
 fn role(role: Role) -> &'static str {
     match role {
         Role::User => "user",

@@ -1,4 +1,4 @@
-//! What judges said of answers, for people at the desk to look at.
+//! Evaluations: what judges say about answers, for experts to review.
 
 use actix_web::{
     HttpResponse,
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// The most of a page.
+/// Maximum evaluations per page.
 const PER_PAGE: u32 = 100;
 
-/// What a judge said of an answer.
+/// A judge's evaluation of an answer.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Evaluation, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e06", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "message_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e03", "turn_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01", "judge": "safety", "criterion": "safety", "status": "failed", "score": 0.2, "reason": "It promises a price.", "question": "How much is it?", "answer": "It costs 12 euros.", "verdict": null, "reviewed_by": null, "reviewed_at": null, "timestamp": "2026-11-20T14:24:19.941641Z"}))]
 struct EvaluationOut {
@@ -39,10 +39,10 @@ struct EvaluationOut {
     status: EvaluationStatus,
     score: Option<f64>,
     reason: String,
-    /// What the visitor had said.
+    /// The visitor's messages that were answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     question: Option<String>,
-    /// What was answered, and in the list also what was shown with it, whether it is withdrawn or not.
+    /// The answer, even if it was withdrawn. In the list, followed by the widgets that were shown with it.
     answer: String,
     verdict: Option<Verdict>,
     reviewed_by: Option<String>,
@@ -88,13 +88,13 @@ struct EvaluationListOut {
     per_page: u32,
 }
 
-/// `GET /evaluations?status=failed`: those that wait for somebody to look at them, the newest first.
+/// `GET /evaluations`: a page of evaluations, newest first; by default the failed ones, which wait for a review.
 #[utoipa::path(
     get, path = "/evaluations",
     operation_id = "evaluations_list",
     tag = "experts",
-    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "Which page, 1 unless told"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many, 20 unless told"), ("status" = Option<EvaluationStatus>, Query, description = "Which, failed unless told; passed and reviewed ones are an admin's to see")),
-    responses((status = 200, description = "A page of what judges said, the newest first", body = EvaluationListOut), Refused, NotSignedIn),
+    params(("page" = Option<u32>, Query, minimum = 1, maximum = 1000000, description = "The page number; default 1"), ("per_page" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Evaluations per page; default 20"), ("status" = Option<EvaluationStatus>, Query, description = "Default: failed. Only admins may list passed and reviewed")),
+    responses((status = 200, description = "A page of evaluations, newest first", body = EvaluationListOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
@@ -119,24 +119,24 @@ pub(super) async fn list(app: Data<App>, user: User, asked: Query) -> Result<Htt
     }))
 }
 
-/// What somebody makes of an answer.
+/// A review of an evaluation.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = ReviewRequest, example = json!({"verdict": "correct", "content": "It costs 15 euros."}))]
 pub(super) struct ReviewIn {
     verdict: Verdict,
-    /// What is said instead, to `correct` it.
+    /// The new answer, for the verdict `correct`.
     #[schema(nullable = false, min_length = 1, max_length = 10000)]
     content: Option<String>,
 }
 
-/// `POST /evaluations/{id}/review`: the answer stands, or it is withdrawn.
+/// `POST /evaluations/{id}/review`: approves, withdraws or corrects the evaluated answer.
 #[utoipa::path(
     post, path = "/evaluations/{id}/review",
     operation_id = "evaluations_review",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The evaluation")),
     request_body = ReviewIn,
-    responses((status = 200, description = "What became of it", body = EvaluationOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The reviewed evaluation", body = EvaluationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn review(
@@ -151,10 +151,13 @@ pub(super) async fn review(
     let content = match (content, verdict) {
         (Some(content), Verdict::Correct) => Some(spoken("content", content)?),
         (None, Verdict::Correct) => {
-            return Err(Error::field("content", "What is right instead?"));
+            return Err(Error::field("content", "A correction needs content."));
         }
         (Some(_), Verdict::Approve | Verdict::Retract) => {
-            return Err(Error::field("content", "Only to correct an answer."));
+            return Err(Error::field(
+                "content",
+                "Only the verdict correct takes content.",
+            ));
         }
         (None, Verdict::Approve | Verdict::Retract) => None,
     };

@@ -1,5 +1,5 @@
-//! Standing streams: what arrives beside a turn's answer, and what the desk has to do. They go on until the
-//! client leaves, and end when the server shuts down: clients come back, to whichever instance, with the
+//! Standing streams: what happens in a conversation outside of answers, and what experts have to do. A stream ends
+//! when the client leaves, its token expires or the server shuts down. Clients reconnect to any instance with the
 //! last event's id, and miss nothing.
 
 pub(super) mod event;
@@ -39,13 +39,13 @@ use crate::{
     },
 };
 
-/// `GET /chat/events`: what is said to the visitor outside of a turn. 204 without a conversation.
+/// `GET /chat/events`: streams what happens in the visitor's conversation outside of answers.
 #[utoipa::path(
     get, path = "/chat/events",
     operation_id = "events_of_device",
     tag = "chat",
-    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
-    responses(LiveUpdates, (status = 204, description = "There is no conversation"), Refused)
+    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot send the header")),
+    responses(LiveUpdates, (status = 204, description = "The device has no conversation"), Refused)
 )]
 pub(super) async fn of_device(
     app: Data<App>,
@@ -59,12 +59,12 @@ pub(super) async fn of_device(
     standing(&app, &request, lock.conversation_id, reader).await
 }
 
-/// `GET /conversations/{id}/events`: the same of a user's conversation; for the desk all that is said.
+/// `GET /conversations/{id}/events`: streams the events of a user's conversation; for experts, all its messages.
 #[utoipa::path(
     get, path = "/conversations/{id}/events",
     operation_id = "events_of_conversation",
     tag = "conversations",
-    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same")),
+    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot send the header")),
     responses(LiveUpdates, Refused, NotSignedIn),
     security(("bearer" = []))
 )]
@@ -86,27 +86,27 @@ pub(super) async fn of_conversation(
     standing(&app, &request, id, Viewer::Desk(person, user.until)).await
 }
 
-/// Who stands by, and until when they are signed in.
+/// Who reads a conversation's standing stream, and when their token expires.
 pub(super) enum Viewer {
-    /// Whose session may move on to another conversation.
+    /// A visitor, whose session may move on to another conversation.
     Device(Owner),
     Owner(Timestamp),
-    /// Is told what turns say, too.
+    /// An expert, who also gets the messages of turns.
     Desk(Person, Timestamp),
 }
 
 impl Viewer {
-    /// Whether they may read on.
+    /// Whether the viewer may still read.
     fn may_read(&self, first: Snapshot, now: Snapshot) -> bool {
         match self {
-            // It became a user's who signed in.
+            // Not after a visitor has signed in: then the conversation is the user's.
             Self::Device(_) | Self::Owner(_) => first.user_id == now.user_id,
             Self::Desk(person, _) => person.sees(now.expert_id, now.is_waiting),
         }
     }
 }
 
-/// Ends when the server does, or when whoever reads is not signed in any more.
+/// Completes when the server shuts down, or when the token that is valid until `until` has expired.
 pub(super) fn closing(app: &App, until: Option<Timestamp>) -> Closing {
     let closing = app.engine.closing();
     let left = until.map(|until| app.auth.left(until));
@@ -129,14 +129,14 @@ async fn standing(
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
     let seen = match (after, &reader) {
         (Some(after), _) if after.conversation == id => after.seq,
-        // Their session has moved on meanwhile: all of this conversation is new to them.
+        // The session has moved on to this conversation: all of it is new to the visitor.
         (Some(_), Viewer::Device(_)) => MessageSeq::START,
         _ => now.last_seq,
     };
     Ok(respond(app, stand_by(app, id, *now, seen, reader)))
 }
 
-/// What is said in a conversation after a message, as events.
+/// The events of a conversation after the message `seen`.
 pub(super) fn stand_by(
     app: &Data<App>,
     id: ConversationId,
@@ -174,15 +174,15 @@ fn respond(app: &App, told: impl Stream<Item = EventBatch> + 'static) -> HttpRes
 
 pub(super) type Closing = LocalBoxFuture<'static, ()>;
 
-/// What somebody who stands by hears.
+/// Why a waiting stream wakes up.
 #[derive(PartialEq, Eq)]
 enum StreamSignal {
     Change,
-    /// For so long that it is time to show that the stream lives.
+    /// Nothing has changed for so long that a comment is due, to show that the stream is alive.
     Nothing,
 }
 
-/// Waits for a change, or until it is time to say something. None: it is over.
+/// Waits for a change, but not longer than `until`. `None`: the stream is over.
 async fn wait<T>(
     changes: &mut watch::Receiver<T>,
     closing: &mut Closing,
@@ -197,20 +197,20 @@ async fn wait<T>(
     }
 }
 
-/// One who stands by a conversation.
+/// A standing stream of one conversation.
 struct StandingStream {
     app: Data<App>,
     id: ConversationId,
     reader: Viewer,
-    /// How it stood when this began.
+    /// The conversation as it was when the stream began.
     first: Snapshot,
-    /// The last message that was told.
+    /// The last message that was sent or skipped.
     seen: MessageSeq,
-    /// What was told last of who answers, and what.
+    /// The mode and the running turn that were sent last.
     told: Option<(Mode, Option<TurnId>)>,
-    /// Whether the other side was writing then.
+    /// Whether the client was told that the other side is writing.
     other_writes: bool,
-    /// Where the visitor stood in the queue then.
+    /// The visitor's last known place in the queue.
     position: i64,
     changes: watch::Receiver<Option<Snapshot>>,
     closing: Closing,
@@ -218,7 +218,7 @@ struct StandingStream {
 
 impl StandingStream {
     async fn next(mut self) -> Option<(EventBatch, Self)> {
-        // Changes that are nothing to this client do not put it off.
+        // Set once: changes that this client does not see must not delay the comment.
         let until = Instant::now() + SILENCE;
         loop {
             let stand = (*self.changes.borrow_and_update())?;
@@ -227,7 +227,7 @@ impl StandingStream {
             }
             let mut told = EventBatch::new();
             if let Err(error) = self.tell(stand, &mut told).await {
-                // The client comes back, and finds what it has not read.
+                // The stream ends; the client reconnects and gets what it has not read.
                 error.log();
                 return None;
             }
@@ -240,7 +240,7 @@ impl StandingStream {
         }
     }
 
-    /// Whether the device's session is another conversation's by now: its client comes back for that one.
+    /// Whether the device's session is on another conversation now. The client reconnects to get that one.
     async fn has_moved_on(&self, stand: Snapshot) -> bool {
         let Viewer::Device(device) = &self.reader else {
             return false;
@@ -252,11 +252,11 @@ impl StandingStream {
         matches!(session, Ok(Some((lock, _))) if lock.conversation_id != self.id)
     }
 
-    /// Tells what is new.
+    /// Adds what is new to `told`.
     async fn tell(&mut self, stand: Snapshot, told: &mut EventBatch) -> Result<()> {
         self.tell_messages(stand, told).await?;
         if self.seen < stand.last_seq {
-            // The rest once this was read.
+            // There are more messages: they follow when the client has read these.
             return Ok(());
         }
         self.tell_who_answers(stand, told);
@@ -270,12 +270,12 @@ impl StandingStream {
         while self.seen < stand.last_seq && told.is_empty() {
             let store = &self.app.store;
             let mut new = store.messages_after(self.id, self.seen, all).await?;
-            // What came since then may not be for this reader any more.
+            // Skips messages newer than the snapshot: the viewer may no longer be allowed to read them.
             new.retain(|message| message.seq <= stand.last_seq);
-            // Those that turns said are passed over.
+            // If none came, only messages of turns are left, which this viewer does not get.
             self.seen = new.last().map_or(stand.last_seq, |last| last.seq);
             for message in new {
-                // Whoever has said something does not write it any more.
+                // The author of a message has stopped writing; clients know that without an event.
                 self.other_writes = false;
                 for retracted in message.line().into_iter().flat_map(|line| line.retracts) {
                     let mut event = EventOut::new(EventKind::Retract, message.created_at);
@@ -311,7 +311,7 @@ impl StandingStream {
         }
     }
 
-    /// Where the visitor stands in the queue, where that has changed.
+    /// Adds the visitor's place in the queue if it has changed.
     fn tell_place(&mut self, stand: Snapshot, told: &mut EventBatch) {
         let before = std::mem::replace(&mut self.position, stand.position);
         if !self.sees_all() && stand.position > 0 && stand.position != before {
@@ -321,7 +321,7 @@ impl StandingStream {
         }
     }
 
-    /// Whether the other side is writing, where that has changed.
+    /// Adds whether the other side is writing, if that has changed.
     fn tell_who_writes(&mut self, stand: Snapshot, told: &mut EventBatch) {
         let (role, is_writing) = match self.reader {
             Viewer::Device(_) | Viewer::Owner(_) => (Role::Expert, stand.expert_types),
@@ -335,7 +335,7 @@ impl StandingStream {
         }
     }
 
-    /// Whether what turns say is told, too.
+    /// Whether the viewer also gets the messages of turns.
     fn sees_all(&self) -> bool {
         matches!(self.reader, Viewer::Desk(..))
     }

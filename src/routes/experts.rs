@@ -1,4 +1,4 @@
-//! The people at the desk: the queue, and what they do with a conversation.
+//! The experts' calls: their profile, the queue, what they do with a conversation, and the audit.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -29,10 +29,10 @@ use crate::{
 const NAME_CHARACTERS: usize = 100;
 const SKILLS: usize = 50;
 const NOTE_CHARACTERS: usize = 2_000;
-/// The most entries of a page of the audit.
+/// Maximum audit entries per page.
 const ENTRIES: u32 = 200;
 
-/// Somebody at the desk, as they see themselves.
+/// An expert.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Expert, example = json!({"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "sub": "eva", "name": "Eva", "available": true, "skills": ["orders"]}))]
 struct ExpertOut {
@@ -59,11 +59,11 @@ impl From<Expert> for ExpertOut {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Team, example = json!({"experts": [{"id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e04", "sub": "eva", "name": "Eva", "available": true, "skills": ["orders"]}]}))]
 struct TeamOut {
-    /// `available` says who is there at this moment.
+    /// Here `available` says whether an expert is online at this moment.
     experts: Vec<ExpertOut>,
 }
 
-/// What somebody says of themselves.
+/// Changes to an expert's own profile. An absent member changes nothing.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[schema(as = Presence, example = json!({"available": true, "skills": ["orders"], "name": "Eva"}))]
 pub(super) struct PresenceIn {
@@ -74,12 +74,12 @@ pub(super) struct PresenceIn {
     name: Option<String>,
 }
 
-/// `GET /experts/me`: what is known of whoever is at the desk.
+/// `GET /experts/me`: the signed-in expert's profile.
 #[utoipa::path(
     get, path = "/experts/me",
     operation_id = "experts_show",
     tag = "experts",
-    responses((status = 200, description = "What is known of them", body = ExpertOut), Refused, NotSignedIn),
+    responses((status = 200, description = "The expert", body = ExpertOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
@@ -87,12 +87,12 @@ pub(super) async fn show(app: Data<App>, user: User) -> Result<HttpResponse> {
     Ok(HttpResponse::Ok().json(ExpertOut::from(person.into_expert())))
 }
 
-/// `GET /experts`: the people at the desk, for whoever passes a conversation on.
+/// `GET /experts`: all experts, to choose one for a transfer.
 #[utoipa::path(
     get, path = "/experts",
     operation_id = "experts_list",
     tag = "experts",
-    responses((status = 200, description = "The people at the desk", body = TeamOut), Refused, NotSignedIn),
+    responses((status = 200, description = "All experts", body = TeamOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn list(app: Data<App>, user: User) -> Result<HttpResponse> {
@@ -107,13 +107,13 @@ pub(super) async fn list(app: Data<App>, user: User) -> Result<HttpResponse> {
     }))
 }
 
-/// `PUT /experts/me`: whether they are there, what they know, how they want to be called.
+/// `PUT /experts/me`: sets the expert's availability, skills and name.
 #[utoipa::path(
     put, path = "/experts/me",
     operation_id = "experts_change",
     tag = "experts",
     request_body = PresenceIn,
-    responses((status = 200, description = "What is known of them now", body = ExpertOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The changed expert", body = ExpertOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn change(
@@ -129,7 +129,7 @@ pub(super) async fn change(
     let fits = |word: &str, most| (1..=most).contains(&word.chars().count());
     let name = name.map(|name| text::cleaned(name).trim().to_owned());
     if !name.iter().all(|name| fits(name, NAME_CHARACTERS)) {
-        let detail = format!("1 to {NAME_CHARACTERS} characters.");
+        let detail = format!("Must have 1 to {NAME_CHARACTERS} characters.");
         return Err(Error::field("name", detail));
     }
     let skills: Option<Vec<String>> =
@@ -139,7 +139,8 @@ pub(super) async fn change(
         .as_ref()
         .is_some_and(|skills| skills.len() > SKILLS || !skills.iter().all(fit))
     {
-        let detail = format!("At most {SKILLS}, each of 1 to {SKILL_CHARACTERS} characters.");
+        let detail =
+            format!("At most {SKILLS} skills, each of 1 to {SKILL_CHARACTERS} characters.");
         return Err(Error::field("skills", detail));
     }
     let presence = Presence {
@@ -157,13 +158,13 @@ struct QueueOut {
     conversations: Vec<DeskConversationOut>,
 }
 
-/// `GET /experts/queue`: what waits, the longest first, and what they hold; of each the beginning of its first
-/// message.
+/// `GET /experts/queue`: the waiting conversations, longest wait first, and the expert's claimed ones.
+/// Admins get all claimed ones. `user_input` is only the beginning of the first message.
 #[utoipa::path(
     get, path = "/experts/queue",
     operation_id = "experts_queue",
     tag = "experts",
-    responses((status = 200, description = "What waits, the longest first, and what they hold", body = QueueOut), Refused, NotSignedIn),
+    responses((status = 200, description = "The waiting conversations, longest wait first, and the claimed ones", body = QueueOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
@@ -174,13 +175,13 @@ pub(super) async fn queue(app: Data<App>, user: User) -> Result<HttpResponse> {
     }))
 }
 
-/// `POST /conversations/{id}/claim`: takes a conversation that nobody else has. An answer on its way ends.
+/// `POST /conversations/{id}/claim`: claims a conversation that no other expert has. The current answer is stopped.
 #[utoipa::path(
     post, path = "/conversations/{id}/claim",
     operation_id = "experts_claim",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "It is theirs", body = DeskConversationOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The claimed conversation", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {
@@ -189,7 +190,7 @@ pub(super) async fn claim(app: Data<App>, user: User, path: Path<String>) -> Res
     Ok(HttpResponse::Ok().json(DeskConversationOut::from(claimed)))
 }
 
-/// What the agents are told when they have a conversation back.
+/// A note that the agents read when they get the conversation back.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[schema(as = Release, example = json!({"note": "Order 7 was sent again."}))]
 pub(super) struct ReleaseIn {
@@ -197,7 +198,7 @@ pub(super) struct ReleaseIn {
     note: Option<String>,
 }
 
-/// `POST /conversations/{id}/release`: back to the agents.
+/// `POST /conversations/{id}/release`: gives a conversation back to the agents.
 #[utoipa::path(
     post, path = "/conversations/{id}/release",
     operation_id = "experts_release",
@@ -226,13 +227,13 @@ pub(super) async fn release(
     Ok(HttpResponse::Ok().json(DeskConversationOut::from(released)))
 }
 
-/// `POST /conversations/{id}/resolve`: the matter is closed.
+/// `POST /conversations/{id}/resolve`: completes a conversation. Agents answer if the visitor writes again.
 #[utoipa::path(
     post, path = "/conversations/{id}/resolve",
     operation_id = "experts_resolve",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "It is settled", body = DeskConversationOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The completed conversation", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn resolve(
@@ -245,24 +246,24 @@ pub(super) async fn resolve(
     Ok(HttpResponse::Ok().json(DeskConversationOut::from(resolved)))
 }
 
-/// To whom a conversation is passed on.
+/// The next expert of a conversation. Without members: any expert.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[schema(as = Transfer, example = json!({"skill": "orders"}))]
 pub(super) struct TransferIn {
-    /// A colleague, as their tokens call them.
+    /// The `sub` of another expert.
     expert: Option<String>,
-    /// What they have to know.
+    /// The skill that the next expert should have.
     skill: Option<String>,
 }
 
-/// `POST /conversations/{id}/transfer`: to a colleague, or to whoever knows something.
+/// `POST /conversations/{id}/transfer`: passes a conversation to another expert, or to one with a skill.
 #[utoipa::path(
     post, path = "/conversations/{id}/transfer",
     operation_id = "experts_transfer",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
     request_body = Option<TransferIn>,
-    responses((status = 200, description = "It waits for somebody else", body = DeskConversationOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The conversation, which waits for another expert", body = DeskConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn transfer(
@@ -287,13 +288,13 @@ struct DraftOut {
     content: String,
 }
 
-/// `POST /conversations/{id}/draft`: what the agent would answer. Nothing of it is kept.
+/// `POST /conversations/{id}/draft`: drafts the agent's answer for the expert. The draft is not stored.
 #[utoipa::path(
     post, path = "/conversations/{id}/draft",
     operation_id = "experts_draft",
     tag = "experts",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 200, description = "What the agent would answer; empty where there is nothing to answer", body = DraftOut), Turning, NotSignedIn),
+    responses((status = 200, description = "The draft; empty if there is nothing to answer", body = DraftOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn draft(
@@ -338,21 +339,21 @@ impl From<AuditEntry> for EntryOut {
     }
 }
 
-/// `GET /audit`: who read or wrote what, the newest first.
+/// `GET /audit`: who read or wrote what, newest first. For admins only.
 #[utoipa::path(
     get, path = "/audit",
     operation_id = "experts_audit",
     tag = "experts",
-    params(("conversation_id" = Option<String>, Query, format = "uuid", description = "Only of this conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The entry before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "The newest entries", body = AuditOut), Refused, NotSignedIn),
+    params(("conversation_id" = Option<String>, Query, format = "uuid", description = "Only entries about this conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The id of an entry: only older ones are returned"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Maximum number of entries; default 50")),
+    responses((status = 200, description = "A page of entries, newest first", body = AuditOut), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn audit(app: Data<App>, user: User, asked: Query) -> Result<HttpResponse> {
     let limit = number(&asked, "limit", 50, ENTRIES)?;
     let of = asked.get("conversation_id").map(str::parse).transpose();
-    let of = of.map_err(|_| Error::field("conversation_id", "No id."))?;
+    let of = of.map_err(|_| Error::field("conversation_id", "Must be a UUID."))?;
     let before = asked.get("before").map(str::parse).transpose();
-    let before = before.map_err(|_| Error::field("before", "No id."))?;
+    let before = before.map_err(|_| Error::field("before", "Must be a UUID."))?;
     let entries = app.experts.audit(&user, of, before, limit).await?;
     Ok(HttpResponse::Ok().json(AuditOut {
         entries: entries.into_iter().map(Into::into).collect(),

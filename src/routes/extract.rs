@@ -1,4 +1,4 @@
-//! What handlers take from a request, checked.
+//! Extractors: what handlers take from a request, checked.
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -28,17 +28,17 @@ use crate::{
     turn::{ResumePoint, SKILL_CHARACTERS},
 };
 
-/// The largest JSON body: 10,000 characters, each escaped, and what may stand beside them.
+/// Maximum bytes of a JSON body: room for 10,000 escaped characters and the other members.
 const BODY_BYTES: usize = 256 * 1024;
 
-/// The header that says whether there are older messages: a page has fewer than the limit where they are long.
+/// The header that says whether there are older messages. A short page does not: long messages shorten it.
 pub(super) const HAS_MORE: &str = "X-Has-More";
-/// The most messages of a page.
+/// Maximum messages per page.
 const PAGE_MESSAGES: u32 = 200;
-/// The longest name that a client may give a session, in characters.
+/// Maximum characters of a client's name for a session.
 const SESSION_CHARACTERS: usize = 255;
 
-/// How long a body may take to arrive; actix only watches the head.
+/// How long a body may take to arrive; actix has a timeout only for the head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON body.
@@ -60,7 +60,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             }
             let read = timeout(BODY_TIMEOUT, whole(body)).await;
             let bytes = read.map_err(|_| Error::new(Code::RequestTimeout))??;
-            // serde would take an array for a struct, too.
+            // serde would also accept an array for a struct.
             if bytes.trim_ascii_start().first() != Some(&b'{') {
                 return Err(Error::new(Code::InvalidBody).detail("The body must be a JSON object."));
             }
@@ -72,16 +72,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// A body that is not too large.
+/// Reads a whole body of at most [`BODY_BYTES`].
 async fn whole(mut body: Body) -> Result<BytesMut> {
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| match error {
             PayloadError::Overflow => Error::new(Code::Unavailable),
-            _ => Error::new(Code::InvalidBody).detail("The body broke off."),
+            _ => Error::new(Code::InvalidBody).detail("The body is incomplete."),
         })?;
         if bytes.len() + piece.len() > BODY_BYTES {
-            let detail = format!("At most {BODY_BYTES} bytes.");
+            let detail = format!("The body must have at most {BODY_BYTES} bytes.");
             return Err(Error::new(Code::PayloadTooLarge).detail(detail));
         }
         bytes.extend_from_slice(&piece);
@@ -89,7 +89,7 @@ async fn whole(mut body: Body) -> Result<BytesMut> {
     Ok(bytes)
 }
 
-/// A JSON body that need not be there; one that is there has to be right.
+/// An optional JSON body. If there is one, it must be valid.
 pub(super) struct Maybe<T>(pub Option<T>);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Maybe<T> {
@@ -108,7 +108,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Maybe<T> {
     }
 }
 
-/// What is wrong with a body: the field, where it is one.
+/// The error for a body that cannot be parsed; names the field if one field is wrong.
 fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error {
     let detail = error.to_string();
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -121,7 +121,7 @@ fn refusal<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error
     }
 }
 
-/// What a client has read last: `Last-Event-ID` or `?last_event_id=`.
+/// The id of the last frame or event that the client has read: `Last-Event-ID` or `?last_event_id=`.
 pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
     let header = request.headers().get("last-event-id");
     let header = header.map(|value| value.to_str().unwrap_or("?").to_owned());
@@ -129,7 +129,7 @@ pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
     id.filter(|id| !id.is_empty())
 }
 
-/// [`last_event_id`], and `?restart=1`.
+/// From [`last_event_id`] and `?restart=1`.
 impl FromRequest for ResumePoint {
     type Error = Error;
     type Future = Ready<Result<Self>>;
@@ -137,10 +137,11 @@ impl FromRequest for ResumePoint {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let after = last_event_id(request).map(|id| id.parse()).transpose();
         let after = match after {
-            // No message is refused for the id of another stream's event, which some clients carry along.
+            // Some clients also send the last id of another stream: no reason to refuse a message.
             Err(_) if request.method() == Method::POST => Ok(None),
             after => after.map_err(|_| {
-                Error::new(Code::InvalidCursor).detail("An id is {turn_id}.{attempt}:{seq}.")
+                Error::new(Code::InvalidCursor)
+                    .detail("An event id has the form {turn_id}.{attempt}:{seq}.")
             }),
         };
         let restart = Query::of(request).get("restart") == Some("1");
@@ -148,7 +149,7 @@ impl FromRequest for ResumePoint {
     }
 }
 
-/// The query string: of a name that stands there twice, the first counts.
+/// The query string. If a name occurs twice, the first value counts.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -174,23 +175,26 @@ impl FromRequest for Query {
     }
 }
 
-/// An id in a path: what is none is the id of nothing.
+/// Parses an id from the path; an id that does not parse is a 404.
 pub(super) fn id<T: FromStr>(path: &str) -> Result<T> {
     path.parse().map_err(|_| Error::new(Code::NotFound))
 }
 
-/// The last page that is asked for.
+/// The highest page number.
 pub(super) const PAGES: u32 = 1_000_000;
 
-/// A number from 1 on that the query string may have.
+/// An optional number in the query string, from 1 to `most`.
 pub(super) fn number(asked: &Query, name: &'static str, default: u32, most: u32) -> Result<u32> {
     match asked.get(name).map(str::parse).unwrap_or(Ok(default)) {
         Ok(number) if (1..=most).contains(&number) => Ok(number),
-        _ => Err(Error::field(name, format!("A number from 1 to {most}."))),
+        _ => Err(Error::field(
+            name,
+            format!("Must be a number from 1 to {most}."),
+        )),
     }
 }
 
-/// Which page is asked for: `before` and `limit`.
+/// The requested page of messages: `before` and `limit`.
 pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
     let limit = number(asked, "limit", 50, PAGE_MESSAGES)?;
     let before = asked.get("before").map(str::parse).transpose();
@@ -198,34 +202,39 @@ pub(super) fn page_of(asked: &Query) -> Result<(Option<MessageId>, u32)> {
 }
 
 pub(super) fn no_message() -> Error {
-    Error::field("before", "No message of this conversation.")
+    Error::field(
+        "before",
+        "Must be the id of a message of this conversation.",
+    )
 }
 
-/// What somebody has to know, checked.
+/// A skill, checked.
 pub(super) fn checked_skill(skill: String) -> Result<String> {
     let skill = text::cleaned(skill);
     match (1..=SKILL_CHARACTERS).contains(&skill.chars().count()) {
         true => Ok(skill),
         false => {
-            let detail = format!("1 to {SKILL_CHARACTERS} characters.");
+            let detail = format!("Must have 1 to {SKILL_CHARACTERS} characters.");
             Err(Error::field("skill", detail))
         }
     }
 }
 
-/// What a client calls a session, checked.
+/// A client's name for a session, checked.
 pub(super) fn session_name(name: String) -> Result<String> {
     let characters = name.chars().count();
     match (1..=SESSION_CHARACTERS).contains(&characters) && !name.chars().any(char::is_control) {
         true => Ok(name),
         false => {
-            let detail = format!("1 to {SESSION_CHARACTERS} characters.");
+            let detail = format!(
+                "Must have 1 to {SESSION_CHARACTERS} characters, without control characters."
+            );
             Err(Error::field("session_id", detail))
         }
     }
 }
 
-/// Counts a message for its sender's address.
+/// Counts a message against the rate limit of its sender's address.
 pub(super) fn count(app: &App, request: &HttpRequest) -> Result<()> {
     caller(app, request).map_or(Ok(()), |address| app.limits.count(address))
 }

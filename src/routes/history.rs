@@ -1,4 +1,4 @@
-//! `GET /chat/history`: what was said.
+//! `GET /chat/history`: the messages of the device's conversation.
 
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
@@ -23,13 +23,13 @@ struct HistoryOut {
     has_more: bool,
 }
 
-/// A page of the device's current conversation.
+/// A page of messages of the device's current conversation.
 #[utoipa::path(
     get, path = "/chat/history",
     operation_id = "history_show",
     tag = "chat",
-    params(DeviceParams, ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "A page of what was said", body = HistoryOut), Refused)
+    params(DeviceParams, ("before" = Option<String>, Query, format = "uuid", description = "The id of a message: only older ones are returned"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Maximum number of messages; default 50")),
+    responses((status = 200, description = "A page of messages, oldest first", body = HistoryOut), Refused)
 )]
 pub(super) async fn show(app: Data<App>, device: Device, asked: Query) -> Result<HttpResponse> {
     let (before, limit) = page_of(&asked)?;

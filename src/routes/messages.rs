@@ -1,5 +1,4 @@
-//! Messages of users who are signed in: `POST /messages`, `POST /messages/stream`, and what a message looks
-//! like to a client.
+//! Messages of users: sending one (`POST /messages`, `POST /messages/stream`), resuming or stopping its answer.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -26,22 +25,22 @@ use crate::{
     turn::{ResumePoint, TurnRequest},
 };
 
-/// A message of a user's.
+/// A message from a user.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = MessageRequest, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 pub(super) struct MessageIn {
-    /// Where it goes; none: to a new conversation.
+    /// The conversation to write in. If absent, a new one begins.
     conversation_id: Option<ConversationId>,
     #[serde(flatten)]
     chat: ChatIn,
 }
 
-/// A message and its answer, as they are stored.
+/// The stored message and its stored answer.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = SentMessage)]
 struct SentOut {
     user_message: Option<MessageOut>,
-    /// None where a person answers, or a later message was answered as well.
+    /// Null if an expert has the conversation, or if a later message got the answer for both.
     ai_message: Option<MessageOut>,
     conversation_id: Option<ConversationId>,
     turn_id: Option<TurnId>,
@@ -49,12 +48,12 @@ struct SentOut {
     mode: Option<Mode>,
 }
 
-/// `POST /messages`: a message, and its answer in one piece.
+/// `POST /messages`: sends a message, and returns its whole answer.
 #[utoipa::path(
     post, path = "/messages",
     operation_id = "messages_send",
     tag = "messages",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = MessageIn,
     responses((status = 200, description = "The message and its answer", body = SentOut), Turning, NotSignedIn),
     security(("bearer" = []))
@@ -88,14 +87,14 @@ pub(super) async fn send(
     }))
 }
 
-/// `POST /messages/stream`: the answer as it comes.
+/// `POST /messages/stream`: sends a message, and streams its answer.
 #[utoipa::path(
     post, path = "/messages/stream",
     operation_id = "messages_stream",
     tag = "messages",
-    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of a frame of this very request's turn: the answer goes on after it, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    params(("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "If this request is a repetition: the id of the last frame that was read. The answer continues after that frame, and nothing is stored"), ("restart" = Option<String>, Query, description = "1: if the server died, you get a `reset` frame (delete the text shown so far; the answer starts again) instead of an error")),
     request_body = MessageIn,
-    responses(Frames, (status = 204, description = "All of it was read"), Turning, NotSignedIn),
+    responses(Frames, (status = 204, description = "There is nothing left to read"), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn stream(
@@ -109,13 +108,13 @@ pub(super) async fn stream(
     turns::begin(&app, place, turn).await
 }
 
-/// `GET /messages/stream/{turn_id}`: the rest of a turn; for the desk, of one that it may see.
+/// `GET /messages/stream/{turn_id}`: streams the rest of a turn of the user's, or of one that an expert may see.
 #[utoipa::path(
     get, path = "/messages/stream/{turn_id}",
     operation_id = "messages_resume",
     tag = "messages",
-    params(("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
-    responses(Frames, (status = 204, description = "All of it was read"), Refused, NotSignedIn),
+    params(("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot send the header"), ("restart" = Option<String>, Query, description = "1: if the server died, you get a `reset` frame (delete the text shown so far; the answer starts again) instead of an error")),
+    responses(Frames, (status = 204, description = "There is nothing left to read"), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn resume(
@@ -143,7 +142,7 @@ pub(super) async fn resume(
     operation_id = "messages_stop",
     tag = "messages",
     params(("turn_id" = String, Path, format = "uuid", description = "The turn")),
-    responses((status = 204, description = "It is stopped"), Refused, NotSignedIn),
+    responses((status = 204, description = "The turn is stopped"), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn stop(app: Data<App>, user: User, path: Path<String>) -> Result<HttpResponse> {

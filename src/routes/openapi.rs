@@ -1,7 +1,7 @@
-//! What the server can do, as an OpenAPI document: put together from what stands beside the handlers.
+//! The OpenAPI document, built from the documentation of the handlers.
 //!
-//! A call is documented where it is handled, what several share in `responses`. Here stands the list of the calls,
-//! which a test compares with the URL table.
+//! A call is documented at its handler, and what several calls share in `responses`. This file lists the calls; a test
+//! compares the list with the URL table.
 
 use std::sync::LazyLock;
 
@@ -30,15 +30,15 @@ pub(super) async fn document() -> HttpResponse {
         .body(DOCUMENT.as_str())
 }
 
-/// What is for everybody.
+/// The calls that need no token.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "frontdesk",
-        description = "The chat behind a website. A visitor is a device, named by X-Device-ID or by a cookie; \
-            a user who is signed in has a JSON Web Token, and so have the people at the desk. What stands under \
-            /api/v1/chat answers under /v1/chat, too. A refusal is application/problem+json (RFC 9457) with a \
-            stable `code`. Event streams (WHATWG HTML §9.2) have one `Frame` an event, standing ones an `Event`."
+        description = "The chat backend behind a website. A visitor is a device, named by X-Device-ID or by a \
+            cookie. Users and experts have a JSON Web Token. Every path under /api/v1/chat also works under \
+            /v1/chat. Errors are application/problem+json (RFC 9457) with a stable `code`. Each event of an answer's \
+            stream (WHATWG HTML §9.2) is a `Frame`; each event of a standing stream is an `Event`."
     ),
     paths(
         chat::json,
@@ -64,7 +64,7 @@ pub(super) async fn document() -> HttpResponse {
 )]
 struct Api;
 
-/// What is for those who are signed in.
+/// The calls that need a token.
 #[derive(OpenApi)]
 #[openapi(paths(
     messages::send,
@@ -101,8 +101,8 @@ struct Api;
 ))]
 struct Users;
 
-/// Says of each call what it does, its address stands beside it; and a body that need not be there is not
-/// `null`.
+/// Removes the address from each summary, because the document has it already, and `null` from optional bodies,
+/// because such a body may be absent but not `null`.
 struct Tidy;
 
 impl Modify for Tidy {
@@ -140,7 +140,7 @@ fn without_address(summary: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// Tokens.
+/// Adds the security scheme of the tokens.
 struct Bearer;
 
 impl Modify for Bearer {
@@ -154,10 +154,10 @@ impl Modify for Bearer {
     }
 }
 
-/// Why something is refused, or has failed (RFC 9457).
+/// An error (RFC 9457).
 #[derive(ToSchema)]
 #[schema(
-    example = json!({"type": "about:blank", "title": "A field is not valid", "status": 400, "code": "invalid_field", "detail": "At most 10000 characters.", "param": "content"})
+    example = json!({"type": "about:blank", "title": "A field is not valid", "status": 400, "code": "invalid_field", "detail": "Must have at most 10000 characters.", "param": "content"})
 )]
 #[expect(dead_code, reason = "only documents")]
 struct Problem {
@@ -165,7 +165,7 @@ struct Problem {
     title: String,
     status: u16,
     code: Code,
-    /// What is to be known of this occurrence.
+    /// What is wrong with this request.
     #[schema(nullable = false)]
     detail: Option<String>,
     /// The field at fault.

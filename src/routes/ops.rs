@@ -1,4 +1,4 @@
-//! For operators: whether the process is up, and whether it can serve.
+//! For operators: liveness, readiness and metrics.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::{
     error::{Code, Error, Result},
 };
 
-/// How long the database may take to answer.
+/// How long `/readyz` waits for the database to answer.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The process is up; depends on nothing.
+/// Liveness: the process is up. Nothing else is checked.
 #[utoipa::path(
     get, path = "/healthz",
     operation_id = "ops_health",
     tag = "operations",
-    responses((status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok"))
+    responses((status = 200, description = "The process is up", body = String, content_type = "text/plain", example = "ok"))
 )]
 pub(super) async fn health() -> impl Responder {
     plain("ok")
 }
 
-/// The database answers, has its schema, and the server is not shutting down.
+/// Readiness: the database answers and has its schema, and the server is not shutting down.
 #[utoipa::path(
     get, path = "/readyz",
     operation_id = "ops_ready",
     tag = "operations",
-    responses((status = 200, description = "Send visitors here", body = String, content_type = "text/plain", example = "ready"), Unready)
+    responses((status = 200, description = "This instance can serve", body = String, content_type = "text/plain", example = "ready"), Unready)
 )]
 pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse> {
     let unready = |detail: &str| Error::new(Code::Unavailable).detail(detail);
@@ -43,12 +43,12 @@ pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse> {
     }
 }
 
-/// What operators watch (OpenMetrics text).
+/// The metrics of this instance (OpenMetrics text).
 #[utoipa::path(
     get, path = "/metrics",
     operation_id = "ops_metrics",
     tag = "operations",
-    responses((status = 200, description = "Every figure of this instance", body = String, content_type = "application/openmetrics-text", example = "frontdesk_turns_total{finish_reason=\"stop\"} 2\n# EOF\n"))
+    responses((status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text", example = "frontdesk_turns_total{finish_reason=\"stop\"} 2\n# EOF\n"))
 )]
 pub(super) async fn metrics(app: Data<App>) -> impl Responder {
     let (connections, idle) = app.store.connections();

@@ -1,4 +1,4 @@
-//! Responses and parameters that several calls document alike.
+//! OpenAPI responses and parameters that several calls share.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use utoipa::{
 
 use crate::error::Code;
 
-/// An answer as it comes.
+/// An example of a streamed answer.
 const FRAMES: &str = "id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01.1:1\ndata: {\"content\":\"It is \",\"timestamp\":\"2026-11-20T14:24:19.941641Z\",\"is_final\":false}\n\n\
     id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01.1:2\ndata: {\"content\":\"on its way.\",\"timestamp\":\"2026-11-20T14:24:19.943127Z\",\"is_final\":false}\n\n\
     id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e01.1:3\ndata: {\"content\":\"\",\"timestamp\":\"2026-11-20T14:24:19.951604Z\",\"is_final\":true,\"finish_reason\":\"stop\"}\n\n";
-/// What a visitor reads who waits, and then does not.
+/// An example of events for a visitor who waits for an expert.
 const EVENTS: &str = "id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00.4\ndata: {\"content\":\"\",\"timestamp\":\"2026-11-20T14:24:19.941641Z\",\"is_final\":false,\"type\":\"mode\",\"mode\":\"expert\"}\n\n\
     id: 0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00.4\ndata: {\"content\":\"\",\"timestamp\":\"2026-11-20T14:24:19.941641Z\",\"is_final\":false,\"type\":\"queue\",\"position\":1}\n\n";
 
-/// Whose conversation it is.
+/// The header that names the visitor's device.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only documents")]
 pub(super) struct DeviceParams {
-    /// The visitor's device. Keep it secret: with it one can read the conversation and write in it. Without the header
-    /// the cookie counts; without a cookie the visitor is a new device.
+    /// The visitor's device id. Keep it secret: anyone who has it can read the conversation and write in it. Without
+    /// the header the cookie is used; without a cookie the visitor gets a new device id.
     #[param(
         rename = "X-Device-ID",
         nullable = false,
@@ -39,32 +39,32 @@ pub(super) struct DeviceParams {
     device: Option<String>,
 }
 
-/// What any call may be refused with.
+/// The errors that any call may return.
 pub(super) struct Refused;
 
-/// What a call may be refused with that has a body, and what may fail where an agent answers.
+/// The errors of a call that has a body, or that an agent answers.
 pub(super) struct Turning;
 
-/// What a call may be refused with that somebody has to be signed in for.
+/// The errors of a call that needs a token.
 pub(super) struct NotSignedIn;
 
-/// What an instance answers that is not for visitors now.
+/// The error of an instance that cannot serve now.
 pub(super) struct Unready;
 
-/// What is deleted.
+/// Confirms a deletion.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only documents")]
 pub(super) struct Deleted {
     message: String,
 }
 
-/// An answer as it comes.
+/// The response of a streamed answer.
 pub(super) struct Frames;
 
 /// The responses of a stream of live updates.
 pub(super) struct LiveUpdates;
 
-/// What these statuses say: which codes have them.
+/// A problem response for each status; its description lists the codes that have this status.
 fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
     let problem = |status: &u16| {
         let codes = Code::ALL.into_iter();
@@ -82,7 +82,7 @@ fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
             .content("application/problem+json", content.build());
         let response = match status {
             429 | 503 => {
-                response.header("Retry-After", told("After how many seconds to come back."))
+                response.header("Retry-After", told("Seconds to wait before trying again."))
             }
             _ => response,
         };
@@ -91,7 +91,7 @@ fn problems(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
     statuses.iter().map(problem).collect()
 }
 
-/// A header of a response.
+/// A response header.
 fn told(what: &str) -> utoipa::openapi::Header {
     HeaderBuilder::new()
         .schema(Some(Object::with_type(Type::String)))
@@ -99,7 +99,7 @@ fn told(what: &str) -> utoipa::openapi::Header {
         .build()
 }
 
-/// A stream of this kind, as it looks; its schema is that of each event.
+/// An event stream with an example; the schema is that of each event.
 fn streamed(description: &str, example: &str) -> ResponseBuilder {
     let data = Object::builder()
         .schema_type(Type::String)
@@ -118,16 +118,16 @@ fn streamed(description: &str, example: &str) -> ResponseBuilder {
 
 impl IntoResponses for Frames {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let response = streamed("The answer as it comes: each event is a Frame", FRAMES)
-            .header("X-Turn-ID", told("The turn, to resume or to stop it."))
-            .header("X-Conversation-ID", told("The conversation."));
+        let response = streamed("The answer as a stream: each event is a Frame", FRAMES)
+            .header("X-Turn-ID", told("The turn's id, to resume or stop it."))
+            .header("X-Conversation-ID", told("The conversation's id."));
         BTreeMap::from([("200".to_owned(), response.build().into())])
     }
 }
 
 impl IntoResponses for LiveUpdates {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let response = streamed("What is said from now on: each event is an Event", EVENTS);
+        let response = streamed("A stream of live events: each is an Event", EVENTS);
         BTreeMap::from([("200".to_owned(), response.build().into())])
     }
 }

@@ -1,4 +1,4 @@
-//! `GET` and `DELETE /chat/session`: which agent holds the visitor's conversation.
+//! `GET` and `DELETE /chat/session`: the device's session lock, which names the conversation and its agent.
 
 use actix_web::{HttpResponse, web::Data};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
     store::{ConversationId, sessions::Mode},
 };
 
-/// A session as a client sees it. Without a live lock all but the device is null.
+/// A device's session. Without a live session lock everything but `device_id` is null.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Session, example = json!({"device_id": "my-browser", "conversation_id": "0198c0de-5f2a-7c1e-9d3b-4a5b6c7d8e00", "active_agent": "support", "mode": "ai", "locked_at": "2026-11-20T14:24:19.941641Z", "session_ttl": 86400, "expires_at": "2026-11-21T14:24:19.941641Z"}))]
 struct SessionOut {
@@ -25,7 +25,7 @@ struct SessionOut {
     expires_at: Option<Timestamp>,
 }
 
-/// The device's session.
+/// Shows the device's session.
 #[utoipa::path(
     get, path = "/chat/session",
     operation_id = "sessions_show",
@@ -46,13 +46,13 @@ pub(super) async fn show(app: Data<App>, device: Device) -> Result<HttpResponse>
     }))
 }
 
-/// Forgets it: the next message starts a new conversation.
+/// Ends the device's session: the next message starts a new conversation.
 #[utoipa::path(
     delete, path = "/chat/session",
     operation_id = "sessions_clear",
     tag = "chat",
     params(DeviceParams),
-    responses((status = 204, description = "It is forgotten"), Refused)
+    responses((status = 204, description = "The session is ended"), Refused)
 )]
 pub(super) async fn clear(app: Data<App>, device: Device) -> Result<HttpResponse> {
     app.engine.sessions().clear(&device.id).await?;

@@ -14,7 +14,7 @@ use crate::{
     text,
 };
 
-/// How much of the first message stands for a title, in characters.
+/// Maximum characters of a title that is taken from the first message.
 const DERIVED_TITLE_CHARACTERS: usize = 60;
 
 /// A message as a client sees it.
@@ -39,21 +39,21 @@ pub(super) struct MessageOut {
     component_type: Option<String>,
     #[schema(value_type = Option<Object>)]
     component_data: Option<Value>,
-    /// The widget that it answers.
+    /// The widget that this message answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<MessageId>,
     finish_reason: Option<FinishReason>,
     timestamp: Timestamp,
     #[schema(value_type = Option<Object>)]
     additional_data: Option<Value>,
-    /// Whether it was withdrawn: it says nothing any more.
+    /// Whether the message was withdrawn. Its content is then empty.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     retracted: bool,
 }
 
 impl From<Message> for MessageOut {
-    /// Of what tools did a visitor is shown that it was done: neither arguments nor results, nor the
-    /// calls that wait for an answer.
+    /// Of a tool call a visitor sees only that it was made: not its arguments, its result, or the calls that wait
+    /// for an answer.
     fn from(mut message: Message) -> Self {
         if message.role == Role::Tool {
             message.body.clear();
@@ -91,7 +91,7 @@ impl From<Message> for MessageOut {
 }
 
 impl MessageOut {
-    /// The same for the desk, with what a colleague has noted.
+    /// A message for experts, with the note that an expert left with it.
     pub(super) fn for_desk(message: Message) -> Self {
         let note = message.line().and_then(|line| line.note);
         let note = note.map(|note| json!({"note": note}));

@@ -24,17 +24,17 @@ use crate::{
     turn::{Reply, log::Records},
 };
 
-/// How long a stream may be silent before a comment shows that it lives.
+/// How long a stream may be silent before a comment shows that it is alive.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// One line with one LF: after a blank line some clients would deliver an empty event.
+/// A comment, ended by one LF: a blank line would make some clients deliver an empty event.
 pub(super) const COMMENT: &[u8] = b":\n";
-/// Said inside the first frame: how many milliseconds a client waits before it comes back.
+/// Sent in the first event: the milliseconds that a client waits before it reconnects.
 pub(super) const RETRY: &[u8] = b"retry: 1000\n";
 
 const ID: &[u8] = b"id: ";
 const DATA: &[u8] = b"data: ";
 
-/// The head of an event stream: nobody on its way keeps it, or holds it back.
+/// The response head of an event stream. Its headers forbid proxies to cache or buffer the stream.
 pub(super) fn head(streams: Streams) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response.extensions_mut().insert(streams);
@@ -45,12 +45,12 @@ pub(super) fn head(streams: Streams) -> HttpResponseBuilder {
     response
 }
 
-/// Appends one event of an event stream (WHATWG HTML §9.2): an `id:` line where there is an id, a `data:` line and a
-/// blank line, with LF only. The data must not have a line break.
+/// Appends one event of an event stream (WHATWG HTML §9.2): an `id:` line if there is an id, a `data:` line and a
+/// blank line, with LF only. The data must not contain a line break.
 pub(super) fn write_event(id: Option<impl Display>, data: &[u8], events: &mut Vec<u8>) {
     if let Some(id) = id {
         events.extend_from_slice(ID);
-        // A vector takes any write.
+        // Writing to a vector cannot fail.
         drop(writeln!(events, "{id}"));
     }
     events.extend_from_slice(DATA);
@@ -58,8 +58,8 @@ pub(super) fn write_event(id: Option<impl Display>, data: &[u8], events: &mut Ve
     events.extend_from_slice(b"\n\n");
 }
 
-/// Streams a turn. Frames that are ready together leave in one piece. A stream ends with the final frame; one that
-/// cannot have it is aborted, so that nobody takes half an answer for a whole one.
+/// Streams a turn. Frames that are ready together are sent in one piece. A stream ends with the final frame. If that
+/// frame cannot be had, the stream is aborted, so that no client takes half an answer for a whole one.
 pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
     let mut response = head(Streams::Answer);
     response.extensions_mut().insert(Holds(reply.reader.held()));
@@ -79,11 +79,11 @@ pub(super) fn respond(app: &Data<App>, reply: Reply) -> HttpResponse {
     })
 }
 
-/// A stream on its way to a client.
+/// A stream that is being sent to a client.
 struct OpenStream<C> {
     app: Data<App>,
     reply: Reply,
-    /// What follows where the turn ran on another instance.
+    /// The search for the rest of a turn that ran on another instance.
     following: Option<LocalBoxFuture<'static, Option<Reply>>>,
     silence: Timer,
     begun: bool,
@@ -91,7 +91,7 @@ struct OpenStream<C> {
 }
 
 impl<C: Unpin> OpenStream<C> {
-    /// The next records as events; none after the final one.
+    /// The next records as events; `None` after the final one.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
             if let Some(following) = &mut self.following {
@@ -122,7 +122,7 @@ impl<C: Unpin> OpenStream<C> {
     }
 }
 
-/// Records as events. The first event of a response says [`RETRY`], too.
+/// Records as events. The first event of a response also has [`RETRY`].
 fn events(records: Records<'_>, begun: bool) -> Bytes {
     let mut events = Vec::with_capacity(length(records, begun));
     if !begun {
@@ -134,7 +134,7 @@ fn events(records: Records<'_>, begun: bool) -> Bytes {
     events.into()
 }
 
-/// How long the same events are, to the byte: a buffer of just that length is handed on without a copy.
+/// The exact length of [`events`] in bytes: a full buffer becomes [`Bytes`] without a copy.
 fn length(records: Records<'_>, begun: bool) -> usize {
     let events = records.iter().map(|record| {
         let id = record.id().map_or(0, |id| ID.len() + id.length() + 1);
@@ -144,7 +144,7 @@ fn length(records: Records<'_>, begun: bool) -> usize {
     events.sum::<usize>() + retry
 }
 
-/// Ends the body of a response without its end.
+/// The error that aborts an incomplete response body.
 fn cut() -> Error {
     let error = Error::new(Code::Interrupted);
     error.log();

@@ -1,5 +1,5 @@
 //! `GET /chat/stream/{turn_id}`, `GET /chat/stream` and `DELETE /chat/stream/{turn_id}`:
-//! coming back to an answer, and stopping it.
+//! resuming an answer, and stopping it.
 
 use actix_web::{
     HttpResponse,
@@ -16,13 +16,13 @@ use crate::{
     turn::{Reply, ResumePoint, TurnRequest},
 };
 
-/// The rest of a turn.
+/// Streams the rest of a turn.
 #[utoipa::path(
     get, path = "/chat/stream/{turn_id}",
     operation_id = "turns_resume",
     tag = "chat",
-    params(DeviceParams, ("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
-    responses(Frames, (status = 204, description = "All of it was read"), Refused)
+    params(DeviceParams, ("turn_id" = String, Path, format = "uuid", description = "The turn"), ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot send the header"), ("restart" = Option<String>, Query, description = "1: if the server died, you get a `reset` frame (delete the text shown so far; the answer starts again) instead of an error")),
+    responses(Frames, (status = 204, description = "There is nothing left to read"), Refused)
 )]
 pub(super) async fn resume(
     app: Data<App>,
@@ -33,7 +33,7 @@ pub(super) async fn resume(
     rest(&app, &device.id, &path, place).await
 }
 
-/// The rest of a turn of whoever this is.
+/// Streams the rest of an owner's turn.
 pub(super) async fn rest(
     app: &Data<App>,
     whose: &Owner,
@@ -42,13 +42,13 @@ pub(super) async fn rest(
 ) -> Result<HttpResponse> {
     let turn = id(path)?;
     if place.after.is_some_and(|after| after.turn_id != turn) {
-        return Err(Error::new(Code::InvalidCursor).detail("The event id is of another turn."));
+        return Err(Error::new(Code::InvalidCursor).detail("The event id belongs to another turn."));
     }
     Ok(respond(app, app.engine.attach(whose, turn, place).await?))
 }
 
-/// A message as a stream. A request that is repeated with the id of a frame of its own turn (clients do so of
-/// themselves when they are cut off) goes on after that frame: nothing is stored. Any other begins a turn.
+/// Streams the answer to a message. A client that was cut off may repeat its request with the last frame's id: if the
+/// frame is of the turn that the request started, the answer continues after it. Otherwise a new turn starts.
 pub(super) async fn begin(
     app: &Data<App>,
     place: ResumePoint,
@@ -66,7 +66,7 @@ pub(super) async fn begin(
     Ok(sse::respond(app, reply))
 }
 
-/// One line for a message, with what finds the lines of its turn.
+/// Logs a received message, with the ids that its turn's other log lines have.
 pub(super) fn received(channel: &'static str, reply: &Reply) {
     tracing::info!(
         channel,
@@ -76,12 +76,12 @@ pub(super) fn received(channel: &'static str, reply: &Reply) {
     );
 }
 
-/// The rest of the turn that a client was reading, or the newest one; else the running one.
+/// Streams the rest of the turn that the client was reading, or a newer turn; without an event id, the running turn.
 #[utoipa::path(
     get, path = "/chat/stream",
     operation_id = "turns_newest",
     tag = "chat",
-    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for whoever cannot send the header"), ("restart" = Option<String>, Query, description = "1: the client understands `reset`")),
+    params(DeviceParams, ("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last frame that was read"), ("last_event_id" = Option<String>, Query, description = "The same, for clients that cannot send the header"), ("restart" = Option<String>, Query, description = "1: if the server died, you get a `reset` frame (delete the text shown so far; the answer starts again) instead of an error")),
     responses(Frames, (status = 204, description = "There is nothing to read"), Refused)
 )]
 pub(super) async fn newest(
@@ -95,13 +95,13 @@ pub(super) async fn newest(
     ))
 }
 
-/// Stops a turn; what it has said so far is kept.
+/// Stops a turn. Its text so far is kept.
 #[utoipa::path(
     delete, path = "/chat/stream/{turn_id}",
     operation_id = "turns_stop",
     tag = "chat",
     params(DeviceParams, ("turn_id" = String, Path, format = "uuid", description = "The turn")),
-    responses((status = 204, description = "It is stopped"), Refused)
+    responses((status = 204, description = "The turn is stopped"), Refused)
 )]
 pub(super) async fn stop(
     app: Data<App>,
@@ -111,7 +111,7 @@ pub(super) async fn stop(
     end(&app, &device.id, &path).await
 }
 
-/// Stops a turn of whoever this is.
+/// Stops an owner's turn.
 pub(super) async fn end(app: &App, whose: &Owner, path: &str) -> Result<HttpResponse> {
     app.engine.stop(whose, id(path)?).await?;
     Ok(HttpResponse::NoContent().finish())

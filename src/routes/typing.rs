@@ -1,4 +1,4 @@
-//! `POST /chat/typing` and `POST /conversations/{id}/typing`: somebody is writing.
+//! `POST /chat/typing` and `POST /conversations/{id}/typing`: tells the other side that somebody is writing.
 
 use actix_web::{
     HttpResponse,
@@ -17,14 +17,14 @@ use crate::{
     store::{sessions::Mode, typing::Typist},
 };
 
-/// `POST /chat/typing`: the visitor is writing; whoever has the conversation is told for five seconds.
+/// `POST /chat/typing`: the visitor is writing. If an expert has the conversation, they see this for 5 seconds.
 #[utoipa::path(
     post,
     path = "/chat/typing",
     operation_id = "typing_of_device",
     tag = "chat",
     params(DeviceParams),
-    responses((status = 204, description = "It is told, where a person has the conversation"), Refused)
+    responses((status = 204, description = "Accepted; shown only if an expert has the conversation"), Refused)
 )]
 pub(super) async fn of_device(app: Data<App>, device: Device) -> Result<HttpResponse> {
     let session = app.engine.sessions().get(&device.id).await?;
@@ -35,14 +35,14 @@ pub(super) async fn of_device(app: Data<App>, device: Device) -> Result<HttpResp
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `POST /conversations/{id}/typing`: the user is writing, or whoever at the desk has the conversation.
+/// `POST /conversations/{id}/typing`: the user, or the expert who has the conversation, is writing.
 #[utoipa::path(
     post,
     path = "/conversations/{id}/typing",
     operation_id = "typing_of_user",
     tag = "conversations",
     params(("id" = String, Path, format = "uuid", description = "The conversation")),
-    responses((status = 204, description = "It is told, where a person has the conversation"), Refused, NotSignedIn),
+    responses((status = 204, description = "Accepted; shown only if an expert has the conversation"), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn of_user(

@@ -1,4 +1,4 @@
-//! `POST /chat/widgets/{message_id}`: the answer to a widget, which begins a turn.
+//! `POST /chat/widgets/{message_id}` and `POST /widgets/{message_id}`: answering a widget, which starts a turn.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -19,19 +19,19 @@ use crate::{
     app::App, auth::User, devices::Device, error::Result, store::MessageId, turn::TurnRequest,
 };
 
-/// An answer as a client sends it.
+/// An answer to a widget.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[schema(as = WidgetAnswer, example = json!({"answer": {"choice": "My order"}}))]
 pub(super) struct AnswerIn {
     answer: Map<String, Value>,
 }
 
-/// Answers; the turn streams like `POST /chat/stream`.
+/// Answers a widget, and streams the turn like `POST /chat/stream`.
 #[utoipa::path(
     post, path = "/chat/widgets/{message_id}",
     operation_id = "widgets_answer",
     tag = "chat",
-    params(DeviceParams, ("message_id" = String, Path, format = "uuid", description = "The widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(DeviceParams, ("message_id" = String, Path, format = "uuid", description = "The message id of the widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = AnswerIn,
     responses(Frames, Turning)
 )]
@@ -46,12 +46,12 @@ pub(super) async fn answer(
     stream(&app, &request, turn, &path, body.0).await
 }
 
-/// The same of a user who is signed in.
+/// Answers a widget of the user's, and streams the turn like `POST /messages/stream`.
 #[utoipa::path(
     post, path = "/widgets/{message_id}",
     operation_id = "widgets_answer_signed_in",
     tag = "messages",
-    params(("message_id" = String, Path, format = "uuid", description = "The widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "The same key is the same message: it is answered with the same frames")),
+    params(("message_id" = String, Path, format = "uuid", description = "The message id of the widget"), ("Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, description = "A repeated request with the same key starts no new turn: it gets the first one's answer")),
     request_body = AnswerIn,
     responses(Frames, Turning, NotSignedIn),
     security(("bearer" = []))

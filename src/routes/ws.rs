@@ -1,9 +1,8 @@
-//! `GET /ws` (and `/stream`): the same turns over a WebSocket (RFC 6455), as JSON text frames.
+//! `GET /ws` (and `/stream`): turns over a WebSocket (RFC 6455), as JSON text frames.
 //!
-//! Whoever connects is signed in before the handshake is answered. A frame has the members that it has as
-//! an event's `data:`, and with them `conversation_id`, `turn_id` and `id`: a client that was cut off
-//! connects anew, anywhere, and says `resume` with the last `id` that it has. Nothing here holds an answer: it
-//! reads the turn's log as every other face does, and waits where the client does not read.
+//! The token is checked before the handshake is answered. A frame has the members of an event's `data:`, plus
+//! `conversation_id`, `turn_id` and `id`. A client that was cut off connects to any instance and sends `resume` with
+//! the last `id` it has. Nothing here holds an answer: the turn's log is read only as fast as the client reads.
 
 mod chat;
 mod client;
@@ -32,20 +31,20 @@ use crate::{
 };
 use chat::Chat;
 
-/// The largest frame, and the largest message of several.
+/// Maximum bytes of one frame, and of a message made of several frames.
 const FRAME_BYTES: usize = 64 * 1024;
-/// How often the client is pinged; one that says nothing for twice as long is gone.
+/// How often the client is pinged. A client that sends nothing for twice as long counts as gone.
 const PING: Duration = Duration::from_secs(20);
-/// How long a client may not read before it is given up, where it has to be told something at once.
+/// How long a ping, pong, close or error may wait for a client that does not read, until the connection is closed.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers the handshake; what follows goes on by itself.
+/// Opens a WebSocket. After the handshake the connection runs as a task of its own.
 #[utoipa::path(
     get, path = "/ws",
     operation_id = "ws_connect",
     tag = "messages",
-    params(("token" = Option<String>, Query, description = "For whoever cannot send the header")),
-    responses((status = 101, description = "A WebSocket"), Refused, NotSignedIn),
+    params(("token" = Option<String>, Query, description = "The bearer token, for clients that cannot send the header")),
+    responses((status = 101, description = "The WebSocket is open"), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(super) async fn connect(
@@ -63,8 +62,8 @@ pub(super) async fn connect(
     Ok(response)
 }
 
-/// `GET /ws/echo`: says everything once more, on the same loop; for protocol test suites, where
-/// `server.ws_echo` has it.
+/// `GET /ws/echo`: sends every message back, with the same loop as the chat. For protocol test suites; a 404
+/// unless `server.ws_echo` is set.
 pub(super) async fn echo(
     app: Data<App>,
     request: HttpRequest,
@@ -84,7 +83,7 @@ fn no_handshake(_: actix_web::Error) -> Error {
     Error::new(Code::InvalidBody).detail("A WebSocket handshake (RFC 6455) is needed.")
 }
 
-/// Lets a connection go on by itself.
+/// Starts the task that runs a connection.
 fn begin(
     app: &App,
     session: Session,
@@ -113,8 +112,8 @@ fn begin(
     });
 }
 
-/// A page may connect from this server's own origin and from those that are configured; whatever is no page
-/// says no origin.
+/// Accepts pages of this server's own origin and of `server.allowed_origins`. A client that is not a browser sends
+/// no `Origin` and is accepted.
 fn check_origin(app: &App, request: &HttpRequest) -> Result<()> {
     let header = |name| {
         request
@@ -129,29 +128,29 @@ fn check_origin(app: &App, request: &HttpRequest) -> Result<()> {
     let allowed = &app.settings.server.allowed_origins;
     match is_own || allowed.iter().any(|allowed| allowed == origin) {
         true => Ok(()),
-        false => Err(Error::new(Code::Forbidden).detail("Not from this origin.")),
+        false => Err(Error::new(Code::Forbidden).detail("Pages of this origin may not connect.")),
     }
 }
 
-/// What a client says.
+/// A message from the client.
 enum ClientMessage<'a> {
     Text(&'a str),
     Binary(Bytes),
 }
 
-/// Whoever a client talks to.
+/// What runs behind a connection: the chat, or the echo.
 trait Listener {
-    /// The first that is said to the client.
+    /// Sends the first message to the client.
     async fn welcome(&mut self) -> std::result::Result<(), CloseCause>;
 
-    /// Answers, or says why the connection ends.
+    /// Handles a message. An error closes the connection.
     async fn hear(&mut self, said: ClientMessage<'_>) -> std::result::Result<(), CloseCause>;
 
-    /// Goes on with what it has to do; may be dropped at any time, and is called again.
+    /// Does pending work. Must be cancel-safe: the future may be dropped at any time, and `work` is called again.
     async fn work(&mut self);
 }
 
-/// Says everything once more.
+/// Sends every message back.
 struct Echo(Session);
 
 impl Listener for Echo {
@@ -172,7 +171,7 @@ impl Listener for Echo {
     }
 }
 
-/// A connection.
+/// An open connection.
 struct Link<L> {
     session: Session,
     closing: Closing,
@@ -180,7 +179,7 @@ struct Link<L> {
     heard: Instant,
 }
 
-/// Why a connection ends.
+/// What the close frame says, if anything.
 type CloseCause = Option<CloseReason>;
 
 impl<L: Listener> Link<L> {
@@ -190,7 +189,7 @@ impl<L: Listener> Link<L> {
             return;
         }
         let end = self.listen(&mut stream).await;
-        // What is followed is let go first: nothing is said after the close.
+        // Dropped first, so that nothing is sent after the close frame.
         drop(self);
         drop(timeout(SEND_TIMEOUT, session.close(end)).await);
     }
@@ -234,17 +233,17 @@ impl<L: Listener> Link<L> {
                 answered.map(drop).map_err(|_| Some(CloseCode::Away.into()))
             }
             AggregatedMessage::Pong(_) => Ok(()),
-            // RFC 6455 §5.5.1: a close is answered with the same.
+            // RFC 6455 §5.5.1: a close frame is answered with the same one.
             AggregatedMessage::Close(reason) => Err(reason),
         }
     }
 }
 
-/// What a client's fault closes a connection with.
+/// The close code for a client's protocol error.
 fn fault(error: &ProtocolError) -> CloseReason {
     match error {
         ProtocolError::Overflow => CloseCode::Size.into(),
-        // Reserved bits have no error of their own yet.
+        // The library has no separate error for reserved bits yet, so the text decides.
         ProtocolError::Io(error) if error.to_string().contains("reserved bits") => {
             CloseCode::Protocol.into()
         }

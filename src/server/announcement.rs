@@ -1,11 +1,11 @@
-//! What an operator wants to know first when a server has started.
+//! The startup message for the operator.
 
 use std::{io::IsTerminal, net::SocketAddr};
 
 use crate::{app::App, config};
 
-/// Prints where the server listens, which database and model it uses, and why this model: for people as a
-/// table, else as a log line.
+/// Prints where the server listens, which database and model it uses, and why this model. On a terminal, or with
+/// pretty logs, this is a table; otherwise a log line.
 pub(super) fn announce(app: &App, address: SocketAddr, pretty: bool) {
     let address = format!("http://{address}");
     let mut database = app.store.describe();
@@ -31,14 +31,14 @@ pub(super) fn announce(app: &App, address: SocketAddr, pretty: bool) {
     }
 }
 
-/// The address of a vendor's server, where it is not the vendor's own.
+/// The host of a configured `base_url`; empty for the vendor's own server.
 fn at(vendor: &config::VendorSettings) -> String {
     let url = url::Url::parse(&vendor.base_url).ok();
     url.and_then(|url| Some(format!(" at {}", url.host_str()?)))
         .unwrap_or_default()
 }
 
-/// Why it is this model.
+/// Why this model is used.
 fn why(llm: &config::LlmSettings) -> &'static str {
     match (
         llm.model.is_empty(),

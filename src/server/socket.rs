@@ -1,5 +1,5 @@
-//! A client's socket that does not wait for ever: neither for a request that arrives a byte now and then, nor for a
-//! client that does not read what it has asked for.
+//! A client's socket with deadlines: for a request that arrives slowly, and for a client that does not read its
+//! response.
 
 use std::{
     io,
@@ -21,8 +21,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How long a client may take next to nothing of what is written to it: the kernel asks for more once a third of its
-/// buffer is free.
+/// Timeout for a client that reads next to nothing. The kernel accepts more data once a third of its buffer is free.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A socket with deadlines.
@@ -32,7 +31,7 @@ pub(super) struct Socket {
     metrics: Arc<Metrics>,
     arrival: Option<Timer>,
     departure: Option<Timer>,
-    /// Whether the client has yet to make room for what is written.
+    /// Whether the last write found the send buffer full.
     is_full: bool,
 }
 
@@ -52,7 +51,7 @@ impl Socket {
         self.opened.connection()
     }
 
-    /// What a socket says that is closed for others.
+    /// Fails if the connection was closed to make room for others.
     fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.connection().is_closed(cx) {
             true => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -66,7 +65,7 @@ impl Socket {
     }
 }
 
-/// Lets the timer ring then.
+/// Sets the timer to ring at `until`.
 fn set(timer: &mut Option<Timer>, until: Instant) -> &mut Timer {
     let timer = timer.get_or_insert_with(|| Timer::new(until));
     timer.put_off(until);
@@ -122,7 +121,7 @@ impl AsyncWrite for Socket {
         }
     }
 
-    /// Actix flushes whenever it is woken, also when it neither reads nor writes.
+    /// Checks for closing here too: actix flushes whenever it is woken, even if it neither reads nor writes.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_flush(cx)

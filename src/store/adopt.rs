@@ -1,37 +1,37 @@
-//! Turns whose owner is dead: found, taken over, given up.
+//! Adoption: turns whose instance died are found, taken over or closed. Running turns only.
 
 use std::time::Duration;
 
 use super::{InstanceId, Store, StoreError, TurnId, begin::Started, on_db};
 
-/// What it takes to adopt a turn.
+/// A request to adopt a turn.
 #[derive(Debug, Clone)]
 pub struct Adopt {
     /// The turn.
     pub turn_id: TurnId,
-    /// Who runs it from now on.
+    /// The instance that runs the turn from now on.
     pub owner: InstanceId,
-    /// For how long the new owner is taken for alive.
+    /// How long the new instance's lease lasts until its first renewal.
     pub lease: Duration,
-    /// How many attempts there may be.
+    /// The maximum number of attempts.
     pub attempts: i32,
     /// How many messages to read for the prompt.
     pub history: u32,
 }
 
-/// What became of an [`Adopt`].
+/// The outcome of an [`Adopt`].
 #[derive(Debug)]
 pub enum Adoption {
-    /// The turn is the caller's to run, from its beginning.
+    /// The caller runs the turn, from its beginning.
     Adopted(Box<Started>),
-    /// There were too many attempts: it was closed as interrupted.
+    /// No attempt was left, or its device is unknown: the turn was closed as interrupted.
     Closed,
-    /// It has ended, or its owner lives.
+    /// The turn has ended, or its lease is still valid.
     NotAbandoned,
 }
 
 impl Store {
-    /// Takes over a turn whose owner is dead.
+    /// Adopts a turn whose lease has expired, or closes it when no attempt is left.
     ///
     /// # Errors
     /// When the database fails.
@@ -39,7 +39,7 @@ impl Store {
         on_db!(self, write, |conn, db| db::adopt::adopt(conn, &adopt))
     }
 
-    /// Up to `limit` turns whose owner is dead.
+    /// Up to `limit` turns whose lease has expired.
     ///
     /// # Errors
     /// When the database fails.
@@ -51,7 +51,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Gives a turn's lease up, so that another instance can adopt it at once.
+    /// Ends a turn's lease now, so that another instance can adopt the turn at once.
     ///
     /// # Errors
     /// When the database fails.
@@ -68,8 +68,8 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Closes up to `limit` turns as interrupted that nobody has adopted for so long; how many
-    /// there were.
+    /// Closes up to `limit` turns as interrupted whose lease expired at least `since` ago and that no
+    /// instance has adopted. Returns their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -85,7 +85,7 @@ impl Store {
         ))
     }
 
-    /// Takes all running turns from other owners, for a database that only one server uses.
+    /// Ends the leases of all other instances: only for a database that a single server uses.
     ///
     /// # Errors
     /// When the database fails.

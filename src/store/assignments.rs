@@ -1,7 +1,7 @@
-//! Who has a conversation: asked for, taken, given back and passed on, and what people write in it.
+//! Claims, releases and transfers of conversations by experts, and the messages that experts write.
 //!
-//! Each is one transaction under the lock of the conversation's row, so two people never have one, and what
-//! a running turn has said by then, and no more, stands before what they write.
+//! Each is one transaction under the lock of the conversation's row. So no two experts have one conversation,
+//! and a running answer is cut at its last stored frame, before anything the expert writes.
 
 use std::time::Duration;
 
@@ -17,133 +17,133 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// A conversation that somebody takes.
+/// An expert's request to claim a conversation.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Which.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Who takes it.
+    /// The expert who claims it.
     pub expert: ExpertId,
-    /// The same for the audit.
+    /// The same expert, for the audit.
     pub actor: Actor,
     /// What the visitor reads.
     pub line: SystemMessage,
-    /// For how long the log of an answer is kept that ends with it.
+    /// How long to keep the log of an answer that the claim stops.
     pub log_kept: Duration,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
-    /// What becomes of an answer that is on its way.
+    /// Truncates a running answer to its stored frames.
     pub truncate: fn(PartialAnswer) -> TruncatedAnswer,
 }
 
-/// An answer that somebody takes over.
+/// An unfinished answer that a claim stops.
 #[derive(Debug)]
 pub struct PartialAnswer {
-    /// Its turn.
+    /// The answer's turn.
     pub turn_id: TurnId,
     /// The attempt.
     pub attempt: Attempt,
-    /// What of it is stored.
+    /// The stored segments of the attempt's log.
     pub pieces: Vec<LogSegment>,
-    /// Its messages: what was asked, and what its tools did.
+    /// The turn's messages: the visitor's, and its tool calls and results.
     pub said: Vec<Message>,
-    /// The id of what is kept of it.
+    /// The id of the message that stores the truncated answer.
     pub message_id: MessageId,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What is kept of it.
+/// What is kept of a [`PartialAnswer`].
 #[derive(Debug)]
 pub struct TruncatedAnswer {
-    /// How many frames.
+    /// How many frames are kept.
     pub keep: FrameSeq,
-    /// Their text.
+    /// The text of these frames.
     pub answer: Option<AnswerMessage>,
-    /// The widgets that they showed.
+    /// The widgets of these frames.
     pub widgets: Vec<WidgetMessage>,
-    /// The records, and the final one.
+    /// The stored records and a final one, a line of JSON each.
     pub records: Vec<u8>,
     /// The final record's number in the stored log.
     pub last_seq: FrameSeq,
 }
 
-/// What became of taking a conversation, or of giving it away.
+/// The outcome of a [`Claim`] or a [`Release`].
 #[derive(Debug)]
 pub enum ClaimOutcome {
-    /// It is done; the turn that ended with it.
+    /// Done: the conversation, and the turn that the claim ended.
     Done(Box<Conversation>, Option<TurnId>),
-    /// Somebody else has it.
+    /// Another expert has the conversation.
     Another,
-    /// There is no such conversation, or it is not theirs to give away.
+    /// The conversation does not exist, or this expert has not claimed it and so cannot release it.
     None,
 }
 
-/// A conversation that whoever has it gives away.
+/// A request to release a claimed conversation.
 #[derive(Debug, Clone)]
 pub struct Release {
-    /// Which.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// Who has it; none: whoever it is.
+    /// The expert who must have claimed it; none accepts any expert.
     pub expert: Option<ExpertId>,
-    /// Who does it, for the audit.
+    /// Who releases it, for the audit.
     pub actor: Actor,
-    /// To whom.
+    /// Where it goes.
     pub to: ReleaseTo,
-    /// By which jobs people outside are told, where it goes into the queue.
+    /// The kinds of the jobs that send notifications when the conversation goes into the queue.
     pub notify: Vec<&'static str>,
 }
 
-/// To whom a conversation is given.
+/// Where a released conversation goes.
 #[derive(Debug, Clone)]
 pub enum ReleaseTo {
-    /// Back to the agents; with what the visitor reads.
+    /// Back to the agents. Holds what the visitor reads.
     Agents(SystemMessage),
-    /// To nobody: it is settled. Whoever writes again is answered by the agents.
+    /// It is resolved; agents answer if the visitor writes again. Holds what the visitor reads.
     Settled(SystemMessage),
-    /// Into the queue, for this colleague first, for whoever knows this.
+    /// Into the queue, assigned to this colleague or else to an available expert, if possible with this skill.
     Queue {
         /// The colleague.
         colleague: Option<ExpertId>,
-        /// What they have to know.
+        /// The skill.
         skill: Option<String>,
         /// What the visitor reads.
         told: QueueNotice,
     },
 }
 
-/// A message of somebody at the desk.
+/// A message from an expert to a visitor.
 #[derive(Debug, Clone)]
 pub struct ExpertMessage {
-    /// Where.
+    /// The conversation.
     pub conversation: ConversationId,
-    /// To whom; it has to be theirs.
+    /// The recipient: the conversation must be theirs.
     pub user: UserId,
-    /// Who writes.
+    /// The author.
     pub expert: ExpertId,
-    /// The same for the audit.
+    /// The same expert, for the audit.
     pub actor: Actor,
-    /// Its id. One that is there already is not said again.
+    /// The message's id. If it already exists, nothing is written again.
     pub id: MessageId,
     /// The text.
     pub body: String,
 }
 
-/// What became of a [`ExpertMessage`].
+/// The outcome of an [`ExpertMessage`].
 #[derive(Debug)]
 pub enum ExpertMessageOutcome {
-    /// It is said, now or before.
+    /// The message is stored, now or by an earlier try.
     Done(Box<Message>),
-    /// Something else was said under this id.
+    /// A message with this id and another text exists.
     Reused,
-    /// Somebody else has the conversation.
+    /// Another expert has claimed the conversation.
     Another,
-    /// There is no such conversation, or it is of somebody else.
+    /// The conversation does not exist, or is another user's.
     None,
 }
 
 impl Store {
-    /// Gives a conversation to a person. An answer that is on its way ends where it is stored.
+    /// Claims a conversation for an expert. A running answer stops at its last stored frame.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
@@ -151,7 +151,7 @@ impl Store {
         on_db!(self, write, |conn, db| db::assignments::claim(conn, &claim))
     }
 
-    /// Gives a conversation away.
+    /// Releases a conversation.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
@@ -161,10 +161,10 @@ impl Store {
         ))
     }
 
-    /// Says something as a person.
+    /// Writes a message as an expert.
     ///
     /// # Errors
-    /// When the database fails; then nothing is said.
+    /// When the database fails; then nothing is stored.
     pub async fn write_as_expert(
         &self,
         write: ExpertMessage,

@@ -1,45 +1,45 @@
-//! The audit: who of the desk read or wrote what, without what it says. It is only ever added to.
+//! The audit: who at the desk read or wrote what, without the content. Append-only.
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 
 use super::{AuditId, ConversationId, Store, StoreError, on_db, schema, types::SqlTime};
 use crate::clock::Timestamp;
 
-/// Who does something, and what.
+/// Who acts, and the action.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// Who, as their tokens call them.
+    /// The `sub` of the person's token.
     pub sub: String,
-    /// As what.
+    /// The role they act in.
     pub role: &'static str,
-    /// What: a word.
+    /// The action's name.
     pub action: &'static str,
 }
 
-/// An entry.
+/// An entry of the audit.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::audit_log, check_for_backend(Pg, Sqlite))]
 pub struct AuditEntry {
-    /// Its id; they are in the order of their making.
+    /// Its id; ids sort by creation time.
     pub id: AuditId,
-    /// When.
+    /// When it happened.
     #[diesel(deserialize_as = SqlTime)]
     pub at: Timestamp,
-    /// Who.
+    /// The `sub` of the person who acted.
     pub actor: String,
-    /// As what.
+    /// The role they acted in.
     pub role: String,
-    /// What.
+    /// The action's name.
     pub action: String,
-    /// Where.
+    /// The conversation, if the action is about one.
     pub conversation_id: Option<ConversationId>,
 }
 
 impl Store {
-    /// Keeps that somebody does something with each of these conversations; of none, where there are none.
+    /// Writes one entry for each of these conversations, or one without a conversation if the list is empty.
     ///
     /// # Errors
-    /// When the database fails; then nothing is kept.
+    /// When the database fails; then nothing is written.
     pub async fn note(&self, actor: Actor, of: Vec<ConversationId>) -> Result<(), StoreError> {
         on_db!(self, write, |conn, db| db::audit::write_all(
             conn, &actor, &of
@@ -48,7 +48,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// The newest entries, of one conversation or of all, before one of them.
+    /// The newest entries, of one conversation or of all, optionally only those older than `before`.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,8 +1,8 @@
-//! Batches of what is waiting: a step that comes while others of its kind are under way goes
-//! with the next ones in one transaction.
+//! Batching of database steps: steps that arrive while a batch of their kind runs go into the next batch.
+//! One transaction for many steps costs the database far less than one each.
 //!
-//! There is no timer: a lone step goes at once. Every caller gets an answer of its own; a step
-//! that does not go with others is run alone.
+//! There is no timer: a lone step runs at once. Every caller gets its own answer; a step that cannot be
+//! done in a batch runs alone.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,51 +16,51 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{Store, StoreError};
 
-/// After how long a worker does not count as one any more: its connection may hang, and callers wait for
-/// two seconds only.
+/// After this time on one batch, a worker no longer counts as running: its connection may hang, and callers
+/// wait only 2 s.
 const WORKER_TIMEOUT: Duration = Duration::from_millis(500);
-/// The most steps in one transaction.
+/// Maximum number of steps in one transaction.
 const MAX_STEPS: usize = 64;
-/// How much text the steps of one transaction may have, unless one alone has more: it is held several
-/// times over until it is sent, and the connection keeps its largest buffer.
+/// Maximum bytes of text in one batch; a larger step is a batch of its own. Bounded because memory holds several
+/// copies of the text until it is sent, and the connection keeps its largest buffer.
 const MAX_BATCH_BYTES: usize = 512 * 1024;
 
-/// A step that can be done for many at once.
+/// A step of which many can run in one transaction.
 pub(super) trait BatchStep: Send + Sync + Sized + 'static {
-    /// What becomes of it.
+    /// The step's outcome.
     type Done: Send + 'static;
 
-    /// Two steps of the same row never go together.
+    /// Whether both steps write the same row. Such steps never go into one batch.
     fn same_row(&self, other: &Self) -> bool;
 
-    /// Does them, in one transaction; in their order, what became of each, and none for one that has to
-    /// be done alone. May block.
+    /// Runs the steps in one transaction. Returns their outcomes in the same order, and `None` for a step
+    /// that has to run alone. May block.
     ///
     /// # Errors
-    /// When the same would become of each.
+    /// When every step of the batch gets this error.
     fn together(store: &Store, steps: &[Arc<Self>]) -> Result<Vec<Option<Self::Done>>, StoreError>;
 
-    /// Does one.
+    /// Runs one step.
     fn alone(store: Store, step: Arc<Self>) -> BoxFuture<'static, Result<Self::Done, StoreError>>;
 
-    /// Until when its caller waits. It is not begun later.
+    /// When the caller stops waiting. The step does not start later than this.
     fn deadline(&self) -> Instant;
 
-    /// How much text it has, about.
+    /// The step's approximate size in bytes.
     fn bytes(&self) -> usize;
 }
 
-/// The steps of one kind.
+/// The queue and the workers for steps of one kind.
 pub(super) struct Batches<S: BatchStep> {
     state: Mutex<BatchQueue<S>>,
-    /// How many batches may be under way.
+    /// How many batches may run at once.
     most: usize,
     runtime: Handle,
 }
 
 struct BatchQueue<S: BatchStep> {
     waiting: VecDeque<WaitingStep<S>>,
-    /// The workers, and since when each is at its batch. One whose connection hangs does not count.
+    /// The workers, and when each took its batch.
     under_way: HashMap<u64, Instant>,
     last_worker: u64,
 }
@@ -84,7 +84,7 @@ impl<S: BatchStep> Batches<S> {
         })
     }
 
-    /// Does a step, with those that wait. It is done even when the caller does not stay.
+    /// Runs a step together with those that wait. The step runs even if the caller stops waiting.
     pub(super) async fn run(
         self: &Arc<Self>,
         store: &Store,
@@ -106,7 +106,7 @@ impl<S: BatchStep> Batches<S> {
         answered.await.unwrap_or_else(gone)
     }
 
-    /// Adds a step; a new worker, if a further batch may be under way.
+    /// Queues a step. Returns a new worker's number if another batch may run.
     fn push(&self, waiting: WaitingStep<S>) -> Option<u64> {
         let mut state = self.lock();
         state.waiting.push_back(waiting);
@@ -123,7 +123,7 @@ impl<S: BatchStep> Batches<S> {
         Some(worker)
     }
 
-    /// Batch after batch, until nothing waits.
+    /// Runs batches until the queue is empty.
     fn work(self: &Arc<Self>, worker: u64, store: &Store) {
         let _under_way = RunningWorker(self, worker);
         while let Some(batch) = self.take(worker) {
@@ -131,8 +131,8 @@ impl<S: BatchStep> Batches<S> {
         }
     }
 
-    /// The next batch, in the order of coming; of the same row only the first. When there is none,
-    /// one fewer is under way.
+    /// Takes the next batch, in order of arrival. A second step on one row waits for a later batch. If the queue
+    /// is empty, the worker is removed.
     fn take(&self, worker: u64) -> Option<Vec<WaitingStep<S>>> {
         let mut state = self.lock();
         let now = Instant::now();
@@ -190,7 +190,7 @@ impl<S: BatchStep> Batches<S> {
         }
     }
 
-    /// Does a step by itself: the others do not wait for what it waits for.
+    /// Runs a step in its own task, so that the next batches do not wait for it.
     fn alone(&self, store: Store, waiting: WaitingStep<S>) {
         self.runtime.spawn(async move {
             let done = S::alone(store, waiting.step).await;
@@ -203,7 +203,7 @@ impl<S: BatchStep> Batches<S> {
     }
 }
 
-/// Counts a worker out, even one that panicked.
+/// Removes a worker when it ends, even by a panic.
 struct RunningWorker<'a, S: BatchStep>(&'a Batches<S>, u64);
 
 impl<S: BatchStep> Drop for RunningWorker<'_, S> {

@@ -1,4 +1,4 @@
-//! The beginning of a turn: what a visitor said is stored, and the turn is the caller's to run.
+//! The beginning of a turn: the visitor's message is stored, and the caller gets the turn to run.
 
 use std::{
     sync::{
@@ -22,43 +22,43 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// The longest URL of an image or recording, in bytes.
+/// Maximum length of an image's or recording's URL, in bytes.
 pub const MAX_URL_BYTES: usize = 2 * 1024;
-/// The largest metadata of a message, in bytes of JSON.
+/// Maximum size of a message's metadata, in bytes of JSON.
 pub const MAX_METADATA_BYTES: usize = 16 * 1024;
-/// The largest message with all that belongs to it, in bytes.
+/// Maximum size of a message with its URLs and metadata, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// Everything that begins a turn. The ids are new, and kept when the step is repeated.
+/// Everything needed to begin a turn. Repeating the step reuses the ids, so it stays the same turn.
 #[derive(Debug, Clone)]
 pub struct BeginTurn {
     /// The turn's id.
     pub turn_id: TurnId,
-    /// The user's id, if the device is new.
+    /// The user's id, if the owner has no user row yet.
     pub new_user: UserId,
-    /// The session lock; its device is the visitor.
+    /// The session lock; its `device` is the session's owner.
     pub lock: LockRequest,
-    /// Which server runs the turn.
+    /// The instance that runs the turn.
     pub owner: InstanceId,
-    /// For how long it is taken for alive.
+    /// How long the lease lasts until its first renewal.
     pub lease: Duration,
-    /// What the visitor said.
+    /// The visitor's message.
     pub said: UserMessage,
-    /// What the visitor said before that and still waits to be answered, oldest first: this turn
-    /// answers it as well.
+    /// Earlier messages of the visitor that wait for an answer, oldest first: this turn answers them
+    /// as well.
     pub earlier: Vec<UserMessage>,
-    /// What is known of the visitor, where that opens the conversation.
+    /// Data about the visitor that tools receive and the model never sees, for a new conversation.
     pub context: Option<Value>,
-    /// How many messages to read for the prompt, this one included.
+    /// How many messages to read for the prompt, including this one.
     pub history: u32,
-    /// Until when the caller waits; later than that nothing is committed.
+    /// When the caller stops waiting. Nothing may be committed after that.
     pub deadline: std::time::Instant,
-    /// Whether it was sent.
+    /// Whether the step was sent to the database.
     pub sent: Arc<SendState>,
 }
 
-/// Whether a step was sent to the database. Until then its caller may give it up; from then on its outcome is
-/// unknown until the database answers.
+/// Whether a step was sent to the database. Before that, its caller may give the step up. After that, the outcome
+/// is unknown until the database answers.
 #[derive(Debug, Default)]
 pub struct SendState(AtomicU8);
 
@@ -67,7 +67,7 @@ impl SendState {
     const SENT: u8 = 1;
     const GIVEN_UP: u8 = 2;
 
-    /// The step is sent now, for the first time or once more; false where it was given up.
+    /// Marks the step as sent. May be called again for a repeat; false if the step was given up.
     pub(super) fn send(&self) -> bool {
         let (from, to) = (Self::WAITING, Self::SENT);
         let changed = self
@@ -76,7 +76,7 @@ impl SendState {
         changed.unwrap_or_else(|now| now) != Self::GIVEN_UP
     }
 
-    /// Gives the step up: it is not sent any more. False where it was sent.
+    /// Gives the step up, so that it is never sent. False if it was already sent.
     pub fn give_up(&self) -> bool {
         let (from, to) = (Self::WAITING, Self::GIVEN_UP);
         let changed = self
@@ -86,7 +86,7 @@ impl SendState {
     }
 }
 
-/// A message of a visitor's, to be stored.
+/// A visitor's message to store.
 #[derive(Debug, Clone)]
 pub struct UserMessage {
     /// Its id.
@@ -97,18 +97,18 @@ pub struct UserMessage {
     pub media_urls: Value,
     /// Recordings, an array of URLs.
     pub audio_urls: Value,
-    /// What the website adds.
+    /// Metadata that the website adds.
     pub metadata: Option<Value>,
-    /// The widget that it answers.
+    /// The answer to a widget, if the message is one.
     pub answers: Option<WidgetAnswer>,
-    /// A digest of everything that makes the request what it is.
+    /// A digest of the request's content, to tell a repeat from another request with the same key.
     pub request_hash: Vec<u8>,
-    /// The key that makes a repeated request the same turn.
+    /// The client's idempotency key: a repeated request with this key is the same turn.
     pub key: Option<String>,
 }
 
 impl UserMessage {
-    /// The key, and what the request was.
+    /// The idempotency key and the request's digest.
     pub(super) fn idempotency(&self) -> Option<Idempotency> {
         self.key.as_ref().map(|key| Idempotency {
             key: key.clone(),
@@ -117,106 +117,105 @@ impl UserMessage {
     }
 }
 
-/// What a visitor answers to a widget.
+/// A visitor's answer to a widget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WidgetAnswer {
-    /// The widget's message.
+    /// The id of the widget's message.
     pub widget: MessageId,
     /// The widget's type.
     pub kind: String,
-    /// The answer, checked.
+    /// The answer, already validated.
     pub answer: Value,
 }
 
-/// A client's key for a request, and what the request was. A turn's id is the key of a request that came without.
+/// An idempotency key with the digest of its request. The key of a request without one is its turn's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The key.
     pub key: String,
-    /// A digest of the body.
+    /// A digest of the request's content.
     pub request_hash: Vec<u8>,
 }
 
 impl Idempotency {
-    /// The turn whose id the key is, if it is one.
+    /// The turn that this key names, if the key is a turn's id.
     pub(super) fn turn(&self) -> Option<TurnId> {
         let turn: TurnId = self.key.parse().ok()?;
-        // Clients' own keys are mostly random UUIDs, which no turn has.
+        // Clients mostly use random UUIDs (version 4) as keys; turn ids are version 7.
         (turn.0.get_version_num() == 7).then_some(turn)
     }
 }
 
-/// What became of a [`BeginTurn`].
+/// The outcome of a [`BeginTurn`].
 #[derive(Debug)]
 pub enum Begin {
-    /// The message is committed and the turn is the caller's to run.
+    /// The message is committed; the caller runs the turn.
     Started(Box<Started>),
-    /// The same request was here before: this is its turn.
+    /// A repeat of an earlier request: that request's turn.
     Repeated(TurnId),
-    /// The same request was here before, and was answered together with a later one: this is that
+    /// A repeat of an earlier request that was answered together with a later one: the later
     /// one's turn.
     Merged(TurnId),
-    /// The key was used with another body.
+    /// The key was used for another request.
     KeyReused,
-    /// The conversation is answering another message; which turn that is, unless it has just
-    /// ended.
+    /// Another turn runs in the conversation; none if that turn has just ended.
     Busy(Option<BusyTurn>),
-    /// The widget that the message answers was answered before.
+    /// The widget was already answered.
     Answered,
-    /// The widget that the message answers is not in this conversation.
+    /// The widget is not in this conversation, or was withdrawn.
     NoWidget,
-    /// There is no such conversation, or it is another's.
+    /// The conversation does not exist, or is another user's.
     NoConversation,
-    /// The device wrote too much; it may go on after this long.
+    /// The owner wrote too many messages; the next one is allowed after this time.
     Limited(Duration),
-    /// It was sent, and the database has not answered: it may be committed, now or later.
+    /// The step was sent and the database has not answered: it may be committed, now or later.
     Unknown(TurnId),
 }
 
-/// The turn that a conversation is busy with.
+/// The turn that keeps a conversation busy.
 #[derive(Debug, Clone)]
 pub struct BusyTurn {
     /// The turn.
     pub turn_id: TurnId,
-    /// Whether its owner is dead.
+    /// Whether its lease has expired.
     pub is_abandoned: bool,
-    /// The agent that the session is on, if that is known.
+    /// The agent that last answered in the conversation.
     pub agent: Option<String>,
 }
 
-/// A turn that has begun.
+/// A turn that has begun or was adopted, with all that its run needs.
 #[derive(Debug, Clone)]
 pub struct Started {
     /// The turn.
     pub turn_id: TurnId,
-    /// Which attempt at it this is, from 1.
+    /// The attempt, from 1.
     pub attempt: Attempt,
-    /// Whose lock the turn was begun with.
+    /// The owner of the session in which the turn began.
     pub device: Owner,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// The user.
     pub user_id: UserId,
-    /// The user's name, read when a conversation begins.
+    /// The user's name; only read when a conversation begins.
     pub user_name: Option<String>,
-    /// The turn's fence: what it writes counts while this is the conversation's.
+    /// The turn's fence: its writes take effect only while the conversation's fence is equal.
     pub fence: Fence,
-    /// The agent that holds the session; none yet in a new one.
+    /// The agent that the session is on; none in a new session.
     pub agent: Option<String>,
-    /// The agent that held the session before this message.
+    /// The agent that answered last, before this turn.
     pub agent_before: Option<String>,
-    /// Who answers here.
+    /// Who answers in this conversation: agents or an expert.
     pub mode: Mode,
-    /// What the agents remember of this conversation.
+    /// The agents' stored state for this conversation.
     pub state: Value,
-    /// What is known of the visitor and not for the model, once it was made.
+    /// Data about the visitor that tools receive and the model never sees; none until it was set.
     pub context: Option<Value>,
-    /// The newest messages, oldest first; the last one began the turn.
+    /// The newest messages, oldest first, up to the turn's own: all of them after an adoption.
     pub history: Vec<Message>,
 }
 
 impl UserMessage {
-    /// The message as it is once stored.
+    /// The stored form of the message.
     pub fn message(
         &self,
         turn_id: TurnId,
@@ -227,7 +226,7 @@ impl UserMessage {
         self.row(turn_id, conversation_id, seq).stored(created_at)
     }
 
-    /// The message to be stored.
+    /// The row to insert.
     pub(super) fn row(
         &self,
         turn_id: TurnId,
@@ -252,7 +251,7 @@ impl UserMessage {
         }
     }
 
-    /// What kind of message it is.
+    /// The message's type.
     fn message_type(&self) -> MessageType {
         match self.answers {
             Some(_) => MessageType::WidgetAnswer,
@@ -295,8 +294,8 @@ impl BatchStep for BeginTurn {
 }
 
 impl Store {
-    /// Begins a turn: its user, session lock, conversation, lease, message and idempotency key,
-    /// and the history for its prompt. Goes on when the caller does not stay.
+    /// Begins a turn: writes its user, session lock, conversation, lease, message and idempotency key,
+    /// and reads the history for its prompt. Continues if the caller stops waiting.
     ///
     /// # Errors
     /// When the database fails.
@@ -304,8 +303,8 @@ impl Store {
         self.begins.run(self, turn).await
     }
 
-    /// A turn whose beginning was committed, though its caller did not hear of it, and that nobody else
-    /// has taken since.
+    /// The turn, if its beginning was committed and no other instance or expert has taken it over since.
+    /// For callers that got no answer.
     ///
     /// # Errors
     /// When the database fails.
@@ -314,7 +313,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What became of a request with this key, if there was one.
+    /// The outcome of an earlier request with this key, if there was one and its key has not expired.
     ///
     /// # Errors
     /// When the database fails.
@@ -324,7 +323,9 @@ impl Store {
         key: Idempotency,
     ) -> Result<Option<Begin>, StoreError> {
         let device = device.clone();
-        on_db!(self, read, |conn, db| db::begin::known(conn, &device, &key)
-            .map_err(Into::into))
+        on_db!(self, read, |conn, db| db::idempotency::known(
+            conn, &device, &key
+        )
+        .map_err(Into::into))
     }
 }

@@ -1,49 +1,49 @@
-//! Tokens: what turns have spent, and what there is for a day. It is reserved before a model is asked
-//! and settled when the turn has ended, by whoever comes first: its own server, or a sweeper.
+//! Daily token budgets, and the tokens that turns have spent. Tokens are reserved before a model is called and
+//! settled after the turn has ended, by its own instance or by a sweeper, so a crash leaves nothing reserved.
 
 use super::{ConversationId, Owner, Store, StoreError, TurnId, on_db};
 use crate::clock::Timestamp;
 
-/// What is to be reserved for a turn.
+/// A request to reserve tokens for a turn.
 #[derive(Debug, Clone)]
 pub struct Reserve {
     /// The turn.
     pub turn_id: TurnId,
-    /// Days since 1970.
+    /// The day, in days since 1970-01-01.
     pub day: i64,
-    /// How many tokens.
+    /// How many tokens to reserve.
     pub tokens: i64,
-    /// Whose budgets, and how much each has for a day.
+    /// The budgets to reserve from, each with its daily limit in tokens.
     pub scopes: Vec<(String, i64)>,
 }
 
-/// What models were asked for, and what that took.
+/// Turns or evaluations, and the tokens that they spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, diesel::Queryable)]
 pub struct Spent {
-    /// How often.
+    /// How many turns or evaluations.
     pub count: i64,
-    /// What they read, in tokens.
+    /// Input tokens.
     pub input: i64,
-    /// What they wrote.
+    /// Output tokens.
     pub output: i64,
 }
 
-/// Which turns, and evaluations of their answers.
+/// Selects turns, and evaluations of their answers.
 #[derive(Debug, Clone, Default)]
 pub struct SpentBy {
     /// From this time on.
     pub from: Option<Timestamp>,
     /// Before this time.
     pub before: Option<Timestamp>,
-    /// Of this device.
+    /// Of this owner.
     pub device: Option<Owner>,
     /// In this conversation.
     pub conversation: Option<ConversationId>,
 }
 
 impl Store {
-    /// Reserves tokens of all these budgets, or of none; whether there were enough. Once for a turn,
-    /// however often it is tried.
+    /// Reserves tokens from all of these budgets, or from none; false if one has too few left. Repeating
+    /// the call for a turn reserves nothing more.
     ///
     /// # Errors
     /// When the database fails.
@@ -51,8 +51,8 @@ impl Store {
         on_db!(self, write, |conn, db| db::budgets::reserve(conn, &reserve))
     }
 
-    /// Settles what a turn that has ended had reserved, or up to `limit` of all such turns; how many
-    /// reservations there were.
+    /// Settles the reservations of a turn that has ended, or up to `limit` reservations of all such turns.
+    /// Returns their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -64,7 +64,7 @@ impl Store {
         ))
     }
 
-    /// Forgets the oldest day's budgets, if that is before this day; how many there were.
+    /// Deletes the budgets of the oldest day, if it is before this day. Returns their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -73,7 +73,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What turns have spent, and what judging their answers has, after they had ended.
+    /// What turns have spent, and what the evaluations of their answers have spent.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,8 +1,8 @@
-//! Statements that are prepared once.
+//! Statements that a connection prepares only once.
 //!
-//! diesel prepares anew at every call what it believes to change: each UPDATE, `DO UPDATE`, `IN`
-//! on SQLite and all SQL that is written out. Where the text is always the same, the
-//! connection's cache may keep it, by its text.
+//! diesel prepares statements again at every call if their text might change: every UPDATE,
+//! `DO UPDATE`, `IN` on SQLite and raw SQL. [`cached`] keeps a statement whose text is always the
+//! same in the connection's cache, under that text.
 
 use diesel::{
     QueryResult, RunQueryDsl,
@@ -10,12 +10,12 @@ use diesel::{
     query_builder::{AstPass, Query, QueryFragment, QueryId},
 };
 
-/// A statement whose text never changes, whatever is bound to it. It has to return something:
-/// `execute` passes a reference on, and diesel looks at that one as if it were not wrapped.
+/// A statement whose text never changes, whatever is bound to it. It must return rows: `execute`
+/// passes diesel a reference, and diesel does not see this wrapper through a reference.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cached<Q>(Q);
 
-/// Says that a statement's text never changes.
+/// Declares that a statement's text never changes.
 pub(super) fn cached<Q>(statement: Q) -> Cached<Q> {
     Cached(statement)
 }
@@ -29,7 +29,7 @@ where
         self.0.walk_ast(out)
     }
 
-    // Hidden in diesel's documentation; the test below holds it.
+    // diesel does not document this method; the test below checks that it works.
     fn is_safe_to_cache_prepared(&self, _: &DB) -> QueryResult<bool> {
         Ok(true)
     }

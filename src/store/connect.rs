@@ -1,4 +1,4 @@
-//! Opening a database: which it is, and how its connections are prepared.
+//! Opens the configured database and prepares its connections.
 
 use std::{
     fs::{DirBuilder, OpenOptions, Permissions},
@@ -19,7 +19,7 @@ use diesel::{
 use super::{Db, Pools, StoreError, connection::pool, pool::Pool};
 use crate::{clock::Clock, config};
 
-/// What libpq is told unless the URL says otherwise: fail soon where a server is silent.
+/// libpq parameters that apply unless the URL sets them: fail soon if the server is silent.
 const POSTGRES_DEFAULTS: [(&str, &str); 6] = [
     ("connect_timeout", "2"),
     ("tcp_user_timeout", "4000"),
@@ -58,7 +58,7 @@ pub(super) fn open(
     }
     let url = postgres_url(url);
     let read_committed = Arc::new(AtomicBool::new(true));
-    // Until it is known that there is none.
+    // Assume a pooler until `Store::adapt` finds none.
     let pooled = Arc::new(AtomicBool::new(true));
     let pool = |size| {
         let read_committed = Arc::clone(&read_committed);
@@ -67,20 +67,20 @@ pub(super) fn open(
         pool.map(|pool| Pool::new(pool, &pooled))
     };
     let write = pool(settings.pool_size)?;
-    // Of what is not a message no more than half at once: messages do not queue behind it.
+    // Reads and side writes use at most half of the connections, so that messages do not wait for them.
     let read = write.with_at_most(settings.pool_size.div_ceil(2));
     Ok(Db::Postgres(Pools {
         side: read.clone(),
         read,
         write,
-        // Two: one that hangs must not take the other with it.
+        // Two connections, so that one that hangs does not block renewals.
         renew: pool(2)?,
         pooled,
         read_committed,
     }))
 }
 
-/// Reads how transactions are isolated that do not say it: the role, or its database, may have any default.
+/// Records whether the default isolation is read committed: a role or a database can set another default.
 fn note_isolation(conn: &mut PgConnection, read_committed: &AtomicBool) -> QueryResult<()> {
     #[derive(QueryableByName)]
     struct Isolation {
@@ -95,8 +95,9 @@ fn note_isolation(conn: &mut PgConnection, read_committed: &AtomicBool) -> Query
     Ok(())
 }
 
-/// Makes the database's file and folder for the server's user alone: conversations are in it, and the site's secret.
-/// A folder that was there keeps its mode; a file does not. SQLite gives its other files the same mode.
+/// Makes the database file and its folder accessible to the server's user only: the file holds conversations and
+/// the site's secret. An existing folder keeps its mode, an existing file does not. SQLite gives the files that
+/// it adds the same mode.
 fn private_file(file: &Path) -> std::io::Result<()> {
     if let Some(directory) = file.parent() {
         DirBuilder::new()
@@ -127,8 +128,8 @@ pub(super) fn sqlite_path(url: &str) -> &str {
     path.strip_prefix("//").unwrap_or(path)
 }
 
-/// The URL with the defaults for what it does not say. libpq reads URLs that no other parser
-/// does (several hosts, none), so only its query is looked at.
+/// The URL with defaults for the parameters that it does not set. Only the query is parsed: libpq
+/// accepts URLs that other parsers reject (several hosts, no host).
 pub(super) fn postgres_url(url: &str) -> String {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let is_given = |name: &str| {
@@ -143,14 +144,14 @@ pub(super) fn postgres_url(url: &str) -> String {
     })
 }
 
-/// The clock's functions as the backend knows their types; `schema` declares them for queries.
+/// The clock's functions with SQLite's own types; `schema` declares them for queries.
 #[diesel::declare_sql_function]
 extern "SQL" {
     fn db_now() -> diesel::sql_types::BigInt;
     fn db_now_plus(milliseconds: diesel::sql_types::BigInt) -> diesel::sql_types::BigInt;
 }
 
-/// Makes a fresh SQLite connection fit: durable, and with the clock that the statements use.
+/// Prepares a new SQLite connection: durable writes, and the clock functions that statements call.
 pub(super) fn prepare_sqlite(
     conn: &mut SqliteConnection,
     clock: &Arc<dyn Clock>,

@@ -1,4 +1,4 @@
-//! A pool's connections: checked, prepared, and given up when they are dead.
+//! A pool's connections: prepared when made, tested when taken, closed when dead.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use diesel::{
 
 use super::StoreError;
 
-/// How long to wait for a connection before the database counts as away.
+/// How long to wait for a connection. After that the database counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long a connection that was just in use is taken for alive.
+/// A connection taken less than this ago is not tested again.
 const TRUSTED_TIME: Duration = Duration::from_secs(1);
 
-/// For how long a connection that nobody needs is kept: a database has few for many instances, and each
-/// holds buffers as large as what was last said.
+/// How long an unused connection is kept. Not longer, because instances share the database's few connections,
+/// and each holds buffers as large as its largest statement.
 const IDLE_TIME: Duration = Duration::from_secs(120);
 
 /// A pool that has no connection yet.
@@ -40,26 +40,26 @@ pub(super) fn pool<C: R2D2Connection + 'static>(
         }))
 }
 
-/// Makes connections fit, and tests those that have been idle: a test costs a round trip.
+/// Prepares new connections, and tests idle ones only: a test costs a round trip.
 pub(super) struct PooledConnections<C: R2D2Connection + 'static> {
     manager: ConnectionManager<C>,
     prepare: Box<Prepare<C>>,
 }
 
-/// Makes a fresh connection fit.
+/// Prepares a new connection.
 type Prepare<C> = dyn Fn(&mut C) -> QueryResult<()> + Send + Sync;
 
-/// A connection, and when it was last taken.
+/// A connection, and when it was last taken from the pool.
 pub(super) struct PooledConnection<C> {
     pub(super) conn: C,
     taken: Instant,
     keeps_statements: bool,
-    /// It is dead, or leads to a server that is not the one to write to any more.
+    /// The connection is dead, or leads to a server that no longer accepts writes.
     pub(super) is_stale: bool,
 }
 
 impl<C: diesel::Connection> PooledConnection<C> {
-    /// Lets statements stay prepared, or not.
+    /// Sets whether statements stay prepared on this connection.
     pub(super) fn keep_statements(&mut self, keep: bool) {
         if self.keeps_statements != keep {
             self.keeps_statements = keep;
@@ -100,7 +100,7 @@ impl<C: R2D2Connection + 'static> ManageConnection for PooledConnections<C> {
     }
 }
 
-/// The pool's own failures, which no caller sees.
+/// Logs the pool's own failures, which no caller sees.
 #[derive(Debug)]
 struct LogError;
 

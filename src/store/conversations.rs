@@ -1,5 +1,5 @@
-//! The conversations of a user who is signed in: listed, read, renamed, deleted. Whose they are is part of
-//! each statement; of another's nothing is found.
+//! A signed-in user's conversations: list, read, rename, delete. Every statement for a user filters by owner, so
+//! another user's conversation is never found.
 
 use diesel::Queryable;
 use serde_json::Value;
@@ -16,39 +16,39 @@ use crate::clock::Timestamp;
 
 pub use super::enums::Status;
 
-/// How far a conversation has come.
+/// A conversation's current state, for clients that follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
 pub struct Snapshot {
-    /// The number of its last message.
+    /// The number of the last message.
     pub last_seq: MessageSeq,
-    /// Who answers.
+    /// Who answers: agents or an expert.
     pub mode: Mode,
-    /// What is being answered.
+    /// The turn that is running.
     pub running_turn: Option<TurnId>,
-    /// Whose it is.
+    /// The user whose conversation it is.
     pub user_id: UserId,
-    /// The person who has it.
+    /// The expert who has claimed it.
     pub expert_id: Option<ExpertId>,
-    /// Whether it waits for one.
+    /// Whether it waits for an expert.
     pub is_waiting: bool,
-    /// Its place in the queue then, from 1; 0 where it does not wait.
+    /// Its position in the queue, from 1; 0 if it does not wait.
     pub position: i64,
-    /// Whether it is the one that a device's session is on.
+    /// Whether a session lock is on this conversation.
     pub has_session: bool,
-    /// Whether the visitor is writing.
+    /// Whether the visitor is typing.
     pub visitor_types: Option<bool>,
-    /// Whether the person is.
+    /// Whether the expert is typing.
     pub expert_types: Option<bool>,
 }
 
-/// What an agent would be told of a conversation.
+/// What an agent gets to see of a conversation.
 #[derive(Debug, Clone)]
 pub struct AgentView {
-    /// The agent that it is on.
+    /// The agent that answered last.
     pub agent_path: Option<String>,
-    /// What the agents remember.
+    /// The agents' stored state.
     pub state: Value,
-    /// What is known of the visitor and not for the model.
+    /// Data about the visitor that tools receive and the model never sees.
     pub context: Option<Value>,
     /// The newest messages, oldest first.
     pub history: Vec<Message>,
@@ -59,28 +59,28 @@ pub struct AgentView {
 pub struct Conversation {
     /// Its id.
     pub id: ConversationId,
-    /// Whose it is.
+    /// The user whose conversation it is.
     pub user_id: UserId,
-    /// Its title, if it was given one.
+    /// Its title, if one was set.
     pub title: Option<String>,
-    /// What was said first.
+    /// The visitor's first message.
     pub user_input: String,
     /// The agent that answered last.
     pub agent_path: Option<String>,
-    /// Who answers.
+    /// Who answers: agents or an expert.
     pub mode: Mode,
-    /// Whether it goes on.
+    /// Whether it is active, completed or archived.
     pub status: Status,
-    /// The person who has it.
+    /// The expert who has claimed it.
     pub expert_id: Option<ExpertId>,
-    /// The person who was asked first.
+    /// The expert it is assigned to while it waits; any expert may claim it.
     pub assigned_to: Option<ExpertId>,
-    /// Since when it waits for one.
+    /// Since when it waits for an expert.
     #[diesel(deserialize_as = OptionalTime)]
     pub waiting_since: Option<Timestamp>,
-    /// Why one is needed.
+    /// Why an expert is needed.
     pub reason: Option<String>,
-    /// What they have to know.
+    /// The skill that the expert needs.
     pub skill: Option<String>,
     /// How many turns it has had.
     pub step_count: i64,
@@ -89,31 +89,31 @@ pub struct Conversation {
     /// When it began.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
-    /// When it changed last.
+    /// When it last changed.
     #[diesel(deserialize_as = SqlTime)]
     pub updated_at: Timestamp,
 }
 
-/// What to change in a conversation; none leaves it as it is.
+/// Changes to a conversation; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
-    /// Another title; an empty one takes it away.
+    /// A new title; an empty one removes the title.
     pub title: Option<String>,
-    /// Another status.
+    /// A new status.
     pub status: Option<Status>,
 }
 
-/// What became of taking a device's conversations over.
+/// The outcome of moving a device's conversations to a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveOutcome {
-    /// They are the user's.
+    /// The conversations are the user's.
     Done,
-    /// One of them is being answered.
+    /// A turn runs in one of them, so nothing was moved.
     Busy,
 }
 
 impl Store {
-    /// A page of a user's conversations, the newest first, and how many there are in all.
+    /// A page of a user's conversations, newest first, and the total number.
     ///
     /// # Errors
     /// When the database fails.
@@ -149,7 +149,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// The conversation that a user's client calls so, or that has this id.
+    /// The user's conversation with this client-chosen name, or else with this id.
     ///
     /// # Errors
     /// When the database fails.
@@ -165,7 +165,7 @@ impl Store {
         })
     }
 
-    /// The same of a user of this id.
+    /// Like [`Store::conversation_of_session`], with the user's id.
     ///
     /// # Errors
     /// When the database fails.
@@ -181,7 +181,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Changes a user's conversation, and gives it back.
+    /// Changes a user's conversation and returns it.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
@@ -198,7 +198,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Deletes a user's conversation with all that belongs to it; whether there was one.
+    /// Deletes a user's conversation with all that belongs to it. False if there was none.
     ///
     /// # Errors
     /// When the database fails; then nothing is deleted.
@@ -214,7 +214,7 @@ impl Store {
         ))
     }
 
-    /// The newest messages of a user's conversation, or the newest before one of them.
+    /// The newest messages of a user's conversation, or the newest ones before the message `before`.
     ///
     /// # Errors
     /// When the database fails.
@@ -234,7 +234,7 @@ impl Store {
         })
     }
 
-    /// How far conversations have come that are still there.
+    /// The states of these conversations; deleted ones are left out.
     ///
     /// # Errors
     /// When the database fails.
@@ -255,7 +255,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What was said after a message, the oldest first; with what turns say, or without.
+    /// The next messages after a message, oldest first, with or without the messages of turns. At most a page.
     ///
     /// # Errors
     /// When the database fails.
@@ -271,7 +271,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// What was said in a turn, oldest first.
+    /// The messages of a turn, oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -280,7 +280,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// Makes all conversations of a device those of a user. The device begins anew.
+    /// Moves all conversations of a device to a user. The device's session and user row are deleted.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.

@@ -1,4 +1,4 @@
-//! All that is kept of a visitor: handed over, or erased.
+//! All data that is stored about a visitor: exported, or erased.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// A person as they are known.
+/// A user's data, for the export.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::users, check_for_backend(Pg, Sqlite))]
 pub struct ExportedUser {
     /// Their id.
     pub id: UserId,
-    /// Their name, if it was learnt.
+    /// Their name, if known.
     pub name: Option<String>,
-    /// When they came first.
+    /// When they first came.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
     /// When they began their last conversation.
@@ -27,7 +27,7 @@ pub struct ExportedUser {
     pub last_seen_at: Timestamp,
 }
 
-/// A conversation as it is kept.
+/// A conversation's data, for the export.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::conversations, check_for_backend(Pg, Sqlite))]
 pub struct ExportedConversation {
@@ -37,7 +37,7 @@ pub struct ExportedConversation {
     pub title: Option<String>,
     /// The agent that answered last.
     pub agent_path: Option<String>,
-    /// What the agents remember of it.
+    /// The agents' stored state.
     #[diesel(deserialize_as = JsonColumn)]
     pub state: Value,
     /// When it began.
@@ -45,17 +45,17 @@ pub struct ExportedConversation {
     pub created_at: Timestamp,
 }
 
-/// What became of opening a conversation.
+/// The outcome of opening a conversation.
 #[derive(Debug)]
 pub enum OpenOutcome {
-    /// It is open.
+    /// The conversation is open.
     Done(ConversationId),
-    /// The device wrote too much; it may open one after this long.
+    /// The owner wrote too many messages; opening is allowed after this time.
     Limited(Duration),
 }
 
 impl Store {
-    /// Opens a conversation in which nothing is said yet, and gives the device's lock to it.
+    /// Opens an empty conversation and moves the owner's session lock to it.
     ///
     /// # Errors
     /// When the database fails.
@@ -73,7 +73,7 @@ impl Store {
         ))
     }
 
-    /// The conversations of a device's visitor, the oldest first.
+    /// An owner's conversations, oldest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -88,7 +88,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// A device's visitor.
+    /// An owner's user row.
     ///
     /// # Errors
     /// When the database fails.
@@ -98,7 +98,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// The conversation that a visitor began next after another, or first.
+    /// The conversation that a user began next after `after`; without it, the user's first.
     ///
     /// # Errors
     /// When the database fails.
@@ -113,8 +113,8 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Erases up to `limit` conversations in which nothing was said for so long, and the people of whom
-    /// nothing else is kept; how many conversations there were.
+    /// Erases up to `limit` conversations unchanged for at least `kept`, and the users of whom nothing
+    /// else is stored. Returns the number of conversations.
     ///
     /// # Errors
     /// When the database fails.
@@ -134,8 +134,8 @@ impl Store {
         ))
     }
 
-    /// Erases all that is kept of a device's visitor; whether there was anything. A turn that is
-    /// running loses its lease with it. What they have written and spent is still counted, under the key.
+    /// Erases all data of an owner; false if there was none. A running turn loses its lease. Messages
+    /// written and tokens spent still count, under the key.
     ///
     /// # Errors
     /// When the database fails; then nothing is erased.

@@ -1,4 +1,4 @@
-//! The closed sets that columns hold, as words: alike in the database and on the wire.
+//! Enums that columns store as text: the same text in the database and on the wire.
 
 use diesel::{
     backend::Backend,
@@ -21,7 +21,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// The word, alike in the database and on the wire.
+            /// The text in the database and on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)*
@@ -58,96 +58,96 @@ macro_rules! words {
 }
 
 words! {
-    /// Who said it.
+    /// Who wrote a message.
     Role {
         /// The visitor.
         User = "user",
         /// An agent.
         Assistant = "assistant",
-        /// A person at the desk.
+        /// An expert.
         Expert = "expert",
-        /// The desk itself.
+        /// The server.
         System = "system",
         /// A tool.
         Tool = "tool",
     }
-    /// Which way a message went, seen from the desk.
+    /// A message's direction, as the server sees it.
     Direction {
-        /// To the desk.
+        /// From the visitor.
         Incoming = "incoming",
-        /// From the desk.
+        /// To the visitor; tool calls and their results count as outgoing, too.
         Outgoing = "outgoing",
     }
-    /// What kind of message it is.
+    /// The type of a message.
     MessageType {
-        /// What the visitor wrote.
+        /// A visitor's message.
         UserInput = "user_input",
-        /// What an agent answered.
+        /// An agent's answer.
         AssistantResponse = "assistant_response",
-        /// A tool that an agent called, recorded before it was.
+        /// An agent's tool call, stored before the tool runs.
         ToolCall = "tool_call",
-        /// What came of it.
+        /// The result of a tool call.
         ToolResult = "tool_result",
-        /// Something to look at or to fill in.
+        /// A widget to look at or to fill in.
         Widget = "widget",
-        /// What the visitor answered to one.
+        /// A visitor's answer to a widget.
         WidgetAnswer = "widget_answer",
-        /// What a person at the desk wrote.
+        /// An expert's message.
         ExpertMessage = "expert_message",
-        /// What the desk itself says: who answers now, and where the visitor stands.
+        /// A notice from the server: who answers now, or the visitor's position in the queue.
         SystemMessage = "system_message",
     }
-    /// Who is answering in a conversation.
+    /// Who answers in a conversation.
     Mode {
         /// An agent.
         Ai = "ai",
-        /// A person.
+        /// An expert, or nobody until an expert claims the conversation.
         Expert = "expert",
     }
-    /// Whether a conversation goes on.
+    /// The status of a conversation.
     Status {
-        /// It does.
+        /// It continues.
         Active = "active",
-        /// What it was about is settled.
+        /// It is resolved.
         Completed = "completed",
-        /// Put away.
+        /// It is archived.
         Archived = "archived",
     }
-    /// What became of an answer at a judge's, and after.
+    /// The status of a judge's evaluation of an answer.
     EvaluationStatus {
-        /// It may stand.
+        /// The judge accepts the answer.
         Passed = "passed",
-        /// It may not, and nobody has looked at it yet.
+        /// The judge rejects the answer. Nobody has reviewed it yet.
         Failed = "failed",
-        /// The judge could not be asked, and nobody has looked at it yet.
+        /// The judge could not be reached. Nobody has reviewed the answer yet.
         Undecided = "undecided",
-        /// Somebody has looked at it.
+        /// An expert has reviewed the answer.
         Reviewed = "reviewed",
     }
-    /// What somebody makes of an answer that a judge did not let pass.
+    /// An expert's verdict on an answer that a judge did not pass.
     Verdict {
-        /// It stands.
+        /// The answer stays.
         Approve = "approve",
-        /// It is withdrawn, and another one is given instead.
+        /// The answer is withdrawn and replaced by the expert's.
         Correct = "correct",
-        /// It is withdrawn.
+        /// The answer is withdrawn.
         Retract = "retract",
     }
     /// Why a turn ended.
     FinishReason {
         /// The answer is complete.
         Stop = "stop",
-        /// The answer reached the longest length that is allowed.
+        /// The answer reached the maximum length.
         Length = "length",
-        /// The visitor stopped it.
+        /// The visitor stopped the answer.
         Cancelled = "cancelled",
-        /// It is answered together with a later message.
+        /// The message is answered together with a later one.
         Merged = "merged",
-        /// A person has the conversation.
+        /// The conversation waits for an expert, or an expert has claimed it.
         Handoff = "handoff",
-        /// The server that ran it went away.
+        /// The instance that ran the turn died.
         Interrupted = "interrupted",
-        /// It failed.
+        /// The turn failed.
         Error = "error",
     }
 }

@@ -1,35 +1,35 @@
-//! How a database fails, as far as a caller acts on it.
+//! Database errors, classified by what a caller can do about them.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::error::{Code, Error};
 
-/// A failed step. Nothing of it was kept, unless its outcome is [unknown](Self::Unknown).
+/// Why a step failed. Nothing of it was stored, unless the outcome is [unknown](Self::Unknown).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, or cannot serve. Nothing is kept.
+    /// The database cannot be reached, or cannot serve. Nothing was stored.
     #[error("the database is away: {0}")]
     Away(String),
-    /// The database, or this server's share of it, is busy: the step may be repeated. Nothing is kept.
+    /// The database, or this instance's pool, is busy: the step may be repeated. Nothing was stored.
     #[error("the database is busy: {0}")]
     Busy(String),
-    /// The step was sent and not answered: it is done, or not, or will be. To repeat a finish finds
-    /// out; of a beginning, [`Store::begun`](super::Store::begun) tells.
+    /// The step was sent and not answered: it may be done, not done, or done later. To find out, repeat
+    /// a finish; for a beginning, call [`Store::begun`](super::Store::begun).
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
-    /// The caller no longer waits. Nothing was done.
+    /// The step's deadline has passed, or its caller gave it up. Nothing was stored.
     #[error("nobody waits for it any more")]
     Late,
-    /// Another transaction won; the step may be repeated at once.
+    /// Another transaction won. Nothing was stored; the step may be repeated at once.
     #[error("the transaction must be repeated: {0}")]
     Conflict(String),
-    /// The step is wrong, or the database is.
+    /// The step or the database has a fault: repeating does not help.
     #[error("the database refused: {0}")]
     Refused(String),
 }
 
-/// What PostgreSQL and SQLite say when they cannot serve, rather than when a statement is
-/// wrong; diesel has no kind for these.
+/// Parts of the error texts of PostgreSQL and SQLite when they cannot serve. diesel has no error
+/// kind for these.
 const AWAY: [&str; 12] = [
     "idle-in-transaction",
     "terminating connection",
@@ -45,32 +45,32 @@ const AWAY: [&str; 12] = [
     "disk I/O error",
 ];
 
-/// What they say when a statement had to wait for too long: for a row, or for SQLite's one writer.
+/// Parts of the error texts when a statement waited too long, for a row or for SQLite's one writer.
 const BUSY: [&str; 2] = ["canceling statement due to", "database is locked"];
 
 impl StoreError {
-    /// Whether the database is away, rather than wrong or busy.
+    /// Whether the database did not answer or cannot serve.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Unknown(_))
     }
 
-    /// Whether the same step may succeed a moment later, and nothing of it is kept.
+    /// Whether the same step may succeed a moment later. Nothing of it was stored.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Conflict(_))
     }
 
-    /// Whether it is the database that says so because it cannot serve.
+    /// Whether this error text says that the database cannot serve.
     pub(super) fn is_outage(text: &str) -> bool {
         AWAY.iter().any(|sign| text.contains(sign))
     }
 
-    /// Whether it is the database that says so because something else held it up.
+    /// Whether this error text says that the statement waited too long.
     pub(super) fn is_wait(text: &str) -> bool {
         BUSY.iter().any(|sign| text.contains(sign))
     }
 
-    /// Whether to connect anew: the connection is dead, which outside of a transaction nobody notices
-    /// who does not test it; or it leads to a server that may not write any more since a failover.
+    /// Whether the connection must be replaced: it is dead (outside a transaction only a test shows
+    /// that), or since a failover it leads to a read-only server.
     pub(super) fn spoils_connection(&self) -> bool {
         self.is_away()
     }
@@ -100,9 +100,9 @@ impl From<DieselError> for StoreError {
     }
 }
 
-/// Why a transaction does not commit.
+/// Why a transaction is rolled back.
 pub(super) enum Abort<T> {
-    /// There is nothing to commit: this is the outcome.
+    /// The step ends with this outcome and must not write anything.
     With(T),
     /// The database failed.
     Failed(StoreError),

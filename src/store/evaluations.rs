@@ -1,4 +1,4 @@
-//! What judges said of answers, and what people made of it.
+//! Evaluations: what judges say about answers, and the experts' reviews of them.
 
 use diesel::Queryable;
 
@@ -14,51 +14,51 @@ use crate::clock::Timestamp;
 
 pub use super::enums::{EvaluationStatus, Verdict};
 
-/// How much of each text a list has, in characters: twice what a visitor may say at once.
+/// Maximum length of each text in a list, in characters: twice the maximum of a visitor's message.
 pub const BRIEF: i32 = 20_000;
 
-/// An answer that is to be judged.
+/// An answer to judge.
 #[derive(Debug, Clone)]
 pub struct ToJudge {
     /// The answer.
     pub answer: Message,
-    /// What its turn showed beside it, as text.
+    /// The widgets that its turn showed after it, as text.
     pub shown: Vec<String>,
-    /// What was said before, oldest first.
+    /// The messages before the answer, oldest first.
     pub history: Vec<Message>,
-    /// The judges who have judged it already.
+    /// The judges that have already judged it.
     pub judged_by: Vec<String>,
 }
 
-/// What a judge said of an answer.
+/// A judge's evaluation of an answer, to store.
 #[derive(Debug, Clone)]
 pub struct NewEvaluation {
-    /// Where it was given.
+    /// The answer's conversation.
     pub conversation_id: ConversationId,
     /// The answer.
     pub message_id: MessageId,
     /// The judge.
     pub judge: String,
-    /// What was judged.
+    /// The criterion it was judged by.
     pub criterion: &'static str,
-    /// What came of it.
+    /// The result.
     pub status: EvaluationStatus,
-    /// How well it does, from 0 to 1.
+    /// The score, from 0 (worst) to 1.
     pub score: Option<f64>,
-    /// Why.
+    /// The judge's reason.
     pub reason: String,
-    /// What the judge read and wrote, in tokens.
+    /// The judge's input and output tokens.
     pub usage: (i64, i64),
-    /// By which jobs people outside are told, where it does not pass.
+    /// The kinds of the jobs that send notifications when the answer does not pass.
     pub notify: Vec<&'static str>,
 }
 
-/// What a judge said of an answer, and what came of it.
+/// A judge's evaluation of an answer, and its review.
 #[derive(Debug, Clone, Queryable)]
 pub struct Evaluation {
-    /// Its id; they are in the order of their making.
+    /// Its id; ids sort by creation time.
     pub id: EvaluationId,
-    /// Where the answer was given.
+    /// The answer's conversation.
     pub conversation_id: ConversationId,
     /// The answer.
     pub message_id: MessageId,
@@ -66,80 +66,80 @@ pub struct Evaluation {
     pub turn_id: Option<TurnId>,
     /// The judge.
     pub judge: String,
-    /// What was judged.
+    /// The criterion it was judged by.
     pub criterion: String,
-    /// What came of it.
+    /// The current status.
     pub status: EvaluationStatus,
-    /// How well it does, from 0 to 1.
+    /// The score, from 0 (worst) to 1.
     pub score: Option<f64>,
-    /// Why.
+    /// The judge's reason.
     pub reason: String,
-    /// When.
+    /// When the judge gave it.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
-    /// What somebody made of it.
+    /// The reviewer's verdict.
     pub verdict: Option<Verdict>,
-    /// Who, as their tokens call them.
+    /// The `sub` of the reviewer's token.
     pub reviewed_by: Option<String>,
-    /// When.
+    /// When it was reviewed.
     #[diesel(deserialize_as = OptionalTime)]
     pub reviewed_at: Option<Timestamp>,
-    /// What was answered.
+    /// The answer's text; empty once the answer is withdrawn.
     pub answer: String,
-    /// The same, where it was withdrawn since.
+    /// The answer's text before it was withdrawn; none if it was not.
     pub retracted: Option<String>,
 }
 
-/// What was said around an answer, in its turn.
+/// The other texts of an answer's turn.
 #[derive(Debug, Clone, Default)]
 pub struct Around {
-    /// What the visitor had said.
+    /// The visitor's messages.
     pub asked: Vec<String>,
-    /// What was shown beside the answer, as text; withdrawn or not.
+    /// What else the turn showed, as text, even if it was withdrawn.
     pub shown: Vec<String>,
 }
 
-/// A page of what judges said.
+/// A page of evaluations.
 #[derive(Debug, Clone)]
 pub struct EvaluationPage {
-    /// The newest first.
+    /// The evaluations, newest first.
     pub evaluations: Vec<(Evaluation, Around)>,
-    /// How many there are in all.
+    /// The total number on all pages.
     pub total: i64,
 }
 
-/// What somebody makes of an answer.
+/// An expert's review of an answer.
 #[derive(Debug, Clone)]
 pub struct Reviewing {
-    /// What a judge said of it.
+    /// The evaluation that is reviewed.
     pub evaluation: EvaluationId,
-    /// What they make of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Who.
+    /// The reviewer.
     pub expert: ExpertId,
-    /// The same, for the audit.
+    /// The same person, for the audit.
     pub actor: Actor,
-    /// What the visitor reads where it is withdrawn.
+    /// What the visitor reads if the answer is withdrawn.
     pub line: SystemMessage,
-    /// What is said instead.
+    /// The id and text of the message that replaces the answer.
     pub instead: Option<(MessageId, String)>,
 }
 
-/// What became of a [`Reviewing`].
+/// The outcome of a [`Reviewing`].
 #[derive(Debug)]
 pub enum Reviewed {
-    /// It is done.
+    /// The review is stored.
     Done(Box<Evaluation>),
-    /// Somebody was faster, or it needs none.
+    /// The evaluation was already reviewed, or passed and needs no review.
     Before,
-    /// Somebody else has the conversation, and says what is right.
+    /// A correction is not allowed: another expert has claimed the conversation.
     Another,
-    /// There is no such evaluation.
+    /// The evaluation does not exist.
     None,
 }
 
 impl Store {
-    /// An answer with what was said before, and who has judged it; none once it is gone or withdrawn.
+    /// An answer with the messages before it and its judges so far; none if it was deleted or withdrawn.
     ///
     /// # Errors
     /// When the database fails.
@@ -156,16 +156,16 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Keeps what a judge said, and lets people outside be told where it is no good. The same once more is
-    /// not kept twice.
+    /// Stores an evaluation, and adds the notification jobs if the answer did not pass. Each judge's
+    /// evaluation of an answer is stored only once.
     ///
     /// # Errors
-    /// When the database fails; then nothing is kept.
+    /// When the database fails; then nothing is stored.
     pub async fn evaluated(&self, new: NewEvaluation) -> Result<(), StoreError> {
         on_db!(self, write, |conn, db| db::evaluations::add(conn, &new))
     }
 
-    /// A page of what judges said, the newest first; that somebody reads it is kept.
+    /// A page of evaluations, newest first. The read is recorded in the audit.
     ///
     /// # Errors
     /// When the database fails.
@@ -184,7 +184,7 @@ impl Store {
         ))
     }
 
-    /// Somebody has looked at an answer: what judges said of it is settled, and it stands or is withdrawn.
+    /// Stores a review: it settles all open evaluations of the answer, which stays or is withdrawn.
     ///
     /// # Errors
     /// When the database fails; then nothing has changed.
@@ -194,10 +194,10 @@ impl Store {
         ))
     }
 
-    /// A job is given up, with what its answer's judges could not say.
+    /// Gives up a judging job, and stores the evaluations that stay undecided.
     ///
     /// # Errors
-    /// When the database fails; then it is tried once more when its lease is over.
+    /// When the database fails; then the job is tried again when its lease expires.
     pub async fn judging_failed(
         &self,
         job: Job,

@@ -1,4 +1,4 @@
-//! The people at the desk: who is there, what waits for them, and what they hold.
+//! The experts: who is available, the queue, the conversations they have claimed, and what they may see.
 
 use diesel::{Queryable, Selectable, pg::Pg, sqlite::Sqlite};
 use serde_json::Value;
@@ -12,60 +12,60 @@ use super::{
     types::JsonColumn,
 };
 
-/// Somebody at the desk.
+/// An expert.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::experts, check_for_backend(Pg, Sqlite))]
 pub struct Expert {
     /// Their id.
     pub id: ExpertId,
-    /// Who they are, as their tokens call them.
+    /// The `sub` of their token.
     pub sub: String,
-    /// What visitors read.
+    /// The name that visitors see.
     pub name: Option<String>,
-    /// Whether conversations are given to them.
+    /// Whether they accept new conversations.
     pub available: bool,
-    /// What they know, an array of words.
+    /// Their skills, an array of strings.
     #[diesel(deserialize_as = JsonColumn)]
     pub skills: Value,
 }
 
-/// What somebody says of themselves; none leaves it as it is.
+/// What an expert sets about themselves; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct Presence {
-    /// Whether conversations are given to them.
+    /// Whether they accept new conversations.
     pub available: Option<bool>,
-    /// What they know.
+    /// Their skills.
     pub skills: Option<Vec<String>>,
-    /// What visitors read.
+    /// The name that visitors see.
     pub name: Option<String>,
 }
 
-/// What somebody at the desk may see.
+/// Which conversations a person at the desk may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
-    /// What waits, and what they hold.
+    /// Those that wait for an expert, and those that this expert has claimed.
     Own(ExpertId),
-    /// All.
+    /// All conversations.
     All,
 }
 
-/// What the desk has to do.
+/// The desk's work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inbox {
-    /// The conversations that wait for somebody, the longest first; those that are held, what was said last
-    /// first; and those that agents are answering.
+    /// Waiting conversations, longest wait first; then claimed ones, last changed first; then those that
+    /// agents are answering, newest first.
     pub conversations: Vec<Conversation>,
-    /// How many evaluations wait for somebody to look at them; a lot is not counted to its end.
+    /// How many evaluations wait for a review; counting stops at 100.
     pub to_review: i64,
 }
 
-/// How many conversations a desk shows at the most that wait, and how many that are held.
+/// Maximum number of waiting conversations that the desk shows, and of claimed ones.
 const CASES: u32 = 500;
-/// How many that agents are answering.
+/// Maximum number of conversations shown that agents are answering.
 const ANSWERED: usize = 100;
 
 impl Store {
-    /// Somebody at the desk, known from now on; with what they say of themselves.
+    /// Stores an expert, or updates an existing one and the time they were last seen.
     ///
     /// # Errors
     /// When the database fails.
@@ -76,7 +76,7 @@ impl Store {
         ))
     }
 
-    /// The people at the desk, each with whether they are there at this moment.
+    /// All experts, each with whether they are available and online now.
     ///
     /// # Errors
     /// When the database fails.
@@ -85,7 +85,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What waits for somebody, the longest first, and what this expert holds.
+    /// The waiting conversations, longest wait first, then the claimed ones that the person may see.
     ///
     /// # Errors
     /// When the database fails.
@@ -102,7 +102,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// All that waits for somebody, is held, or is being answered.
+    /// All conversations that wait, are claimed, or are being answered by agents.
     ///
     /// # Errors
     /// When the database fails.
@@ -117,7 +117,7 @@ impl Store {
         })
     }
 
-    /// A turn of a conversation that the desk may see: whose it is, to read it.
+    /// The owner of a turn that the person may see, needed to read the turn. The read is audited.
     ///
     /// # Errors
     /// When the database fails.
@@ -132,8 +132,8 @@ impl Store {
         ))
     }
 
-    /// The newest messages of a conversation that the desk may see, or the newest before one of them, by
-    /// somebody whose reading is kept.
+    /// The newest messages of a conversation that the person may see, or the newest ones before the message
+    /// `before`. The read is audited.
     ///
     /// # Errors
     /// When the database fails.
@@ -153,8 +153,8 @@ impl Store {
         ))
     }
 
-    /// What an agent would be told of a conversation that the desk may see, with so many messages, for
-    /// somebody whose asking is kept.
+    /// What an agent sees of a conversation that the person may see, with up to `history` messages. The
+    /// read is audited.
     ///
     /// # Errors
     /// When the database fails.
@@ -174,7 +174,7 @@ impl Store {
         ))
     }
 
-    /// A conversation that the desk may see, by somebody whose looking is kept.
+    /// A conversation that the person may see. The read is audited.
     ///
     /// # Errors
     /// When the database fails.

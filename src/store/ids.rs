@@ -1,4 +1,4 @@
-//! Ids and numbers, each a type of its own, so that none is taken for another.
+//! Ids and numbers, each with its own type, so that the compiler catches mix-ups.
 
 use std::{
     fmt,
@@ -35,13 +35,13 @@ macro_rules! ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id; ids that are made later sort later.
+            /// A new id; later ids sort later.
             #[expect(clippy::new_without_default, reason = "a new id is no default")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// The id before all that are made at this time or later.
+            /// An id that sorts before all ids made at this time or later.
             pub fn first_at(time: Timestamp) -> Self {
                 let milliseconds = u64::try_from(time.0 / 1_000).unwrap_or_default();
                 Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
@@ -96,23 +96,23 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A person, known by a channel's handle.
+    /// A user: a visitor or a signed-in user, found by a handle.
     UserId;
     /// A conversation.
     ConversationId;
-    /// A turn: a message and all that answers it.
+    /// A turn: a visitor's message and all that answers it.
     TurnId;
     /// A message.
     MessageId;
-    /// A person at the desk.
+    /// An expert.
     ExpertId;
     /// An entry of the audit.
     AuditId;
-    /// What a judge said.
+    /// A judge's evaluation of an answer.
     EvaluationId;
-    /// Something to do.
+    /// A job.
     JobId;
-    /// One run of a server, with a new id at each start. It owns the turns that it runs.
+    /// An instance: one server process, with a new id at each start. It holds the leases of the turns it runs.
     InstanceId;
 }
 
@@ -159,13 +159,14 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// The number of a message in its conversation, from 1; 0 is before the first. Numbers may be missing.
+    /// The number of a message in its conversation, from 1; 0 is before the first. There may be gaps.
     MessageSeq(i64, BigInt);
-    /// The number of a frame in the log of an attempt, from 1 without a gap; 0 is before the first.
+    /// The number of a frame in the log of an attempt, from 1 without gaps; 0 is before the first.
     FrameSeq(i64, BigInt);
-    /// How often a conversation has changed its owner. A turn may write only while it has the newest.
+    /// A conversation's counter, raised whenever the right to write changes. A turn may write only while it has
+    /// the current value.
     Fence(i64, BigInt);
-    /// Which attempt at a turn, from 1.
+    /// The number of an attempt at a turn, from 1.
     Attempt(i32, Integer);
 }
 
@@ -194,75 +195,75 @@ impl FrameSeq {
     /// Before the first frame.
     pub const START: Self = Self(0);
 
-    /// The last frame's number, given how many frames there are.
+    /// The number of the last of `frames` frames.
     pub fn of(frames: usize) -> Self {
         Self(i64::try_from(frames).unwrap_or(i64::MAX))
     }
 
-    /// How many frames there are up to this one.
+    /// The number of frames up to and including this one.
     pub fn count(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
-    /// The number before.
+    /// The previous number.
     pub fn previous(self) -> Self {
         Self(self.0 - 1)
     }
 
-    /// The number after.
+    /// The next number.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
 impl Attempt {
-    /// The first one.
+    /// The first attempt.
     pub const FIRST: Self = Self(1);
 
-    /// The one after.
+    /// The next attempt.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// Under which a visitor's session is kept: the id of their device, 1 to 128 characters of
-/// `A-Z a-z 0-9 . _ : -`, or, of one who is signed in, `user/` and who they are. No device has an id with a
-/// slash, so none is ever taken for a user.
+/// The device or user that a session belongs to: a device's id (1 to 128 characters of
+/// `A-Z a-z 0-9 . _ : -`), or `user/` and the `sub` of a signed-in user's token. A device's id has no slash,
+/// so it cannot pass for a user.
 ///
-/// A device's id is a bearer secret, so it is never shown by `Debug`.
+/// A device's id is a bearer secret, so `Debug` never shows it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(String);
 
 const USER: &str = "user/";
 
 impl Owner {
-    /// The id of a device, if it is well-formed.
+    /// The owner with this device id, if the id is well-formed.
     pub fn parse(id: &str) -> Option<Self> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
         ((1..=128).contains(&id.len()) && id.chars().all(allowed)).then(|| Self(id.to_owned()))
     }
 
-    /// That of a user who is signed in.
+    /// The owner for a signed-in user.
     pub fn of_user(sub: &str) -> Self {
         Self(format!("{USER}{sub}"))
     }
 
-    /// As it was stored.
+    /// An owner as read from the database, not validated again.
     pub(super) fn stored(id: String) -> Self {
         Self(id)
     }
 
-    /// The id as it is stored; a device's as the client sends it.
+    /// The stored form; for a device, the id that the client sends.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is that of a user who is signed in.
+    /// Whether the owner is a signed-in user.
     pub fn is_user(&self) -> bool {
         self.0.starts_with(USER)
     }
 
-    /// The handle of the visitor's user row.
+    /// The handle of the owner's user row.
     pub fn handle(&self) -> String {
         match self.0.strip_prefix(USER) {
             Some(sub) => format!("user_{sub}"),
@@ -271,8 +272,8 @@ impl Owner {
     }
 }
 
-/// Under which it is counted what a device, or a user, writes and spends: a keyed hash of their id. It may be kept
-/// when all that is theirs is erased, for as long as it counts.
+/// The key under which an owner's messages and tokens are counted: a keyed hash of the owner. It may outlive an
+/// erasure of the owner's data, for as long as the limits apply.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitKey(pub String);
 

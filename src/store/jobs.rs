@@ -1,4 +1,5 @@
-//! What is to be done once, and tried again until it is: made in the transaction of what it is about.
+//! Jobs: work that is retried until it succeeds or is given up. A job is stored in the transaction that causes it,
+//! so a crash loses none.
 
 use std::time::Duration;
 
@@ -8,34 +9,34 @@ use serde_json::{Value, json};
 
 use super::{JobId, MessageId, Store, StoreError, on_db, schema, types::JsonColumn};
 
-/// Something to do.
+/// A job.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = schema::jobs, check_for_backend(Pg, Sqlite))]
 pub struct Job {
-    /// Its id: the same at every attempt.
+    /// Its id, the same at every try.
     pub id: JobId,
-    /// What: a word.
+    /// The kind of job, which selects its handler.
     pub kind: String,
-    /// About what.
+    /// The job's data.
     #[diesel(deserialize_as = JsonColumn)]
     pub payload: Value,
-    /// Which attempt this is, from 1.
+    /// Which try this is, from 1.
     pub attempts: i32,
 }
 
-/// An answer that is to be judged: the payload of a job.
+/// The payload of a job that has an answer judged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judging {
     /// The answer.
     pub message_id: MessageId,
-    /// Whose it is.
+    /// The agent that gave the answer.
     pub agent: String,
-    /// By these judges.
+    /// The judges to ask.
     pub judges: Vec<String>,
 }
 
 impl Judging {
-    /// The kind of such a job.
+    /// The kind of these jobs.
     pub const KIND: &str = "evaluate";
 }
 
@@ -46,8 +47,8 @@ impl From<&Judging> for Value {
 }
 
 impl Store {
-    /// Takes up to so many jobs of these kinds that are due. Who has them for longer than the lease has lost
-    /// them: somebody else tries.
+    /// Takes up to `limit` jobs of these kinds that are due. A job that is not reported done or failed within
+    /// the lease may be taken again.
     ///
     /// # Errors
     /// When the database fails.
@@ -63,21 +64,21 @@ impl Store {
         ))
     }
 
-    /// A job is done.
+    /// Deletes a job that is done.
     ///
     /// # Errors
-    /// When the database fails; then it is done once more.
+    /// When the database fails; then the job runs again.
     pub async fn job_done(&self, id: JobId) -> Result<(), StoreError> {
         on_db!(self, write, |conn, db| db::jobs::done(conn, id)
             .map(drop)
             .map_err(Into::into))
     }
 
-    /// An attempt at a job failed: it is tried again after so long; none: never. Whose lease is over, and
-    /// whose job somebody else has taken up, changes nothing.
+    /// Reports that a try failed: the job is tried again after `again`, or never if that is `None`. Changes
+    /// nothing if the lease has expired and the job was taken again.
     ///
     /// # Errors
-    /// When the database fails; then it is tried again when its lease is over.
+    /// When the database fails; then the job is tried again when its lease expires.
     pub async fn job_failed(
         &self,
         job: Job,

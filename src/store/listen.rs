@@ -1,7 +1,7 @@
-//! Hints from other instances that a turn has grown, by PostgreSQL's `LISTEN`.
+//! Hints from other instances that a turn's log has grown, over PostgreSQL's `LISTEN`.
 //!
-//! A hint carries ids only, and may be lost: what was said is read from the log, and polling repairs
-//! what a hint did not bring. It needs a connection of its own that is no transaction pooler's.
+//! A hint carries only turn ids and may be lost: readers read the log, and polling covers lost hints.
+//! `LISTEN` needs its own connection, without a transaction pooler.
 
 use std::{thread::sleep, time::Duration};
 
@@ -12,18 +12,17 @@ use diesel::{
 
 use super::{Db, Store, StoreError, TurnId, connect};
 
-/// The channel of `NOTIFY` and `LISTEN`.
+/// The channel for `NOTIFY` and `LISTEN`.
 pub(super) const CHANNEL: &str = "frontdesk";
-/// How often a connection is looked at: libpq tells of what has come only when it is asked.
+/// How often the connection is polled: libpq reports notifications only when asked.
 const LISTEN_POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 impl Store {
-    /// Listens, for as long as `hear` says that it shall go on. It is given the turns of each hint,
-    /// and none every now and then. The first hint is the caller's own, so that it knows that hints
-    /// arrive. May block.
+    /// Listens until `hear` returns false. `hear` gets the turns of each hint, and an empty slice after
+    /// each poll. The first hint is sent by this call itself, to show that hints arrive. May block.
     ///
     /// # Errors
-    /// When hints cannot be had: on SQLite, behind a pooler, or when the connection breaks.
+    /// When hints are not available: on SQLite, behind a pooler, or when the connection breaks.
     pub fn listen(&self, mut hear: impl FnMut(&[TurnId]) -> bool) -> Result<(), StoreError> {
         let Db::Postgres(pools) = &*self.db else {
             return Err(StoreError::Refused("there is no other instance".to_owned()));

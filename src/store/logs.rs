@@ -1,5 +1,5 @@
-//! The durable log: what running turns have said, a moment behind, so that another instance can
-//! show it.
+//! The durable log: the records of running turns, stored with a short delay, so that another instance
+//! can show them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     turns::{KeptLog, Renewed, TurnRow},
 };
 
-/// What a running turn has said since its log was last written.
+/// The records of a running turn that are not stored yet.
 #[derive(Debug, Clone)]
 pub struct NewLogSegment {
     /// The turn.
@@ -29,7 +29,7 @@ pub struct NewLogSegment {
     pub records: Vec<u8>,
 }
 
-/// A piece as it is kept. It may overlap with the one before it.
+/// A stored segment of a log. It may overlap the segment before it.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = schema::turn_pieces, check_for_backend(Pg, Sqlite))]
 pub struct LogSegment {
@@ -39,23 +39,23 @@ pub struct LogSegment {
     pub records: Vec<u8>,
 }
 
-/// How a turn stands that is followed from another instance.
+/// The progress of a turn that another instance runs.
 #[derive(Debug)]
 pub struct MirrorUpdate {
     /// The turn.
     pub row: TurnRow,
     /// The attempt that is followed.
     pub attempt: Attempt,
-    /// What it has said since.
+    /// The new segments of its log.
     pub pieces: Vec<LogSegment>,
-    /// Its whole log, if it has ended in the attempt that is followed.
+    /// The whole log, if the turn has ended and the followed attempt was its last.
     pub kept: Option<KeptLog>,
 }
 
 impl Store {
-    /// Writes what running turns have said. One that is missing in the answer is no longer the
-    /// caller's. Without waiting for the disk: what a crash of the database's machine takes away
-    /// is the end of an answer that is not complete.
+    /// Writes new records of running turns. A turn that is missing in the result is no longer the
+    /// caller's. PostgreSQL does not wait for the disk: a crash of its machine can only lose the end
+    /// of an unfinished answer.
     ///
     /// # Errors
     /// When the database fails.
@@ -69,7 +69,7 @@ impl Store {
         ))
     }
 
-    /// What was flushed of an attempt after a frame.
+    /// The stored segments of an attempt that go beyond the frame `after`, in order.
     ///
     /// # Errors
     /// When the database fails.
@@ -85,8 +85,8 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// How turns stand that other instances run: each with the attempt that is followed and the
-    /// last frame that is known.
+    /// The progress of turns that other instances run. Each is given with the followed attempt and
+    /// the last known frame.
     ///
     /// # Errors
     /// When the database fails.
@@ -97,8 +97,8 @@ impl Store {
         on_db!(self, read, |conn, db| db::logs::progress(conn, &followed))
     }
 
-    /// Says to the owners of running turns that these are read here, for so long: they then write
-    /// more often, and give [hints](Store::listen).
+    /// Tells the instances that run these turns that they are followed here for this time: they then
+    /// write their logs more often and send [hints](Store::listen).
     ///
     /// # Errors
     /// When the database fails.
@@ -107,8 +107,8 @@ impl Store {
             .map(drop))
     }
 
-    /// Deletes up to `limit` logs that are no longer kept, and as many pieces of such as old as
-    /// `kept`; how many logs there were.
+    /// Deletes up to `limit` expired logs of finished turns, and segments older than `kept` of up to
+    /// `limit` turns that are not running. Returns the number of logs.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! Messages: what was said, in the order of their numbers.
+//! Stored messages. They are ordered by their number in the conversation, never by time.
 
 use diesel::{Queryable, Selectable, pg::Pg, prelude::Insertable, sqlite::Sqlite};
 use serde::{Deserialize, Serialize};
@@ -21,59 +21,59 @@ pub use super::{
 pub struct Message {
     /// Its id.
     pub id: MessageId,
-    /// Where it was said.
+    /// Its conversation.
     pub conversation_id: ConversationId,
-    /// The turn that it began or ended.
+    /// Its turn; `None` for an expert's message and for a system message.
     pub turn_id: Option<TurnId>,
-    /// Its number in the conversation, from 1. Order is this, never the time.
+    /// Its number in the conversation, from 1. Messages are ordered by it, never by time.
     pub seq: MessageSeq,
-    /// Who said it.
+    /// Who wrote it.
     pub role: Role,
-    /// Which way it went.
+    /// Its direction, seen from the server.
     pub direction: Direction,
-    /// What kind of message it is.
+    /// Its type.
     pub message_type: MessageType,
     /// The text.
     pub body: String,
-    /// Images that came with it, an array of URLs.
+    /// Attached images, an array of URLs.
     #[diesel(deserialize_as = JsonColumn)]
     pub media_urls: Value,
-    /// Recordings that came with it, an array of URLs.
+    /// Attached recordings, an array of URLs.
     #[diesel(deserialize_as = JsonColumn)]
     pub audio_urls: Value,
-    /// The kind of widget that it shows.
+    /// The type of the widget that it shows or answers.
     pub component_type: Option<String>,
-    /// What the widget shows.
+    /// The widget's data, or the visitor's answer to it.
     pub component_data: Option<JsonColumn>,
     /// The tool that was called.
     pub tool_name: Option<String>,
     /// Whether the call succeeded.
     pub tool_success: Option<bool>,
-    /// Why the answer ended, for an answer.
+    /// Why the turn ended, for an answer and the widgets stored with it.
     pub finish_reason: Option<FinishReason>,
-    /// What the website added.
+    /// The website's for a visitor's message, otherwise the server's or the agent's.
     pub metadata: Option<JsonColumn>,
     /// The widget that it answers.
     pub answers: Option<MessageId>,
-    /// The person at the desk who wrote it.
+    /// The expert who wrote it.
     pub expert_id: Option<ExpertId>,
     /// When it was stored.
     #[diesel(deserialize_as = SqlTime)]
     pub created_at: Timestamp,
-    /// What it said before it was withdrawn; since then it says nothing.
+    /// Its text before it was retracted; `body` is empty since then.
     pub retracted: Option<String>,
 }
 
-/// A sentence that the desk says in a conversation.
+/// A message that the server itself writes into a conversation.
 #[derive(Debug, Clone)]
 pub struct SystemMessage {
-    /// Its message's id.
+    /// Its id.
     pub id: MessageId,
-    /// The sentence.
+    /// Its text.
     pub text: String,
-    /// What agents are told beside it.
+    /// The expert's note to the agent that goes on; the visitor does not see it.
     pub note: Option<String>,
-    /// What is withdrawn with it.
+    /// The messages retracted with it.
     pub retracts: Vec<MessageId>,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct NewMessage<'a> {
 }
 
 impl<'a> NewMessage<'a> {
-    /// A message of this type that has only text and belongs to no turn. Its type says who wrote it.
+    /// A message with text only, outside any turn. Its type determines who wrote it.
     pub fn new(
         id: MessageId,
         (conversation_id, seq): (ConversationId, MessageSeq),
@@ -135,7 +135,7 @@ impl<'a> NewMessage<'a> {
         }
     }
 
-    /// The message as it is once stored.
+    /// The message as it reads back once stored.
     pub fn stored(self, created_at: Timestamp) -> Message {
         Message {
             id: self.id,
@@ -175,22 +175,22 @@ impl MessageType {
     }
 }
 
-/// What a line of the desk's says beside its words: its metadata.
+/// The metadata of a system message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OfLine {
-    /// Who answers from then on.
+    /// Who answers from this message on.
     pub mode: Mode,
-    /// What the person who says it leaves to whoever goes on.
+    /// The expert's note to the agent that goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// What is withdrawn with it: an answer, and the widgets that it showed.
+    /// The messages retracted with it: an answer, and the widgets shown with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retracts: Vec<MessageId>,
 }
 
 impl Message {
-    /// What it says beside its words, where it is a line of the desk's. A visitor's metadata may have members
-    /// of any name.
+    /// The metadata of a system message. `None` for other types: a visitor's metadata may have members of the
+    /// same names.
     pub fn line(&self) -> Option<OfLine> {
         let is_line = self.message_type == MessageType::SystemMessage;
         let metadata = self.metadata.as_ref().filter(|_| is_line)?;
@@ -221,18 +221,18 @@ fn urls(array: &Value) -> impl Iterator<Item = &str> {
 pub struct MessagePage {
     /// Oldest first.
     pub messages: Vec<Message>,
-    /// Whether there are older ones.
+    /// Whether there are older messages.
     pub has_more: bool,
 }
 
-/// What became of asking for a page of a conversation that has to be the reader's to see.
+/// The result of reading a page with a check of the reader's access.
 #[derive(Debug)]
 pub enum Paged {
     /// The page.
     Page(MessagePage),
-    /// `before` is no message of this conversation.
+    /// `before` is not a message of this conversation.
     NoMessage,
-    /// There is no such conversation, or they may not see it.
+    /// There is no such conversation, or the reader may not see it.
     NoConversation,
 }
 
@@ -243,7 +243,7 @@ impl From<Option<MessagePage>> for Paged {
 }
 
 impl Store {
-    /// A widget that a device was shown in its conversation, and whether it was answered.
+    /// A widget in a device's current conversation, or in any of a user's, and whether it was answered.
     ///
     /// # Errors
     /// When the database fails.
@@ -259,8 +259,8 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// The newest messages of a conversation, or the newest before one of them. `None` where
-    /// `before` is no message of this conversation.
+    /// The newest messages of a conversation, or the newest before `before`. `None` if `before` is not a
+    /// message of this conversation.
     ///
     /// # Errors
     /// When the database fails.

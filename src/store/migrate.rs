@@ -1,4 +1,4 @@
-//! Bringing the schema up to date, safely when several instances start at once.
+//! Migrates the schema, safely when several instances start at once.
 
 use std::time::Duration;
 
@@ -38,11 +38,11 @@ const TABLES: [&str; 16] = [
     "users",
 ];
 
-/// How long a migration may take.
+/// Bounds one run of all pending migrations, including the wait for other instances.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl Store {
-    /// Brings the schema up to date. Any number of instances may do so at once.
+    /// Brings the schema up to date and returns the applied migrations. Any number of instances may do so at once.
     ///
     /// # Errors
     /// When the database is away, or a migration fails; then nothing has changed.
@@ -53,8 +53,8 @@ impl Store {
         }
     }
 
-    /// Finishes an upgrade once no server of an earlier version runs: drops the database functions that only
-    /// those call. Returns how many there were.
+    /// Finishes an upgrade: drops the database functions of other versions. No server of an earlier version
+    /// may run any more. Returns how many were dropped.
     ///
     /// # Errors
     /// When the database is away or refuses.
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// How many database functions of other versions there are.
+    /// Counts the database functions of other versions.
     ///
     /// # Errors
     /// When the database is away.
@@ -80,11 +80,11 @@ impl Store {
     }
 }
 
-/// A later version may write what this one cannot read.
+/// A later version may have written data that this one cannot read.
 const LATER_VERSION: &str =
     "a later version of frontdesk has migrated this database; start that version, or one after it";
 
-/// Looks first: a role that may only read and write rows has nothing to create or to lock where all is there.
+/// Checks the state first: on a complete schema, a role that may only read and write rows must succeed.
 pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let applied = match state(conn)? {
         SchemaState::Later => return Err(StoreError::Refused(LATER_VERSION.to_owned())),
@@ -95,11 +95,11 @@ pub(super) fn postgres(conn: &mut PgConnection) -> Result<Vec<String>, StoreErro
     Ok(applied)
 }
 
-/// How far a database has been migrated, seen from this version.
+/// The database's schema compared with this version's.
 enum SchemaState {
-    /// Something of this version is missing.
+    /// A migration or function of this version is missing.
     Earlier,
-    /// Every migration and every function of this version is there.
+    /// Every migration and function of this version is there.
     UpToDate,
     /// There are migrations that this version does not know.
     Later,
@@ -136,7 +136,7 @@ fn own() -> Result<Vec<String>, StoreError> {
     Ok(versions.map(|version| version.to_string()).collect())
 }
 
-/// The versions of the migrations that were applied. Not by diesel, which creates its table even to read it.
+/// The versions of the applied migrations. Plain SQL, because diesel creates its table even to read it.
 fn applied(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     #[derive(QueryableByName)]
     struct Applied {
@@ -148,14 +148,14 @@ fn applied(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     Ok(applied.into_iter().map(|applied| applied.version).collect())
 }
 
-/// Names the rights that the role lacks: without one, some messages would fail and others not.
+/// Fails with the table privileges that the role lacks; otherwise only some requests would fail, later.
 fn check_rights(conn: &mut PgConnection) -> Result<(), StoreError> {
     #[derive(QueryableByName)]
     struct Missing {
         #[diesel(sql_type = Text)]
         missing: String,
     }
-    // The audit is only added to.
+    // The audit log is append-only.
     let missing = sql_query(
         "select coalesce(string_agg(wanted || ' on ' || name, ', '), '') as missing \
          from (select c.oid, c.relname::text as name from pg_class as c \
@@ -177,9 +177,8 @@ fn check_rights(conn: &mut PgConnection) -> Result<(), StoreError> {
     }
 }
 
-/// One transaction for all that is pending. Whoever creates or locks diesel's own table first
-/// goes first; the others then find nothing to do. A lock on a table and not an advisory one,
-/// which a transaction pooler breaks.
+/// Runs all pending migrations in one transaction. The first instance to create or lock diesel's table migrates;
+/// the others wait for it and find nothing to do. A table lock, because a transaction pooler breaks advisory locks.
 fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     let mut tries = 0;
     loop {
@@ -206,8 +205,7 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Drops the functions that only other versions use. Refused where a later version has migrated, since its servers
-/// need theirs.
+/// Drops the functions of other versions. Refused if a later version has migrated: its servers need theirs.
 fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
     let own = own()?;
     if applied(conn)?.iter().any(|version| !own.contains(version)) {
@@ -218,7 +216,7 @@ fn finish(conn: &mut PgConnection) -> Result<usize, StoreError> {
     Ok(conn.transaction(functions::drop_unused)?)
 }
 
-/// What a role needs that may not change the schema.
+/// Adds the remedy to the error of a role that may not change the schema.
 fn named(error: StoreError) -> StoreError {
     match error {
         StoreError::Refused(text) if text.contains("permission denied") => {
@@ -265,7 +263,7 @@ where
 }
 
 enum MigrationFailure {
-    /// A later version has migrated it.
+    /// A later version has migrated this database.
     Later,
     Database(diesel::result::Error),
     Migration(String),
@@ -282,7 +280,7 @@ impl From<MigrationFailure> for StoreError {
         match failure {
             MigrationFailure::Later => Self::Refused(LATER_VERSION.to_owned()),
             MigrationFailure::Database(error) => error.into(),
-            // What broke in the middle of one has no type any more.
+            // diesel reduces an error inside a migration to its text.
             MigrationFailure::Migration(text) if Self::is_outage(&text) => Self::Away(text),
             MigrationFailure::Migration(text) if Self::is_wait(&text) => Self::Busy(text),
             MigrationFailure::Migration(text) => Self::Refused(format!("migration: {text}")),

@@ -1,4 +1,5 @@
-//! A way to the database: so many connections, a permit for each, threads that may block.
+//! A connection pool for async code: tasks wait for a permit, then a blocking thread runs the step. Every step has
+//! a deadline.
 
 use std::{
     collections::HashMap,
@@ -22,24 +23,24 @@ use tracing::Span;
 
 use super::{StoreError, connection::PooledConnections};
 
-/// How long a step may take, its waiting for a connection included. libpq blocks for minutes on
-/// a server that has become silent.
+/// Bounds a step, including its wait for a connection. Without a bound, libpq blocks for minutes on a server that
+/// has gone silent.
 const STEP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How soon a step is repeated that lost to another transaction, until it may take no longer.
+/// Delay before a step that lost to another transaction is repeated. It doubles with each repeat, up to
+/// [`MAX_REPEAT_DELAY`]; the step's deadline ends the repeats.
 const FIRST_REPEAT_DELAY: Duration = Duration::from_millis(5);
 const MAX_REPEAT_DELAY: Duration = Duration::from_millis(200);
 
-/// A pool behind a semaphore with as many permits as it has connections, so that waiting is
-/// done by tasks and never by threads. Cheap to clone.
+/// A pool behind a semaphore with one permit per connection, so that tasks wait and never threads. Cheap to clone.
 pub(super) struct Pool<C: R2D2Connection + 'static> {
     pool: r2d2::Pool<PooledConnections<C>>,
     permits: Arc<Semaphore>,
-    /// Permits of this pool alone, taken before those that it shares with other views of the same connections.
+    /// Limits this view of the connections. Taken before the permits that all views share.
     own: Arc<Semaphore>,
     busy: Arc<WorkingThreads>,
-    /// When the database answered last.
+    /// When the database last answered.
     answered: Arc<Mutex<Option<Instant>>>,
-    /// Whether a pooler stands between: then nothing may stay prepared on a connection.
+    /// Whether connections go through a transaction pooler: then no statement may stay prepared.
     pooled: Arc<AtomicBool>,
     runtime: Handle,
 }
@@ -72,7 +73,7 @@ impl<C: R2D2Connection + 'static> Pool<C> {
         }
     }
 
-    /// A pool that shares this one's connections and uses at most `connections` of them at once.
+    /// A view of this pool that uses at most `connections` of its connections at once.
     pub(super) fn with_at_most(&self, connections: u32) -> Self {
         Self {
             own: Arc::new(Semaphore::new(connections as usize)),
@@ -80,14 +81,14 @@ impl<C: R2D2Connection + 'static> Pool<C> {
         }
     }
 
-    /// A permit of this pool, then one that is shared.
+    /// Takes a permit of this view, then a shared one.
     async fn permit(&self) -> Option<Permit> {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let shared = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         Some((own, shared))
     }
 
-    /// Whether the database has answered anything since then, be it with a refusal.
+    /// Whether the database has answered since then, even with a refusal.
     pub(super) fn has_answered_since(&self, since: Instant) -> bool {
         self.answered.lock().is_some_and(|last| last > since)
     }
@@ -98,7 +99,7 @@ impl<C: R2D2Connection + 'static> Pool<C> {
         (state.connections, state.idle_connections)
     }
 
-    /// Runs a step, which may be repeated when it lost to another transaction.
+    /// Runs a step. It is repeated if it loses to another transaction.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         step: impl FnMut(&mut C) -> Result<T, StoreError> + Send + 'static,
@@ -134,7 +135,7 @@ impl<C: R2D2Connection + 'static> Pool<C> {
 }
 
 impl<C: R2D2Connection + 'static> Pool<C> {
-    /// Runs a step on this thread, which may block.
+    /// Runs a step on the calling thread, which must be allowed to block.
     pub(super) fn run_blocking<T>(
         &self,
         mut step: impl FnMut(&mut C) -> Result<T, StoreError>,
@@ -161,7 +162,7 @@ impl<C: R2D2Connection + 'static> Pool<C> {
         let mut pause = FIRST_REPEAT_DELAY;
         loop {
             match step(&mut conn.conn) {
-                // Pauses differ, so that those who lost to the same transaction do not meet again.
+                // Random delays, so that steps that lost to the same transaction do not collide again.
                 Err(StoreError::Conflict(_)) if Instant::now() + pause * 3 / 2 < deadline => {
                     std::thread::sleep(pause.mul_f64(rand::random_range(0.5..1.5)));
                     pause = (pause * 2).min(MAX_REPEAT_DELAY);
@@ -179,15 +180,14 @@ impl<C: R2D2Connection + 'static> Pool<C> {
     }
 }
 
-/// Held for as long as a connection is used.
+/// Held while a connection is in use.
 type Permit = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 fn no_connection() -> StoreError {
     StoreError::Busy("no connection became free".to_owned())
 }
 
-/// Since when each working thread works. One that hangs keeps its permit, whoever has stopped
-/// waiting for it.
+/// When each busy thread began its step. A thread that hangs keeps its permit, even after its caller has timed out.
 #[derive(Debug, Default)]
 struct WorkingThreads(Mutex<(u64, HashMap<u64, Instant>)>);
 

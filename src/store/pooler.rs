@@ -1,7 +1,7 @@
-//! Whether a transaction pooler stands between this server and PostgreSQL.
+//! Detects a transaction pooler between this server and PostgreSQL.
 //!
-//! Behind one, a connection is another session with each transaction: what diesel prepared is not
-//! there, or worse, something else has its name.
+//! Behind one, each transaction may run in another session: a statement that diesel prepared is
+//! missing there, or worse, another statement has its name.
 
 use diesel::{
     PgConnection, QueryableByName, RunQueryDsl, sql_query,
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Pools, StoreError};
 
-/// A pooler gives the session that was used last, unless somebody else was quicker.
+/// A pooler hands out the session used last, unless another client gets it first: hence several tries.
 const PROBE_TRIES: usize = 3;
 
 #[derive(QueryableByName)]
@@ -20,10 +20,11 @@ struct Count {
     count: i64,
 }
 
-/// Prepares a statement by one connection, and looks whether another one sees it.
+/// Prepares a statement on one connection and checks whether another one sees it: only behind a pooler do they
+/// share a session.
 pub(super) async fn stands_between(pools: &Pools<PgConnection>) -> Result<bool, StoreError> {
     for _ in 0..PROBE_TRIES {
-        // A name of its own: what another server left behind is no sign.
+        // A unique name: a statement left behind by another server must not count.
         let name = format!("frontdesk_{}", Uuid::now_v7().simple());
         let prepare = format!("prepare {name} as select 1");
         let forget = format!("deallocate {name}");
@@ -39,7 +40,7 @@ pub(super) async fn stands_between(pools: &Pools<PgConnection>) -> Result<bool, 
         });
         let seen = seen.await?;
         let run = move |conn: &mut PgConnection| {
-            // Behind a pooler this may be another session, which does not know it.
+            // Behind a pooler this may reach another session, which does not have the statement.
             drop(sql_query(&forget).execute(conn));
             Ok(())
         };

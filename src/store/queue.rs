@@ -1,34 +1,34 @@
-//! The conversations that wait for a person: who is asked first, and what the visitor reads meanwhile.
+//! The queue of conversations that wait for an expert: assignment, and what the visitor reads meanwhile.
 
 use super::{ConversationId, MessageId, Store, StoreError, messages::SystemMessage, on_db};
 use crate::text;
 
-/// A person who is asked for.
+/// A handoff of a conversation to an expert.
 #[derive(Debug, Clone)]
 pub struct HandoffRequest {
-    /// Why.
+    /// Why an expert is needed.
     pub reason: String,
-    /// What the person has to know.
+    /// The skill that the expert should have.
     pub skill: Option<String>,
-    /// What the visitor reads.
+    /// What the visitor reads while waiting.
     pub told: QueueNotice,
-    /// By which jobs people outside are told.
+    /// Kinds of the jobs that notify people outside: webhook, email.
     pub notify: Vec<&'static str>,
 }
 
-/// What a visitor reads who waits: templates with `{position}`, their place in the queue, and `{name}`.
+/// What a waiting visitor reads: templates with `{position}`, the place in the queue, and `{name}`.
 #[derive(Debug, Clone)]
 pub struct QueueNotice {
-    /// Where somebody is asked.
+    /// Used if the assigned expert is online.
     pub asked: String,
-    /// Where nobody is there who could be.
+    /// Used otherwise.
     pub nobody: String,
-    /// Who passes the conversation on.
+    /// `{name}`: the expert who transfers the conversation.
     pub name: Option<String>,
 }
 
 impl QueueNotice {
-    /// What is told of this place.
+    /// The text for this place in the queue.
     pub fn text(&self, position: i64, is_asked: bool) -> String {
         let template = if is_asked { &self.asked } else { &self.nobody };
         text::fill(template, |name| match name {
@@ -38,7 +38,7 @@ impl QueueNotice {
         })
     }
 
-    /// The same as a line of the conversation.
+    /// The text as a system message.
     pub(super) fn line(&self, position: i64, is_asked: bool) -> SystemMessage {
         SystemMessage {
             id: MessageId::new(),
@@ -50,18 +50,18 @@ impl QueueNotice {
 }
 
 impl Store {
-    /// Gives what waits for nobody in particular to whoever is there, and what waits for somebody who was
-    /// there and has left without a word; how many conversations that were.
+    /// Assigns waiting conversations to online experts if they have no assignee, or one who has gone offline
+    /// since. Returns how many were reassigned.
     ///
     /// # Errors
-    /// When the database fails; what was given by then is given.
+    /// When the database fails; assignments made before that stay.
     pub async fn hand_out(&self) -> Result<usize, StoreError> {
         on_db!(self, write, |conn, db| db::queue::hand_out(conn)
             .map_err(Into::into))
     }
 
-    /// The place of a conversation in the queue, from 1, and whether somebody is asked who is there; none
-    /// where it does not wait.
+    /// A conversation's place in the queue, from 1, and whether the assigned expert is online. `None` if the
+    /// conversation does not wait.
     ///
     /// # Errors
     /// When the database fails.

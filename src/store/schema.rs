@@ -1,4 +1,4 @@
-//! The tables, once for both databases; a test holds them against both catalogues.
+//! The tables, declared once for both databases. A test compares them with both catalogues.
 
 use diesel::{allow_tables_to_appear_in_same_query, table};
 
@@ -252,13 +252,13 @@ allow_tables_to_appear_in_same_query!(
 
 #[diesel::declare_sql_function]
 extern "SQL" {
-    /// So many characters of a text from one of them on, of which the first is 1.
+    /// `count` characters of a text, starting at character `from`; the first is 1.
     fn substr(
         text: diesel::sql_types::Text,
         from: diesel::sql_types::Integer,
         count: diesel::sql_types::Integer,
     ) -> diesel::sql_types::Text;
-    /// The same of what may not be there.
+    /// The same for a nullable text.
     #[sql_name = "substr"]
     fn substr_of(
         text: diesel::sql_types::Nullable<diesel::sql_types::Text>,
@@ -267,11 +267,11 @@ extern "SQL" {
     ) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
 }
 
-/// The database's clock. PostgreSQL has it from the first migration, SQLite from the pool.
+/// The database's clock. In PostgreSQL the first migration defines it, in SQLite each new connection.
 #[diesel::declare_sql_function]
 extern "SQL" {
     /// Now.
     fn db_now() -> crate::store::types::Ts;
-    /// Now and so many milliseconds more.
+    /// Now plus this many milliseconds.
     fn db_now_plus(milliseconds: diesel::sql_types::BigInt) -> crate::store::types::Ts;
 }

@@ -1,7 +1,7 @@
-//! Session locks: which conversation a device is in, and which agent holds it.
+//! Session locks: which conversation an owner is in, and which agent answers there.
 //!
-//! A lock lives for its `session_ttl` after the last message, on the database's clock. One
-//! that has expired counts as none, whether or not it was cleaned up yet.
+//! A lock lives for its `session_ttl` after the last message, on the database's clock. An expired
+//! lock counts as absent, whether or not its row was deleted yet.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ use crate::clock::Timestamp;
 
 pub use super::enums::Mode;
 
-/// A live lock.
+/// A session lock.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = schema::session_locks, check_for_backend(Pg, Sqlite))]
 pub struct SessionLock {
-    /// The conversation that the device is in.
+    /// The conversation that the owner is in.
     pub conversation_id: ConversationId,
-    /// The agent that holds it; none before the first answer.
+    /// The agent that answers; `None` before the first answer.
     pub active_agent: Option<String>,
-    /// When the last message came.
+    /// When the lock was last taken, refreshed or handed to an agent.
     #[diesel(deserialize_as = SqlTime)]
     pub locked_at: Timestamp,
-    /// Seconds from then to the end.
+    /// Lifetime after `locked_at`, in seconds. Longer while an expert has the conversation.
     pub session_ttl: i64,
-    /// The end.
+    /// When the lock expires.
     #[diesel(deserialize_as = SqlTime)]
     pub expires_at: Timestamp,
-    /// Since when the device's messages are counted.
+    /// When the current rate limit window began.
     #[diesel(deserialize_as = SqlTime)]
     pub window_began: Timestamp,
-    /// How many there were since then.
+    /// Messages written in this window.
     pub window_count: i64,
 }
 
-/// The stretch in which a device's messages are counted.
+/// The rate limit's window: an owner's messages are counted within it.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 impl SessionLock {
-    /// How long until the device may write again, if its last message was one too many.
+    /// How long until the owner may write again; `None` if the last message was within the limit.
     pub fn wait(&self, limit: Option<u32>) -> Option<Duration> {
         let limit = i64::from(limit?);
         let over = self
@@ -51,23 +51,23 @@ impl SessionLock {
     }
 }
 
-/// To which conversation a message goes.
+/// Which conversation a message goes to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Within {
-    /// To the one that the lock is on, while it lives; else to a new one.
+    /// The live lock's conversation; a new one if there is no live lock.
     #[default]
     Session,
-    /// To a new one.
+    /// A new one.
     New,
-    /// To the one that the user's client calls so, or that has this id; to a new one of that name, where
-    /// there is none.
+    /// The user's conversation with this client-chosen name or, failing that, with this id; if there is none, a
+    /// new one with this name.
     Named(String),
-    /// To this one, if it is the user's.
+    /// This one, if it is the user's.
     Conversation(ConversationId),
 }
 
 impl Within {
-    /// What the client calls a new conversation.
+    /// The client's name for a new conversation.
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Named(name) => Some(name),
@@ -76,38 +76,38 @@ impl Within {
     }
 }
 
-/// A lock to take, or to refresh.
+/// A session lock to take or refresh.
 #[derive(Debug, Clone)]
 pub struct LockRequest {
-    /// Whose lock it is.
+    /// The lock's owner.
     pub device: Owner,
-    /// Under which it is counted what they write, when the lock is deleted.
+    /// The key under which the message count is kept if the lock is deleted.
     pub limit_key: LimitKey,
-    /// Where to go with it.
+    /// Which conversation to go to.
     pub within: Within,
-    /// The conversation to open, where that is a new one.
+    /// The conversation's id, if a new one is opened.
     pub new_conversation: ConversationId,
-    /// The agent to move to; none leaves it as it is.
+    /// The agent to move to; `None` keeps the current one.
     pub agent: Option<String>,
-    /// The life of a new lock.
+    /// Lifetime of a new lock.
     pub default_ttl: Duration,
-    /// The life that a lock gets by moving to `agent`.
+    /// Lifetime of a lock that moves to `agent`.
     pub agent_ttl: Option<Duration>,
-    /// How many messages are written with it.
+    /// How many messages to count against the limit.
     pub messages: u32,
-    /// How many messages a device may write in [`WINDOW`].
+    /// How many messages an owner may write per [`WINDOW`]; `None` for no limit.
     pub limit: Option<u32>,
 }
 
 impl LockRequest {
-    /// The life of the lock, if it is new or moves.
+    /// Lifetime of the lock, if it is new or moves to another agent.
     pub fn ttl(&self) -> Duration {
         self.agent_ttl.unwrap_or(self.default_ttl)
     }
 }
 
 impl Store {
-    /// A device's live lock and the mode of its conversation.
+    /// An owner's live lock and its conversation's mode.
     ///
     /// # Errors
     /// When the database fails.
@@ -117,8 +117,8 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// Ends a device's lock; whether there was a live one. The row stays until the device's
-    /// window is over, so that nobody writes more by beginning anew.
+    /// Ends an owner's lock. Returns whether it was live. The row stays until its rate limit window is
+    /// over, so that a new session does not reset the count.
     ///
     /// # Errors
     /// When the database fails.
@@ -127,7 +127,7 @@ impl Store {
         on_db!(self, write, |conn, db| db::sessions::clear(conn, &device))
     }
 
-    /// Deletes up to `limit` expired locks; how many there were.
+    /// Deletes up to `limit` expired locks. Returns how many were deleted.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,9 +1,9 @@
-//! What the instances of one site share without an operator's doing.
+//! Settings that all instances share and no operator has to make, such as the site's secret.
 
 use super::{Store, StoreError, on_db};
 
 impl Store {
-    /// The value of a setting that all instances share; made by whoever asks first.
+    /// The value of a shared setting. The first caller stores `new`; later ones get the stored value.
     ///
     /// # Errors
     /// When the database fails.

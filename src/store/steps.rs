@@ -1,5 +1,5 @@
-//! The steps of a running turn: tools that it calls, each recorded before it is called and after, so
-//! that whoever adopts the turn does nothing twice.
+//! The tool calls of a running turn. Each is recorded before and after the call, so that an instance
+//! that adopts the turn does not repeat it.
 
 use std::sync::Arc;
 
@@ -9,42 +9,42 @@ use super::{
     ConversationId, Fence, MessageId, Store, StoreError, TurnId, messages::MessageType, on_db,
 };
 
-/// Steps to record. The ids are new, and kept when it is tried again.
+/// Steps to record. Their ids are new, and stay the same on every retry.
 #[derive(Debug, Clone)]
 pub struct NewSteps {
     /// The turn.
     pub turn_id: TurnId,
     /// Its conversation.
     pub conversation_id: ConversationId,
-    /// The fence that it was given.
+    /// The turn's fence.
     pub fence: Fence,
-    /// What is known of the visitor now, if that has changed.
+    /// The new context, if it has changed.
     pub context: Option<Value>,
-    /// What is done, in order. At least one.
+    /// The steps in order, at least one.
     pub steps: Vec<NewStep>,
 }
 
-/// A call of a tool, or what came of it.
+/// A tool call, or its result.
 #[derive(Debug, Clone)]
 pub struct NewStep {
     /// Its message's id.
     pub id: MessageId,
-    /// Which of the two.
+    /// Whether this is the call or the result.
     pub message_type: MessageType,
-    /// The tool.
+    /// The tool's name.
     pub tool: String,
     /// Whether it succeeded, for a result.
     pub success: Option<bool>,
     /// The arguments, or the result.
     pub body: String,
-    /// The widget that it shows.
+    /// The widget that the result shows: its type and data.
     pub widget: Option<(&'static str, Value)>,
-    /// Which call it is.
+    /// The call's id and round, and details of its widget.
     pub metadata: Value,
 }
 
 impl Store {
-    /// Records steps; whether the turn is still the caller's. Once, however often it is tried.
+    /// Records steps. Returns false if the turn is no longer the caller's. A retry records nothing twice.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,5 +1,5 @@
-//! One script, three ways to the database: batches on PostgreSQL, single turns on PostgreSQL, SQLite. What each caller
-//! is told and what is stored is the same.
+//! Runs random scripts on three paths: PostgreSQL in batches, PostgreSQL turn by turn, SQLite. The outcomes and the
+//! stored rows must be the same.
 
 mod script;
 mod seen;
@@ -60,7 +60,7 @@ fn every_path_to_the_database_stores_the_same() {
 }
 
 impl World {
-    /// Somebody who takes conversations over.
+    /// Adds the experts who claim conversations.
     fn hire(&mut self, author: &Author) {
         let presence = Presence {
             available: Some(true),
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Takes a step; what each caller is told.
+    /// Applies a step. Returns each caller's outcome.
     fn apply(&mut self, step: &ScriptStep) -> Vec<Outcome> {
         match step {
             ScriptStep::Begin(turns) => self.begin(turns),
@@ -83,7 +83,7 @@ impl World {
                 let written = on!(self, |conn, db| db::batches::write_logs(conn, pieces, true));
                 let mut written = written.unwrap();
                 written.sort_by_key(|written| written.turn_id);
-                // Only PostgreSQL has other instances, which read along.
+                // Without `is_watched`: only on PostgreSQL can another instance follow a turn.
                 let written = written.iter().map(|row| (row.turn_id, row.stop_requested));
                 vec![Outcome::told(&written.collect::<Vec<_>>())]
             }
@@ -155,7 +155,7 @@ impl World {
         finished.iter().map(Outcome::told).collect()
     }
 
-    /// As `Batches` does it: together where this world does so, alone what did not go with the others.
+    /// Runs steps as `Batches` does: together if this path has batches, then alone those that were left out.
     fn in_batches<S, T>(
         &mut self,
         steps: &[Arc<S>],
@@ -178,7 +178,7 @@ impl World {
     }
 }
 
-/// Which instances run turns in the scripts.
+/// The instances that run turns in the scripts.
 fn instances() -> [InstanceId; 2] {
     [InstanceId::new(), InstanceId::new()]
 }

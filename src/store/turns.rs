@@ -1,8 +1,8 @@
-//! Turns: begun with the visitor's message, finished with the answer, owned in between.
+//! Finishes turns, renews their leases and reads them; [`super::begin`] begins them.
 //!
-//! A running turn has an owner, a lease on the database's clock and a fence on its
-//! conversation's row. Every write of a turn goes through that row and holds only while the
-//! fence is its own.
+//! A running turn has an owning instance, a lease on the database's clock and a fence, all on its
+//! conversation's row. Every write of a turn locks or updates that row, and has effect only while
+//! the row's fence is the turn's.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use super::{
     schema,
 };
 
-/// Everything that finishes a turn.
+/// Everything that is stored when a turn finishes.
 #[derive(Debug, Clone)]
 pub struct FinishTurn {
     /// The turn.
@@ -32,60 +32,60 @@ pub struct FinishTurn {
     pub conversation_id: ConversationId,
     /// Its user.
     pub user_id: UserId,
-    /// The device whose lock it was begun with.
+    /// The owner of the session lock that it was begun with.
     pub device: Owner,
-    /// The fence that it was given.
+    /// Its fence.
     pub fence: Fence,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// The code of its error frame.
     pub error_code: Option<String>,
-    /// The answer, or as much of it as there is.
+    /// The answer, possibly incomplete.
     pub answer: Option<AnswerMessage>,
-    /// Who judges the answer.
+    /// The job that has the answer judged.
     pub judging: Option<Judging>,
     /// The widgets that it showed.
     pub widgets: Vec<WidgetMessage>,
-    /// The person who is asked for with it.
+    /// The handoff to an expert, if the turn ends with one.
     pub asks: Option<HandoffRequest>,
-    /// Whether a person had the conversation when it began.
+    /// Whether the conversation was in expert mode when the turn began.
     pub with_person: bool,
-    /// The agent that holds the session now, and its lock's life.
+    /// The agent that the session lock moves to, and the lock's lifetime with it.
     pub agent: Option<(String, Duration)>,
-    /// What the agents remember now.
+    /// The agents' state, if it has changed.
     pub state: Option<Value>,
-    /// What is known of the visitor now.
+    /// The context, if it has changed.
     pub context: Option<Value>,
-    /// The visitor's name, if it was learnt.
+    /// The visitor's name, if the turn learned it.
     pub user_name: Option<String>,
-    /// What its models read and wrote, in tokens; none where there was none.
+    /// Input and output tokens of its models; `None` if they used none.
     pub usage: Option<(i64, i64)>,
-    /// The whole log, a line of JSON a record, the final one included.
+    /// The whole log: one line of JSON per record, including the final one.
     pub records: Vec<u8>,
     /// The final frame's number.
     pub last_seq: FrameSeq,
     /// For how long the log is kept.
     pub log_kept: Duration,
-    /// Until when the caller waits; later than that nothing is committed.
+    /// When the caller stops waiting. Nothing is committed after it.
     pub deadline: std::time::Instant,
 }
 
 impl FinishTurn {
-    /// How many messages it stores, but for the line of an [`HandoffRequest`].
+    /// How many messages it stores, not counting the system message of a [`HandoffRequest`].
     pub fn messages(&self) -> i64 {
         let all = usize::from(self.answer.is_some()) + self.widgets.len();
         i64::try_from(all).unwrap_or(i64::MAX)
     }
 }
 
-/// The text that answers a turn.
+/// A turn's answer, to be stored.
 #[derive(Debug, Clone)]
 pub struct AnswerMessage {
     /// Its id.
     pub message_id: MessageId,
-    /// Byte for byte what was streamed.
+    /// The text, byte for byte as it was streamed.
     pub body: String,
-    /// What the agent says beside it.
+    /// The agent's metadata.
     pub metadata: Option<Value>,
 }
 
@@ -98,13 +98,13 @@ pub struct WidgetMessage {
     pub kind: &'static str,
     /// What it shows.
     pub data: Value,
-    /// The same in words.
+    /// The widget as plain text.
     pub text: String,
-    /// The call that waits for the visitor's yes.
+    /// The tool call that waits for the visitor's consent.
     pub confirms: Option<Value>,
 }
 
-/// What became of a [`FinishTurn`].
+/// The outcome of a [`FinishTurn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
     /// It is committed.
@@ -113,29 +113,29 @@ pub enum Finish {
     Fenced,
 }
 
-/// A turn as it stands.
+/// A turn's current state.
 #[derive(Debug, Clone)]
 pub struct TurnRow {
     /// Its id.
     pub id: TurnId,
     /// Its conversation.
     pub conversation_id: ConversationId,
-    /// The attempt that is running or was the last.
+    /// The running attempt, or the last one.
     pub attempt: Attempt,
-    /// Why it ended; none while it runs.
+    /// Why it ended; `None` while it runs.
     pub finish_reason: Option<FinishReason>,
     /// The code of its error frame.
     pub error_code: Option<String>,
-    /// How many of its frames count, where a person took it over.
+    /// If an expert's claim ended it: how many of its frames are kept.
     pub keep: Option<FrameSeq>,
-    /// Whether it runs and its owner is dead.
+    /// Whether it is running and its lease has expired.
     pub is_abandoned: bool,
 }
 
-/// What is kept of a turn that has ended.
+/// What is stored of a finished turn.
 #[derive(Debug)]
 pub struct StoredTurn {
-    /// The log and its last number, unless it was pruned.
+    /// The log, unless it was pruned.
     pub log: Option<KeptLog>,
     /// The stored answer.
     pub answer: Option<Message>,
@@ -149,18 +149,18 @@ pub struct KeptLog {
     pub attempt: Attempt,
     /// The final frame's number.
     pub last_seq: FrameSeq,
-    /// All records, a line of JSON each.
+    /// All records, one line of JSON each.
     pub records: Vec<u8>,
 }
 
-/// A lease that was renewed.
+/// A turn that still is the caller's: its lease was renewed, or its log written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
     /// The turn.
     pub turn_id: TurnId,
-    /// Whether somebody asked for it to stop.
+    /// Whether a stop was requested.
     pub stop_requested: bool,
-    /// Whether it is read on another instance.
+    /// Whether another instance follows it.
     pub is_watched: bool,
 }
 
@@ -194,8 +194,8 @@ impl BatchStep for FinishTurn {
 }
 
 impl Store {
-    /// Finishes a turn: its answer, state and log, and its lease released, under its fence.
-    /// Repeating it is safe. Goes on when the caller does not stay.
+    /// Finishes a turn under its fence: stores answer, state and log, and releases the lease. Safe to
+    /// repeat. Continues even if the caller is dropped.
     ///
     /// # Errors
     /// When the database fails.
@@ -203,8 +203,8 @@ impl Store {
         self.finishes.run(self, turn).await
     }
 
-    /// Renews the leases of an instance's turns. One that is missing in the answer is no
-    /// longer the instance's.
+    /// Renews the leases of an instance's turns. A turn missing from the result no longer belongs to
+    /// the instance.
     ///
     /// # Errors
     /// When the database fails.
@@ -224,7 +224,7 @@ impl Store {
         ))
     }
 
-    /// A device's turn.
+    /// An owner's turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -234,7 +234,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// Whether a device's turn was begun by a request with this digest.
+    /// Whether a request with this digest began the owner's turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -254,7 +254,7 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// The newest turn of the conversation that a device is in.
+    /// The newest turn of the conversation that an owner is in.
     ///
     /// # Errors
     /// When the database fails.
@@ -264,7 +264,7 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// What is kept of a turn that has ended.
+    /// The stored log and answer of a finished turn.
     ///
     /// # Errors
     /// When the database fails.
@@ -273,7 +273,8 @@ impl Store {
             .map_err(Into::into))
     }
 
-    /// Asks the owner of a running turn to stop it; it learns of it by its next renewal.
+    /// Asks the instance that runs a turn to stop it. The instance sees this at its next lease renewal or log
+    /// write.
     ///
     /// # Errors
     /// When the database fails.

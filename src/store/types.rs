@@ -1,4 +1,4 @@
-//! What the columns hold: SQL types that both databases know, and the Rust types for them.
+//! The columns' SQL types, which both databases know, and the Rust types for them.
 //!
 //! | SQL type | PostgreSQL | SQLite | Rust |
 //! | --- | --- | --- | --- |
@@ -28,7 +28,7 @@ use crate::{clock::Timestamp, text};
 #[diesel(sqlite_type(name = "Binary"))]
 pub struct Uid;
 
-/// A moment.
+/// A point in time.
 #[derive(Debug, Clone, Copy, Default, QueryId, SqlType)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185))]
 #[diesel(sqlite_type(name = "Long"))]
@@ -40,7 +40,7 @@ pub struct Ts;
 #[diesel(sqlite_type(name = "Text"))]
 pub struct Doc;
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL's timestamps.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
 /// A [`Timestamp`] as a column's value.
@@ -88,7 +88,7 @@ impl ToSql<Ts, Sqlite> for SqlTime {
     }
 }
 
-/// A [`Timestamp`] that may not be, as it is read.
+/// A nullable [`Timestamp`], for reading.
 pub struct OptionalTime(Option<SqlTime>);
 
 impl From<OptionalTime> for Option<Timestamp> {
@@ -120,8 +120,8 @@ impl From<JsonColumn> for Value {
 }
 
 impl JsonColumn {
-    /// As it is stored. jsonb refuses NUL, and a model, a tool or a service may say it: nothing that it says
-    /// may keep a turn from being stored.
+    /// The text to store, without NUL: jsonb refuses it, but a model, a tool or a service may send it, and the
+    /// turn must be stored all the same.
     fn text(&self) -> serde_json::Result<String> {
         let text = serde_json::to_string(&self.0)?;
         match text.contains("\\u0000") {
@@ -133,7 +133,7 @@ impl JsonColumn {
 
 impl FromSql<Doc, Pg> for JsonColumn {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        // jsonb travels as a version byte and the text.
+        // On the wire, jsonb is a version byte and the text.
         match value.as_bytes().split_first() {
             Some((1, text)) => Ok(Self(serde_json::from_slice(text)?)),
             _ => Err("an unknown version of jsonb".into()),

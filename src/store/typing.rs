@@ -1,25 +1,25 @@
-//! Who is writing at this moment, in conversations that a person has.
+//! Typing signals, in conversations that an expert has or is asked for.
 
 use std::time::Duration;
 
 use super::{ConversationId, ExpertId, Owner, Store, StoreError, on_db};
 
-/// How long somebody is taken to be writing who has said so, and with how much of that left it is news again.
+/// A typing signal lasts for `LASTS`; it is written again only when less than `LEFT` remains.
 const LASTS: Duration = Duration::from_secs(5);
 const LEFT: Duration = Duration::from_secs(3);
 
-/// Who writes.
+/// Who is typing.
 #[derive(Debug, Clone)]
 pub enum Typist {
-    /// Whose conversation it is.
+    /// The conversation's owner.
     Owner(Owner),
-    /// Who has it.
+    /// The expert who has claimed it.
     Expert(ExpertId),
 }
 
 impl Store {
-    /// Somebody is writing: whether that is news; none where they have no conversation there that a person
-    /// has. Nothing is written that is known: clients say it again and again.
+    /// Records a typing signal. Returns whether it is news; `None` if the conversation is not the typist's or
+    /// agents answer it. Only news is written, because clients repeat their signals.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,12 +1,12 @@
-//! Which addresses a fetched URL may lead to: none of a machine or network of our own, whatever name
-//! it goes by.
+//! Decides which addresses a fetched URL may lead to: never this machine or a private network, whatever the
+//! host's name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Finds public addresses only. A name is looked at where it is resolved for the connection, not before:
-/// it may lead elsewhere the next time.
+/// A resolver that returns only public addresses. It checks the addresses that the connection uses: an earlier
+/// check would be useless, because a name may resolve differently the next time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PublicOnly;
 
@@ -23,7 +23,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Whether an address is one of the public internet (IANA's special-purpose registries, RFC 6890).
+/// True if an address is on the public internet (IANA's special-purpose registries, RFC 6890).
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -52,13 +52,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         return is_public_v4(within);
     }
     let [first, second, ..] = address.segments();
-    // Only 2000::/3 is given out, and of that 2001::/23 and 2001:db8::/32 are not the internet.
+    // Only 2000::/3 is allocated; of that, 2001::/23, 2001:db8::/32 and 3fff::/16 are not public.
     (first & 0xe000) == 0x2000
         && !(first == 0x2001 && (second < 0x200 || second == 0xdb8))
         && first != 0x3fff
 }
 
-/// The IPv4 address that an IPv6 address leads to: mapped (`::ffff:a.b.c.d`), translated
+/// The IPv4 address that an IPv6 address contains: mapped (`::ffff:a.b.c.d`), translated
 /// (`64:ff9b::/96`) or tunnelled (`2002::/16`).
 fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| {

@@ -1,5 +1,5 @@
-//! The tool by which an agent hands the conversation to another one. It does nothing itself: the turn
-//! lets the other one go on.
+//! The tool with which an agent hands the conversation to another agent. It does nothing itself: the turn
+//! lets the other agent continue.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -9,26 +9,26 @@ use crate::{
     llm::{ToolCall, ToolSpec},
 };
 
-/// What the model calls it by.
+/// The tool's name.
 pub const NAME: &str = config::HANDOFF;
-/// The longest reason and summary, in characters.
+/// Maximum length of the reason and of the summary, in characters; the rest is cut off.
 const MAX_HANDOFF_CHARACTERS: usize = 2_000;
 
-/// A conversation on its way to another agent.
+/// A handoff to another agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Handoff {
-    /// The agent that takes it.
+    /// Path of the agent that continues.
     #[serde(rename = "agent")]
     pub to: String,
     /// Why.
     #[serde(default)]
     pub reason: String,
-    /// What the other one has to know.
+    /// What the other agent has to know.
     #[serde(default)]
     pub summary: String,
 }
 
-/// How a model is told of it: which agents there are, and what each is for.
+/// The tool's spec. It lists the agents and what each is for.
 pub fn spec<'a>(agents: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> ToolSpec {
     let paths: Vec<&str> = agents.clone().map(|(path, _)| path).collect();
     let list: Vec<String> = agents
@@ -52,10 +52,10 @@ pub fn spec<'a>(agents: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Too
     }
 }
 
-/// Where a call hands the conversation to.
+/// Parses a handoff call.
 ///
 /// # Errors
-/// In words for the model, when there is no such agent for it.
+/// What is wrong, in words for the model, if the agent may not hand over there.
 pub fn read(call: &ToolCall, agents: &[String]) -> Result<Handoff, String> {
     let mut handoff: Handoff = serde_json::from_str(&call.arguments)
         .map_err(|error| format!("The arguments do not fit: {error}."))?;

@@ -1,4 +1,4 @@
-//! Tools that are HTTP endpoints, as the configuration describes them.
+//! Tools that are configured HTTP endpoints.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ use crate::{
     widgets::RawWidget,
 };
 
-/// How much of an answer is read.
+/// Maximum size of a response, in bytes.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// An endpoint. Arguments that its URL names go there; the others are the query of a GET or DELETE, or
-/// the JSON body.
+/// An endpoint. Arguments that the URL names are filled in there; the others become the query of a GET or
+/// DELETE, or else the JSON body.
 pub(super) struct HttpTool {
     client: Client,
     method: Method,
@@ -36,7 +36,7 @@ pub(super) struct HttpTool {
 }
 
 impl HttpTool {
-    /// The endpoint of a tool, asked by a client that finds no private address, unless it is allowed to.
+    /// The endpoint of a tool. The client must resolve only public addresses, unless `allow_private` is set.
     pub(super) fn new(settings: &ToolSettings, client: Client) -> Self {
         let headers = settings.headers.iter().filter_map(|(name, value)| {
             let mut value = HeaderValue::from_str(value.reveal()).ok()?;
@@ -104,7 +104,7 @@ impl HttpTool {
         self.read(response).await
     }
 
-    /// An answer with success means that it was done, whatever else is wrong with it.
+    /// Reads a response. A success status means that the call was done, even if the body is unusable.
     async fn read(&self, response: Response) -> Result<ToolOutput, String> {
         let status = response.status();
         let body = whole(response, MAX_RESPONSE_BYTES).await;
@@ -120,7 +120,7 @@ impl HttpTool {
         let widget = self.widget.as_ref().and_then(at);
         let widget = widget.and_then(|widget| RawWidget::deserialize(widget).ok());
         let told = match &self.result {
-            // Where a part of the answer is asked for, the rest is not for the model.
+            // If `result` selects a part of the answer, the model must not see the rest.
             Some(pointer) => at(pointer).map(plain),
             None => Some(text.clone()),
         };
@@ -152,7 +152,7 @@ impl Tool for HttpTool {
     }
 }
 
-/// A host that is an address, and none of the internet: no name has to be resolved for it.
+/// True if the host is an IP address that is not public. The resolver does not check it: it only sees names.
 fn has_private_host(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(address)) => !is_public(address.into()),
@@ -162,8 +162,8 @@ fn has_private_host(url: &Url) -> bool {
     }
 }
 
-/// The template with its `{arguments}`, which are used up. An argument cannot leave its place: whatever
-/// means something in a URL is escaped, and what would lead up or vanish all the same is refused.
+/// Fills `{arguments}` into the template and removes them from the map. An argument cannot change the rest of
+/// the URL: special characters are escaped, and `..`, `.` and empty values are refused.
 fn fill(template: &str, arguments: &mut Map<String, Value>) -> Result<String, String> {
     let mut filled = BTreeMap::new();
     let mut url = String::new();
@@ -207,7 +207,7 @@ mod tests {
         let id = "%2E%2E%2Fa%3Fb%23c%2F%252e";
         assert_eq!(url, format!("https://a.test/orders/{id}/1?again={id}"));
         assert_eq!(Value::Object(arguments), json!({"rest": true}));
-        // For a URL parser `%2E%2E` leads up as well.
+        // A URL parser treats `%2E%2E` like `..`.
         for leads_away in ["..", ".", ""] {
             let mut arguments = Map::from_iter([("id".to_owned(), json!(leads_away))]);
             assert!(fill("https://a.test/orders/{id}/pay", &mut arguments).is_err());

@@ -1,8 +1,8 @@
 //! Tools of MCP servers (Model Context Protocol), over stdio or streamable HTTP.
 //!
-//! A server is connected to when an agent needs it first, and again when it went away. A process that
-//! is started for one gets the environment that the configuration gives it and no other: there are
-//! secrets in ours. What a server says of its tools is data: their arguments are checked here too.
+//! A server is connected when an agent first needs it, and again after its connection broke. A server process
+//! gets only the configured environment, because frontdesk's own contains secrets. A server's own description
+//! of its tools is not trusted: calls are checked on this side too.
 
 use std::{
     collections::BTreeMap,
@@ -41,15 +41,16 @@ use crate::{
     schema::closed,
 };
 
-/// How long a server may take to start and to say what it has.
+/// Time limit for a server to start and list its tools.
 const MCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest that a server which cannot be reached is not tried again.
+/// The longest pause before an unreachable server is tried again.
 const MCP_MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// How much sooner than its caller a call gives up: then it knows that the connection is no good.
+/// How much longer the caller's timeout is than the call's own, so that the call ends first and can drop the
+/// broken connection.
 const SOONER: Duration = Duration::from_secs(1);
-/// The most tools of a server.
+/// Maximum number of tools of a server; the rest are left out.
 const MOST_TOOLS: usize = 128;
-/// The longest name that a model may call.
+/// Maximum length of a tool's name that models accept, in bytes.
 const NAME_BYTES: usize = 64;
 
 /// A server, connected or not.
@@ -57,14 +58,14 @@ pub(crate) struct McpServer {
     name: String,
     settings: McpSettings,
     client: Client,
-    /// Where its connection lives: on a worker's runtime it would die with the worker.
+    /// The main runtime, which runs the connection: on a worker's runtime it would end with the worker.
     runtime: Handle,
     connection: RwLock<Option<Arc<McpConnection>>>,
-    /// Until when it is not tried again.
+    /// Lets one task connect at a time. Holds the time before which the server is not tried again.
     connecting: Mutex<Option<Instant>>,
 }
 
-/// A server that is there, and its tools by the names that models call.
+/// A connection to a server, and the server's tools by the names that models call.
 struct McpConnection {
     service: RunningService<RoleClient, ()>,
     members: BTreeMap<String, Arc<RegisteredTool>>,
@@ -83,7 +84,7 @@ impl McpServer {
         })
     }
 
-    /// What a model is told of its tools; nothing while it is away.
+    /// The specs of its tools; empty if it cannot be reached.
     pub(crate) async fn specs(self: &Arc<Self>) -> Vec<ToolSpec> {
         let Some(connection) = self.connected().await else {
             return Vec::new();
@@ -92,7 +93,7 @@ impl McpServer {
         members.map(|member| member.spec.clone()).collect()
     }
 
-    /// One of its tools, if it is there.
+    /// One of its tools, if the server is connected.
     pub(super) fn member(&self, name: &str) -> Option<Arc<RegisteredTool>> {
         self.current()?.members.get(name).cloned()
     }
@@ -110,7 +111,7 @@ impl McpServer {
         connection.as_ref().filter(is_open).cloned()
     }
 
-    /// The connection; a new one where there is none.
+    /// The connection; a new one if there is none.
     async fn connected(self: &Arc<Self>) -> Option<Arc<McpConnection>> {
         if let Some(connection) = self.current() {
             return Some(connection);
@@ -145,7 +146,7 @@ impl McpServer {
             }
             Err(error) => {
                 tracing::warn!(mcp.server = self.name, error.cause = error, "no MCP server");
-                // One that takes long to fail is not waited for by every turn.
+                // The pause is ten times what the failure took, so that not every turn waits for a slow server.
                 *not_before =
                     Some(Instant::now() + (began.elapsed() * 10).min(MCP_MAX_RETRY_DELAY));
                 None
@@ -200,7 +201,7 @@ impl McpServer {
         })
     }
 
-    /// One of the server's tools as one of the desk's, if it can be one.
+    /// Converts one of the server's tools; `None` if its name or schema cannot be used.
     fn make(self: &Arc<Self>, told: &Told) -> Option<(String, Arc<RegisteredTool>)> {
         let name = format!("{}{BETWEEN}{}", self.name, told.name);
         let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -246,11 +247,11 @@ impl McpServer {
         };
         match called {
             Ok(result) => read(result),
-            // The server's own words are for the model; those about the connection are not.
+            // The server's own error is for the model; connection errors are only logged.
             Err(ServiceError::McpError(error)) => Err(error.message.into_owned()),
             Err(error) => {
                 tracing::warn!(mcp.server = self.name, error.cause = %error, "a call failed");
-                // It may have forgotten the session. The agent is asked anew, and then there is another.
+                // The server may have lost the session. When the agent is asked again, a new connection is made.
                 self.forget(&connection);
                 Err("The connection broke: it is not known whether this was done.".to_owned())
             }
@@ -258,7 +259,7 @@ impl McpServer {
     }
 }
 
-/// The text of a result; what is no text is named.
+/// The text of a result. Other content becomes `[not text]`.
 fn read(result: CallToolResult) -> Result<ToolOutput, String> {
     let blocks = result.content.iter().map(|block| match block.as_text() {
         Some(text) => text.text.clone(),

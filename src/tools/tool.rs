@@ -1,4 +1,4 @@
-//! A tool: what it is given, what it gives back, and what has to be known of it.
+//! The [`Tool`] trait, its input and output, and what is needed to register a tool.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{llm::ToolSpec, schema::closed, widgets::RawWidget};
 
-/// Something that an agent can do. Strangers plug in here.
+/// A tool that agents can call. Programs implement this to add their own.
 pub trait Tool: Send + Sync {
-    /// Does it, or says why it failed: in words for the model, who may try something else.
+    /// Makes the call. An error is in words for the model, which may then try something else.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<ToolOutput, String>>;
 
-    /// Whether it changes nothing, so that it may be called once more.
+    /// True if the tool changes nothing, so that a call may be repeated.
     fn is_safe(&self) -> bool {
         false
     }
@@ -21,20 +21,20 @@ pub trait Tool: Send + Sync {
 /// A call as a tool gets it.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// They fit the tool's schema.
+    /// The arguments; they fit the tool's schema.
     pub arguments: Value,
-    /// The same where the same call is made again in a turn.
+    /// The idempotency key: the same if the same call is repeated within a turn.
     pub key: String,
 }
 
-/// What a tool has done.
+/// What a tool returns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ToolOutput {
-    /// What the model is told.
+    /// The result for the model.
     pub content: String,
-    /// What the visitor is shown.
+    /// The widget for the visitor.
     pub widget: Option<RawWidget>,
-    /// What is known of the visitor from now on.
+    /// Changes to the context.
     pub context: Map<String, Value>,
 }
 
@@ -47,22 +47,22 @@ impl From<String> for ToolOutput {
     }
 }
 
-/// A tool to be added to a desk.
+/// A tool to add to the server.
 pub struct NewTool {
-    /// How a model is told of it, and of all its arguments.
+    /// Its spec, with all arguments, including those in `inject`.
     pub spec: ToolSpec,
-    /// How long a call may take.
+    /// Time limit for one call.
     pub patience: Duration,
-    /// What the visitor is asked before it is called.
+    /// The question that the visitor must confirm before a call, if any.
     pub confirm: Option<String>,
-    /// Arguments that come from the context and not from the model, and where they are there.
+    /// Arguments that come from the context, not from the model: argument name to context key.
     pub inject: BTreeMap<String, String>,
-    /// What does it.
+    /// The implementation.
     pub tool: Arc<dyn Tool>,
 }
 
 impl NewTool {
-    /// A tool without arguments.
+    /// A tool without arguments and confirmation, with a time limit of 10 s.
     pub fn new(name: &str, tool: Arc<dyn Tool>) -> Self {
         Self {
             spec: ToolSpec {

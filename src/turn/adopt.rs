@@ -1,4 +1,5 @@
-//! Turns whose server died: whoever meets one runs it again from its beginning, as a new attempt.
+//! Adoption: the first instance that finds a turn whose instance died runs it again from its beginning, as a
+//! new attempt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,18 +14,19 @@ use crate::{
     },
 };
 
-/// How many turns a sweep adopts.
+/// Maximum number of turns that one sweep adopts.
 const MAX_ADOPTED: u32 = 50;
 
 impl Engine {
-    /// Takes over a turn whose owner is dead; whether something came of it.
+    /// Adopts a turn whose instance is dead. True if it was adopted, or closed after too many attempts.
     ///
     /// # Errors
     /// When the database fails.
     pub(super) async fn adopt(self: &Arc<Self>, turn: TurnId) -> Result<bool> {
         let settings = &self.settings.turn;
         let lease = Duration::from_secs(settings.lease_seconds);
-        // When the database was away, nobody could renew: the owners come first.
+        // After a database outage every lease may have expired: give the instances that are alive time to renew
+        // first.
         if self.draining.is_cancelled() || self.leases.failed_within(lease) {
             return Ok(false);
         }
@@ -50,7 +52,7 @@ impl Engine {
         }
     }
 
-    /// Adopts turns that nobody came back to.
+    /// Adopts turns whose instance died, without waiting for a reader to ask for them.
     pub(super) async fn adopt_some(self: &Arc<Self>) {
         let abandoned = match self.store.abandoned_turns(MAX_ADOPTED).await {
             Ok(abandoned) => abandoned,

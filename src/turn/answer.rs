@@ -1,4 +1,4 @@
-//! Answers to widgets: checked, and then a message like any other.
+//! Answers to widgets: validated, then handled like any other message.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,15 +12,16 @@ use crate::{
     widgets::{Answered, Widget, WidgetType},
 };
 
-/// How often a widget is looked for that a running turn has shown and not stored yet.
+/// Pause between look-ups of a widget that a turn on another instance has shown but not stored yet.
 const WIDGET_RETRY_DELAY: Duration = Duration::from_millis(300);
 
 impl Engine {
-    /// Answers a widget, which begins a turn; the request says who does. Once: the second answer is refused.
+    /// Answers a widget, which starts a turn. `request` says who answers. A widget takes one answer; a second
+    /// is refused.
     ///
     /// # Errors
-    /// `not_found` for a widget that is not in this device's conversation, `invalid_answer`,
-    /// `already_answered`, and as [`Engine::start`].
+    /// `not_found` for a widget that is not in the owner's conversation, `invalid_answer`, `already_answered`,
+    /// and those of [`Engine::start`].
     pub async fn answer(
         self: &Arc<Self>,
         mut request: TurnRequest,
@@ -44,7 +45,8 @@ impl Engine {
             error
         })?;
         request.body = text;
-        // The call that waits for it goes with it: whoever runs the turn need not look for the widget.
+        // Copy the call that waits for consent, so that the instance that runs the turn need not load the
+        // widget.
         request.metadata = shown.metadata.map(|metadata| metadata.0);
         request.metadata = request
             .metadata
@@ -57,7 +59,7 @@ impl Engine {
         self.start(request).await
     }
 
-    /// Waits for a turn's end, or a moment if it runs elsewhere.
+    /// Waits for the turn's end if it runs here, else for [`WIDGET_RETRY_DELAY`].
     async fn ends(&self, turn: TurnId, until: Instant) {
         let here = self
             .running()
@@ -73,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// A widget that waits for its answer. One that a running turn has shown is stored when that ends.
+    /// An unanswered widget. While a turn runs, this waits for it: a turn's widgets are stored when it ends.
     async fn shown(&self, device: &Owner, widget: MessageId) -> Result<Message> {
         let patience = Duration::from_secs(self.settings.turn.wait_seconds);
         let until = Instant::now() + patience;

@@ -1,4 +1,4 @@
-//! Asks an agent once, and passes on what it says: text, widgets, and the calls that it wants made.
+//! Asks an agent once and passes on its reply: text, widgets, and the calls that it wants made.
 
 use tokio::time::Instant;
 
@@ -19,17 +19,17 @@ use crate::{
 
 /// The longest answer, in bytes of text.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
-/// The longest log, in records: a model that sends single letters must not fill the memory.
+/// The longest log, in records: bounds the memory if a model sends single letters.
 const MAX_ANSWER_RECORDS: usize = 400_000;
 
-/// What stands between the text before tools and the text after them.
+/// Separates the text before tool calls from the text after them.
 const GAP: &str = "\n\n";
 
-/// What came of asking an agent.
+/// The outcome of asking an agent.
 pub(super) enum AgentOutcome {
     /// It has answered.
     All(FinishReason),
-    /// What it has said may not be shown, and why.
+    /// The guard rejected its text, for this reason.
     Refused(String),
     /// It wants these tools called first.
     Calls(Vec<ToolCall>),
@@ -39,7 +39,7 @@ pub(super) fn nothing_said() -> Error {
     Error::new(Code::UpstreamError).caused_by("the agent said nothing")
 }
 
-/// Asks an agent once, and passes on what it says.
+/// Asks an agent once and passes on its reply.
 pub(super) async fn ask_agent(
     engine: &Engine,
     agent: &str,
@@ -50,7 +50,7 @@ pub(super) async fn ask_agent(
     let reply = engine.agents.respond(agent, input).await?;
     let mut reply = Guarded::new(engine, agent, input, &progress.text, reply);
     let mut calls = Calls::default();
-    // What it says after its tools is another paragraph.
+    // The text of this reply starts here. After tool calls it is a new paragraph.
     progress.from = progress.text.len();
     progress.spent = progress.spent.plus(std::mem::take(&mut progress.asking));
     let mut gap = has_gap(engine, agent, input, progress);
@@ -91,7 +91,7 @@ pub(super) async fn ask_agent(
             return Ok(AgentOutcome::All(FinishReason::Length));
         }
         match chunk.finish {
-            // Calls that were cut off are not what was meant.
+            // Truncated calls are not what the model meant: make them only after a normal stop.
             Some(FinishReason::Stop) if input.may_call && !calls.is_empty() => {
                 return Ok(AgentOutcome::Calls(calls.done()));
             }
@@ -103,7 +103,7 @@ pub(super) async fn ask_agent(
     Err(nothing_said())
 }
 
-/// Passes text on, up to the longest answer; false if that was not all of it.
+/// Appends text to the log. False if the answer has reached its maximum length.
 async fn pass_on(
     engine: &Engine,
     text: String,
@@ -128,7 +128,8 @@ async fn pass_on(
     Ok(fitting.len() == text.len() && progress.records < MAX_ANSWER_RECORDS)
 }
 
-/// Shows a widget of an agent's own. Where nothing is stored it is left out: it could not be answered.
+/// Shows a widget that the agent itself made. If nothing is stored the widget is left out: it could not be
+/// answered.
 async fn show_widget(
     engine: &Engine,
     raw: RawWidget,
@@ -147,7 +148,7 @@ async fn show_widget(
     output.show(engine, shown).await
 }
 
-/// Says and shows once more what an earlier attempt said and showed in a round.
+/// Sends the text and the widgets of an earlier attempt's round again.
 pub(super) async fn repeat(
     engine: &Engine,
     agent: &str,
@@ -182,7 +183,7 @@ pub(super) async fn repeat(
     Ok(())
 }
 
-/// Whether what is said next is another paragraph.
+/// True if the next text starts a new paragraph.
 fn has_gap(engine: &Engine, agent: &str, input: &TurnInput, progress: &Progress) -> bool {
     progress.text.ends_with(|last: char| !last.is_whitespace())
         && engine.agents.begins_a_paragraph(agent, input)

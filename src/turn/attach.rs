@@ -1,4 +1,4 @@
-//! Coming back to a turn: from its log where it runs, from what is kept where it has ended.
+//! Attaches readers to a turn: to its live log if it runs, to its stored log if it has ended.
 
 use std::{
     collections::HashMap,
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// How often a turn is looked for whose owner is dead and that cannot be adopted yet.
+/// How often an abandoned turn that cannot be adopted yet is looked up, and the pause between two look-ups.
 const ADOPTION_TRIES: usize = 20;
 const ADOPTION_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// The rest of a turn, wherever it runs. `None`: the reader has it all. A turn whose server
-    /// died is begun anew.
+    /// The rest of a turn, wherever it runs; `None` if the reader has all of it. Adopts the turn if its
+    /// instance died.
     ///
     /// # Errors
-    /// `not_found` for a turn that is not this device's, `gone` for one whose frames are no
-    /// longer kept.
+    /// `not_found` for a turn that does not belong to this owner, `gone` if its frames are no longer kept,
+    /// `unavailable` if it cannot be adopted yet.
     pub async fn attach(
         self: &Arc<Self>,
         device: &Owner,
@@ -82,11 +82,11 @@ impl Engine {
         Err(Error::new(Code::Unavailable).detail("The turn is being taken over."))
     }
 
-    /// The rest of the turn after a cursor, or the newest turn if there is a newer one; without
-    /// a cursor the running turn. `None`: there is nothing to read.
+    /// The rest of the owner's newest turn: after the cursor if that belongs to this turn, else from the
+    /// beginning. Without a cursor only a turn that runs. `None` if there is nothing to read.
     ///
     /// # Errors
-    /// As [`Engine::attach`].
+    /// Those of [`Engine::attach`].
     pub async fn attach_newest(
         self: &Arc<Self>,
         device: &Owner,
@@ -109,8 +109,8 @@ impl Engine {
         }
     }
 
-    /// A reader of a running attempt. A cursor that is ahead waits; one of an older attempt gets
-    /// this one from its beginning, or the end of its own.
+    /// A reader of a running attempt. If the cursor is ahead of the log, the reader waits. If it belongs to an
+    /// older attempt, the reader starts over (`restart`) or gets the end of that older attempt.
     async fn follow(
         &self,
         live: LiveAttempt,
@@ -130,8 +130,7 @@ impl Engine {
         Ok(Some(live.reply(log.reader(seen))))
     }
 
-    /// The rest of an attempt whose server died, as far as it is kept, and a final
-    /// `interrupted`.
+    /// The stored rest of an attempt whose instance died, then a final `interrupted`.
     async fn end_of(&self, live: LiveAttempt, after: Cursor) -> Result<Option<Reply>> {
         let start = FrameSeq::START;
         let pieces = self
@@ -162,7 +161,8 @@ impl Engine {
         if let Some(log) = kept.log {
             let seen = match place.after {
                 None => FrameSeq::START,
-                // However much of it was sent, it ends where it was taken over.
+                // After a takeover the answer ends at `keep`. A reader that got more still needs the final
+                // frame.
                 Some(after) if row.keep.is_some() && after.attempt == log.attempt => {
                     after.seq.min(log.last_seq.previous())
                 }
@@ -182,7 +182,7 @@ impl Engine {
             return Ok(Some(live.reply(log.reader(seen.count()))));
         }
         if row.finish_reason == Some(FinishReason::Interrupted) && kept.answer.is_none() {
-            // Its server died, and nobody took it up.
+            // Its instance died and no other adopted the turn.
             let after = place.after.unwrap_or(Cursor {
                 turn_id: row.id,
                 attempt: row.attempt,
@@ -197,7 +197,7 @@ impl Engine {
             .detail("The frames of this turn are no longer kept; the history has its text."))
     }
 
-    /// The answer to a request that was here before.
+    /// The reply to a repeated request (same idempotency key).
     pub(super) async fn repeat(self: &Arc<Self>, device: &Owner, turn: TurnId) -> Result<Reply> {
         match self.attach(device, turn, ResumePoint::default()).await {
             Ok(Some(reply)) => Ok(reply),
@@ -258,7 +258,7 @@ impl FinishedLogs {
     }
 }
 
-/// A finished turn's frames, where its log is not kept: the answer in one piece, and the end.
+/// A finished turn whose log is no longer kept: the stored answer as one record, then the final record.
 fn retell(row: &TurnRow, answer: Option<&Message>, now: Timestamp) -> Arc<Log> {
     let now = answer.map_or(now, |answer| answer.created_at);
     let reason = row.finish_reason.unwrap_or(FinishReason::Interrupted);

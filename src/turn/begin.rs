@@ -1,5 +1,5 @@
-//! From a request to a running turn: its message committed, its conversation free, or an answer
-//! without a database.
+//! Starts a turn: commits the message and runs the task. If the database is away, answers without storing
+//! anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,22 +16,22 @@ use crate::{
     },
 };
 
-/// How long a message may wait to be sent to the database before that counts as away.
+/// The database counts as away if a message cannot be sent to it within this time.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the outcome of what was sent is looked for.
+/// How long the outcome of a commit that the database did not answer is looked up.
 const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked for on another connection.
+/// Pause between these look-ups, which use other connections.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How soon a step is repeated, at first and at the latest.
+/// Pauses between the tries of a step: the first one, and the maximum that doubling reaches.
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(20);
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 impl Engine {
-    /// Begins a turn: its message is committed when this returns. It goes on whether or not
-    /// the caller stays, from the first moment.
+    /// Starts a turn. When this returns, the message is committed, unless the database is away. The turn does
+    /// not depend on the caller: it goes on if the caller is dropped.
     ///
     /// # Errors
-    /// When the request is refused, or the database is away and outages are not answered.
+    /// If the request is refused, or the database is away and the request is not answered without it.
     pub async fn start(self: &Arc<Self>, request: TurnRequest) -> Result<Reply> {
         let engine = Arc::clone(self);
         let begun = self.spawn(async move { engine.begin(request).await });
@@ -73,7 +73,7 @@ impl Engine {
         self.wait(request, busy).await
     }
 
-    /// What a request gets that has begun, or will not.
+    /// The reply to a request, from the outcome of its begin.
     pub(super) async fn begun(
         self: &Arc<Self>,
         request: TurnRequest,
@@ -99,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// What became of a request with the same key, if there was one.
+    /// The outcome of an earlier request with the same idempotency key, if there was one.
     pub(super) async fn known(&self, request: &TurnRequest) -> Result<Option<Begin>> {
         match request.idempotency() {
             Some(key) => Ok(self.store.known_turn(&request.device, key).await?),
@@ -107,8 +107,8 @@ impl Engine {
         }
     }
 
-    /// One try to begin a turn. Nothing is kept of one that does not begin, unless its outcome is unknown.
-    /// `earlier` messages go with it.
+    /// Tries once to begin a turn, together with the `earlier` messages. If it does not begin, nothing is
+    /// stored, unless the outcome is unknown.
     pub(super) async fn try_to_begin(
         self: &Arc<Self>,
         request: &TurnRequest,
@@ -119,7 +119,7 @@ impl Engine {
         let key = self.sessions.limit_key(&request.device);
         let key = timeout_at(since + BEGIN_TIMEOUT, key).await;
         let key = match key.unwrap_or_else(|_| Err(self.unsent(since))) {
-            // Nothing was said to be kept yet.
+            // Only the limit key was looked up: the message was not sent yet.
             Err(StoreError::Unknown(why)) => return Err(StoreError::Away(why)),
             key => key?,
         };
@@ -136,7 +136,7 @@ impl Engine {
             return Err(self.unsent(since));
         }
         self.leases.fail();
-        // It was sent: what it comes to is looked for on other connections, too.
+        // The message was sent: look for the outcome on other connections too.
         let found = async {
             loop {
                 sleep(LOOK_INTERVAL).await;
@@ -154,7 +154,7 @@ impl Engine {
         let turn_id = turn.turn_id;
         let engine = Arc::clone(self);
         self.spawn(async move {
-            // Its sender has been told that this is the turn to come back for.
+            // The sender was told to ask for this turn later, so the turn must run.
             if let Ok(Begin::Started(started)) = committed.await {
                 drop(engine.launch(*started, since, Origin::default()));
             }
@@ -162,7 +162,7 @@ impl Engine {
         Ok(Begin::Unknown(turn_id))
     }
 
-    /// Why a step could not be sent in time: a database that has answered others meanwhile is busy, not away.
+    /// Why a step was not sent in time. A database that answered others meanwhile is busy, not away.
     fn unsent(&self, since: Instant) -> StoreError {
         if self.store.has_answered_since(since) {
             return StoreError::Busy("others came first".to_owned());
@@ -171,8 +171,8 @@ impl Engine {
         StoreError::Away("no connection in time".to_owned())
     }
 
-    /// Commits the beginning of a turn. A busy database is asked again. Where it does not answer what was sent, the
-    /// same step is repeated: its ids make it the same turn, however often it is committed.
+    /// Commits the start of a turn. Repeats the step if the database is busy or does not answer: its ids make
+    /// it idempotent.
     async fn commit(
         self: Arc<Self>,
         turn: Arc<BeginTurn>,
@@ -188,13 +188,13 @@ impl Engine {
                 _ => false,
             };
             match begun {
-                // It was committed before.
+                // An earlier try was committed.
                 Ok(_) if is_own => {}
                 Err(StoreError::Unknown(error)) => {
                     tracing::warn!(turn.id = %turn.turn_id, error, "it is not known whether a message was stored");
                     is_unknown = true;
                 }
-                // Whatever this try met says nothing of the one before, or is what that one did.
+                // An earlier try may be committed, whatever this one says: this result may even be its effect.
                 Err(_) | Ok(Begin::Limited(_) | Begin::Answered) if is_unknown => {}
                 Err(error) if error.is_passing() && since.elapsed() < BEGIN_TIMEOUT => {}
                 begun => return begun,
@@ -212,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// What a message gets while the database is away.
+    /// The reply while the database is away: an answer that is not stored, or an error.
     fn without_database(
         self: &Arc<Self>,
         request: TurnRequest,
@@ -242,7 +242,8 @@ impl Engine {
     }
 }
 
-/// It is not known whether a message is stored. The turn's id is what its sender comes back with.
+/// The error if it is unknown whether a message is stored. The sender can repeat the request with the turn's id
+/// as key.
 pub(super) fn unknown(turn: TurnId) -> Error {
     Error::new(Code::Unavailable)
         .detail(
@@ -252,14 +253,15 @@ pub(super) fn unknown(turn: TurnId) -> Error {
         .with("turn_id", turn)
 }
 
-/// The same of a message that is answered with a later one: the turn's id stands for that one alone.
+/// The same error for a message that was merged into a later one's turn: the turn's id stands for the later
+/// message.
 pub(super) fn unknown_without_key() -> Error {
     Error::new(Code::Unavailable).detail(
         "It is not known yet whether the message was stored. If it was, the history has it, and its answer.",
     )
 }
 
-/// This server takes no more turns.
+/// The error for new turns during the shutdown.
 pub(super) fn shutting_down() -> Error {
     Error::new(Code::Unavailable).detail("This server is shutting down.")
 }

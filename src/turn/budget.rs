@@ -1,5 +1,5 @@
-//! What a turn's models may cost: reserved before the first of them is asked, settled when the turn has
-//! ended. What a server leaves behind that dies in between is settled by a sweeper.
+//! Token budgets: a turn reserves tokens before its first model call; when it ends, the tokens that it really
+//! used are charged. If its server dies in between, maintenance does that.
 
 use std::net::IpAddr;
 
@@ -11,12 +11,12 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether there are budgets, and a model that costs something.
+    /// True if a budget is set and a model is configured.
     fn has_budgets(&self) -> bool {
         self.settings.budgets.are_set() && self.settings.llm.default_model().is_some()
     }
 
-    /// Whether a turn's models may be asked.
+    /// Reserves tokens for a turn's models. False if a budget is used up.
     pub(super) async fn may_spend(&self, turn: &Started, address: Option<IpAddr>) -> bool {
         if !self.has_budgets() {
             return true;
@@ -46,7 +46,7 @@ impl Engine {
         reserved.await.unwrap_or_else(|error| may_after(&error))
     }
 
-    /// Settles what a turn had reserved, which has ended.
+    /// Replaces the reservation of a turn that has ended by what the turn used.
     pub(super) async fn settle(&self, turn: TurnId) {
         if self.has_budgets()
             && let Err(error) = self.store.settle(Some(turn), 10).await
@@ -56,7 +56,7 @@ impl Engine {
     }
 }
 
-/// Where the database does not say whether a turn may spend anything, it may: visitors are answered.
+/// If the database fails, the turn may spend tokens: answering visitors comes first.
 fn may_after(error: &StoreError) -> bool {
     tracing::warn!(error.cause = %error, "no tokens were reserved");
     true

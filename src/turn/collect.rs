@@ -1,4 +1,4 @@
-//! A turn's answer in one piece: the stream, folded.
+//! Collects a turn's stream into one answer.
 
 use super::{
     frame::Frame,
@@ -6,24 +6,24 @@ use super::{
 };
 use crate::{store::MessageId, widgets::Widget};
 
-/// All that a turn said.
+/// A turn's whole answer.
 #[derive(Debug)]
 pub struct WholeAnswer {
     /// The text.
     pub content: String,
-    /// The widgets that it showed, and what they are answered by.
+    /// The widgets that it showed, each with the message id that an answer refers to.
     pub widgets: Vec<(Widget, MessageId)>,
     /// The final frame.
     pub last: Frame<'static>,
 }
 
-/// An answer that is being put together.
+/// An answer that is being collected.
 #[derive(Default)]
 struct Partial {
     content: String,
-    /// How long it was after each record: where a person takes over, the last ones do not count.
+    /// Length of `content` in bytes after each record: after a takeover the last records do not count.
     lengths: Vec<usize>,
-    /// The widgets, and which records showed them.
+    /// The widgets, each with the index of the record that showed it.
     widgets: Vec<(usize, Widget, MessageId)>,
 }
 

@@ -1,4 +1,4 @@
-//! Writes that a turn cannot go on without: repeated while the database is away.
+//! Writes without which a turn cannot continue: retried while the database is away.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::{
     store::StoreError,
 };
 
-/// How long a final frame waits for its commit.
+/// How long such a write is retried, for example the commit before the final frame.
 pub(super) const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one try may take: on a connection that hangs it would never end.
+/// Limit for one try: on a connection that hangs it would never end.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Repeats a write until it succeeds or the deadline has passed: the database may come back.
+/// Repeats a write until it succeeds or the deadline has passed, because the database may come back.
 ///
 /// # Errors
 /// `answer_not_stored` after the deadline.

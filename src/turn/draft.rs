@@ -1,6 +1,6 @@
-//! A draft: what the agent would answer, for the person who has the conversation to send, or not.
+//! Drafts: the agent suggests an answer to the expert, who may send it.
 //!
-//! It is no turn: nothing of it is stored, no tool is called, nobody but the person reads it.
+//! A draft is not a turn: nothing is stored, no tool is called, only the expert reads it.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use crate::{
     text,
 };
 
-/// How long the agent may take.
+/// Time limit for the agent's draft.
 const DRAFT_TIMEOUT: Duration = Duration::from_secs(60);
-/// As much as a person may send at once.
+/// Maximum length of a draft: that of an expert's message.
 const DRAFT_CHARACTERS: usize = 10_000;
 
 impl Engine {
-    /// What a conversation's agent would answer to what the visitor said last. Nothing, where the visitor
-    /// has been answered, or the agent is one that a program or a service brings: it might do something.
+    /// The answer that the conversation's agent suggests to the visitor's last message. Empty if the visitor
+    /// has been answered, or if the agent could have side effects (custom code or an external service).
     ///
     /// # Errors
-    /// What the model's server does; `upstream_timeout`.
+    /// Those of the model's server; `upstream_timeout` if the agent takes longer than `DRAFT_TIMEOUT`.
     pub async fn draft(&self, id: ConversationId, known: AgentView) -> Result<String> {
         let mut history = known.history;
         history.retain(|said| said.retracted.is_none());

@@ -1,5 +1,5 @@
-//! Readers of a turn that runs on another instance: when that instance dies, or the attempt ends, they go on with
-//! what follows, on the same connection.
+//! Readers of a turn that runs on another instance: if that instance dies, they continue with the next attempt,
+//! on the same connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +16,12 @@ use crate::{
     store::{Attempt, FrameSeq, Owner, TurnId},
 };
 
-/// How often the turn is looked for, and how soon again: an owner that died has its lease for a while.
+/// How often the turn is looked up, and the pause between two look-ups: the lease of a dead instance has to
+/// expire first.
 const FOLLOW_TRIES: usize = 40;
 const FOLLOW_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Where a turn runs that a reader follows from here.
+/// A turn on another instance that a reader follows from here.
 #[derive(Debug, Clone)]
 pub struct RemoteTurn {
     pub(super) device: Owner,
@@ -30,7 +31,7 @@ pub struct RemoteTurn {
 }
 
 impl RemoteTurn {
-    /// Where a reader stands that has come to the end of what was mirrored. One who has read nothing yet may begin
+    /// The position of a reader that has reached the end of its mirror. One that has read nothing may start
     /// with any attempt.
     fn place(&self, reader: &Reader) -> ResumePoint {
         if reader.seen() == 0 {
@@ -50,8 +51,8 @@ impl RemoteTurn {
 }
 
 impl Engine {
-    /// A turn's answer in one piece. Where it ran on an instance that has died, the next attempt is read from its
-    /// beginning. `None` where this server cannot tell: the client has to come back.
+    /// A turn's whole answer. If the instance that ran it died, the next attempt is read from its beginning.
+    /// `None` if this server cannot follow the turn: the client must reconnect.
     pub async fn whole(self: &Arc<Self>, mut reply: Reply) -> Option<WholeAnswer> {
         loop {
             let unread = reply.reader.clone();
@@ -62,8 +63,9 @@ impl Engine {
         }
     }
 
-    /// What follows for a reader whose mirror has ended without the final frame: the same attempt, the next one from
-    /// its `reset`, or the end. `None` where this server cannot tell: the client has to come back.
+    /// Continues a reader whose mirror ended without the final frame: with the same attempt, with the next one
+    /// from its `reset`, or with the end. `None` if this server cannot follow the turn: the client must
+    /// reconnect.
     pub async fn go_on(self: &Arc<Self>, from: &RemoteTurn, reader: &Reader) -> Option<Reply> {
         let place = from.place(reader);
         for _ in 0..FOLLOW_TRIES {

@@ -1,4 +1,4 @@
-//! The end of a turn: its answer committed, then the final frame.
+//! The end of a turn: commits its answer, then sends the final frame.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,12 +28,12 @@ use crate::{
     text,
 };
 
-/// How long the one try more takes.
+/// Time limit of the last try to commit after the database has been away too long.
 const LAST_TRY: Duration = Duration::from_secs(1);
 
-/// A turn that is over.
+/// What is left to store of a turn that is over.
 pub(super) struct FinishedTurn {
-    /// What it has come to.
+    /// Its text, its effects and what it cost.
     pub progress: Progress,
     /// The widgets that it showed.
     pub shown: Vec<(ShownWidget, MessageId)>,
@@ -41,7 +41,8 @@ pub(super) struct FinishedTurn {
     pub ending: Ending,
 }
 
-/// Commits the answer, then sends the final frame; why the turn ended, if it was still its own.
+/// Commits the answer, then sends the final frame. Returns why the turn ended; `None` if it was adopted
+/// elsewhere, closed or deleted.
 pub(super) async fn finish(
     engine: &Engine,
     started: &Started,
@@ -54,7 +55,7 @@ pub(super) async fn finish(
         ending,
     } = ended;
     let answer = answer_of(progress.text, progress.effects.metadata);
-    // A widget that is shown without text is an answer, too.
+    // Widgets without text are an answer, too.
     let judged = answer.as_ref().map(|answer| answer.message_id);
     let judged = judged.or_else(|| shown.first().map(|(_, id)| *id));
     let judging = judging(engine, judged, progress.agent.as_deref());
@@ -98,7 +99,8 @@ pub(super) async fn finish(
     let last = match commit(engine, finish, deadline).await {
         Ok(Finish::Done) => {
             log_lock(started, lock);
-            // Whoever writes next finds what is left.
+            // Before the final frame, so that the visitor's next message is checked against what is really
+            // left.
             engine.settle(started.turn_id).await;
             last
         }
@@ -110,7 +112,7 @@ pub(super) async fn finish(
     Some(reason)
 }
 
-/// An answer's message; none if nothing was said.
+/// An answer's message; none without text.
 fn answer_of(text: String, metadata: Option<Value>) -> Option<AnswerMessage> {
     (!text.is_empty()).then(|| AnswerMessage {
         message_id: MessageId::new(),
@@ -119,7 +121,7 @@ fn answer_of(text: String, metadata: Option<Value>) -> Option<AnswerMessage> {
     })
 }
 
-/// How long the commit may take. If the database has been away for too long already, it is tried once more.
+/// Time limit of the commit. If the database has been away too long already, there is one last short try.
 fn timeout_of(ending: &Ending) -> Duration {
     match &ending.error {
         Some(error) if error.code == Code::AnswerNotStored => LAST_TRY,
@@ -127,7 +129,7 @@ fn timeout_of(ending: &Ending) -> Duration {
     }
 }
 
-/// Who judges an answer, if anybody does.
+/// The judges that evaluate the answer, if any.
 fn judging(engine: &Engine, answer: Option<MessageId>, agent: Option<&str>) -> Option<Judging> {
     let (message_id, agent) = answer.zip(agent)?;
     let judges = engine.judges.of_answer(agent, message_id);
@@ -138,13 +140,13 @@ fn judging(engine: &Engine, answer: Option<MessageId>, agent: Option<&str>) -> O
     })
 }
 
-/// Tokens read and written, as they are stored; none if no model was asked.
+/// Input and output tokens, as they are stored; none if no model was asked.
 fn tokens(spent: Usage) -> Option<(i64, i64)> {
     let count = |tokens| i64::try_from(tokens).unwrap_or(i64::MAX);
     (spent != Usage::default()).then(|| (count(spent.input), count(spent.output)))
 }
 
-/// One line for what became of the session lock.
+/// Logs in one line what happened to the session lock.
 fn log_lock(started: &Started, lock: Option<(String, Duration)>) {
     let Some((agent, ttl)) = lock else {
         return;
@@ -162,7 +164,7 @@ fn log_lock(started: &Started, lock: Option<(String, Duration)>) {
     );
 }
 
-/// What the agents remember, with what has changed; none if nothing has.
+/// The agents' state including the changes; none if nothing has changed.
 fn changed(state: &Value, changes: Map<String, Value>) -> Option<Value> {
     if changes.is_empty() {
         return None;
@@ -184,7 +186,7 @@ pub(super) fn stored((shown, message_id): (ShownWidget, MessageId)) -> WidgetMes
     }
 }
 
-/// Stores the end of a turn, for as long as a final frame may wait.
+/// Stores the end of a turn; retries until the deadline.
 async fn commit(engine: &Engine, finish: FinishTurn, deadline: Instant) -> Result<Finish, Error> {
     let finish = Arc::new(finish);
     let stored = write(deadline, || engine.store.finish_turn(Arc::clone(&finish))).await;

@@ -1,4 +1,4 @@
-//! The durable log: what the running turns of this instance have said, a moment behind.
+//! The durable log: stores the records of this instance's running turns, with a short delay.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -7,28 +7,28 @@ use tokio::time::sleep;
 use super::{Engine, Running};
 use crate::store::{FrameSeq, StoreError, TurnId, logs::NewLogSegment};
 
-/// How far the durable log may be behind.
+/// Pause between flushes: about how far the durable log may be behind.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, while a turn is read on another instance.
 const FLUSH_INTERVAL_WATCHED: Duration = Duration::from_millis(30);
 
-/// About how many bytes of records go with one statement: what is sent is held several times over.
+/// Approximate bytes of records per statement. Bounds memory: data on its way to the database exists in several
+/// copies.
 const STATEMENT_BYTES: usize = 512 * 1024;
 
-/// What was written, and for whom.
+/// What a flush wrote.
 #[derive(PartialEq, Eq)]
 pub(super) enum Flushed {
-    /// Some of it is read on another instance.
+    /// Some of its turns are read on another instance.
     Watched,
-    /// None of it is, as far as is known.
+    /// No other instance reads its turns, as far as known.
     Unwatched,
-    /// No running turn has said anything since.
+    /// No turn had new records.
     Nothing,
 }
 
 impl Engine {
-    /// Writes what has been said since, again and again, for ever: one statement for all turns, as long
-    /// as they have not said very much.
+    /// Flushes for ever, with one statement for all turns unless they exceed [`STATEMENT_BYTES`].
     pub(super) async fn flush_for_ever(self: Arc<Self>) {
         let mut pause = FLUSH_INTERVAL;
         loop {
@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    /// Writes what has been said since. What could not be written goes with the next.
+    /// Writes the new records of all turns. Records that could not be written are part of the next flush.
     pub(super) async fn flush(&self) -> Flushed {
         let _alone = self.flushing.lock().await;
         let running: Vec<_> = self
@@ -65,13 +65,14 @@ impl Engine {
                 Ok(false) => {}
                 Err(error) => {
                     if let StoreError::Unknown(_) = error {
-                        // What was written just before a crash may be lost as well.
+                        // If the database crashed, it may have lost earlier records too, so write all of them
+                        // again.
                         running
                             .iter()
                             .for_each(|(_, running)| running.log.set_flushed(0));
                     }
                     tracing::debug!(error.cause = %error, "the durable log was not written");
-                    // A row that is locked holds up its own statement, not those of other turns.
+                    // A locked row only fails its own statement: go on with the other turns.
                     if error.is_away() {
                         return Flushed::Unwatched;
                     }
@@ -80,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// Writes pieces; whether one of their turns is read on another instance.
+    /// Writes segments. True if one of their turns is read on another instance.
     async fn write(&self, pieces: Vec<(&Running, NewLogSegment)>) -> Result<bool, StoreError> {
         let (running, pieces): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
         let written: Vec<_> = pieces
@@ -100,7 +101,7 @@ impl Engine {
     }
 }
 
-/// What the next turns have said since, up to [`STATEMENT_BYTES`].
+/// The new records of the next turns, up to about [`STATEMENT_BYTES`].
 fn unflushed<'a>(
     turns: &mut impl Iterator<Item = &'a (TurnId, Running)>,
 ) -> Vec<(&'a Running, NewLogSegment)> {

@@ -1,4 +1,4 @@
-//! What each record of a turn's log says: the JSON object of the wire contract, and the records' ids.
+//! Frames: the JSON objects that clients see of a turn's records, and the records' ids.
 
 use std::{borrow::Cow, fmt, io, str::FromStr};
 
@@ -12,42 +12,42 @@ use crate::{
     widgets::Widget,
 };
 
-/// The payload of one record, as every face shows it. Fields may be added, never renamed or removed.
+/// The payload of one record, the same in every protocol. Fields may be added, never renamed or removed.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Frame<'a> {
     /// Text to append; may be empty.
     pub content: Cow<'a, str>,
-    /// The same once more, for clients that read `text`.
+    /// The same text again, for clients that read `text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<Cow<'a, str>>,
-    /// When it was made.
+    /// When the frame was made.
     pub timestamp: Timestamp,
-    /// Whether it is the turn's last.
+    /// True for the turn's last frame.
     pub is_final: bool,
-    /// Whether nothing of this turn is stored.
+    /// True if nothing of this turn is stored because the database is away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub degraded: bool,
-    /// What it is, where it is more than text.
+    /// What the frame is about; absent if it only adds text or ends the turn without an error.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<FrameKind>,
-    /// A tool that the agent calls, and how that stands.
+    /// A tool that the agent calls, and the status of the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<FrameTool<'a>>,
-    /// Something to look at or to fill in; `message_id` is what it is answered by.
+    /// A widget to look at or to fill in. An answer to it refers to `message_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub widget: Option<Widget>,
     /// Who answers from now on; in a final frame, who has the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// In a final frame: the text counts up to the frame of this number, and what came after it is to be
-    /// dropped.
+    /// In the final frame after a takeover: the number of the last frame that counts. Remove the text and
+    /// widgets of later frames from the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub keep: Option<FrameSeq>,
     /// The agent that the conversation moved to; in a final frame, the one that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
-    /// The stored answer, in a final frame; in a widget's, the widget.
+    /// In a final frame: the id of the stored answer. With a widget: the widget's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     /// Why the turn ended, in a final frame.
@@ -58,7 +58,7 @@ pub struct Frame<'a> {
     pub error: Option<FrameError<'a>>,
 }
 
-/// What a frame is that is more than text.
+/// What a frame is about that does more than add text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FrameKind)]
@@ -67,11 +67,11 @@ pub enum FrameKind {
     Agent,
     /// The agent calls a tool.
     Tool,
-    /// There is something to look at or to fill in.
+    /// A widget to look at or to fill in.
     Widget,
     /// Somebody else answers from now on.
     Mode,
-    /// A new attempt begins.
+    /// A new attempt begins: delete what this turn showed so far.
     Reset,
     /// The turn failed.
     Error,
@@ -80,34 +80,35 @@ pub enum FrameKind {
 /// A tool that an agent calls.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameTool<'a> {
-    /// The call's id, alike in all its frames: the id of its message in the history. Calls run in parallel.
+    /// The call's id: the same in all its frames, and the id of its message in the history. Calls run in
+    /// parallel.
     pub id: MessageId,
     /// Its name.
     pub name: Cow<'a, str>,
-    /// How the call stands.
+    /// The status of the call.
     pub status: ToolStatus,
 }
 
-/// How a call of a tool stands.
+/// The status of a tool call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolStatus {
-    /// It is being called.
+    /// It is running.
     Running,
     /// It succeeded.
     Done,
     /// It failed; the agent may try something else.
     Failed,
-    /// The visitor is asked first.
+    /// The visitor has to consent first.
     Waiting,
 }
 
-/// What failed: a code of [`crate::error::Code`] and a sentence.
+/// What failed: a code of [`crate::error::Code`] and a short description.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameError<'a> {
     /// The code.
     pub code: Cow<'a, str>,
-    /// The sentence.
+    /// The description.
     pub message: Cow<'a, str>,
 }
 
@@ -154,7 +155,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// There is something to look at or to fill in.
+    /// A widget to look at or to fill in.
     pub fn widget(widget: Widget, message_id: MessageId, timestamp: Timestamp) -> Self {
         Self {
             kind: Some(FrameKind::Widget),
@@ -173,7 +174,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// A new attempt begins: what this turn said before is to be forgotten.
+    /// A new attempt begins: clients delete what this turn showed before.
     pub fn reset(timestamp: Timestamp) -> Self {
         Self {
             kind: Some(FrameKind::Reset),
@@ -210,12 +211,12 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// True if it says no more than its text.
+    /// True if the frame is not final and has nothing but text.
     pub fn is_text(&self) -> bool {
         self.kind.is_none() && !self.is_final
     }
 
-    /// The same frame with text of its own.
+    /// The same frame, owning its text.
     pub fn into_owned(self) -> Frame<'static> {
         let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
         Frame {
@@ -243,8 +244,8 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whether it has no more than the three fields that every frame has. Nearly all are like that, and
-    /// written without a look at the fields that they don't have.
+    /// True if only the three mandatory fields are set. Nearly all frames are like that; [`Frame::write`]
+    /// serialises them without visiting the other fields.
     fn is_only_text(&self) -> bool {
         let Self {
             content: _,
@@ -271,11 +272,11 @@ impl<'a> Frame<'a> {
 
 pub(crate) fn write_json<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) {
     let mut json = serde_json::Serializer::with_formatter(buffer, OneLine(CompactFormatter));
-    // A frame is strings, flags and ids, and a vector takes any write: this cannot fail.
+    // This cannot fail: frames hold only strings, flags and ids, and a vector accepts every write.
     drop(value.serialize(&mut json));
 }
 
-/// JSON without U+0085, U+2028 and U+2029 in the open: some clients split lines there.
+/// JSON with U+0085, U+2028 and U+2029 escaped: some clients split lines there.
 struct OneLine(CompactFormatter);
 
 impl Formatter for OneLine {
@@ -316,7 +317,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text that is no frame's id.
+/// The text is not a frame's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoCursor;
 

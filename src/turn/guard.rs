@@ -1,7 +1,8 @@
-//! An answer that a judge passes before the visitor reads it, sentence by sentence.
+//! The guard: a judge checks an answer sentence by sentence before the visitor sees it.
 //!
-//! What comes while the judge thinks is judged together next, so a slow judge holds an answer back, but not
-//! sentence after sentence. What is refused, or cannot be judged, is not shown: a person goes on.
+//! Text that arrives during a judge call is judged together in the next call, so a slow judge does not delay
+//! every sentence anew. If the judge rejects a sentence, or fails, the visitor does not see it; the
+//! conversation goes to the expert queue.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -17,33 +18,34 @@ use crate::{
 
 use super::Engine;
 
-/// So much is judged though no sentence has ended.
+/// Judge at this size even without a sentence end.
 const MAX_JUDGED_BYTES: usize = 8 * 1024;
-/// So much is held while the judge thinks; then nothing more is read.
+/// Stop reading the reply while this much text waits for the judge.
 const MAX_HELD_BYTES: usize = 256 * 1024;
-/// What follows is judged by so much, or more slowly where the judge is slower: each time costs a judge's call.
+/// Minimum size of each judge call after the first: every call costs money and time. A slow judge gets more at
+/// once.
 const MIN_JUDGED_BYTES: usize = 200;
-/// How much a judge reads each time of what was said before the answer, and of what of it has passed, in bytes.
+/// How much each judge call gets of the conversation, and of the text of this answer that has passed, in bytes.
 const HISTORY_BYTES: usize = 8 * 1024;
 const PASSED_BYTES: usize = 8 * 1024;
-/// How much of what is refused the person reads, in characters.
+/// How much of a rejected text the expert sees, in characters.
 const REFUSED_CHARACTERS: usize = 2_000;
 
-/// An answer, as far as it may be shown.
+/// An agent's reply behind its guard, if it has one.
 pub(super) struct Guarded {
     reply: AgentReply,
     guard: Option<Guard>,
 }
 
-/// What may be shown, or that nothing more may be.
+/// The next part to show, or the rejection that ends the reply.
 pub(super) enum GuardOutcome {
     Piece(ReplyPart),
-    /// Why, for the person who goes on, and what it has cost to know.
+    /// The reason, for the expert, and the tokens used so far.
     Refused(String, Usage),
 }
 
 impl Guarded {
-    /// What an agent answers, guarded where the agent is.
+    /// Puts an agent's reply behind the guard that is configured for the agent.
     pub(super) fn new(
         engine: &Engine,
         agent: &str,
@@ -76,7 +78,7 @@ impl Guarded {
         Self { reply, guard }
     }
 
-    /// The next piece that may be shown.
+    /// The next part that may be shown.
     pub(super) async fn next(&mut self) -> Option<Result<GuardOutcome>> {
         match &mut self.guard {
             None => Some(self.reply.next().await?.map(GuardOutcome::Piece)),
@@ -85,20 +87,20 @@ impl Guarded {
     }
 }
 
-/// What a judge says of what is held.
+/// The judged text, and the judge's answer.
 type Judged = (HeldText, std::result::Result<Option<Judgement>, String>);
 
-/// What comes after all that is held.
+/// A part of the reply that has to wait until all held text is judged.
 enum NextPart {
     Piece(Result<ReplyPart>),
     End,
 }
 
-/// What is being judged.
+/// Text in a judge call.
 struct HeldText {
-    /// What was said.
+    /// Text of the answer.
     text: String,
-    /// What widgets and questions say that come after it.
+    /// Text of the widgets and questions that follow.
     shown: String,
 }
 
@@ -108,18 +110,18 @@ struct Guard {
     submission: Submission,
     agents: Arc<Agents>,
     path: String,
-    /// What was said and not judged yet.
+    /// Text that is not judged yet.
     held: String,
-    /// What it calls.
+    /// The agent's calls so far.
     calls: Calls,
-    /// What a widget says that comes next.
+    /// The text of the widget in `after`.
     in_widget: String,
-    /// What may be shown.
+    /// Parts that may be shown.
     ready: VecDeque<ReplyPart>,
-    /// What comes after all that is held.
+    /// Waits until all held text is judged. While this is set, nothing more is read.
     after: Option<NextPart>,
     judging: Option<BoxFuture<'static, Judged>>,
-    /// What the model has cost, and the judge.
+    /// Tokens used by the model, and by the judge.
     model: Usage,
     spent: Usage,
 }
@@ -158,19 +160,19 @@ impl Guard {
         }
     }
 
-    /// Begins to judge what is complete; whether there is something.
+    /// Starts to judge the complete sentences. False if there was nothing to judge or to show.
     fn begin(&mut self) -> bool {
         let end = match self.after {
             Some(_) => self.held.len(),
             None if self.held.len() > MAX_JUDGED_BYTES => self.held.len(),
-            // The first sentence is not kept waiting.
+            // Judge the first sentence at once, however short.
             None => Some(sentences(&self.held))
                 .filter(|end| self.submission.passed.is_empty() || *end >= MIN_JUDGED_BYTES)
                 .unwrap_or_default(),
         };
         let rest = self.held.split_off(end);
         let text = std::mem::replace(&mut self.held, rest);
-        // Calls come to their end with the answer.
+        // Calls are complete only at the end of the reply.
         let shown = match &self.after {
             Some(NextPart::Piece(Ok(ReplyPart::Widget(_)))) => std::mem::take(&mut self.in_widget),
             Some(_) => self.shown_by_calls(),
@@ -192,7 +194,7 @@ impl Guard {
         true
     }
 
-    /// What is refused comes back as an error, in words for the person who goes on.
+    /// Handles a judgement. A rejection is an error that holds the reason, for the expert.
     fn judged(
         &mut self,
         held: HeldText,
@@ -235,7 +237,7 @@ impl Guard {
         }
     }
 
-    /// Takes the next piece of the answer.
+    /// Takes the next part of the reply.
     fn hold(&mut self, piece: Option<Result<ReplyPart>>) {
         let mut chunk = match piece {
             Some(Ok(ReplyPart::Effects(effects))) => {
@@ -258,11 +260,11 @@ impl Guard {
         };
         self.held.push_str(&std::mem::take(&mut chunk.text));
         for call in &chunk.calls {
-            // Too much of it fails where it is carried out.
+            // If this is too much, `ask_agent` fails on the same call.
             drop(self.calls.add(call.clone()));
         }
         self.model = chunk.usage.unwrap_or(self.model);
-        // Pieces of calls show nothing before their end.
+        // Parts of calls show nothing to the visitor yet.
         if chunk.finish.is_some() {
             self.after = Some(NextPart::Piece(Ok(ReplyPart::Chunk(chunk))));
         } else if !chunk.calls.is_empty() {
@@ -270,8 +272,8 @@ impl Guard {
         }
     }
 
-    /// What visitors would read of the calls: widgets that the model has made, and questions with its
-    /// arguments in them.
+    /// What the visitor would read because of the calls: widgets made by the model, and questions that contain
+    /// its arguments.
     fn shown_by_calls(&mut self) -> String {
         let calls = std::mem::take(&mut self.calls).done();
         let shown = calls
@@ -279,7 +281,8 @@ impl Guard {
             .map(|call| match self.agents.asked(&self.path, call) {
                 CallPurpose::Widget(Ok(widget)) => strings(&widget.data),
                 CallPurpose::Confirm(question) => question,
-                // Its server may be away, and back when the visitor is asked.
+                // The tool's server may be back when the call is made; the visitor is then asked with these
+                // arguments.
                 CallPurpose::Tool if !self.agents.knows(call) => strings(&call.input()),
                 CallPurpose::Widget(Err(_)) | CallPurpose::Handoff(_) | CallPurpose::Tool => {
                     String::new()
@@ -288,7 +291,7 @@ impl Guard {
         shown.collect::<Vec<_>>().join("\n").trim().to_owned()
     }
 
-    /// What the model and the judge have cost so far.
+    /// Tokens used by the model and the judge so far.
     fn cost(&self) -> Usage {
         self.model.plus(self.spent)
     }
@@ -304,7 +307,7 @@ impl Guard {
     }
 }
 
-/// The texts in a document.
+/// All strings in a JSON document, one per line.
 fn strings(document: &Value) -> String {
     match document {
         Value::String(text) => text.clone(),
@@ -314,7 +317,7 @@ fn strings(document: &Value) -> String {
     }
 }
 
-/// How much of a text is complete sentences, or lines.
+/// Length in bytes of the complete sentences or lines at the start of a text.
 fn sentences(text: &str) -> usize {
     let mut end = 0;
     let mut ended = false;

@@ -1,4 +1,4 @@
-//! Handing a conversation to a person: the request, and what the waiting visitor reads.
+//! Hands a conversation to an expert: the request, and the texts that the waiting visitor reads.
 
 use super::{
     Engine,
@@ -18,11 +18,11 @@ use crate::{
 };
 
 impl Engine {
-    /// Asks for a person who can go on from this agent.
+    /// A request for an expert who takes over from this agent.
     pub(super) fn ask(&self, reason: String, agent: Option<&str>) -> HandoffRequest {
         let skill = agent.and_then(|agent| self.agents.skill(agent));
         HandoffRequest {
-            // A model's word.
+            // Written by a model: may contain NUL, which PostgreSQL refuses.
             reason: text::cleaned(reason),
             skill: skill.map(str::to_owned),
             told: self.told(),
@@ -30,7 +30,7 @@ impl Engine {
         }
     }
 
-    /// What a visitor reads who waits for a person.
+    /// The texts for a visitor who waits for an expert.
     pub(crate) fn told(&self) -> QueueNotice {
         let experts = &self.settings.experts;
         QueueNotice {
@@ -41,7 +41,7 @@ impl Engine {
     }
 }
 
-/// What an agent says to whoever it hands the conversation to, where that is a person.
+/// The request for an expert, if this round hands the conversation to one.
 pub(super) fn asks_for_person(
     engine: &Engine,
     agent: &str,

@@ -1,7 +1,7 @@
-//! Leases: how a server shows that it is alive, and how a turn knows that it is still its own.
+//! Leases: how an instance shows that it is alive, and how it learns that it has lost a turn.
 //!
-//! One statement renews the leases of all turns of an instance. A turn whose last renewal is
-//! too old stops sending until it is renewed, or ends when it has become another's.
+//! One statement renews the leases of all turns of an instance. A turn whose last renewal is too old stops
+//! sending until the next renewal; a turn whose lease is lost ends.
 
 use std::{
     collections::HashMap,
@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep};
 use super::signal::{Cause, Signal};
 use crate::store::{Fence, InstanceId, Store, TurnId, turns::Renewed};
 
-/// How often leases are renewed at the least: a stop from another instance is heard with it.
+/// Longest pause between renewals: a renewal also tells of a stop that another instance requested.
 const MAX_RENEWAL_INTERVAL: Duration = Duration::from_millis(800);
 /// How long after a failed renewal the next one is tried.
 const RENEWAL_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How often a turn looks whether it may send again.
+/// How often a turn that waits for its lease checks it.
 const VALID_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One turn's lease.
@@ -31,19 +31,19 @@ const VALID_POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Lease {
     fence: Fence,
     since: Instant,
-    /// Until when the turn may send, in milliseconds from `since`.
+    /// How long the turn may send, in milliseconds from `since`.
     valid_for: AtomicU64,
     signal: Arc<Signal>,
 }
 
 impl Lease {
-    /// Whether the turn may send.
+    /// True if the turn may send.
     pub(super) fn is_valid(&self) -> bool {
         let valid_for = self.valid_for.load(Ordering::Relaxed);
         self.since.elapsed() < Duration::from_millis(valid_for)
     }
 
-    /// Waits until the turn may send. For ever if its lease is lost.
+    /// Waits until the turn may send; for ever if its lease is lost.
     pub(super) async fn valid(&self) {
         while !self.is_valid() {
             sleep(VALID_POLL_INTERVAL).await;
@@ -78,8 +78,8 @@ impl LeaseKeeper {
         })
     }
 
-    /// Takes over the lease of a turn whose beginning was asked for at `since`, and which is told by
-    /// `signal` when it is lost or has to stop. An older lease on the same turn is lost.
+    /// Registers a turn's lease. `since` is when its begin or adoption was sent to the database; `signal` tells
+    /// the turn that the lease is lost or that it has to stop. An older lease on the same turn is lost.
     pub(super) fn hold(
         &self,
         turn: TurnId,
@@ -100,7 +100,7 @@ impl LeaseKeeper {
         lease
     }
 
-    /// Forgets a lease.
+    /// Removes a lease.
     pub(super) fn release(&self, turn: TurnId, fence: Fence) {
         let mut held = self.held();
         if held.get(&turn).is_some_and(|held| held.fence == fence) {
@@ -108,8 +108,8 @@ impl LeaseKeeper {
         }
     }
 
-    /// What the database said of a turn of this fence: it is another's by now, or somebody asks
-    /// for it to stop.
+    /// Handles a database's answer for a turn and fence: `None` means that the lease is lost; otherwise it may
+    /// ask the turn to stop.
     pub(super) fn heard(&self, turn: TurnId, fence: Fence, renewed: Option<&Renewed>) {
         let held = self.held();
         let held = held.get(&turn).filter(|held| held.fence == fence);
@@ -122,12 +122,12 @@ impl LeaseKeeper {
         }
     }
 
-    /// The database does not answer.
+    /// Notes that the database did not answer.
     pub(super) fn fail(&self) {
         *self.failed.lock() = Some(Instant::now());
     }
 
-    /// Whether the database was away a moment ago.
+    /// True if the database failed to answer within the last `time`.
     pub(super) fn failed_within(&self, time: Duration) -> bool {
         let failed = self.failed.lock();
         failed.is_some_and(|failed| failed.elapsed() < time)
@@ -137,7 +137,7 @@ impl LeaseKeeper {
         self.held.lock()
     }
 
-    /// Renews for ever.
+    /// Renews all leases, for ever.
     pub(super) async fn run(&self) {
         let often = (self.lease / 4).min(MAX_RENEWAL_INTERVAL);
         let mut pause = often;
@@ -151,7 +151,7 @@ impl LeaseKeeper {
         }
     }
 
-    /// Renews all leases once; whether it succeeded.
+    /// Renews all leases once. False if the database failed.
     async fn renew(&self) -> bool {
         let turns: Vec<(TurnId, Fence)> = {
             let held = self.held();
@@ -193,7 +193,7 @@ impl LeaseKeeper {
         true
     }
 
-    /// For how long after a renewal a turn may send: the lease less two seconds.
+    /// How long after a renewal a turn may send: the lease minus 2 s, or minus a third of it if that is less.
     fn sending_time(&self) -> Duration {
         self.lease - Duration::from_secs(2).min(self.lease / 3)
     }

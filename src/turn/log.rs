@@ -1,8 +1,7 @@
 //! A turn's numbered log: records in one buffer, written once, read by many.
 //!
-//! A record is `{seq, kind, payload}`. The payload is serialised once, when the record is appended; its typed form
-//! stands beside it, so that no reader parses what this program wrote. How a record looks on the wire is the
-//! business of `routes`.
+//! A record is `{seq, kind, payload}`. The payload is serialised once, when the record is appended; its typed
+//! form is kept with it, so that no reader parses JSON. `routes` frames records for each protocol.
 
 mod buffer;
 mod ids;
@@ -22,24 +21,23 @@ pub use ids::RecordId;
 pub use reader::Reader;
 pub use record::{Record, Records};
 
-/// The most bytes that a reader takes at once, unless one record is larger: what a client that
-/// does not read holds in memory.
+/// Maximum bytes per read, unless one record is larger. Bounds the memory for a client that does not read.
 const READ_BYTES: usize = 64 * 1024;
-/// What a protocol adds to a payload, at about.
+/// Approximate bytes that a protocol adds to each payload.
 const FRAMING_BYTES: usize = 64;
 
 /// The log of one attempt.
 #[derive(Debug)]
 pub struct Log {
-    /// None for a turn that is not stored.
+    /// None if the turn is not stored.
     ids: Option<Ids>,
-    /// True if records also say their content as `text`.
+    /// True if records repeat their content as `text`.
     mirror_text: bool,
     written: Mutex<Buffer>,
 }
 
 impl Log {
-    /// The empty log of an attempt; of none for a turn that is not stored.
+    /// An empty log of an attempt; `None` for a turn that is not stored.
     pub fn new(of: Option<(TurnId, Attempt)>, mirror_text: bool) -> Self {
         Self {
             ids: of.map(|(turn, attempt)| Ids::new(turn, attempt)),
@@ -48,7 +46,7 @@ impl Log {
         }
     }
 
-    /// An attempt's log as the database has it.
+    /// The log of a finished attempt, read from the database.
     pub fn stored(turn: TurnId, attempt: Attempt, records: &[u8]) -> Self {
         let log = Self::new(Some((turn, attempt)), false);
         log.load(FrameSeq(1), records);
@@ -56,8 +54,8 @@ impl Log {
         log
     }
 
-    /// Appends stored records, of which the first has this number: those that this log does not have. Where
-    /// some are missing before them, nothing.
+    /// Appends stored records, without those that this log already has. `first` is the number of the first one.
+    /// If that leaves a gap, nothing is appended.
     pub fn load(&self, first: FrameSeq, records: &[u8]) {
         let mut written = self.lock();
         let Some(known) = (written.entries.len() + 1).checked_sub(first.count()) else {
@@ -101,7 +99,7 @@ impl Log {
         self.lock().text.clone()
     }
 
-    /// The final record's payload; none where there is none yet.
+    /// The final record's frame; none before the turn has ended.
     pub fn last(&self) -> Option<Frame<'static>> {
         let written = self.lock();
         let last = written.entries.last().filter(|last| last.is_final())?;
@@ -113,8 +111,8 @@ impl Log {
         self.lock().entries.len()
     }
 
-    /// The records that are not in the durable log yet, as it stores them, the first one's number and the last
-    /// one's. A log that has ended is stored as a whole, not here.
+    /// The records that are not in the durable log yet, in its format, with the numbers of the first and the
+    /// last one. `None` if there are none, or if the log has ended: then it is stored as a whole.
     pub fn unflushed(&self) -> Option<(Vec<u8>, usize, usize)> {
         let written = self.lock();
         if written.closed || written.flushed == written.entries.len() {
@@ -125,26 +123,26 @@ impl Log {
         Some((records, written.flushed + 1, written.entries.len()))
     }
 
-    /// So many records are in the durable log.
+    /// Notes how many records are in the durable log.
     pub fn set_flushed(&self, records: usize) {
         self.lock().flushed = records;
     }
 
-    /// Ends it as it is: readers end where they are, and come back to where the turn goes on.
+    /// Closes the log without a final record: readers end and look up where the turn goes on.
     pub fn give_up(&self) {
         let mut written = self.lock();
         written.closed = true;
         written.wake();
     }
 
-    /// The final record has been appended: readers end after it.
+    /// Closes the log after its final record: readers end there.
     pub fn finish(&self) {
         let mut written = self.lock();
         (written.closed, written.complete) = (true, true);
         written.wake();
     }
 
-    /// Appends a record. Only the turn's own task does.
+    /// Appends a record. Only the turn's own task calls this.
     pub fn append(&self, mut frame: Frame<'_>) {
         self.mirror(&mut frame);
         let mut written = self.lock();
@@ -158,8 +156,8 @@ impl Log {
         written.wake();
     }
 
-    /// The whole log as it will be stored with this last record, which is not appended yet: it has to
-    /// be stored first. With it the last record's number.
+    /// The whole log with this final record, and the record's number. The record is not appended yet, because
+    /// it must be stored first.
     pub fn with_last(&self, mut last: Frame<'_>) -> (Vec<u8>, FrameSeq) {
         self.mirror(&mut last);
         let written = self.lock();
@@ -171,19 +169,20 @@ impl Log {
         (records, FrameSeq::of(seq))
     }
 
-    /// Appends the last record: readers end after it. A log that has one keeps it.
+    /// Appends the final record: readers end after it. Does nothing if the log is closed.
     pub fn close(&self, last: Frame<'_>) {
         self.close_as(None, last);
     }
 
-    /// The same, for an attempt that ends where it is stored. Readers may have any record of it, so the last one has
-    /// the id `attempt+1:0`, and no later attempt exists.
+    /// Like [`Log::close`], for an attempt that was cut off at its last stored record. The final record's id is
+    /// `attempt+1:0`: readers may hold any record of this attempt, and no record of a later one has the number
+    /// 0.
     pub fn close_beyond(&self, last: Frame<'_>) {
         let ids = self.ids.as_ref().map(Ids::next);
         self.close_as(Some((ids, FrameSeq::START)), last);
     }
 
-    /// The same, for a log of nothing else: the last record has the number 0.
+    /// Like [`Log::close`], for a log without other records: the final record has the number 0.
     pub fn close_empty(&self, last: Frame<'_>) {
         self.close_as(Some((self.ids.clone(), FrameSeq::START)), last);
     }
@@ -204,7 +203,8 @@ impl Log {
         Reader::new(Arc::clone(self), after)
     }
 
-    /// The records after so many: at least one, and no more than [`READ_BYTES`] otherwise. `None` if there are none.
+    /// The records after the first `seen`: at least one, otherwise at most [`READ_BYTES`]. `None` if there are
+    /// none.
     fn after<'a>(&'a self, written: &'a Buffer, seen: usize) -> Option<Records<'a>> {
         let rest = written.entries.get(seen..)?;
         let (start, _) = written.ends_of(seen);

@@ -1,8 +1,7 @@
-//! Turns that run on other instances, as logs of this one.
+//! Mirrors: logs on this instance of turns that run on other instances.
 //!
-//! The frames come from the durable log, by one poll for all turns that somebody here reads. A
-//! mirror ends without a final frame when its attempt does: its readers come back, and find the
-//! next one.
+//! The records come from the durable log, with one poll for all turns that are read here. If an attempt ends
+//! without a final frame, so does its mirror: readers look the turn up again and find the next attempt.
 
 use std::{
     collections::HashMap,
@@ -22,18 +21,17 @@ use crate::{
     store::{Attempt, FrameSeq, Store, StoreError, TurnId, logs::MirrorUpdate},
 };
 
-/// How often other instances' turns are looked at.
+/// Pause between polls of other instances' turns.
 const MIRROR_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The same, where hints say when there is something to see.
+/// The same, while hints (database notifications) announce new records.
 const MIRROR_POLL_INTERVAL_WITH_HINTS: Duration = Duration::from_millis(500);
-/// For how long owners are told that somebody reads their turns here.
+/// How long other instances remember that their turns are read here.
 const WATCH_TIME: Duration = Duration::from_secs(15);
-/// How often they are told so.
+/// How often they are told again.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-/// For how long hints are listened to after the last reader has gone, and when they are tried again
-/// where they could not be had.
+/// How long to listen for hints after the last reader has gone, and how long to wait after listening failed.
 const LISTEN_TIME: Duration = Duration::from_secs(30);
-/// For how long the database may be away before readers are sent away.
+/// How long the database may be away before the mirrors end and their readers must reconnect.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The mirrors of this instance, by turn and attempt.
@@ -41,27 +39,27 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Mirrors {
     store: Store,
     state: Mutex<MirrorState>,
-    /// Whether hints arrive.
+    /// True while hints arrive.
     hears: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct MirrorState {
     logs: HashMap<(TurnId, Attempt), Weak<Log>>,
-    /// Since when hints are listened to, or when that failed.
+    /// When a mirror last had readers while listening, or when listening failed.
     listened: Option<Instant>,
     is_listening: bool,
-    /// When the owners were told that they are read here; none where one does not know it yet.
+    /// When the other instances were last told that their turns are read here; none after a mirror was added.
     watched: Option<Instant>,
-    /// When the database answered last, or was asked first.
+    /// When the database last answered, or when it was first asked.
     answered: Option<Instant>,
 }
 
-/// A mirror that somebody reads.
+/// A mirror that has readers.
 type WatchedMirror = (TurnId, Attempt, Arc<Log>);
 
 impl Engine {
-    /// A log of an attempt that runs on another instance.
+    /// The mirror of an attempt that runs on another instance; all readers here share it.
     pub(super) fn mirror(&self, turn: TurnId, attempt: Attempt) -> Arc<Log> {
         let log = {
             let mut state = self.mirrors.topic().state.lock();
@@ -108,7 +106,7 @@ impl Topic for Mirrors {
 }
 
 impl Mirrors {
-    /// No mirrors yet. Must be called on the main runtime.
+    /// Starts without mirrors. Must be called on the main runtime.
     pub(super) fn new(store: Store) -> Arc<Hub<Self>> {
         Hub::of(Self {
             store,
@@ -117,7 +115,8 @@ impl Mirrors {
         })
     }
 
-    /// The mirrors that somebody reads, and whether their owners know it; if not, the caller tells them.
+    /// The mirrors that have readers, and whether the instances that run the turns know. If not, the caller
+    /// tells them.
     fn read(&self) -> (Vec<WatchedMirror>, bool) {
         let mut state = self.state.lock();
         state.answered.get_or_insert_with(Instant::now);
@@ -134,7 +133,7 @@ impl Mirrors {
         (read, owners_know)
     }
 
-    /// Tells the owners of turns that they are read here.
+    /// Tells the instances that run these turns that they are read here: they then flush more often.
     async fn tell_owners(&self, read: &[WatchedMirror]) {
         let turns = read.iter().map(|(turn, ..)| *turn).collect();
         if let Err(error) = self.store.watch(turns, WATCH_TIME).await {
@@ -142,7 +141,8 @@ impl Mirrors {
         }
     }
 
-    /// Appends what is new; readers of what does not go on here are sent away.
+    /// Appends new records, and closes mirrors whose attempt does not go on: their readers look the turn up
+    /// again.
     async fn tell_readers(&self, read: &[WatchedMirror]) {
         let known = read
             .iter()
@@ -164,7 +164,7 @@ impl Mirrors {
         }
     }
 
-    /// Whether the database has been away for too long.
+    /// True if the database has been away for [`OUTAGE_TIMEOUT`].
     fn is_over(&self, error: Option<&StoreError>) -> bool {
         let mut state = self.state.lock();
         let Some(error) = error else {
@@ -177,7 +177,7 @@ impl Mirrors {
             .is_some_and(|answered| answered.elapsed() >= OUTAGE_TIMEOUT)
     }
 
-    /// Whether it is the caller's to listen from now on.
+    /// True if the caller should start to listen.
     fn may_listen(&self) -> bool {
         let mut state = self.state.lock();
         let tried = state
@@ -190,7 +190,7 @@ impl Mirrors {
         true
     }
 
-    /// Hears a hint; whether any more are wanted, and whether a mirror may have grown.
+    /// Handles a hint. Returns whether to keep listening, and whether a mirror may have grown.
     fn hear(&self, turns: &[TurnId]) -> (bool, bool) {
         if !turns.is_empty() {
             self.hears.store(true, Ordering::Relaxed);
@@ -207,7 +207,7 @@ impl Mirrors {
         (is_wanted, has_grown)
     }
 
-    /// There are no hints any more.
+    /// Notes that listening has ended, and when it failed.
     fn is_deaf(&self, tried: Option<Instant>) {
         self.hears.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
@@ -216,7 +216,7 @@ impl Mirrors {
     }
 }
 
-/// Listens to hints while there are mirrors, and a little longer. Blocks.
+/// Listens for hints while mirrors have readers, and [`LISTEN_TIME`] longer. Blocks its thread.
 fn listen(hub: &Hub<Mirrors>) {
     let mirrors = hub.topic();
     let listened = mirrors.store.listen(|turns| {
@@ -233,7 +233,7 @@ fn listen(hub: &Hub<Mirrors>) {
     mirrors.is_deaf(failed);
 }
 
-/// Appends what is new; whether more may come.
+/// Appends new records to a mirror. True if more may come.
 fn go_on(log: &Log, progress: &MirrorUpdate) -> bool {
     for piece in &progress.pieces {
         log.load(piece.first_seq, &piece.records);

@@ -1,4 +1,4 @@
-//! What a turn says and shows on its way, and how it ends.
+//! A turn's progress, its output, and how it ends.
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use crate::{
     store::{MessageId, messages::FinishReason, queue::HandoffRequest},
 };
 
-/// What a turn has come to.
+/// What a turn has produced so far.
 #[derive(Default)]
 pub(super) struct Progress {
     pub text: String,
-    /// Where the text of what was asked for last begins.
+    /// Where the current reply's text begins in `text`, in bytes.
     pub from: usize,
-    /// How many records of text there are.
+    /// How many text records there are.
     pub records: usize,
     pub agent: Option<String>,
-    /// When its first word came.
+    /// When the first text arrived from the agent.
     pub first_word: Option<Instant>,
     pub effects: Effects,
-    /// The person who is asked for.
+    /// The request for an expert, if there is one.
     pub asks: Option<HandoffRequest>,
-    /// What its models have cost, but for the one that is asked.
+    /// Tokens used by the model calls before the current one.
     pub spent: Usage,
-    /// What that one has cost so far.
+    /// Tokens used by the current model call so far.
     pub asking: Usage,
 }
 
 impl Progress {
-    /// This agent answers from now on, and is named by what is logged.
+    /// Sets the agent that answers from now on; log lines name it.
     pub(super) fn answers(&mut self, agent: String) {
         Span::current().record("agent", &agent);
         self.agent = Some(agent);
@@ -74,11 +74,11 @@ impl From<FinishReason> for Ending {
 /// Where a turn's text goes.
 pub(super) struct TurnOutput<'a> {
     pub log: &'a Log,
-    /// None where nothing is stored.
+    /// None if nothing is stored.
     pub lease: Option<Arc<Lease>>,
-    /// Whether nothing is stored.
+    /// True if nothing is stored.
     pub degraded: bool,
-    /// The widgets that were shown, and what they are answered by.
+    /// The widgets shown so far, each with the message id that an answer refers to.
     pub shown: Vec<(ShownWidget, MessageId)>,
 }
 
@@ -92,15 +92,15 @@ impl TurnOutput<'_> {
         Ok(())
     }
 
-    /// Whether what is shown is also kept.
+    /// True if the turn's output is stored.
     pub(super) fn is_kept(&self) -> bool {
         !self.degraded
     }
 
-    /// Appends a frame, as soon as the turn may send.
+    /// Appends a frame; first waits until the lease is valid.
     ///
     /// # Errors
-    /// When the database has been away for as long as a final frame would wait for it.
+    /// If the lease is not renewed within [`FINISH_TIMEOUT`].
     pub(super) async fn append<'f>(
         &mut self,
         engine: &Engine,

@@ -1,4 +1,4 @@
-//! How much of a conversation an agent is shown.
+//! Selects the part of a conversation that an agent gets.
 
 use crate::{
     store::{
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use super::metadata::CONFIRMS;
 
-/// Tokens that a message costs beside its text.
+/// Tokens that a message costs in addition to its text.
 const FRAMING: usize = 4;
-/// How many characters of a call's arguments are told later.
+/// How many characters of an unfinished call's arguments the model gets.
 const ARGUMENTS: usize = 200;
-/// Tokens that an image costs, about.
+/// Approximate tokens per image.
 const IMAGE: usize = 800;
 
-/// The newest messages that cost about so many tokens, oldest first, beginning with one of the
-/// visitor's. The last one is there whatever it costs.
+/// The newest messages that fit into about `tokens` tokens, oldest first, starting with one of the visitor's.
+/// The last message is always included.
 pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
     let mut left = tokens;
-    // What tools did is the turn's in which they were called; what was withdrawn was not said.
+    // Tool messages matter only in their own turn; the model must not see retracted messages.
     let history: Vec<Message> = history
         .into_iter()
         .filter(|message| message.role != Role::Tool && message.retracted.is_none())
@@ -42,14 +42,14 @@ pub(super) fn window(history: Vec<Message>, tokens: usize) -> Vec<Message> {
         .collect()
 }
 
-/// Which call of its turn it is, or is the result of.
+/// Identifies a call within its turn. The call and its result have the same key.
 fn key(step: &Message) -> Option<(&Value, &Value)> {
     let metadata = &step.metadata.as_ref()?.0;
     Some((member(metadata, "round"), member(metadata, "call_id")))
 }
 
-/// What tools did in earlier turns that were not answered to the end: stopped, failed, interrupted. The
-/// model would do it again, as it does not read of it anywhere else.
+/// The tool calls of earlier turns that were stopped, failed or interrupted, with their outcomes. The model
+/// reads of them nowhere else and would make the calls again.
 pub(super) fn unfinished(history: &[Message], turn: TurnId) -> Vec<String> {
     let is_answered = |call: &Message| {
         let mut answers = history.iter().filter(|other| other.turn_id == call.turn_id);

@@ -1,4 +1,4 @@
-//! What a turn has done before: in an earlier attempt, or by what its message answers.
+//! What a turn starts with: the rounds of earlier attempts, and the visitor's consents.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
     widgets::{Widget, WidgetType},
 };
 
-/// The rounds that an earlier attempt at this turn has done.
+/// The rounds that earlier attempts at this turn have recorded.
 pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
     let mut rounds: BTreeMap<u64, Round> = BTreeMap::new();
     for message in history
@@ -69,7 +69,7 @@ pub(super) fn done_before(history: &[Message], turn: TurnId) -> Vec<Round> {
     rounds.into_values().map(answered).collect()
 }
 
-/// The calls that the visitor was asked about and that this turn's message answers, and what they said.
+/// The calls that needed the visitor's consent and that this turn's message answers. True for consent.
 pub(super) fn consents(history: &[Message], turn: TurnId) -> Vec<(Consent, bool)> {
     let answers = history.iter().filter(|message| {
         message.turn_id == Some(turn) && message.message_type == MessageType::WidgetAnswer
@@ -94,7 +94,7 @@ fn shown_before(message: &Message) -> Option<ShownWidget> {
     })
 }
 
-/// The round with a result for each of its calls.
+/// The round with a result for each of its calls: `UNKNOWN` for those that have none.
 fn answered(mut round: Round) -> Round {
     let results = round.calls.iter().map(|call| {
         let known = round

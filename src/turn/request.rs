@@ -1,4 +1,4 @@
-//! What a turn begins with.
+//! The request that a turn begins with.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -13,34 +13,34 @@ use crate::store::{
     sessions::Within,
 };
 
-/// A visitor's message, checked.
+/// A visitor's message, validated.
 #[derive(Debug, Clone)]
 pub struct TurnRequest {
-    /// Whose it is.
+    /// The device or user that sends it.
     pub device: Owner,
-    /// Where it goes.
+    /// The conversation that it belongs to.
     pub within: Within,
-    /// The text.
+    /// Its text.
     pub body: String,
-    /// Images.
+    /// URLs of images.
     pub media_urls: Vec<String>,
-    /// Recordings.
+    /// URLs of recordings.
     pub audio_urls: Vec<String>,
-    /// What the website adds.
+    /// Data that the website adds to the message.
     pub metadata: Option<Value>,
-    /// What is known of the visitor, where this begins their conversation; it fits the agent.
+    /// The visitor's context for a new conversation; validated for the agent.
     pub context: Option<Map<String, Value>>,
     /// The agent to move to.
     pub agent: Option<String>,
-    /// The widget that it answers.
+    /// The widget that it answers, and the answer.
     pub answers: Option<WidgetAnswer>,
-    /// A digest of everything that makes the request what it is.
+    /// Hash of the request: an idempotency key may be used again only with the same hash.
     pub request_hash: Vec<u8>,
-    /// The client's key for this request.
+    /// The client's idempotency key.
     pub key: Option<String>,
-    /// Who sends it.
+    /// The sender's IP address.
     pub address: Option<IpAddr>,
-    /// Whether frames also say their content as `text`.
+    /// True if frames repeat their content as `text`.
     pub mirror_text: bool,
 }
 
@@ -64,7 +64,7 @@ impl TurnRequest {
         }
     }
 
-    /// Its key, and what it is.
+    /// Its idempotency key and hash.
     pub(super) fn idempotency(&self) -> Option<Idempotency> {
         self.key.as_ref().map(|key| Idempotency {
             key: key.clone(),
@@ -72,7 +72,7 @@ impl TurnRequest {
         })
     }
 
-    /// What is known of it beside what is stored.
+    /// What the turn needs of the request that is not stored.
     pub(super) fn origin(&self) -> Origin {
         Origin {
             mirror_text: self.mirror_text,
@@ -80,7 +80,7 @@ impl TurnRequest {
         }
     }
 
-    /// What begins its turn, if that is committed by the deadline.
+    /// The step that begins its turn. After the deadline it is not committed any more.
     pub(super) fn begin(
         &self,
         engine: &Engine,
@@ -126,7 +126,7 @@ impl TurnRequest {
         }
     }
 
-    /// The message as the agent sees it, where nothing is stored.
+    /// The message as the agent sees it, if nothing is stored.
     pub(super) fn unstored(&self, engine: &Engine) -> Message {
         let now = engine.clock.now();
         self.said()

@@ -1,21 +1,21 @@
-//! Where a reader of a turn stands.
+//! A reader's position in a turn.
 
 use super::frame::Cursor;
 use crate::store::{Attempt, FrameSeq};
 
-/// Where a reader stands.
+/// A reader's position.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ResumePoint {
-    /// The last frame that it has.
+    /// The last frame that the reader has.
     pub after: Option<Cursor>,
-    /// Whether it understands `reset`: then it is given the newest attempt, whichever it was
-    /// reading.
+    /// True if the reader understands `reset`: then it gets the newest attempt, even if it was reading an older
+    /// one.
     pub restart: bool,
 }
 
 impl ResumePoint {
-    /// Whether the reader, which does not go on to another attempt, has the final frame of the one
-    /// that it read.
+    /// True if the reader does not follow a turn into another attempt, and has the final frame (`attempt+1:0`)
+    /// of the one that it read.
     pub(super) fn has_been_interrupted(&self) -> bool {
         let after = self.after.filter(|_| !self.restart);
         after.is_some_and(|after| after.seq == FrameSeq::START && after.attempt > Attempt::FIRST)

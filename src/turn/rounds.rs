@@ -1,5 +1,5 @@
-//! A turn's rounds: an agent is asked, and asked again with what came of its tools; or another
-//! one is, to whom the conversation was handed.
+//! A turn's rounds: the agent is asked, its tools are called, and it is asked again with their results. After a
+//! handoff the next agent is asked.
 
 use super::{
     Engine,
@@ -16,18 +16,19 @@ use crate::{
     store::{begin::Started, messages::FinishReason},
 };
 
-/// How much arguments and results a turn's model reads; once they are more, it has to answer.
+/// Maximum bytes of tool arguments and results that a turn's model reads. At this size it must answer without
+/// more calls.
 const MAX_ROUNDS_BYTES: usize = 128 * 1024;
 
-/// Which agent the session has, and which turn this is, where it is stored.
+/// The session's agent, and the turn; none if that is not stored.
 #[derive(Clone, Copy)]
 pub(super) struct SessionTurn<'a> {
     pub agent: Option<&'a str>,
     pub stored: Option<&'a Started>,
 }
 
-/// Lets an agent answer: asks it, carries out what it calls, and asks it again, until it has answered or
-/// another one has.
+/// Asks an agent, carries out its calls, and asks again until it has answered. After a handoff the next agent
+/// continues.
 pub(super) async fn answer(
     engine: &Engine,
     input: &mut TurnInput,
@@ -39,7 +40,7 @@ pub(super) async fn answer(
     let may_move = place.agent == had;
     let (mut agent, routed) = engine.agents.choose(place.agent, may_move, input).await;
     progress.spent = routed;
-    // What an earlier attempt did counts, its handoffs too; what it said is said again.
+    // Rounds of an earlier attempt are not done again, handoffs included; their text is sent again.
     for round in std::mem::take(&mut input.rounds) {
         repeat(engine, &agent, input, &round, progress, output).await?;
         if let Some(asks) = asks_for_person(engine, &agent, &round) {
@@ -95,7 +96,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Says which agent answers from now on.
+/// Sends a frame that says which agent answers from now on.
 async fn show_agent(
     engine: &Engine,
     agent: &str,
@@ -104,7 +105,7 @@ async fn show_agent(
     output.append(engine, |now| Frame::agent(agent, now)).await
 }
 
-/// Whether an agent may call tools once more.
+/// True if the agent may call tools again in this turn.
 fn has_room(engine: &Engine, agent: &str, input: &TurnInput) -> bool {
     let most = engine.agents.tool_rounds(agent);
     let most = most.unwrap_or(engine.settings.turn.tool_rounds);
@@ -113,7 +114,7 @@ fn has_room(engine: &Engine, agent: &str, input: &TurnInput) -> bool {
     input.rounds.len() < most && bytes < MAX_ROUNDS_BYTES
 }
 
-/// What an agent said and showed before its calls; it had shown so many widgets before that.
+/// What an agent said and showed before its calls. `shown` is the number of widgets before that.
 fn preamble(progress: &Progress, output: &TurnOutput<'_>, shown: usize) -> Preamble {
     let text = progress.text.get(progress.from..);
     let own = output.shown.iter().skip(shown);
@@ -124,7 +125,7 @@ fn preamble(progress: &Progress, output: &TurnOutput<'_>, shown: usize) -> Pream
     }
 }
 
-/// Lets an agent add what it knows of a visitor whom it meets.
+/// Lets an agent that is new to the turn add to the visitor's context.
 async fn meet(
     engine: &Engine,
     agent: &str,
@@ -142,7 +143,8 @@ async fn meet(
     Ok(())
 }
 
-/// Carries out, or does not, what the visitor was asked about, each for the agent that wanted it.
+/// Makes the calls that the visitor consented to and records the refused ones, each for the agent that wanted
+/// it.
 async fn ask_for_consents(
     engine: &Engine,
     input: &mut TurnInput,
@@ -153,7 +155,7 @@ async fn ask_for_consents(
     let Some(turn) = place.stored else {
         return Ok(());
     };
-    // Those that an earlier attempt has carried out are rounds already.
+    // Those that an earlier attempt has carried out are already rounds.
     while let Some((consent, given)) = input.consents.get(input.rounds.len()).cloned() {
         let call = ToolCall {
             id: format!("call_{}", input.rounds.len()),
@@ -177,7 +179,7 @@ async fn ask_for_consents(
     Ok(())
 }
 
-/// Adds a round that is done; whether another agent goes on after it.
+/// Adds a round that is done. True if another agent continues after it.
 fn add(engine: &Engine, input: &mut TurnInput, round: Round, agent: &mut String) -> bool {
     let handoff = round.handoff();
     input.rounds.push(round);

@@ -1,7 +1,7 @@
 //! One turn, from its committed message to its committed answer.
 //!
-//! It outlives the client that began it. Whatever happens in
-//! between, the log gets exactly one final frame.
+//! The task outlives the client that began the turn. The log gets exactly one final frame, or none if this
+//! instance hands over or loses the turn.
 
 use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -35,13 +35,13 @@ use crate::{
     text::member,
 };
 
-/// Why a turn ends here.
+/// Why this instance stops running a turn.
 enum EarlyEnd {
     /// It is over.
     Over(Ending),
-    /// The server shuts down: another instance may begin it anew.
+    /// The server shuts down: another instance may adopt the turn.
     HandedOver,
-    /// It is another's by now.
+    /// This instance no longer owns the turn.
     Lost,
 }
 
@@ -51,9 +51,8 @@ impl From<Ending> for EarlyEnd {
     }
 }
 
-/// Runs a turn that has begun. Whatever is logged meanwhile names the turn, its conversation, and the agent and
-/// the model that are asked.
-// At the level of errors, so that no filter leaves it out.
+/// Runs a turn that has begun. Its log lines name the turn, the conversation, the agent and the model.
+// Level `error`, so that no log filter drops the span.
 #[tracing::instrument(
     name = "turn", level = "error", skip_all,
     fields(
@@ -129,7 +128,7 @@ pub(super) async fn run(
     );
 }
 
-/// What agents are given of a turn that has begun.
+/// The input for the agents.
 fn input_of(engine: &Engine, started: &Started) -> TurnInput {
     let context = started.context.as_ref().and_then(Value::as_object);
     TurnInput {
@@ -148,15 +147,15 @@ fn input_of(engine: &Engine, started: &Started) -> TurnInput {
     }
 }
 
-/// A visitor's wish for a person.
+/// A visitor's request for an expert.
 struct PersonWanted {
-    /// What the person has to know.
+    /// The skill that the expert needs.
     skill: Option<String>,
 }
 
-/// Whether a message asks for a person plainly, or by the call that it came with.
+/// The request for an expert in a message: one of the configured phrases, or the metadata member `asks_for`.
 fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<PersonWanted> {
-    // Of those that are answered together, too.
+    // Includes the messages that were merged into this turn.
     let turn = input.history.last().and_then(|last| last.turn_id);
     let asked = input.history.iter().filter(|said| said.turn_id == turn);
     let mut asked = asked.filter_map(|said| said.metadata.as_ref());
@@ -169,7 +168,7 @@ fn asks_for_person(engine: &Engine, input: &TurnInput) -> Option<PersonWanted> {
     is_asked_for.then_some(PersonWanted { skill: None })
 }
 
-/// A person answers: what was said is stored, and that is all.
+/// An expert answers: the message is stored and no agent is asked.
 async fn leave_to_person(engine: &Engine, output: &mut TurnOutput<'_>) -> Ending {
     let said = output
         .append(engine, |now| Frame::mode(Mode::Expert, now))
@@ -177,7 +176,7 @@ async fn leave_to_person(engine: &Engine, output: &mut TurnOutput<'_>) -> Ending
     said.map_or_else(Ending::failed, |()| Ending::from(FinishReason::Handoff))
 }
 
-/// What a visitor is answered when the tokens are spent.
+/// Answers that the tokens are used up.
 async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut TurnOutput<'_>) -> Ending {
     let answer = engine.settings.budgets.answer.as_str();
     progress.text.push_str(answer);
@@ -185,8 +184,8 @@ async fn refuse(engine: &Engine, progress: &mut Progress, output: &mut TurnOutpu
     said.map_or_else(Ending::failed, |()| Ending::from(FinishReason::Stop))
 }
 
-/// Leaves a turn to another instance. Its readers' streams end without a final frame, so that
-/// they come back, to wherever it goes on.
+/// Leaves a turn to another instance. Its readers' streams end without a final frame, so that clients reconnect
+/// to where the turn goes on.
 async fn hand_over(engine: &Engine, started: &Started, log: &Log) {
     engine.flush().await;
     let freed = engine.store.release_turn(started);
@@ -197,7 +196,7 @@ async fn hand_over(engine: &Engine, started: &Started, log: &Log) {
     tracing::info!("turn handed over");
 }
 
-/// Runs a turn of which nothing is kept, while the database is away.
+/// Runs a turn that is not stored, while the database is away.
 pub(super) async fn run_stateless(
     engine: Arc<Engine>,
     message: Message,
@@ -243,7 +242,7 @@ pub(super) async fn run_stateless(
     log.close(last);
 }
 
-/// Lets an agent answer, until it ends or is ended.
+/// Lets the agents answer, until they are done, a signal arrives or the time is up.
 async fn answer(
     engine: &Engine,
     input: &mut TurnInput,

@@ -1,4 +1,4 @@
-//! How a running turn is told to end.
+//! Tells a running turn to end.
 
 use std::{
     future::poll_fn,
@@ -8,18 +8,18 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// What a turn is told. It listens alone.
+/// A signal to one turn, its only listener.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
     raised: AtomicU8,
     waker: AtomicWaker,
 }
 
-/// Why a turn has to end; of several the first counts.
+/// Why a turn has to end. If there are several causes, the first one of this list counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Cause {
-    /// It is another's by now, or was closed.
+    /// The turn was adopted, taken over by an expert, or closed.
     Lost = 1,
     /// The visitor stopped it.
     Stopped = 2,
@@ -28,13 +28,13 @@ pub(super) enum Cause {
 }
 
 impl Signal {
-    /// Tells it.
+    /// Signals the turn to end.
     pub(super) fn raise(&self, cause: Cause) {
         self.raised.fetch_or(cause as u8, Ordering::AcqRel);
         self.waker.wake();
     }
 
-    /// Waits until it is told.
+    /// Waits for a signal.
     pub(super) async fn raised(&self) -> Cause {
         poll_fn(|cx| match self.cause() {
             Some(cause) => Poll::Ready(cause),

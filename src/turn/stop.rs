@@ -1,4 +1,4 @@
-//! Ending turns on request: one by one, or all that stand in the way of a deletion.
+//! Stops turns on request: one of them, or all that must end before a deletion.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::{
     store::{ConversationId, Owner, TurnId},
 };
 
-/// How long a stop waits for the turn's end.
+/// How long a stop waits until the turn has ended.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Engine {
-    /// Stops a turn. What it has said so far is kept.
+    /// Stops a turn. Its text so far is kept.
     ///
     /// # Errors
-    /// `not_found` for a turn that is not this device's.
+    /// `not_found` for a turn that does not belong to this owner.
     pub async fn stop(&self, device: &Owner, turn: TurnId) -> Result<()> {
         if let Some(running) = self.running_here(device, turn) {
             running.signal.raise(Cause::Stopped);
@@ -33,11 +33,11 @@ impl Engine {
         }
     }
 
-    /// Deletes a conversation of a user's with all that belongs to it, after its turn that runs here has
-    /// been stopped; whether there was such a conversation. One that runs elsewhere loses its lease.
+    /// Deletes a user's conversation with all its data, after stopping its turn if that runs here. A turn on
+    /// another instance loses its lease. False if there is no such conversation.
     ///
     /// # Errors
-    /// When the database fails; then nothing is deleted.
+    /// If the database fails; then nothing is deleted.
     pub async fn delete(&self, user: &Owner, conversation: ConversationId) -> Result<bool> {
         let of_user =
             |running: &Running| running.device == *user && running.conversation_id == conversation;
@@ -47,11 +47,11 @@ impl Engine {
         Ok(deleted.await?)
     }
 
-    /// Erases all that is kept of a device's visitor, after its turns that run here have been
-    /// stopped. One that runs elsewhere loses its lease, and with it what it would write.
+    /// Erases all data of a device's visitor, after stopping the turns that run here. Turns on other instances
+    /// lose their leases and can write nothing more.
     ///
     /// # Errors
-    /// When the database fails; then nothing is erased.
+    /// If the database fails; then nothing is erased.
     pub async fn erase(&self, device: &Owner) -> Result<()> {
         self.stop_those(device, |running| running.device == *device)
             .await?;
@@ -61,7 +61,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Stops those turns of a device's that run here.
+    /// Stops the matching turns that run here.
     async fn stop_those(&self, device: &Owner, those: impl Fn(&Running) -> bool) -> Result<()> {
         let those: Vec<TurnId> = {
             let running = self.running();

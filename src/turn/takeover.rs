@@ -1,7 +1,7 @@
-//! An answer that a person takes over: it ends where it is stored.
+//! Takeover: an expert claims a conversation while an agent answers. The answer ends at its last stored record.
 //!
-//! What is stored by then is what counts, for the visitor, the person and the history alike. Whoever reads
-//! the answer has up to a tenth of a second more of it, and is told how many frames to keep.
+//! The stored part is what the visitor, the expert and the history keep. Readers may have up to 100 ms more;
+//! `keep` in the final frame tells them how many frames count.
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// What is kept of an answer, with its last frame.
+/// The part of an answer that is kept, with its final record.
 pub(crate) fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
     let log = Log::new(Some((partial.turn_id, partial.attempt)), false);
     for piece in &partial.pieces {
@@ -30,7 +30,7 @@ pub(crate) fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
         shown.collect::<Vec<_>>()
     });
     let widgets = shown.into_iter().map(|(widget, message_id)| {
-        // The call that waits for a yes is with what the tool was recorded with.
+        // The call that waits for consent is in the metadata of the tool's recorded result.
         let asks = partial
             .said
             .iter()
@@ -69,7 +69,7 @@ pub(crate) fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
 }
 
 impl Engine {
-    /// Tells a turn that runs here that a person has taken it over.
+    /// Ends a turn that runs here and that an expert has taken over, and settles its tokens.
     pub(crate) async fn taken_over(&self, turn: TurnId) {
         if let Some(running) = self.running().get(&turn) {
             self.leases.heard(turn, running.fence, None);
@@ -77,8 +77,8 @@ impl Engine {
         self.settle(turn).await;
     }
 
-    /// The end of a turn that is no longer its own. Where a person took it over, its readers are told how
-    /// much of it counts; else they come back to wherever it goes on.
+    /// Ends the log of a turn that this instance has lost. After a takeover the final frame says how many
+    /// frames count; otherwise readers look up where the turn goes on.
     pub(super) async fn lose(&self, started: &Started, log: &Log) -> Option<FinishReason> {
         let row = self.store.turn(&started.device, started.turn_id).await;
         let row = row.ok().flatten();

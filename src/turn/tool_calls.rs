@@ -1,5 +1,5 @@
-//! Tools that a turn calls. Each call is recorded before it is made, and what came of it before the
-//! agent hears of it: whoever adopts the turn takes up what was done, and does nothing twice.
+//! Tool calls of a turn. Each call is recorded before it is made, and its result before the agent gets it, so
+//! that an instance that adopts the turn does nothing twice.
 
 use std::sync::Arc;
 
@@ -36,27 +36,27 @@ use crate::{
     widgets::Widget,
 };
 
-/// How many tools a turn calls at the same time.
+/// Maximum number of parallel tool calls in a turn.
 const MAX_PARALLEL_CALLS: usize = 4;
-/// How often a conversation may be handed from agent to agent in one turn.
+/// Maximum number of handoffs between agents in one turn.
 const MAX_HANDOFFS: usize = 3;
-/// What a model is told that hands the conversation over again and again.
+/// The result of a handoff after too many in one turn.
 const TOO_OFTEN: &str = "It was handed over before: answer it yourself.";
-/// What a model is told of a call that was under way when the server died.
+/// The result of a call that was running when the server died.
 pub(super) const UNKNOWN: &str =
     "It is not known whether this was done: the server stopped meanwhile.";
-/// What a model is told of a widget.
+/// The result of showing a widget.
 const SHOWN_TO_VISITOR: &str =
     "Shown to the visitor. What they answer comes as their next message.";
-/// What a model is told of a call that the visitor has to allow.
+/// The result of a call that needs the visitor's consent.
 const TO_CONFIRM: &str =
     "Not done yet: the visitor is asked whether it may be. It is done when they say yes.";
 
-/// Carries out what an agent asks for: several calls at once, their results in order. The first handoff
+/// Carries out an agent's calls: in parallel, with the results in order of the calls. Only the first handoff
 /// counts, unless there were too many in this turn.
 ///
 /// # Errors
-/// When the database is away for too long. Then a call that was not recorded was not made.
+/// If the database is away for too long. Then a call that was not recorded was not made.
 pub(super) async fn carry_out(
     engine: &Engine,
     turn: &Started,
@@ -84,7 +84,7 @@ pub(super) async fn carry_out(
         if let Some((id, call)) = ids.get(at).zip(wanted.calls.get(at)) {
             show(engine, wanted.agent, (*id, call), status, output).await?;
         }
-        // What is asked here must not be lost where the turn is stopped now.
+        // Show the widget now, so that its question is kept if the turn is stopped here.
         if let Some(shown) = &shown {
             output.show(engine, shown.clone()).await?;
         }
@@ -101,7 +101,7 @@ pub(super) async fn carry_out(
     })
 }
 
-/// Records the calls before any of them is made; the ids of their messages.
+/// Records the calls before any of them is made. Returns the ids of their messages.
 async fn record_calls(
     engine: &Engine,
     turn: &Started,
@@ -121,10 +121,10 @@ async fn record_calls(
     Ok(ids)
 }
 
-/// What the model is told of a call, and the widget that it showed.
+/// The result for the model, and the widget that the call showed.
 type Recorded = Result<(ToolResult, Option<ShownWidget>)>;
 
-/// The calls, several at once: each with its place among them, as it ends.
+/// Starts the calls, several at once. Yields each one's index and result when it ends.
 async fn call_all<'a>(
     engine: &'a Engine,
     turn: &'a Started,
@@ -133,7 +133,7 @@ async fn call_all<'a>(
 ) -> FuturesUnordered<BoxFuture<'a, (usize, Recorded)>> {
     let (agent, round) = (wanted.agent, wanted.before.len());
     let places = Arc::new(Semaphore::new(MAX_PARALLEL_CALLS));
-    // All read what was known before; what they learn is recorded one after the other.
+    // All calls get the context from before the round; the lock lets them record changes one at a time.
     let context = Arc::new(learnt.lock().await.context.clone());
     let handed = wanted.before.iter().filter_map(Round::handoff).count();
     let mut may_hand_over = handed < MAX_HANDOFFS;
@@ -163,35 +163,35 @@ async fn call_all<'a>(
     calls.collect()
 }
 
-/// What an agent wants done.
+/// Calls that an agent wants made.
 pub(super) struct RequestedCalls<'a> {
     /// The agent.
     pub agent: &'a str,
-    /// What was done in this turn before.
+    /// The turn's earlier rounds.
     pub before: &'a [Round],
-    /// What it calls.
+    /// The calls.
     pub calls: Vec<ToolCall>,
-    /// What the visitor has said to that, where they were asked.
+    /// The visitor's decision, if the visitor was asked.
     pub consent: Option<bool>,
-    /// What it said before.
+    /// What the agent said and showed before the calls.
     pub said: Preamble,
 }
 
-/// What is known of the visitor.
+/// The visitor's context.
 pub(super) struct VisitorContext<'a> {
     /// All of it.
     pub context: &'a mut Map<String, Value>,
-    /// What of it is still to be stored with the answer.
+    /// The changed context, if it has to be stored with the answer.
     pub unsaved: &'a mut Option<Map<String, Value>>,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 struct CallOutcome {
-    /// What the model is told.
+    /// The result for the model.
     result: ToolResult,
-    /// What the visitor is shown.
+    /// The widget for the visitor.
     shown: Option<ShownWidget>,
-    /// What is known of the visitor from now on.
+    /// Changes to the visitor's context.
     context: Map<String, Value>,
 }
 
@@ -214,7 +214,7 @@ impl CallOutcome {
     }
 }
 
-/// What comes of a call that no tool has to be called for.
+/// The outcome of a call that needs no tool, or must not reach one. `None` if the tool has to be called.
 fn without_calling(
     engine: &Engine,
     wanted: &RequestedCalls<'_>,
@@ -248,8 +248,8 @@ fn without_calling(
     }
 }
 
-/// What a tool has done, as far as it may: its widget has to be one, and what it has learnt has to fit the
-/// agent.
+/// The outcome of a tool call, without a widget that is invalid and without context that the agent may not
+/// have.
 fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> CallOutcome {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
     if let Some(Err(_)) = &widget {
@@ -274,7 +274,7 @@ fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> CallOutcome {
     }
 }
 
-/// What came of a call, recorded as soon as it is known.
+/// Records the outcome of a call as soon as it is known.
 async fn recorded(
     engine: &Engine,
     turn: &Started,
@@ -303,20 +303,20 @@ async fn recorded(
     let is_saved = context.is_some();
     record(engine, turn, vec![came], context).await?;
     if is_saved {
-        // Nothing older may be stored over it.
+        // The context is stored: an older one must not overwrite it at the turn's end.
         *known.unsaved = None;
     }
     Ok((result, shown))
 }
 
-/// Adds to what a step says of itself.
+/// Adds a member to a step's metadata.
 fn note(step: &mut NewStep, name: &str, value: Value) {
     if let Some(metadata) = step.metadata.as_object_mut() {
         metadata.insert(name.to_owned(), text::clean_json(value));
     }
 }
 
-/// Whether the same call was made before, and it is not known what came of it.
+/// True if the same call was made before, its outcome is unknown, and it is not safe to repeat.
 fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> bool {
     let calls = before
         .iter()
@@ -327,7 +327,7 @@ fn may_have_been_done(engine: &Engine, before: &[Round], call: &ToolCall) -> boo
     !engine.agents.is_safe(&call.name) && unknown.any(is_same)
 }
 
-/// Shows how a call stands, if there is such a tool: visitors are not shown what a model makes up.
+/// Shows the status of a call, if the agent has such a tool: models make names up.
 async fn show(
     engine: &Engine,
     agent: &str,
@@ -354,8 +354,8 @@ fn step(message_type: MessageType, round: usize, call: &ToolCall, body: &str) ->
     }
 }
 
-/// Records steps, for as long as a final frame would wait. It does not return where the turn is another's
-/// by now: then it is told to end.
+/// Records steps; retries for up to [`FINISH_TIMEOUT`]. If the turn is lost, signals it to end and never
+/// returns.
 async fn record(
     engine: &Engine,
     turn: &Started,

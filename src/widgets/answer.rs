@@ -1,4 +1,4 @@
-//! What visitors answer to widgets: checked against a JSON Schema that follows from the widget's data.
+//! Visitors' answers to widgets, checked against a JSON Schema that is derived from the widget's data.
 
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
@@ -6,19 +6,19 @@ use serde_json::{Map, Value, json};
 use super::{Widget, WidgetType};
 use crate::text::member;
 
-/// The longest text of a field, in characters.
+/// Maximum length of a field's text, in characters.
 const TEXT_CHARACTERS: u32 = 2_000;
 
-/// An answer that fits.
+/// A valid answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
     /// The answer.
     pub answer: Value,
-    /// The same in words: it is the visitor's next message.
+    /// The answer in words: the visitor's next message.
     pub text: String,
 }
 
-/// Why an answer does not fit.
+/// Why an answer is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerFault {
     /// The field that is at fault, if one is.
@@ -28,7 +28,7 @@ pub struct AnswerFault {
 }
 
 impl Widget {
-    /// What its answer looks like; none where nothing is asked.
+    /// JSON Schema of the answer; `None` if the widget asks nothing.
     pub fn answer_schema(&self) -> Option<Value> {
         let (properties, required) = match self.kind {
             WidgetType::Card | WidgetType::Link => return None,
@@ -64,10 +64,10 @@ impl Widget {
         }))
     }
 
-    /// Takes an answer.
+    /// Checks an answer and puts it into words.
     ///
     /// # Errors
-    /// When it does not fit.
+    /// If the answer is invalid.
     pub fn answered(&self, answer: Value) -> Result<Answered, AnswerFault> {
         let fault = |field, detail: &str| AnswerFault {
             field,
@@ -76,7 +76,7 @@ impl Widget {
         let schema = self
             .answer_schema()
             .ok_or_else(|| fault(None, "This widget asks nothing."))?;
-        // Dates have to be dates.
+        // Formats are checked too: a `date` must be a real date.
         let validator = jsonschema::options().should_validate_formats(true);
         let validator = validator
             .build(&schema)
@@ -168,7 +168,7 @@ fn values(options: &Value) -> Value {
         .collect()
 }
 
-/// What an option is called.
+/// The label of the option with this value.
 fn label(options: &Value, value: &Value) -> String {
     let mut options = options.as_array().into_iter().flatten();
     let option = options.find(|option| member(option, "value") == value);
@@ -179,7 +179,7 @@ fn label(options: &Value, value: &Value) -> String {
 fn field_schema(field: &Value) -> Value {
     let pattern = match member(field, "type").as_str().unwrap_or_default() {
         "number" => return json!({"type": "number"}),
-        // What has to be ticked, has to be ticked.
+        // A required checkbox must be ticked.
         "checkbox" if *member(field, "required") == true => return json!({"const": true}),
         "checkbox" => return json!({"type": "boolean"}),
         "select" => return json!({"enum": values(member(field, "options"))}),

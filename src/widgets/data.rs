@@ -1,5 +1,4 @@
-//! What widgets show: a JSON Schema for each type, and the text that stands for a widget where it cannot
-//! be shown.
+//! Widgets' data: a JSON Schema for each type, and the text that replaces a widget where it cannot be shown.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -15,7 +14,7 @@ static VALIDATORS: LazyLock<HashMap<WidgetType, Validator>> = LazyLock::new(|| {
     WidgetType::ALL.into_iter().filter_map(compiled).collect()
 });
 
-/// The schema of a type's data, closed: what it does not name is refused.
+/// The schema of a type's data. Properties that it does not name are refused.
 pub(super) fn schema(kind: WidgetType) -> Value {
     let text = |most: u32| json!({"type": "string", "minLength": 1, "maxLength": most});
     let url = json!({"type": "string", "maxLength": 2048, "pattern": "^https?://[^\\s]+$"});
@@ -85,10 +84,10 @@ fn options() -> Value {
     })
 }
 
-/// Data that fit, with what may be left out.
+/// Checks data and fills in what may be left out: an appointment's fields, a rating's maximum, labels.
 ///
 /// # Errors
-/// In words for the one who made them.
+/// What is wrong, in words for the data's author.
 pub(super) fn checked(kind: WidgetType, mut data: Value) -> Result<Value, String> {
     let validator = VALIDATORS.get(&kind).ok_or("There is no such widget.")?;
     let faults = validator.iter_errors(&data).take(5);
@@ -135,7 +134,7 @@ pub(super) fn checked(kind: WidgetType, mut data: Value) -> Result<Value, String
     Ok(data)
 }
 
-/// Options as values with labels.
+/// Options as objects with `value` and `label`.
 fn labelled(options: &Value) -> Value {
     let options = options.as_array().into_iter().flatten();
     let one = |option: &Value| match option {
@@ -156,7 +155,7 @@ fn appointment_fields() -> Value {
 }
 
 impl Widget {
-    /// What stands for it where it cannot be shown: in a history, in a prompt.
+    /// The text that replaces the widget where it cannot be shown: in a history, in a prompt.
     pub fn text(&self) -> String {
         let part = |name: &str| self.data.get(name).and_then(Value::as_str);
         let list = |name: &str| {

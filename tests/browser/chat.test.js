@@ -101,12 +101,12 @@ test("an answer whose server died is begun anew in its place", async () => {
 test("an answer of which nothing is kept says so", async (t) => {
   const nowhere = await serve({ DATABASE_URL: "postgres://nobody@127.0.0.1:9/none" });
   t.after(() => nowhere.kill());
-  // Whether the visitor writes before it is known that nothing can be read, or after that.
+  // The visitor may write before or after the page knows that the history cannot be read.
   for (const wait of ["domcontentloaded", "status"]) {
     const page = await visit(browser, nowhere.url);
     if (wait === "status") await page.getByText("Reconnecting").waitFor();
     await say(page, HELLO);
-    await page.getByText("nobody will see this later").waitFor();
+    await page.getByText("gone when you leave the page").waitFor();
     const [asked, answer] = await said(page);
     assert.equal(asked, HELLO);
     assert.match(answer, /^Hello! /);

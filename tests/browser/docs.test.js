@@ -1,5 +1,5 @@
 /**
- * The API's pages: every call is explained, and what is shown can be run.
+ * The API's documentation page: every call is explained, and its examples work.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

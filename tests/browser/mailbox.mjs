@@ -1,6 +1,6 @@
 /**
- * A mail server that keeps nothing: it says what it is sent, one JSON document a line. What stands in its
- * second argument, it refuses that often first.
+ * A mail server that stores nothing: it prints each message as one line of JSON. The second argument is how
+ * many messages it refuses first.
  */
 import { SMTPServer } from "smtp-server";
 

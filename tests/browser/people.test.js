@@ -1,5 +1,5 @@
 /**
- * A person takes over: the visitor's page and the console, side by side.
+ * An expert takes over: the visitor's page and the console, side by side.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -28,16 +28,17 @@ after(async () => {
 
 test("a visitor asks for a person, talks to one, and to the assistant again", async () => {
   const expert = await consoleOf(browser, server.url, "eva");
-  await expert.getByRole("textbox", { name: "How visitors read you" }).fill("Eva");
-  await expert.getByRole("textbox", { name: "What you know" }).fill("billing, orders");
-  await expert.getByRole("checkbox", { name: "I am there" }).check();
+  await expert.getByRole("textbox", { name: "Name shown to visitors" }).fill("Eva");
+  await expert.getByRole("textbox", { name: "Your skills" }).fill("billing, orders");
+  await expert.getByRole("checkbox", { name: "Available" }).check();
   const visitor = await visit(browser, server.url);
   await say(visitor, "I want a person");
   await visitor.getByRole("status").getByText("You are number 1 in the queue.").waitFor();
-  // By keyboard alone: to whoever waits, whatever else changes; there one goes on where one is put.
+  // By keyboard alone: the focus stays on the waiting conversation while the list changes, and opening and
+  // claiming it move the focus to the next control.
   const waits = expert.getByRole("button", { name: /^I want a person/ });
-  await waits.getByText("You are asked").waitFor();
-  await expert.getByRole("checkbox", { name: "I am there" }).focus();
+  await waits.getByText("Assigned to you").waitFor();
+  await expert.getByRole("checkbox", { name: "Available" }).focus();
   await expert.keyboard.press("Tab");
   const other = await visit(browser, server.url);
   await say(other, "Hello, I want a person as well");
@@ -47,12 +48,12 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
   await expert.keyboard.press("Enter");
   await sees(expert, "I want a person");
   await expert.keyboard.press("Enter");
-  // What is typed at once is not lost.
+  // Text that is typed immediately after the claim is not lost.
   await expert.keyboard.type("Hello! What is it?");
   await expert.keyboard.press("Enter");
   await sees(visitor, "Eva is with you now.");
   await sees(visitor, "Hello! What is it?");
-  // Each sees that the other writes.
+  // Each side sees that the other is typing.
   await visitor.getByRole("textbox", { name: "Your message" }).pressSequentially("My");
   await expert.getByText("The visitor is writing …").waitFor();
   await expert.getByRole("textbox", { name: "Your message" }).pressSequentially("I");
@@ -60,11 +61,11 @@ test("a visitor asks for a person, talks to one, and to the assistant again", as
   await expert.getByRole("textbox", { name: "Your message" }).fill("");
   await say(visitor, "My order is late");
   await sees(expert, "My order is late");
-  await expert.getByRole("button", { name: "Propose" }).click();
+  await expert.getByRole("button", { name: "Suggest reply" }).click();
   const draft = () => expert.getByRole("textbox", { name: "Your message" }).inputValue();
   for (let tries = 0; !(await draft()) && tries < 50; tries += 1) await expert.waitForTimeout(100);
   assert.match(await draft(), /\w/);
-  // A reload forgets nothing, on either side.
+  // A reload loses nothing, on either side.
   await visitor.reload();
   await sees(visitor, "My order is late");
   await expert.reload();
@@ -141,7 +142,7 @@ test("what is written at the desk stays, and what is said elsewhere is shown", a
   await open("I want a person for 0");
   await sees(expert, "I want a person for 0");
   assert.equal(await input.inputValue(), "");
-  // Two at once, in their order; and whoever has closed the chat is told.
+  // Two messages at once arrive in order, and a visitor who has closed the chat is notified.
   const [first, second] = /** @type {[import("playwright-core").Page, import("playwright-core").Page]} */ (visitors);
   await first.getByRole("button", { name: "Close the chat" }).click();
   for (const text of ["Yes", "It is sent"]) {
@@ -153,7 +154,7 @@ test("what is written at the desk stays, and what is said elsewhere is shown", a
   assert.deepEqual((await said(first)).slice(-2), ["A person: Yes", "A person: It is sent"]);
   await say(second, "Are you there?");
   await expert.getByRole("button", { name: "I want a person for 1" }).getByText("New message").waitFor();
-  assert.match(await expert.title(), /^\([1-9]\) The desk$/);
+  assert.match(await expert.title(), /^\([1-9]\) Expert console$/);
   await open("I want a person for 1");
   await sees(expert, "Are you there?");
   assert.equal(await input.inputValue(), "Half a sentence");
@@ -161,7 +162,7 @@ test("what is written at the desk stays, and what is said elsewhere is shown", a
   for (const at of [1, 0]) {
     await open(`I want a person for ${at}`);
     await expert.getByRole("button", { name: "Close" }).click();
-    await expert.getByText("The matter is closed.").waitFor();
+    await expert.getByText("The conversation is closed.").waitFor();
   }
   for (const page of [expert, ...visitors]) await page.context().close();
 });
@@ -182,7 +183,7 @@ test("a desk that is cut off says so, and goes on by itself", async () => {
   line.cut();
   const lost = expert.getByRole("alert").getByText("Not connected: this may be out of date.");
   await lost.waitFor();
-  // What is written meanwhile waits to be sent.
+  // A message that is written meanwhile waits to be sent.
   await say(expert, "Are you still there?");
   const unsent = expert.getByRole("list", { name: "Not sent" });
   await unsent.getByText("Are you still there?").waitFor();
@@ -212,7 +213,7 @@ test("whoever is signed out is told, and what they wrote is there when they are 
   await page.locator("li.user").waitFor();
   const input = page.getByRole("textbox", { name: "Your message" });
   assert.equal(await input.inputValue(), "Half a sentence");
-  // What is refused is not shown as said, and not lost.
+  // A refused message is not shown as sent, and its text is not lost.
   const [{ id }] = (await own("cid")).conversations;
   await fetch(`${server.url}/api/v1/chat/conversations/${id}`, { method: "DELETE", headers: bearer("cid") });
   await page.keyboard.press("Enter");
@@ -252,11 +253,11 @@ test("a user who is signed in has conversations to come back to", async () => {
   await say(page, "Something else: where are you?");
   await list.getByRole("button", { name: "Something else", exact: false }).first().waitFor();
   await page.locator("li.assistant").first().waitFor();
-  // Who answers is said where they are listed.
+  // The list of conversations shows who answers.
   await page.getByRole("button", { name: "Send" }).waitFor();
   await say(page, "I want a person for this");
   await list.getByText("With a person").waitFor();
-  // On another device the same, and an answer that is on its way.
+  // Another device shows the same conversations, and answers as they arrive.
   const other = await visit(browser, ann);
   await other.getByRole("button", { name: "Hello, I want to schedule an appointment", exact: true }).click();
   await sees(other, "Anna");
@@ -276,17 +277,17 @@ test("a visitor who signs in keeps what they said before", async () => {
   await say(page, "Before I signed in");
   await page.locator("li.assistant").first().waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
-  // Not where they do not want it: a link may have signed them in as somebody else.
+  // Only if the visitor agrees: a link may have signed them in as somebody else.
   const other = await page.context().newPage();
   other.once("dialog", (dialog) => void dialog.dismiss());
   await other.goto(`${server.url}/me#token=${token("mallory", "user")}`);
-  await other.getByText("Nothing yet").waitFor();
+  await other.getByText("No conversations yet").waitFor();
   await other.close();
   page.once("dialog", (dialog) => void dialog.accept());
   await page.goto(`${server.url}/me#token=${token("bea", "user")}`);
   await page.getByRole("button", { name: "Before I signed in", exact: true }).click();
   await sees(page, "Before I signed in");
-  // It is the user's now, and nobody's who uses this browser afterwards.
+  // The conversation is now the user's: later visitors in this browser do not see it.
   await page.goto(server.url);
   await page.getByRole("button", { name: "Chat" }).first().waitFor();
   assert.deepEqual(await said(page), []);

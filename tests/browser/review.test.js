@@ -1,5 +1,5 @@
 /**
- * An answer that does not pass: what the desk sees of it, and what becomes of it on the visitor's page.
+ * An answer that does not pass: what the desk sees, and how it is withdrawn from the visitor's page.
  */
 import assert from "node:assert/strict";
 import { mkdtempSync, writeFileSync } from "node:fs";
@@ -38,8 +38,8 @@ test("an answer is withdrawn, and another corrected, while the visitor reads", a
   await expert.keyboard.press("Enter");
   await expert.getByText("I'm Anna").waitFor();
   await expert.getByText("It has what no answer may have: Anna").waitFor();
-  await expert.getByRole("textbox", { name: "What is right instead" }).fill("I am Eve. When would you like to come?");
-  await expert.getByRole("button", { name: "Correct" }).focus();
+  await expert.getByRole("textbox", { name: "Corrected answer" }).fill("I am Eve. When would you like to come?");
+  await expert.getByRole("button", { name: "Send correction" }).focus();
   await expert.keyboard.press("Enter");
   await sees(visitor, "I am Eve.");
   await expert.getByText("Nothing to review").waitFor();
@@ -49,7 +49,7 @@ test("an answer is withdrawn, and another corrected, while the visitor reads", a
     "A person: I am Eve. When would you like to come?",
   ];
   assert.deepEqual(await said(visitor), all);
-  // It stays away.
+  // The withdrawn answer stays away after a reload.
   await visitor.reload();
   await sees(visitor, "I am Eve.");
   assert.deepEqual(await said(visitor), all);

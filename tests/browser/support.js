@@ -1,5 +1,5 @@
 /**
- * What a browser test starts with: a server as `cargo run` starts it, a way to cut its
+ * What every browser test uses: a server as `cargo run` starts it, a proxy that cuts its
  * connections, a website of another origin, and a page.
  */
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ import { chromium } from "playwright-core";
 
 export const root = new URL("../..", import.meta.url).pathname;
 
-/** A browser, as the tests' user may start it. */
+/** A browser, with the options that the tests' user needs. */
 export function launch() {
   return chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 }
@@ -55,7 +55,7 @@ export async function serve(env = {}) {
       child.child.kill("SIGKILL");
       await child.ended;
     },
-    /** On the same port and the same database. */
+    /** Starts the server again, on the same port and the same database. */
     async restart() {
       child = await start(new URL(url).port);
     },
@@ -63,7 +63,7 @@ export async function serve(env = {}) {
 }
 
 /**
- * Passes connections on to a server, and cuts or silences them all when asked to.
+ * Passes connections on to a server; can cut or silence all of them.
  * @param {string} url
  */
 export async function proxy(url) {
@@ -88,7 +88,7 @@ export async function proxy(url) {
   return {
     url: `http://127.0.0.1:${near.port}`,
     cut: () => sockets.forEach((socket) => socket.destroy()),
-    /** They stay, and nothing passes: as after a laptop's sleep. */
+    /** Connections stay open, but nothing passes, as after a laptop's sleep. */
     silence: () => sockets.forEach((socket) => socket.unpipe().pause()),
     /** New connections go to another server. @param {string} url */
     to: (url) => (port = Number(new URL(url).port)),
@@ -99,7 +99,7 @@ export async function proxy(url) {
   };
 }
 
-/** A website of another origin, as strict as can be. Its page is set once the desk is known. */
+/** A website of another origin with a very strict policy. `embed` sets the server whose widget it shows. */
 export async function website() {
   let desk = "";
   const server = http.createServer((request, response) => {
@@ -121,7 +121,7 @@ export async function website() {
 }
 
 /**
- * A page of a new visitor. It has no errors: a policy that is broken shows in the console.
+ * A page of a new visitor. Errors fail the test, as do broken content security policies, which the console shows.
  * @param {import("playwright-core").Browser} browser
  * @param {string} url
  * @param {import("playwright-core").BrowserContextOptions} [options]
@@ -156,21 +156,21 @@ export async function answered(page) {
 }
 
 /**
- * What was said, as a visitor sees it.
+ * The messages, as a visitor sees them.
  * @param {import("playwright-core").Page} page
  */
 export async function said(page) {
-  return (await page.locator("li").allTextContents()).map((text) => text.replace(/^(You|Desk): /, ""));
+  return (await page.locator("li").allTextContents()).map((text) => text.replace(/^(You|Assistant): /, ""));
 }
 
-/** What tokens are signed with in these tests. */
+/** The secret that signs tokens in these tests. */
 export const SECRET = "0123456789abcdef0123456789abcdef";
 
 /**
- * A token, as a company's own login makes it.
+ * A token, as a company's own login signs it.
  * @param {string} sub
  * @param {string} role
- * @param {number} [seconds] How long it is good.
+ * @param {number} [seconds] How long it is valid.
  */
 export function token(sub, role, seconds = 600) {
   const part = (/** @type {object} */ json) => Buffer.from(JSON.stringify(json)).toString("base64url");
@@ -179,7 +179,7 @@ export function token(sub, role, seconds = 600) {
 }
 
 /**
- * The console of somebody at the desk.
+ * An expert's console.
  * @param {import("playwright-core").Browser} browser
  * @param {string} url
  * @param {string} sub

@@ -1,5 +1,5 @@
 /**
- * The widget on a website of another origin, under the strictest of policies.
+ * The widget on a website of another origin, under a very strict content security policy.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -108,7 +108,7 @@ test("an answer goes on when the laptop is opened again", async () => {
   await page.locator("li.assistant").filter({ hasText: "Hello" }).waitFor();
   desk.silence();
   await page.clock.fastForward("20:00");
-  // Its first try may go into another connection that slept.
+  // The page's first retry may use another silenced connection.
   await page.locator("li.assistant[aria-busy]").waitFor({ state: "detached", timeout: 60_000 });
   assert.deepEqual(await said(page), [HELLO, ANNA]);
   await page.context().close();
@@ -185,7 +185,7 @@ test("it is used with the keyboard alone, and says what it is", async () => {
     - button "Close the chat": ×
   - log "Conversation":
     - listitem: "You: ${HELLO}"
-    - listitem: "Desk: ${ANNA}"
+    - listitem: "Assistant: ${ANNA}"
   - status
   - paragraph: ${ANNA}
   - textbox "Your message":

@@ -47,7 +47,7 @@ async function calendar() {
 }
 
 /**
- * A desk that books into a calendar.
+ * A server that books into a calendar.
  * @param {string} calendar
  * @param {Record<string, string>} [env]
  */
@@ -105,7 +105,7 @@ retry = "What time?"
 }
 
 /**
- * A model's server in OpenAI's wire format. It shows the form, books what was filled in, and says so.
+ * A fake model server in OpenAI's wire format. It shows the form, books what was filled in, and says so.
  */
 function model() {
   /** @param {string} name @param {object} input */
@@ -129,7 +129,7 @@ function model() {
 }
 
 /**
- * Books, as a visitor does.
+ * Books an appointment, as a visitor does.
  * @param {string} url
  * @param {{stored: object[]}} calendar
  */
@@ -137,7 +137,7 @@ async function book(url, { stored }) {
   const page = await visit(browser, url);
   await say(page, "I want an appointment");
   const form = page.getByRole("group", { name: "Your appointment" });
-  // Nothing leaves as long as something is missing.
+  // An incomplete form is not sent.
   await form.getByRole("button", { name: "Send" }).click();
   await form.getByLabel("Name").fill("Ann Lee");
   await form.getByLabel("E-mail or phone").fill("ann@example.com");
@@ -150,7 +150,7 @@ async function book(url, { stored }) {
   assert.deepEqual(stored, [{ name: "Ann Lee", date: "2026-12-01", time: "09:30" }]);
   const before = await said(page);
   assert.ok(before.includes("Name: Ann Lee\nE-mail or phone: ann@example.com\nDay: 2026-12-01\nTime: 09:30"), before.join("\n"));
-  // After a reload it is all there, and what was answered can be answered no more.
+  // After a reload everything is still there, and answered widgets cannot be answered again.
   await page.reload();
   await page.locator("li.assistant").filter({ hasText: "Booked: B-1." }).waitFor();
   assert.deepEqual(await said(page), before);

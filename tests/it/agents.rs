@@ -1,4 +1,4 @@
-//! Who answers: flows without a model, prompts with one, and the manager who chooses.
+//! Which agent answers: flows without a model, prompts with a model, and the manager that chooses the agent.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ both! {
     recordings_and_files_are_named_to_the_model
 }
 
-/// Says each line and gives the last answer.
+/// Sends each message and returns the last answer.
 async fn talk(app: &TestApp, device: &str, lines: &[&str]) -> String {
     let mut answer = String::new();
     for line in lines {
@@ -220,12 +220,12 @@ async fn the_manager_routes_by_the_model(db: Db) {
         "scheduling"
     );
     assert_eq!((app.llm.routed(), app.llm.asked().len()), (1, 1));
-    // It is made to choose one of them.
+    // The model must choose one of these agents.
     let asked = app.llm.manager_asked();
     assert_eq!(asked["tool_choice"]["function"]["name"], "choose_agent");
     let choice = &asked["tools"][0]["function"]["parameters"]["properties"]["agent"];
     assert_eq!(choice["enum"], json!(["scheduling", "support"]));
-    // A server that knows no tools answers in words.
+    // A model server without tools answers in plain text.
     app.llm.manager_talks();
     let said = app.say("e", "What does it cost?").await.json();
     assert_eq!(said["agent"], "scheduling");

@@ -1,4 +1,4 @@
-//! Many messages at once, of one conversation and of many.
+//! Many simultaneous messages, in one conversation and in many.
 
 use reqwest::Method;
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn many_messages_at_once_get_each_its_own_answer(db: Db) {
         settings.turn.wait_seconds = 0;
     })
     .await;
-    // "limited" has written all that it may; "busy" is being answered.
+    // "limited" has used up its message limit; "busy" is being answered.
     app.say("limited", "1").await;
     app.say("limited", "2").await;
     app.llm.says(["a", "b"]).pause_after(1);
@@ -64,7 +64,7 @@ async fn many_messages_at_once_get_each_its_own_answer(db: Db) {
     }
     let others: Vec<u16> = said[30..].iter().map(|said| said.status.as_u16()).collect();
     assert_eq!(others[..2], [429, 409]);
-    // Whichever of the two bodies came first has the key.
+    // The body that came first owns the key; the other body gets a 422.
     let (same, other) = (&others[2..7], others[7]);
     assert!(same.iter().all(|status| *status == same[0]));
     assert_eq!([same[0], other].iter().sum::<u16>(), 200 + 422);

@@ -1,4 +1,4 @@
-//! Who is signed in, and who only says so.
+//! Authentication: which tokens are accepted, and which are refused.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ both! {
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const LIST: &str = "/api/v1/chat/conversations";
 
-/// A desk with a shared secret.
+/// A server with a shared secret.
 async fn with_secret(db: Db) -> TestApp {
     TestApp::with(db, |settings| {
         settings.auth.jwt_secret = Secret::new(SECRET);
@@ -35,7 +35,7 @@ async fn list(app: &TestApp, token: &str) -> Said {
     Said::of(call.send().await.unwrap()).await
 }
 
-/// Seconds since 1970, so far from the server's now.
+/// Seconds since 1970, `ahead` seconds after the server's time.
 fn now(app: &TestApp, ahead: i64) -> i64 {
     app.now().0 / 1_000_000 + ahead
 }
@@ -49,14 +49,14 @@ async fn a_token_of_the_derived_secret_is_taken(db: Db) {
     let life = Duration::from_secs(60);
     let token = app.app.auth.token("ann", Role::User, life).await.unwrap();
     assert_eq!(list(&app, &token).await.status, 200);
-    // On every instance, and under both names.
+    // The token is valid on every instance and under both path prefixes.
     if db == Db::Postgres {
         assert_eq!(list(&app.another().await, &token).await.status, 200);
     }
     let call = app.http.get(format!("{}/v1/chat/conversations", app.url));
     let call = call.header("Authorization", format!("bearer {token}"));
     assert_eq!(call.send().await.unwrap().status(), 200);
-    // Until it has expired, and the leeway is over.
+    // It is valid until its expiry plus the leeway.
     app.advance(Duration::from_secs(75)).await;
     assert_eq!(list(&app, &token).await.status, 200);
     app.advance(Duration::from_secs(20)).await;
@@ -153,12 +153,12 @@ async fn a_token_that_is_not_ours_is_refused(db: Db) {
         assert_eq!(said.header("www-authenticate"), "Bearer", "{what}");
         assert!(token.len() < 20 || !said.text.contains(&token), "{what}");
     }
-    // On a connection of its own: what is cut off takes nothing else along.
+    // On a connection of its own, because the server may close it.
     let huge = client().get(format!("{}{LIST}", app.url));
     let huge = huge.bearer_auth("a".repeat(1_000_000)).send().await;
-    // Refused, or cut off while it is still being sent.
+    // Refused, or the connection is closed while the request is still being sent.
     assert!(huge.is_err() || huge.is_ok_and(|said| said.status().is_client_error()));
-    // Neither a device nor nobody is signed in, not even where there is nothing.
+    // A device id is no login: these paths answer 401, even those that do not exist.
     for path in [LIST, "/api/v1/chat/nothing", "/v1/chat/conversations/x"] {
         let said = Said::of(app.request(Method::GET, "d", path).send().await.unwrap()).await;
         assert_eq!(said.status, 401, "{path}");
@@ -171,7 +171,7 @@ fn base64(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A key of an issuer's: an Ed25519 key in PKCS #8, and its public half as the issuer publishes it.
+/// An issuer's signing key: an Ed25519 key in PKCS #8, and the public key as the issuer publishes it.
 fn issuer_key(seed: u8, kid: &str) -> (EncodingKey, Value) {
     let mut der = vec![
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
@@ -192,7 +192,7 @@ fn by_issuer(key: &EncodingKey, kid: Option<&str>, claims: &Value) -> String {
     encode(&header, claims, key).unwrap()
 }
 
-/// A desk whose users are an issuer's.
+/// A server that accepts this issuer's tokens.
 async fn with_issuer(db: Db, issuer: &Endpoint, keys: &[&Value]) -> TestApp {
     issuer.at("/keys", 200, &json!({"keys": keys}).to_string());
     let url = format!("{}/keys", issuer.url);
@@ -208,13 +208,13 @@ async fn the_keys_of_an_issuer_are_asked_for_and_kept(db: Db) {
         let said = list(&app, &by_issuer(&old, Some("old"), &claims)).await;
         assert_eq!(said.status, 200, "{}", said.text);
     }
-    // Without a name it is the one key that fits.
+    // Without a key id the server uses the only key that fits.
     assert_eq!(
         list(&app, &by_issuer(&old, None, &claims)).await.status,
         200
     );
     assert_eq!(issuer.asked().len(), 1);
-    // A key that is not known is asked for; not again and again.
+    // An unknown key id makes the server fetch the keys again, but at most every 30 s.
     issuer.at("/keys", 200, &json!({"keys": [new_public]}).to_string());
     for _ in 0..3 {
         assert_eq!(
@@ -239,7 +239,7 @@ async fn the_keys_of_an_issuer_are_asked_for_and_kept(db: Db) {
         401
     );
     assert_eq!(issuer.asked().len(), 2);
-    // While the issuer is away the keys that are known count.
+    // While the issuer fails, the keys fetched before stay valid.
     issuer.at("/keys", 500, "");
     app.advance(Duration::from_secs(4000)).await;
     assert_eq!(
@@ -308,7 +308,7 @@ async fn a_header_does_not_choose_its_key(db: Db) {
     }
     let paths = issuer.asked().into_iter().map(|asked| asked.path);
     assert!(paths.into_iter().all(|path| path == "/keys"));
-    // There is no secret to make tokens with.
+    // The server has no secret to sign tokens with.
     let made = app
         .app
         .auth

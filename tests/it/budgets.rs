@@ -1,4 +1,4 @@
-//! What models cost, and what they may.
+//! Token usage, and the daily token budgets.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn one_agent(settings: &mut Settings) {
     settings.agents.get_mut("support").unwrap().prompt = "You help.".to_owned();
 }
 
-/// An answer that costs so much.
+/// Scripts an answer with this token usage.
 fn costs(app: &TestApp, read: u64, written: u64) {
     let text = Step::Text("Well.".to_owned());
     let end = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
@@ -41,7 +41,7 @@ async fn what_a_turn_costs_is_kept(db: Db) {
     costs(&app, 900, 40);
     app.say("d", "Hi").await;
     assert_eq!(spent(&app).await, (2, 1600, 70));
-    // Each by itself, and asked for of the vendor.
+    // Usage is stored per turn, and the vendor is asked to report it.
     let of = "turns where input_tokens = 900 and output_tokens = 40";
     assert_eq!(app.count(of).await, 1);
     assert_eq!(
@@ -65,7 +65,7 @@ async fn what_no_vendor_says_is_counted(db: Db) {
     assert!((3..20).contains(&input), "{input}");
 }
 
-/// A desk where a turn reserves 500 of so many tokens.
+/// A server with these daily budgets, where a turn reserves 500 tokens.
 async fn with_budgets(db: Db, device: u64, site: u64) -> TestApp {
     TestApp::with(db, |settings| {
         one_agent(settings);
@@ -82,7 +82,7 @@ async fn a_device_has_its_budget_for_a_day(db: Db) {
     costs(&app, 550, 50);
     assert_eq!(app.say("d", "Hi").await.content(), "Well.");
     assert_eq!(app.count("reservations").await, 0);
-    // 600 are spent: there are not 500 left.
+    // 600 of 1,000 tokens are spent: fewer than the 500 that a turn reserves are left.
     let said = app.say("d", "Hi").await;
     assert_eq!(
         (said.status.as_u16(), said.content().as_str()),
@@ -91,7 +91,7 @@ async fn a_device_has_its_budget_for_a_day(db: Db) {
     assert_eq!(said.json()["finish_reason"], "stop");
     assert_eq!(app.llm.asked().len(), 1);
     assert_eq!(app.history("d").await[3], "assistant: Come back tomorrow.");
-    // Others have their own, and there is another day.
+    // Every device has its own budget, and every day a new one.
     costs(&app, 1, 1);
     assert_eq!(app.say("e", "Hi").await.content(), "Well.");
     app.advance(Duration::from_secs(24 * 3600)).await;
@@ -110,7 +110,8 @@ async fn erasing_gives_no_budget_back(db: Db) {
     assert_eq!(app.count("budgets where scope like '%:d'").await, 0);
 }
 
-/// Erasing in mid-answer, again and again, does not use up the site's budget beyond what was reserved.
+/// Erasing data in mid-answer settles the reservation, so repeated erasing cannot block the site's budget with
+/// open reservations.
 async fn what_a_deleted_turn_has_reserved_is_settled(db: Db) {
     let app = with_budgets(db, 0, 1600).await;
     app.llm.says(["A", "B"]).pause_after(1);
@@ -141,7 +142,7 @@ async fn turns_at_once_do_not_spend_the_same_twice(db: Db) {
         assert_eq!(stream.next().await.unwrap().content(), "A");
         streams.push(stream);
     }
-    // All are reserved; nothing is spent yet.
+    // 1,500 of 1,600 tokens are reserved; none is spent yet.
     assert_eq!(app.say("d", "Hi").await.content(), "Come back tomorrow.");
     for _ in 0..3 {
         app.llm.go_on();
@@ -160,19 +161,19 @@ async fn what_a_dead_server_has_reserved_is_settled(db: Db) {
     let mut stream = app.stream("d", "Hi").await;
     stream.next().await.unwrap();
     assert_eq!(app.count("reservations where tokens = 500").await, 1);
-    // Its end was written by another server, which did not live to settle it.
+    // Another server ended the turn, and died before it settled the reservation.
     app.database
         .execute("update turns set finish_reason = 'interrupted'".to_owned())
         .await;
     assert_eq!(app.app.store.settle(None, 10).await.unwrap(), 1);
     assert_eq!(app.app.store.settle(None, 10).await.unwrap(), 0);
-    // What it has cost nobody knows: what it reserved.
+    // The turn's usage is unknown, so the reserved tokens count as spent.
     assert_eq!(
         app.count("budgets where spent = 500 and reserved = 0")
             .await,
         1
     );
-    // A day that is over is forgotten.
+    // Budgets of past days are deleted.
     assert_eq!(app.app.store.forget_budgets(0).await.unwrap(), 0);
     assert_eq!(app.app.store.forget_budgets(i64::MAX).await.unwrap(), 1);
 }

@@ -1,4 +1,4 @@
-//! Settings: where they come from, and what is said of wrong ones.
+//! Settings: where they come from, and how wrong ones are reported.
 
 use std::io::Write as _;
 

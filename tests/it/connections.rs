@@ -1,4 +1,4 @@
-//! Clients who keep connections to themselves, and others who are served all the same.
+//! Clients that hold connections open, and other clients that must be served all the same.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
     Database, Db, FakeLlm, Person, Process, Said, Stream, TestApp, client_builder, id_of, until,
 };
 
-/// Longer than any deadline of the server's.
+/// Longer than any timeout of the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Desk {
@@ -44,7 +44,7 @@ impl Desk {
         Self {
             process: start(&env),
             llm,
-            // Each call has a connection of its own: which one goes first is what is tested here.
+            // One connection per call: the tests check which connection the server closes first.
             http: client_builder().pool_max_idle_per_host(0).build().unwrap(),
             _database: database,
         }
@@ -70,7 +70,7 @@ impl Desk {
         Said::of(call.send().await.unwrap()).await
     }
 
-    /// An answer that has begun and does not go on.
+    /// Starts an answer that pauses after its first frame; the stream and that frame's id.
     async fn begin(&self, device: &str) -> (Stream, String) {
         self.llm.says(["a", "b"]).pause_after(1);
         let call = self.call(Method::POST, device, "/chat/stream");
@@ -84,7 +84,7 @@ impl Desk {
         self.get("anyone", "/healthz").await.status() == 200
     }
 
-    /// The number that a metric has.
+    /// The value of a metric.
     async fn metric(&self, name: &str) -> u64 {
         let metrics = self.get("anyone", "/metrics").await.text().await.unwrap();
         let mut lines = metrics.lines();
@@ -93,7 +93,7 @@ impl Desk {
     }
 }
 
-/// Whether a stream was ended by the server.
+/// Whether the server has ended a stream: one that is silent for 1 s is still open.
 async fn has_ended(mut response: Response) -> bool {
     loop {
         match timeout(Duration::from_secs(1), response.chunk()).await {
@@ -104,11 +104,11 @@ async fn has_ended(mut response: Response) -> bool {
     }
 }
 
-/// All that a socket says until it is closed, and panics where it is not.
+/// Reads a socket until the server closes it; panics if it stays open.
 async fn rest(mut socket: TcpStream) -> String {
     let mut said = Vec::new();
     let closed = timeout(PATIENCE, socket.read_to_end(&mut said));
-    // A reset is an end too.
+    // A connection reset counts as closed, too.
     drop(closed.await.expect("it is closed"));
     String::from_utf8_lossy(&said).into_owned()
 }
@@ -132,7 +132,7 @@ async fn one_device_reads_so_many_streams_and_the_oldest_goes_for_the_next() {
     assert_eq!(desk.metric(metric).await, 3);
 }
 
-/// A reader of an answer is not closed for a stream that only stands.
+/// A device over its limit loses an idle event stream before one that carries an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stands_goes_before_what_is_being_answered() {
     let desk = Desk::start(&[("FRONTDESK_LIMITS__DEVICE_STREAMS", "2")]).await;
@@ -145,7 +145,7 @@ async fn what_stands_goes_before_what_is_being_answered() {
     assert_eq!(answer.next().await.unwrap().content(), "b");
 }
 
-/// A thousand streams and more where few files may be open: of one device, and of as many as there are streams.
+/// 400 streams where only 256 files may be open: of one device, or, without limits, of 40 devices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_client_with_streams_without_end_harms_nobody() {
     for limits in ["true", "false"] {
@@ -179,7 +179,7 @@ async fn an_address_has_so_many_connections_and_those_of_trusted_proxies_are_the
         sockets.push(TcpStream::connect(desk.address()).await.unwrap());
     }
     let closed = futures_util::future::join_all(sockets.into_iter().map(rest)).await;
-    // The others are told that they have asked for nothing.
+    // 8 sockets are over the limit and get no response. The other 4 get one when the request timeout ends.
     let at_once = closed.iter().filter(|said| said.is_empty());
     assert_eq!(at_once.count(), 8, "{closed:?}");
     assert_eq!(desk.say("somebody").await.content(), "Very well.");
@@ -201,7 +201,7 @@ async fn an_address_has_so_many_connections_and_those_of_trusted_proxies_are_the
     assert!(!has_ended(far).await);
 }
 
-/// Where everybody is being answered, the reserve is for who asks how the server is, and who comes back.
+/// When every connection carries an answer, the reserve serves health checks and clients that resume an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reserve_serves_who_comes_back_and_who_asks_how_it_is() {
     let desk = Desk::start(&[
@@ -230,8 +230,8 @@ async fn the_reserve_serves_who_comes_back_and_who_asks_how_it_is() {
     assert_eq!(desk.say("one-more").await.content(), "Very well.");
 }
 
-/// A head, or a body with or without a length, a byte now and then: on a path that there is, one that there is not,
-/// and one that asks for a token.
+/// Clients that send a head or a body one byte every 500 ms, with and without a length: on a known path, on an
+/// unknown one, and on one that needs a token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_is_dripped_is_cut() {
     let desk = Desk::start(&[]).await;
@@ -277,7 +277,7 @@ async fn a_request_that_is_dripped_is_cut() {
     assert!(desk.is_healthy().await);
 }
 
-/// Behind a request that is being answered nothing piles up.
+/// Data that a client pipelines behind an unfinished response is bounded: the server closes the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_follows_a_standing_stream_is_bounded() {
     let desk = Desk::start(&[]).await;
@@ -295,7 +295,7 @@ async fn what_follows_a_standing_stream_is_bounded() {
     assert!(sent.await.is_ok());
 }
 
-/// A request whose body nobody reads may take as long as its answer does.
+/// The timeout for receiving a request does not cut off a slow answer whose handler never reads the body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_answer_to_a_body_that_is_not_read_is_given() {
     let app = TestApp::start(Db::Postgres).await;
@@ -310,7 +310,7 @@ async fn a_slow_answer_to_a_body_that_is_not_read_is_given() {
     let draft = expert.post(&path, json!({}));
     let later = async {
         until(async || app.llm.asked().len() > before).await;
-        // Longer than a request may take to arrive.
+        // Longer than the timeout for receiving a request.
         sleep(Duration::from_secs(17)).await;
         app.llm.go_on();
     };
@@ -333,7 +333,7 @@ async fn a_refused_body_without_end_is_cut() {
     assert!(desk.is_healthy().await);
 }
 
-/// Who asks for much and reads none of it does not keep the connection, nor what was asked for.
+/// A client that requests much and reads nothing is disconnected, so that its responses do not stay in memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_is_cut() {
     let desk = Desk::start(&[]).await;
@@ -349,7 +349,7 @@ async fn a_client_that_does_not_read_is_cut() {
     let address = desk.address().parse().unwrap();
     let mut socket = socket.connect(address).await.unwrap();
     let request = "GET /chat/history HTTP/1.1\r\nHost: desk\r\nX-Device-ID: reader\r\n\r\n";
-    // All of them at once: more than any kernel keeps for a client that does not read.
+    // All at once: more than any kernel buffers for a client that does not read.
     for _ in 0..16 {
         socket.write_all(request.as_bytes()).await.unwrap();
     }

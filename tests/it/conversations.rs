@@ -27,7 +27,7 @@ async fn a_user_has_many_conversations(db: Db) {
     let second = id_of(&ann.say(None, "Two").await);
     let first = id_of(&first);
     assert_ne!(first, second);
-    // Back to the first: it knows what was said there.
+    // Back in the first conversation, its history is still there.
     ann.say(Some(&first), "Three").await;
     assert_eq!(
         ann.said_in(&first).await,
@@ -70,7 +70,7 @@ async fn a_list_has_pages_and_totals(db: Db) {
         let refused = ann.get(&format!("/conversations{query}")).await;
         assert_eq!(refused.status, 400, "{query}");
     }
-    // Messages have pages, too: the newest, oldest first.
+    // Messages are paged, too: first the newest ones; within a page, the oldest comes first.
     let id = &all[0];
     for content in ["1", "2"] {
         ann.say(Some(id), content).await;
@@ -114,7 +114,7 @@ async fn anothers_is_not_found(db: Db) {
         assert_eq!(said.json()["code"], "not_found", "{at}");
     }
     assert_eq!(bob.get("/conversations").await.json()["total"], 0);
-    // Nor is a device that calls itself a user one.
+    // A device whose id looks like a user's is not that user.
     for device in ["user_ann", "user:ann"] {
         assert_eq!(
             app.get(device, &format!("/chat/stream/{turn}"))
@@ -127,7 +127,7 @@ async fn anothers_is_not_found(db: Db) {
     assert_eq!(stream.told().await, "b|stop");
     assert_eq!(ann.said_in(&id).await, ["Mine", "ab"]);
     assert_eq!(app.count("messages").await, 2);
-    // What bob says under the id as a session's name is his own.
+    // If bob uses ann's conversation id as his session id, he gets a conversation of his own.
     let own = bob
         .call(
             Method::POST,
@@ -169,7 +169,7 @@ async fn a_conversation_is_renamed_and_put_away(db: Db) {
     }
     assert_eq!(change(json!({})).await.json()["title"], "My order");
     assert_eq!(change(json!({"title": ""})).await.json()["title"], "Hi");
-    // Whoever writes takes it up again.
+    // A new message makes the conversation active again.
     ann.say(Some(&id), "One more thing").await;
     assert_eq!(ann.get(&path).await.json()["status"], "active");
 }

@@ -1,4 +1,4 @@
-//! Clients in thousands that misbehave, and one in their midst that does not.
+//! Thousands of misbehaving clients, and one well-behaved client that must still be served.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::support::{Database, Db, FakeLlm, Process, Said, Stream, client, until
 
 const CROWD: usize = 2_000;
 const IDLE: usize = 10_000;
-/// How many large answers are given at once.
+/// Number of large answers that run at once.
 const LARGE: usize = 150;
-/// How many of the crowd begin at the same time.
+/// Number of clients that connect at the same time.
 const AT_ONCE: usize = 64;
 
 struct Desk {
@@ -57,7 +57,7 @@ impl Desk {
         call.header("X-Device-ID", device)
     }
 
-    /// What the one in their midst sees.
+    /// Checks that a well-behaved client gets an answer.
     async fn others_are_served(&self) {
         self.llm.forget_scripts();
         let call = self.call(Method::POST, "bystander", "/chat");
@@ -65,7 +65,7 @@ impl Desk {
         assert_eq!(Said::of(said).await.content(), "Very well.");
     }
 
-    /// An answer that has begun; its reader leaves.
+    /// Starts an answer and disconnects; the turn's id and the last frame's id.
     async fn begin(&self, device: &str) -> (String, String) {
         for attempt in 0.. {
             let call = self.call(Method::POST, device, "/chat/stream");
@@ -101,7 +101,7 @@ async fn a_crowd_that_vanishes_and_comes_back_misses_nothing() {
             .buffered(AT_ONCE)
             .collect()
             .await;
-        // They have left, one and all; now they come at once.
+        // All clients have left; now they come back at once.
         let come_back = devices
             .iter()
             .zip(&begun)
@@ -118,7 +118,7 @@ async fn a_crowd_that_vanishes_and_comes_back_misses_nothing() {
         }
         desk.others_are_served().await;
     }
-    // What the first crowd took was free for the second.
+    // The second round reuses the memory of the first.
     assert!(peaks[1] < peaks[0] * 5 / 4, "{peaks:?} KiB");
     assert!(!desk.process.log().contains("panicked"));
 }
@@ -141,7 +141,7 @@ async fn large_answers_that_end_together_do_not_pile_up() {
         let all = futures_util::future::join_all(all);
         let go_on = async {
             until(async || desk.llm.asked().len() == (round + 1) * LARGE).await;
-            // Their logs have been flushed.
+            // Wait until all of these answers are in the durable log.
             let flushed =
                 "(select distinct turn_id from turn_pieces where last_seq = 5) as flushed";
             until(async || {
@@ -157,7 +157,7 @@ async fn large_answers_that_end_together_do_not_pile_up() {
     assert!(held[2] < 400 * 1024, "{held:?} KiB");
 }
 
-/// Nine megabytes of history, asked for again and again by clients who read none of it: pages and exports.
+/// Pages and exports of 9 MB of history, requested repeatedly by clients that read nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_read_is_not_kept() {
     const UNREAD: usize = 60;
@@ -178,14 +178,14 @@ async fn what_is_not_read_is_not_kept() {
             let mut socket = socket.connect(address.parse().unwrap()).await.unwrap();
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: desk\r\nX-Device-ID: bystander\r\n\r\n");
-            // Again before the first is read.
+            // Three requests before the first response is read.
             for _ in 0..3 {
                 socket.write_all(request.as_bytes()).await.unwrap();
             }
             sockets.push(socket);
         }
     }
-    // Each has begun to be answered.
+    // Each response has begun.
     for socket in &sockets {
         socket.readable().await.unwrap();
     }
@@ -209,7 +209,7 @@ async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
     for mut socket in idle {
         let mut said = Vec::new();
         let closed = timeout(Duration::from_secs(30), socket.read_to_end(&mut said));
-        // A reset is an end too.
+        // A connection reset counts as closed, too.
         drop(closed.await.expect("it is closed"));
     }
     desk.others_are_served().await;
@@ -217,7 +217,7 @@ async fn connections_that_say_nothing_are_closed_and_harm_nobody() {
     assert!(!desk.process.log().contains("panicked"));
 }
 
-/// The usual soft limit of open files is far below what the machine permits.
+/// The usual soft limit of open files is far below the hard limit, so the server raises it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_connections_than_the_soft_limit_of_open_files_harm_nobody() {
     const SOFT: u32 = 128;

@@ -1,4 +1,4 @@
-//! What is kept of a visitor, handed over and erased.
+//! A visitor's data: stored, exported and erased.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn what_is_old_is_erased(db: Db) {
     app.advance(20 * DAY).await;
     app.say("back", "Hi").await;
     app.advance(15 * DAY).await;
-    // Any message does a piece of the housekeeping.
+    // Every message also runs a piece of the maintenance.
     app.say("new", "Hi").await;
     until(async || app.count("conversations").await == 2).await;
     for (table, left) in [
@@ -139,7 +139,7 @@ async fn nothing_that_is_said_is_in_the_log() {
     assert_eq!(broken.send().await.unwrap().status(), 415);
     let erased = call(Method::DELETE, "/chat/data").send().await.unwrap();
     assert_eq!(erased.status(), 204);
-    // A line is read a moment after it was written.
+    // The test reads a log line a moment after the server wrote it.
     until(async || process.log().contains("a visitor's data was erased")).await;
     let log = process.log();
     assert!(!log.contains(CANARY), "{log}");

@@ -1,4 +1,4 @@
-//! Whose conversation it is.
+//! Device ids: which device a conversation belongs to, and which ids are accepted.
 
 use frontdesk::config::DeviceIds;
 use reqwest::{Method, StatusCode};
@@ -115,7 +115,7 @@ async fn only_signed_ids_are_taken_where_that_is_asked_for(db: Db) {
             "{bad}"
         );
     }
-    // The secret is shared by the instances, and the signature is kept nowhere.
+    // The instances share the secret, and no signature is stored.
     let instance = TestApp::on(app.database.clone(), app.llm.clone(), signed).await;
     let second = chat(&instance, &[("X-Device-ID", &id)]).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Refusals: each has a status, a code, and keeps nothing.
+//! Refused requests: each gets a status and a code, and nothing is stored.
 
 use std::{
     fmt::Write as _,
@@ -61,7 +61,7 @@ async fn bad_input_is_refused_and_not_kept(db: Db) {
     let long = json!({"content": "ä".repeat(10_001)}).to_string();
     let nine = json!({"content": "a", "media_urls": vec!["https://example.com"; 9]}).to_string();
     let fat = json!({"content": "a", "metadata": {"a": "a".repeat(17_000)}}).to_string();
-    // Each of its members is as large as it may be.
+    // Each member is almost as large as its own limit allows.
     let url = format!("https://example.com/{}", "u".repeat(2_000));
     let all = json!({
         "content": "\u{1f600}".repeat(9_000),
@@ -126,7 +126,7 @@ async fn bad_input_is_refused_and_not_kept(db: Db) {
     assert_eq!(app.count("messages").await, 0);
     let huge = app.request(Method::GET, &"a".repeat(1_000_000), "/chat/session");
     let huge = huge.send().await;
-    // Refused, or cut off while it is still being sent.
+    // Refused, or the connection is closed while the request is still being sent.
     assert!(huge.is_err() || huge.is_ok_and(|said| said.status().is_client_error()));
 }
 

@@ -1,4 +1,4 @@
-//! Answers that are judged: by whom, when, and what people make of it.
+//! Evaluations: which answers are judged, when, and by which judge.
 
 mod guard;
 mod review;
@@ -44,7 +44,7 @@ fn service(service: &Endpoint) -> Value {
     })
 }
 
-/// What judges said, by its status.
+/// The evaluations with this status.
 async fn list(expert: &Person<'_>, status: &str) -> Vec<Value> {
     let said = expert.get(&format!("/evaluations?status={status}")).await;
     assert_eq!(said.status, 200, "{}", said.text);
@@ -96,7 +96,7 @@ async fn a_model_judges_every_answer_by_a_rubric(db: Db) {
             "It costs 12 euros."
         ])
     );
-    // What needs nobody's look is an admin's to see.
+    // Only admins see evaluations that need no review.
     assert_eq!(eva.get("/evaluations?status=passed").await.status, 403);
     let root = Person::with_role(&app, "root", "admin").await;
     let passed = list(&root, "passed").await;
@@ -178,7 +178,7 @@ async fn a_judge_that_fails_is_asked_again_and_the_others_are_not(db: Db) {
     ] {
         endpoint.at("/judge", status, said);
         app.advance(Duration::from_secs(3600)).await;
-        // What came of it has to be kept before the clock is moved again.
+        // The failure must be stored before the clock moves again.
         let failed = format!("jobs where last_error like '%{error}%'");
         until(async || app.count(&failed).await == 1).await;
     }
@@ -226,7 +226,7 @@ async fn what_is_shown_with_an_answer_is_judged_with_it(db: Db) {
     let widget = r#"{"text": "The secret is 42", "options": ["Yes", "No"]}"#;
     app.llm.calls("Look.", [["1", "show_choices", widget]]);
     app.say("d", "Hi").await;
-    // Without a word, too.
+    // A widget without text is judged, too.
     app.llm.calls("", [["1", "show_choices", widget]]);
     app.say("e", "Hello").await;
     let eva = Person::expert(&app, "eva").await;
@@ -277,7 +277,7 @@ async fn a_sample_is_judged(db: Db) {
     };
     assert_eq!((by("all").await, by("none").await), (ANSWERS, 0));
     assert!((1..ANSWERS).contains(&by("half").await));
-    // The manager of these tests gives everybody to scheduling.
+    // The manager of these tests gives every conversation to scheduling.
     assert_eq!(by("others").await, 0);
 }
 
@@ -294,7 +294,7 @@ async fn a_judge_that_only_another_instance_knows_is_left_to_it(db: Db) {
     };
     app.database.execute(job).await;
     until(async || app.count("jobs where last_error like '%tone%'").await == 1).await;
-    // Once nobody knows it, it is nobody's any more.
+    // If no instance knows the judge, the job is dead after its last attempt.
     app.database.execute("update jobs set attempts = 9").await;
     app.advance(Duration::from_secs(3600)).await;
     until(async || app.count("jobs where dead").await == 1).await;
@@ -339,7 +339,7 @@ async fn an_answer_is_judged_though_its_server_was_killed() {
     server.kill();
     assert_eq!(database.count("evaluations".to_owned()).await, 0);
     endpoint.at("/judge", 200, r#"{"score": 0}"#);
-    // Whoever had it is given up on after two minutes.
+    // Skips the two minutes after which another server takes the killed server's job.
     database.execute("update jobs set run_at = db_now()").await;
     let _other = start();
     until(async || database.count("jobs".to_owned()).await == 0).await;

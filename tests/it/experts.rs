@@ -1,4 +1,4 @@
-//! People at the desk: who waits for them, who has whom, and what everybody reads of it.
+//! Experts: the queue, claims and releases, and what visitors, agents and experts see of them.
 
 mod later;
 mod passing;
@@ -25,7 +25,7 @@ both! {
     the_agent_proposes_and_the_person_sends
 }
 
-/// A user whose conversation waits for a person.
+/// A user whose conversation waits for an expert.
 async fn waiting<'a>(app: &'a TestApp, sub: &str) -> (Person<'a>, String) {
     let user = Person::of(app, sub).await;
     let body = json!({"session_id": "s", "message": "I want a person"});
@@ -35,7 +35,7 @@ async fn waiting<'a>(app: &'a TestApp, sub: &str) -> (Person<'a>, String) {
     (user, text(&list["conversations"][0]["id"]))
 }
 
-/// Somebody at the desk who is there.
+/// An expert who is available.
 async fn at_desk<'a>(app: &'a TestApp, sub: &str, skills: &[&str]) -> Person<'a> {
     let expert = Person::expert(app, sub).await;
     let presence = json!({"available": true, "skills": skills, "name": sub.to_uppercase()});
@@ -44,7 +44,7 @@ async fn at_desk<'a>(app: &'a TestApp, sub: &str, skills: &[&str]) -> Person<'a>
     expert
 }
 
-/// What an expert writes to whoever has a conversation.
+/// Sends an expert's message to the owner of a conversation.
 async fn write(expert: &Person<'_>, conversation: &str, message: &str) -> Said {
     let shown = expert
         .get(&format!("/conversations/{conversation}"))
@@ -55,7 +55,7 @@ async fn write(expert: &Person<'_>, conversation: &str, message: &str) -> Said {
     expert.post("/passthrough", body).await
 }
 
-/// What waits for somebody, and what they have.
+/// The ids in an expert's queue: waiting conversations, and those the expert has claimed.
 async fn queue(expert: &Person<'_>) -> Vec<String> {
     let queue = expert.get("/experts/queue").await.json();
     let queue = queue["conversations"].as_array().unwrap().iter();
@@ -73,7 +73,7 @@ async fn a_visitor_asks_for_a_person_and_comes_back_to_the_agents(db: Db) {
     let id = queue(&expert).await.remove(0);
     let claimed = expert.does("claim", &id).await;
     assert_snapshot!("claimed", claimed.shown());
-    // Again it is the same.
+    // A second claim changes nothing.
     assert_eq!(expert.does("claim", &id).await.json(), claimed.json());
     let written = write(&expert, &id, "How can I help?").await;
     assert_eq!(
@@ -97,7 +97,7 @@ async fn a_visitor_asks_for_a_person_and_comes_back_to_the_agents(db: Db) {
         "Very well."
     );
     assert_snapshot!("told", user.said_in(&id).await.join("\n"));
-    // The agent knows what was said, and by whom.
+    // The agent knows what the user and the expert wrote, and who wrote it.
     let asked = app.llm.asked().pop().unwrap().body["messages"].to_string();
     for known in [
         "[A person at the desk:] How can I help?",
@@ -107,7 +107,7 @@ async fn a_visitor_asks_for_a_person_and_comes_back_to_the_agents(db: Db) {
     ] {
         assert!(asked.contains(known), "{known}: {asked}");
     }
-    // The visitor does not read what is for the agents.
+    // The user does not see the note for the agents.
     assert!(
         !user
             .get(&format!("/conversations/{id}/messages"))
@@ -198,7 +198,7 @@ async fn an_agent_hands_the_conversation_to_a_person(db: Db) {
     let eva = Person::expert(&app, "eva").await;
     let case = eva.get("/experts/queue").await.json()["conversations"][0].clone();
     assert_eq!(case["reason"], "Angry. Order 7 is late.");
-    // Back with the agents, the old call hands over nothing.
+    // After the release, the old handoff call has no effect.
     let id = id_of(&case);
     eva.does("claim", &id).await;
     eva.does("release", &id).await;
@@ -251,7 +251,7 @@ async fn who_has_it_passes_it_on_or_closes_it(db: Db) {
         (&json!("completed"), &json!("ai"))
     );
     assert!(queue(&max).await.is_empty());
-    // Whoever writes again is answered again.
+    // A new message makes the conversation active again.
     user.say(Some(&id), "One more thing").await;
     assert_eq!(
         user.get(&format!("/conversations/{id}")).await.json()["status"],
@@ -270,7 +270,7 @@ async fn the_agent_proposes_and_the_person_sends(db: Db) {
         draft.json(),
         json!({"content": "Your order is on its way."})
     );
-    // Nobody has said it.
+    // A draft is not part of the conversation.
     assert_eq!(user.said_in(&id).await.len(), 3);
     assert_eq!(app.count("turns").await, 1);
     write(&eva, &id, &draft.content()).await;
@@ -278,7 +278,7 @@ async fn the_agent_proposes_and_the_person_sends(db: Db) {
         user.said_in(&id).await.pop().unwrap(),
         "Your order is on its way."
     );
-    // There is nothing more to answer.
+    // Without an unanswered message the draft is empty, and the model is not asked.
     assert_eq!(eva.does("draft", &id).await.content(), "");
     assert_eq!(app.llm.asked().len(), 1);
     for (person, status) in [(&user, 403), (&at_desk(&app, "max", &[]).await, 404)] {

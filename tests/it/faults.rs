@@ -1,4 +1,4 @@
-//! Two instances and more on one PostgreSQL, and what may happen to them.
+//! Two or more instances on one PostgreSQL, and the faults that they must survive.
 
 mod deaths;
 mod elsewhere;
@@ -18,10 +18,10 @@ use crate::support::{
     Database, Db, Event, FakeLlm, Process, Said, Stream, client, until, until_open,
 };
 
-/// The instances' lease, and a little more.
+/// A little longer than the instances' lease of 3 s.
 const LONGER_THAN_LEASE: Duration = Duration::from_millis(3_300);
 
-/// Two instances, one database, one model's server.
+/// Two instances on one database and one model server.
 struct Fleet {
     first: Process,
     second: Process,
@@ -83,7 +83,7 @@ impl Fleet {
         call.header("X-Device-ID", device)
     }
 
-    /// A message to the first instance, whose model says "a" and then nothing more.
+    /// Sends a message to the first instance; the model says "a" and pauses.
     async fn begin(&self) -> (Stream, Event) {
         self.llm.says(["a", "b"]).pause_after(1);
         let call = self.call(&self.first, Method::POST, "/chat/stream");
@@ -92,7 +92,7 @@ impl Fleet {
         (stream, first)
     }
 
-    /// Waits until so many turns have a frame in the durable log.
+    /// Waits until this many turns have a frame in the durable log.
     async fn flushed(&self, turns: i64) {
         let flushed = "(select distinct turn_id from turn_pieces) as flushed".to_owned();
         until(async || self.database.count(flushed.clone()).await == turns).await;
@@ -110,7 +110,7 @@ impl Fleet {
         Stream::of(call.header("Last-Event-ID", last).send().await.unwrap())
     }
 
-    /// Reads a turn to its end from the second instance, coming back as often as it is cut.
+    /// Reads a turn to its end on the second instance, resuming whenever the stream is cut.
     async fn read_to_the_end(&self, turn: &str, mut last: String, query: &str) -> Vec<Event> {
         let mut all: Vec<Event> = Vec::new();
         for _ in 0..100 {

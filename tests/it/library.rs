@@ -43,7 +43,7 @@ struct Day {
     day: String,
 }
 
-/// An agent that does things between its words.
+/// An agent that shows a widget and calls tools between its pieces of text.
 struct Busy;
 
 impl Agent for Busy {
@@ -62,7 +62,7 @@ impl Agent for Busy {
         response.write(&first).await?;
         let second = response.call("book", json!({"day": "Friday"})).await?;
         response.write(&format!("{second} ")).await?;
-        // What does not fit is told.
+        // Arguments that do not fit the schema are an error.
         let wrong = response.call("book", json!({"day": 7})).await.unwrap_err();
         response.write(&wrong.to_string()[..9]).await?;
         assert_eq!(response.text(), "One booked Mondaybooked Friday The argum");
@@ -95,7 +95,7 @@ struct Greeted {
     name: String,
 }
 
-/// An agent that counts.
+/// An agent that counts the messages in its context.
 struct Counter;
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -122,7 +122,7 @@ impl Agent for Counter {
             return Err("secret reason".into());
         }
         if turn.text() == "greet" {
-            // Who it is comes from the context.
+            // The context's name replaces the one in the call.
             let greeting = response.call("greet", json!({"name": "Eve"})).await?;
             return Ok(response.write(&greeting).await?);
         }
@@ -147,7 +147,7 @@ async fn a_context_of_a_rust_type_is_made_checked_and_changed(db: Db) {
         let answer = conversations.send(&made, "Hi").await.unwrap();
         assert_eq!(answer.content, expected);
     }
-    // A failure changes nothing, and says nothing of its reason.
+    // A failed answer does not change the context, and its error does not reveal the reason.
     let failed = conversations.send(&made, "fail").await.unwrap_err();
     assert_eq!(failed.code, Code::Internal);
     let Value::Object(context) = json!({"name": "Ann", "said": 5}) else {
@@ -178,7 +178,7 @@ async fn conversations_are_had_without_http(db: Db) {
     conversations.send(&first, "Two").await.unwrap();
     let second = conversations.open("echo", "d", Map::new()).await.unwrap();
     assert_ne!(first.conversation_id, second.conversation_id);
-    // What is said in the first one does not land in the second.
+    // A message to the first conversation is refused, not stored in the second.
     let over = conversations.send(&first, "Lost?").await.unwrap_err();
     assert_eq!(over.code, Code::NotFound);
     conversations.send(&second, "Three").await.unwrap();
@@ -193,7 +193,7 @@ async fn conversations_are_had_without_http(db: Db) {
     assert_eq!(unknown.code, Code::UnknownAgent);
 }
 
-/// An agent that leaves everything to people.
+/// An agent that hands every conversation to an expert.
 struct Shy;
 
 impl Agent for Shy {
@@ -224,7 +224,7 @@ async fn an_agent_in_rust_says_what_a_person_has_to_know(db: Db) {
     assert_eq!(database.count(waits.to_owned()).await, 1);
 }
 
-/// What an example answers to a message.
+/// The JSON or text that an example server answers.
 async fn ask(server: &Process, path: &str, body: Value) -> Value {
     let call = client()
         .request(Method::POST, format!("{}{path}", server.url))

@@ -1,4 +1,4 @@
-//! How much one may write, and how slowly.
+//! Limits: how many messages and requests are allowed, and how slowly a request may arrive.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn beginning_anew_does_not_help(db: Db) {
     }
 }
 
-/// Nor does erasing all that is kept, nor deleting the conversation; and nothing that is kept says whose it is.
+/// Neither erasing the data nor deleting the conversation resets a limit, and the count that is kept names nobody.
 async fn deleting_does_not_help(db: Db) {
     let app = TestApp::with(db, |settings| {
         limited(settings);
@@ -101,7 +101,7 @@ async fn deleting_does_not_help(db: Db) {
     );
 }
 
-/// What is written while the deletion is being committed counts, too.
+/// A message that arrives while the deletion commits counts, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_during_the_deletion_is_counted() {
     let app = TestApp::with(Db::Postgres, limited).await;
@@ -123,7 +123,7 @@ async fn a_message_during_the_deletion_is_counted() {
     assert_eq!(said.status, 429, "{}", said.text);
 }
 
-/// A device whose conversations became a user's has written what it has written.
+/// A device's messages still count after its conversations became a user's.
 async fn signing_in_does_not_help(db: Db) {
     let app = TestApp::with(db, limited).await;
     for _ in 0..2 {
@@ -211,7 +211,7 @@ async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
         statuses(invented.map(|line| ("X-Forwarded-For", line))).await,
         [200, 200, 429]
     );
-    // A hop that is no address ends the walk where it stands: what is before it may be invented.
+    // A hop that is no address ends the search for the client: the addresses before it may be invented.
     let unreadable = [
         "198.51.100.1, unknown, 192.0.2.4, 127.0.0.2",
         "198.51.100.2, unknown, 192.0.2.4, 127.0.0.2",
@@ -227,7 +227,7 @@ async fn an_address_has_its_limit_and_only_trusted_proxies_are_believed() {
         [200, 200, 429],
         "the proxy itself counts"
     );
-    // Proxies that write X-Forwarded-For pass on a Forwarded that the caller sent.
+    // Proxies that write X-Forwarded-For pass on a Forwarded header from the caller, so it must not count.
     let invented = ["192.0.2.7", "192.0.2.8", "192.0.2.9"];
     let mut passed_on = Vec::new();
     for (device, address) in ["a", "b", "c"].into_iter().zip(invented) {
@@ -324,7 +324,7 @@ fn the_defaults_are_sensible() {
     );
 }
 
-/// Sends the beginning of a request and waits for what the server says to it.
+/// Sends the beginning of a request and returns what the server answers.
 async fn stall(app: &TestApp, begun: &str) -> String {
     let mut socket = TcpStream::connect(app.url.trim_start_matches("http://"))
         .await

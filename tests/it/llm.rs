@@ -1,4 +1,4 @@
-//! Calls to models: what is sent, and what becomes of refusals, stalls and odd answers.
+//! Calls to models: what is sent, and how refusals, stalls and odd answers are handled.
 
 use frontdesk::config::{ModelSettings, Secret};
 use serde_json::json;
@@ -14,7 +14,7 @@ async fn app(vendor: &str) -> TestApp {
     with(vendor, ModelSettings::default()).await
 }
 
-/// One fallback model, the vendor's key, and timers of a second.
+/// This model with its settings, the vendor's key, and timeouts of 1 s (20 s in total).
 async fn with(vendor: &str, model: ModelSettings) -> TestApp {
     TestApp::with(Db::Sqlite, |settings| {
         settings.llm = serde_json::from_value(json!({

@@ -1,5 +1,5 @@
-//! The tests: the server that `cargo run` starts, over real HTTP, on both databases, with a
-//! model's server that speaks the vendors' wire formats.
+//! The tests: the server that `cargo run` starts, over real HTTP, on both databases, with a fake
+//! model server that speaks the vendors' wire formats.
 
 #![expect(
     clippy::disallowed_methods,

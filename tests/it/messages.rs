@@ -1,4 +1,4 @@
-//! The history.
+//! The message history, and its pages.
 
 use insta::assert_snapshot;
 use serde_json::json;
@@ -66,7 +66,7 @@ async fn the_history_comes_by_pages(db: Db) {
     }
 }
 
-/// The longest messages that there may be, up to the last byte of a character.
+/// Sends messages of the maximum length: 10,000 characters, nearly all of them 4 bytes long.
 async fn say_much(app: &TestApp, device: &str, turns: usize) {
     for turn in 0..turns {
         let text = format!("{turn:05}{}", "\u{1f600}".repeat(9_995));
@@ -98,7 +98,7 @@ async fn a_page_ends_early_where_messages_are_long(db: Db) {
     }
     assert_eq!(seqs, (1..=60).collect::<Vec<_>>());
     assert!(pages > 1);
-    // One message that is longer than a page is a page.
+    // A message that is longer than a page is a page of its own.
     let answer = "x".repeat(1024 * 1024);
     app.llm.says([&*answer]);
     app.say("long", "Hi").await;

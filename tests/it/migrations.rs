@@ -1,4 +1,4 @@
-//! Databases of earlier versions: migrated with their data, and tidied up after the deploy.
+//! Databases of earlier versions: migrated with their data, and cleaned up after the deploy.
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
@@ -17,8 +17,8 @@ both! {
 
 const RUNNING: &str = "turns where finish_reason is null";
 
-/// A database as an earlier version left it, killed in the middle of an answer: visitors with and without a login,
-/// idempotency keys, a conversation that a person holds.
+/// The database of an earlier version that was killed in mid-answer: visitors, users, idempotency keys, and a
+/// conversation that an expert has claimed.
 async fn of_earlier_version(db: Db) -> Database {
     let database = Database::empty(db).await;
     database
@@ -71,7 +71,7 @@ async fn a_database_of_an_earlier_version_goes_on_with_its_data(db: Db) {
         said[0]["content"],
         "Hello, I want to schedule an appointment"
     );
-    // The answer that was cut off is given after all, by this version.
+    // This version starts the interrupted answer again.
     app.say("other", "Any request does a piece of the housekeeping.")
         .await;
     until(async || app.count(RUNNING).await == 0).await;
@@ -80,12 +80,12 @@ async fn a_database_of_an_earlier_version_goes_on_with_its_data(db: Db) {
     assert_eq!(said[1]["content"], "Very well.");
 }
 
-/// The sixteenth migration changes what the logs hold, and empties them.
+/// The sixteenth migration changes the content of the logs, and empties them.
 async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
     let database = of_earlier_version(db).await;
     assert!(database.count("turn_pieces".to_owned()).await > 0);
     assert!(database.count("turn_events".to_owned()).await > 0);
-    // The server of the earlier version lives, and holds the lease of its turn.
+    // The earlier version's server is still alive and holds its turn's lease.
     let later = match db {
         Db::Postgres => "now() + interval '1 hour'".to_owned(),
         Db::Sqlite => "(unixepoch() + 3600) * 1000000".to_owned(),
@@ -101,7 +101,7 @@ async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
         Db::Sqlite => "(unixepoch() + 60) * 1000000".to_owned(),
     };
     assert_eq!(database.count(format!("{held} > {soon}")).await, 1);
-    // The ids of the turn that runs, and of one that has finished.
+    // The ids of the running turn, and of a finished one.
     let (running, finished) = match db {
         Db::Postgres => (
             "01a21a53-41ed-7089-8de5-8715139b8c1f",
@@ -125,13 +125,13 @@ async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
         let call = call.header("Last-Event-ID", format!("{turn}.{cursor}"));
         call.send().await.unwrap()
     };
-    // Who had some of the running answer comes back, and is given it from its beginning.
+    // A client with part of the running answer gets a `reset`, and the answer from its beginning.
     let rest = Stream::of(resume("cut", running, "1:3").await).rest().await;
     assert_eq!(rest[0].data["type"], "reset");
     let text: String = rest.iter().map(Event::content).collect();
     assert_eq!(text, "Very well.");
     assert!(rest.last().unwrap().is_final());
-    // The frames of what was finished are gone; the history has the text.
+    // The frames of finished turns are gone; the history has their text.
     let rest = Said::of(resume("anna", finished, "1:1").await).await;
     assert_eq!(rest.status, 410);
     assert_eq!(rest.json()["code"], "gone");
@@ -180,7 +180,7 @@ async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {
         "{said}"
     );
     assert_eq!(store.unused_functions().await.unwrap(), 0);
-    // Those of this version are there still.
+    // This version's own functions still exist.
     let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
     app.llm.says(["Hi"]);
     assert_eq!(app.say("d", "Hello").await.status, 200);
@@ -204,7 +204,7 @@ fn from_the_fourteenth_on_both_databases_have_the_same_migrations() {
     assert_eq!(from(Db::Postgres), from(Db::Sqlite));
 }
 
-/// The deploy guide's roles: one owns the schema, the server reads and writes rows.
+/// The deploy guide's roles: one owns the schema; the server's only reads and writes rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_with_least_rights_serves_what_another_has_migrated() {
     let database = Database::empty(Db::Postgres).await;

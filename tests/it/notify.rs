@@ -1,4 +1,4 @@
-//! Telling people outside, through services that fail and come back.
+//! Notifications through outside services, which may fail and recover.
 
 use std::{
     io::{BufRead, BufReader},
@@ -29,7 +29,7 @@ fn telling(service: &Endpoint) -> impl FnOnce(&mut Settings) + use<> {
     }
 }
 
-/// A visitor asks for a person; the conversation.
+/// A user asks for an expert; the conversation's id.
 async fn asks(app: &TestApp) -> String {
     let user = Person::of(app, "ann").await;
     let body = json!({"session_id": "s", "message": "I want a person"});
@@ -78,7 +78,7 @@ fn hmac(text: &str) -> String {
 
 async fn a_service_that_fails_is_told_later(db: Db) {
     let service = Endpoint::start().await;
-    // A redirect is no success either.
+    // A redirect is not a success.
     service.at("/told", 302, "");
     let app = TestApp::with(db, telling(&service)).await;
     asks(&app).await;
@@ -99,7 +99,7 @@ async fn what_is_tried_often_enough_is_left_for_an_operator(db: Db) {
     until(async || app.count("jobs where last_error is not null").await == 1).await;
     let unread = "update jobs set attempts = attempts + $1, last_error = null";
     for (before, tried) in [("7", "attempts = 9"), ("0", "attempts = 10 and dead")] {
-        // Not before a try is over: its lease would be over too.
+        // The loop waits for each try to end before it moves the clock, which would also end the try's lease.
         app.database.execute(&unread.replace("$1", before)).await;
         app.advance(Duration::from_secs(3601)).await;
         let failed = format!("jobs where {tried} and last_error is not null");
@@ -108,7 +108,7 @@ async fn what_is_tried_often_enough_is_left_for_an_operator(db: Db) {
     app.advance(Duration::from_secs(100_000)).await;
     assert_eq!(app.app.jobs.work().await.unwrap(), 0, "nothing is due");
     assert_eq!(service.asked().len(), 3);
-    // What nobody has come back from so often is not tried again, either.
+    // A job whose workers all died before they reported is not tried again, either.
     let untold = "update jobs set dead = false, last_error = null";
     app.database.execute(untold).await;
     until(async || {
@@ -120,7 +120,7 @@ async fn what_is_tried_often_enough_is_left_for_an_operator(db: Db) {
     assert_eq!(service.asked().len(), 3);
 }
 
-/// A mail server, which refuses so often first.
+/// A mail server that refuses the first messages.
 struct Mailbox {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -172,7 +172,7 @@ async fn an_email_is_written_through_a_server_that_refuses_first(db: Db) {
     .await;
     let id = asks(&app).await;
     until(async || app.count("jobs where last_error is not null").await == 1).await;
-    // What it said has a character in it that PostgreSQL does not take.
+    // The mail server's error has a NUL in it, which PostgreSQL cannot store.
     assert_eq!(
         app.count("jobs where last_error like '%Not _ now%'").await,
         1
@@ -214,7 +214,7 @@ async fn a_server_that_dies_before_it_has_told_leaves_it_to_another() {
     until(async || service.asked().len() == 1).await;
     server.kill();
     service.at("/told", 200, "");
-    // Whoever had it is given up on after two minutes.
+    // Skips the two minutes after which another server takes the killed server's job.
     database.execute("update jobs set run_at = db_now()").await;
     let _other = start();
     until(async || database.count("jobs".to_owned()).await == 0).await;

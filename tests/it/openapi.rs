@@ -1,4 +1,4 @@
-//! The API's document: it has every call, and nothing in it leads nowhere.
+//! The OpenAPI document: it has every call, and all of its references resolve.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn every_handler_is_documented() {
     let documented = include_str!("../../src/routes/openapi.rs");
     let calls = r#"(?:gets|posts|page|delete|to)\(\s*(?:"[^"]*",\s*)?([a-z_]+::[a-z_:]+),?\s*\)"#;
     let mut handlers = matches(calls, routes);
-    // Pages, and what is for test suites, is no API.
+    // Pages, and the echo for WebSocket test suites, are not part of the API.
     handlers.retain(|handler| {
         let no_api = ["assets::", "openapi::", "ws::echo"];
         !no_api.iter().any(|other| handler.starts_with(other))
@@ -55,7 +55,7 @@ async fn what_is_documented_is_what_is_there(db: Db) {
             let summary = call["summary"].as_str().unwrap();
             assert!(!summary.starts_with('`'), "{summary}");
         }
-        // What else is asked for there is refused, with the methods that there are.
+        // Another method is refused, and the refusal lists the methods that exist.
         let path = path.replace(['{', '}'], "");
         let trace = Method::from_bytes(b"LINK").unwrap();
         let token = app.token("ann", "admin").await;
@@ -64,7 +64,7 @@ async fn what_is_documented_is_what_is_there(db: Db) {
         assert_eq!(refused.status(), 405, "{path}");
         let allowed = refused.headers()["allow"].to_str().unwrap().to_owned();
         let mut allowed: BTreeSet<_> = allowed.split(", ").map(str::to_lowercase).collect();
-        // It is there where GET is.
+        // HEAD exists wherever GET does.
         allowed.remove("head");
         assert_eq!(allowed, calls.keys().cloned().collect(), "{path}");
     }

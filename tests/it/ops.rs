@@ -1,4 +1,4 @@
-//! What operators have.
+//! What operators use: metrics, the health check and the server's log.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ both! {
     the_metrics_count_what_happened
 }
 
-/// The value of a series.
+/// The value of a metric series.
 fn value(metrics: &str, series: &str) -> f64 {
     let line = metrics
         .lines()
@@ -52,7 +52,7 @@ async fn the_metrics_count_what_happened(db: Db) {
         1.0
     );
     assert_eq!(value(text, "frontdesk_chunks_total"), 3.0);
-    // The manager chose, too.
+    // The manager's call to the model counts, too.
     let first = r#"frontdesk_first_chunk_seconds_count{model="openai:fake"}"#;
     assert_eq!(value(text, first), 3.0);
     assert_eq!(value(text, "frontdesk_chunk_seconds_count"), 3.0);
@@ -76,7 +76,7 @@ async fn a_healthcheck_asks_the_server_that_runs_here() {
     assert_eq!(check("127.0.0.1", "9".into()).await.unwrap(), Some(1));
 }
 
-/// The lines that say this.
+/// The log lines with this message.
 fn lines(process: &Process, said: &str) -> Vec<Value> {
     let log = process.log();
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -107,7 +107,7 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
     };
     let first = say(&process, "d", "/chat").await.json();
     say(&process, "d", "/chat/stream").await;
-    // A line is read a moment after it was written.
+    // The test reads a log line a moment after the server wrote it.
     until(async || lines(&process, "turn finished").len() == 2).await;
     let received = lines(&process, "message received");
     assert_eq!(received[0]["channel"], "json");
@@ -143,7 +143,7 @@ async fn each_line_of_a_turn_names_what_it_is_of() {
     let over = "update session_locks set expires_at = now() - interval '1 hour', \
         window_began = now() - interval '1 hour'";
     database.execute(over).await;
-    // An instance's first message does a piece of the housekeeping.
+    // An instance's first message also runs a piece of the maintenance.
     let process = Process::start(&env);
     say(&process, "other", "/chat").await;
     let expired = || {

@@ -1,4 +1,4 @@
-//! The database goes away, and comes back.
+//! The database becomes unreachable, and comes back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Stream, TestApp, until};
 
-/// How soon a request has to be answered, whatever the database does: the outcome of what was sent is looked for up to
-/// 10 s. And room for a slow machine.
+/// Bounds every request, whatever the database does: the server looks for the outcome of a sent statement for up to
+/// 10 s; the rest is for slow machines.
 const ANSWERED: Duration = Duration::from_secs(14);
 
-/// How long a statement may hang.
+/// The longest time that a statement may hang.
 const HANGS: Duration = Duration::from_secs(4);
 
 /// A server that reaches its PostgreSQL through a proxy.
@@ -28,12 +28,12 @@ async fn proxied() -> (TestApp, Proxy) {
     (app, proxy)
 }
 
-/// Waits until the server is ready, which it has to be soon.
+/// Waits until the server is ready.
 async fn ready(app: &TestApp) {
     until(async || app.get("d", "/readyz").await.status == 200).await;
 }
 
-/// A turn that has said "a", and says "b" when it may.
+/// A turn that has said "a" and pauses before "b".
 async fn speaking(app: &TestApp) -> Stream {
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
@@ -41,7 +41,7 @@ async fn speaking(app: &TestApp) -> Stream {
     stream
 }
 
-/// A server whose PostgreSQL is not there.
+/// A server whose PostgreSQL is unreachable.
 async fn without_database(on_outage: OnOutage) -> TestApp {
     let database = Arc::new(Database::nowhere());
     TestApp::on(database, FakeLlm::start().await, |settings| {
@@ -136,7 +136,7 @@ async fn a_silent_database_keeps_nobody_waiting() {
     let (app, proxy) = proxied().await;
     assert_eq!(app.say("d", "before").await.content(), "Very well.");
     proxy.set(Mode::Stall);
-    // Longer than a connection may hang, so that those which do are met as well.
+    // Longer than a statement may hang, so that some calls meet a connection that hangs.
     let stalled = Instant::now();
     while stalled.elapsed() < 3 * HANGS {
         let calls = async {
@@ -150,7 +150,7 @@ async fn a_silent_database_keeps_nobody_waiting() {
         };
         let (said, other, history, ready, health) = timeout(ANSWERED, calls).await.unwrap();
         for said in [said, other] {
-            // Nothing was sent, or it is not known what became of it: never both.
+            // Either nothing was sent to the database (`degraded`), or the outcome is unknown (503 with a turn id).
             let is_unknown = said.status == 503 && !said.header("x-turn-id").is_empty();
             assert_ne!(said.json()["degraded"] == true, is_unknown, "{}", said.text);
         }
@@ -160,7 +160,7 @@ async fn a_silent_database_keeps_nobody_waiting() {
     proxy.set(Mode::Pass);
     ready(&app).await;
     assert_eq!(app.say("d", "after").await.content(), "Very well.");
-    // What was on its way when the connection broke may have arrived: then it is answered, once.
+    // A message that was being sent when the connection broke may be stored: then it is answered exactly once.
     let history = app.history("d").await;
     assert_eq!(history[..2], ["user: before", "assistant: Very well."]);
     assert_eq!(
@@ -177,7 +177,7 @@ async fn a_silent_database_keeps_nobody_waiting() {
     assert_eq!(answers.count(), 2 + during, "{history:?}");
 }
 
-/// What a database does in the middle of a turn, for longer than a lease: the turn waits for it.
+/// The database fails in mid-turn, in this mode, for longer than a lease: the turn waits for it.
 async fn away_in_the_middle(mode: Mode) {
     let (app, proxy) = proxied().await;
     let mut stream = speaking(&app).await;
@@ -220,7 +220,7 @@ async fn an_answer_that_cannot_be_stored_says_so() {
     assert_eq!(last.data["error"]["code"], "answer_not_stored");
     proxy.set(Mode::Pass);
     ready(&app).await;
-    // The message is there, and the next one is answered.
+    // The message is stored, and the next one is answered.
     assert_eq!(app.say("d", "2").await.content(), "Very well.");
     assert_eq!(app.history("d").await[0], "user: 1");
 }
@@ -229,7 +229,7 @@ async fn an_answer_that_cannot_be_stored_says_so() {
 async fn a_database_without_a_free_connection_counts_as_away() {
     let (app, proxy) = proxied().await;
     proxy.set(Mode::Full);
-    // What is sent on a connection that has just been closed has an unknown outcome, which nobody can ask for.
+    // A statement sent on a connection that was just closed has an unknown outcome, and no connection is left to ask.
     let first = app.say("other", "1").await;
     assert!(
         first.json()["degraded"] == true || first.status == 503,
@@ -238,13 +238,13 @@ async fn a_database_without_a_free_connection_counts_as_away() {
     );
     assert_eq!(app.say("d", "1").await.json()["degraded"], true);
     proxy.set(Mode::Pass);
-    // The next who connects finds out.
+    // The server notices at its next connection.
     until(async || app.say("d", "2").await.json()["degraded"] != true).await;
     assert_eq!(app.history("d").await, ["user: 2", "assistant: Very well."]);
 }
 
-/// A database that answers others is busy, not away: the message may be sent again, and is not answered without
-/// being kept.
+/// A database that answers other requests is busy, not away: the client is told to retry, and does not get an
+/// answer that is not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_waits_behind_others_is_refused_for_now() {
     let app = TestApp::with(Db::Postgres, |settings| settings.database.pool_size = 1).await;
@@ -261,7 +261,7 @@ async fn a_message_that_waits_behind_others_is_refused_for_now() {
         .map(|device| app.delete(device, "/chat/session"));
     let others = futures_util::future::join_all(others);
     let said = async {
-        // Behind the others.
+        // Queue behind the others.
         tokio::time::sleep(Duration::from_millis(300)).await;
         app.say("d", "1").await
     };
@@ -273,7 +273,7 @@ async fn a_message_that_waits_behind_others_is_refused_for_now() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_no_answer() {
     let (app, _proxy) = proxied().await;
-    // A sequence counts, although what is tried is rolled back.
+    // A sequence counts the tries, because it is not rolled back with them.
     let full = "create sequence tries; \
         create function full_disk() returns trigger language plpgsql as $$ begin \
         perform nextval('tries'); \
@@ -297,13 +297,13 @@ async fn a_full_disk_loses_no_answer() {
 async fn connections_to_a_server_that_became_a_standby_are_dropped() {
     let (app, _proxy) = proxied().await;
     let stream = speaking(&app).await;
-    // What a failover looks like to those who are still connected, or come too early.
+    // A failover, as seen by connections that are still open or are made too early.
     let demoted = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', \
         current_database()); end $$";
     app.database.execute(demoted).await;
     app.database.terminate("true").await;
     app.llm.go_on();
-    // What is sent on a connection that has just been closed has an unknown outcome, which nobody can find out there.
+    // A statement sent on a connection that was just closed has an unknown outcome, and a standby cannot tell it.
     let first = app.say("other", "1").await;
     assert!(
         first.json()["degraded"] == true || first.status == 503,
@@ -328,7 +328,7 @@ async fn a_message_whose_commit_was_not_confirmed_is_answered_once() {
     proxy.set(Mode::LoseAnswer);
     assert_eq!(app.say("d", "2").await.content(), "Very well.");
     assert_eq!(proxy.mode(), Mode::Pass, "an answer was lost");
-    // The same of a conversation's first.
+    // The same for a conversation's first message.
     proxy.set(Mode::LoseAnswer);
     let said = app.say("other", "1").await;
     assert_eq!(said.content(), "Very well.");
@@ -347,7 +347,7 @@ async fn a_message_whose_commit_was_not_confirmed_is_answered_once() {
 async fn an_answer_whose_commit_was_not_confirmed_is_stored_once() {
     let (app, proxy) = proxied().await;
     let stream = speaking(&app).await;
-    // The durable log's commit would be lost instead.
+    // Otherwise the answer to the durable log's commit would be the one that is lost.
     until(async || app.count("turn_pieces").await == 1).await;
     proxy.set(Mode::LoseAnswer);
     app.llm.go_on();
@@ -362,6 +362,6 @@ async fn a_connection_that_was_cut_off_is_not_used_again() {
     let app = TestApp::start(Db::Postgres).await;
     ready(&app).await;
     app.database.terminate("true").await;
-    // Without a pause after which connections are tested, and with a statement that is new to them.
+    // Without a pause, so that the pool does not test its connections; and with a statement not prepared on them yet.
     until(async || app.get("d", "/chat/history").await.status == 200).await;
 }

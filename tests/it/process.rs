@@ -1,4 +1,4 @@
-//! The binary itself: what is kept when it is killed, how it stops, and its commands.
+//! The binary itself: what survives a kill, how it stops, and its commands.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -19,7 +19,7 @@ both! {
     readers_that_stop_reading_do_not_fill_the_memory
 }
 
-/// A process of its own on a database and a model's server.
+/// A server process with its own database and model server.
 struct Desk {
     process: Process,
     database: Database,
@@ -122,7 +122,7 @@ async fn a_kill_in_the_middle_of_an_answer_loses_no_message(db: Db) {
     let turn = stream.turn_id();
     let seen = stream.next().await.unwrap();
     desk.kill();
-    // The new server answers it when the dead one's lease is over; the next message waits.
+    // The new server answers the turn when the dead server's lease expires; the next message waits for that.
     assert_eq!(desk.say("two").await.content(), "Very well.");
     assert_eq!(
         desk.history().await,
@@ -150,7 +150,7 @@ async fn signals_stop_the_server_cleanly(db: Db) {
         let mut stream = desk.stream("one").await;
         stream.next().await.unwrap();
         let stopped = tokio::task::spawn_blocking(move || desk.process.stop(signal));
-        // Cut after a whole frame, so that its reader comes back to wherever it goes on.
+        // The stream is cut after a whole frame, so that the reader resumes it on another server.
         assert_eq!(stream.rest().await.len(), 0, "{signal}");
         assert_eq!(stopped.await.unwrap(), Some(0), "{signal}");
     }
@@ -217,7 +217,7 @@ async fn readers_that_stop_reading_do_not_fill_the_memory(db: Db) {
         assert_eq!(&status, b"HTTP/1.1 200");
         readers.push(socket);
     }
-    // The others are answered as before.
+    // Other clients are answered as before.
     assert_eq!(desk.say("two").await.content(), "Very well.");
     let grown = desk.process.memory().saturating_sub(before) / 1024;
     assert!(grown < 100, "{grown} MiB for 200 readers");
@@ -235,7 +235,7 @@ async fn it_needs_no_file_and_no_certificate_of_its_own() {
         ("TMPDIR", "/proc"),
     ];
     let env = env.iter().map(|(name, value)| (*name, value.as_str()));
-    // Nothing can be made in /proc, not even by root.
+    // Nobody can create a file in /proc, not even root.
     let env: Vec<_> = env.chain(nowhere).collect();
     let process = Process::start_in(Path::new("/proc"), &env);
     let call = client()

@@ -115,7 +115,7 @@ async fn a_request_can_move_the_session_to_an_agent(db: Db) {
         6,
         "the refused message is not kept"
     );
-    // A session may open on an agent, too.
+    // A session may begin with a chosen agent, too.
     app.post("new", "/chat", json!({"content": "Hi", "agent": "support"}))
         .await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The database: its schema, its migrations, and what it is asked.
+//! The database: its schema, its migrations, and a turn's queries.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -37,7 +37,7 @@ async fn five_instances_migrate_at_once(db: Db) {
     }
 }
 
-/// The tables of `schema.rs`: its columns by table, with the types' names and nullability.
+/// The columns of each table in `schema.rs`, with their types' names and nullability.
 fn declared() -> BTreeMap<String, Vec<(String, String)>> {
     let source = include_str!("../../src/store/schema.rs");
     let mut tables = BTreeMap::<_, Vec<_>>::new();
@@ -79,7 +79,7 @@ async fn the_schema_is_the_one_that_the_queries_know(db: Db) {
     }
 }
 
-/// A column's type and nullability, as the catalogue tells them.
+/// A column's type and nullability, as the database's catalogue shows them.
 fn sql_type(db: Db, kind: &str) -> String {
     let (inner, nullable) = match kind.strip_prefix("Nullable<") {
         Some(inner) => (inner.trim_end_matches('>'), " null"),
@@ -111,7 +111,7 @@ async fn a_turn_costs_few_statements() {
     app.database.count_statements().await;
     app.say("d", "Hi").await;
     let seen = app.database.statements().await;
-    // One to begin, one for the history, one to finish.
+    // One statement to begin, one for the history, one to finish.
     assert_eq!(seen.len(), 3, "{seen:#?}");
 }
 
@@ -129,7 +129,7 @@ async fn the_message_is_committed_before_the_head_and_the_answer_before_the_end(
     }
 }
 
-/// Conversations are in it, and the site's secret.
+/// Because the file holds conversations and the site's secret.
 #[tokio::test]
 async fn sqlites_file_and_folder_are_the_servers_alone() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -151,7 +151,7 @@ async fn sqlites_file_and_folder_are_the_servers_alone() {
     assert_eq!((mode(&folder), mode(&file)), (0o700, 0o600));
     assert_eq!(mode(&folder.join("frontdesk.db-wal")), 0o600);
     drop(store);
-    // As an earlier version left it, or a backup that was copied back.
+    // The permissions of an earlier version's file, or of a restored backup.
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let _store = open().await;
     assert_eq!(mode(&file), 0o600);

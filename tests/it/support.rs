@@ -1,4 +1,4 @@
-//! What a test starts with: an application, a database of its own, a model's server.
+//! What every test uses: an application, a database of its own, a fake model server.
 
 mod app;
 mod database;
@@ -21,7 +21,7 @@ pub use proxy::{Mode, Proxy};
 pub use stream::{Event, Stream};
 pub use wire::text_event;
 
-/// A test for each database.
+/// Runs a test on each database.
 macro_rules! both {
     ($($test:ident)*) => {$(
         mod $test {
@@ -38,7 +38,7 @@ macro_rules! both {
     )*};
 }
 
-/// A test of something that only PostgreSQL has: several instances, row locks, statistics.
+/// Runs a test of something that only PostgreSQL has: several instances, row locks, statistics.
 macro_rules! postgres_only {
     ($($test:ident)*) => {$(
         mod $test {
@@ -50,20 +50,19 @@ macro_rules! postgres_only {
     )*};
 }
 
-/// A client that talks to loopback alone.
+/// An HTTP client without a proxy: tests use only loopback.
 pub fn client() -> reqwest::Client {
     client_builder().build().unwrap()
 }
 
-/// The same, still to be set up.
+/// The builder of such a client.
 pub fn client_builder() -> reqwest::ClientBuilder {
-    // Already installed, by another test.
+    // Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
 
-/// A text in which every id and time is replaced by a name, for snapshots: the same id gets
-/// the same name.
+/// Replaces every id and time in a text by a name, for snapshots: equal ids get equal names.
 pub fn tidy(text: &str) -> String {
     let ids =
         regex::Regex::new(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").unwrap();
@@ -83,7 +82,7 @@ pub fn tidy(text: &str) -> String {
     times.replace_all(&named, "[time]").into_owned()
 }
 
-/// Waits until something is so.
+/// Waits up to 30 s until a condition holds.
 pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..600 {
         if is_so().await {
@@ -94,7 +93,7 @@ pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     panic!("it never is");
 }
 
-/// Waits until somebody listens on a port of this machine, as a program does that has just been started.
+/// Waits up to 30 s until a program that was just started listens on this local port.
 pub fn until_open(port: u16) {
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     for _ in 0..1_500 {

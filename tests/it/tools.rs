@@ -1,4 +1,4 @@
-//! What agents do beside talking: tools, on both vendors' wire formats.
+//! Tools, in both vendors' wire formats.
 
 mod confirm;
 mod context;
@@ -48,7 +48,7 @@ fn tool(endpoint: &Endpoint, path: &str, method: &str) -> ToolSettings {
     serde_json::from_value(settings).unwrap()
 }
 
-/// A desk with one agent that has two tools; a third one belongs to nobody.
+/// Settings with one agent that has two tools; a third tool belongs to no agent.
 fn with_tools(endpoint: &Endpoint) -> impl FnOnce(&mut Settings) {
     let tools = [
         ("order_status", tool(endpoint, "/orders/{id}", "GET")),
@@ -77,7 +77,7 @@ async fn desk(db: Db) -> (TestApp, Endpoint) {
     (TestApp::with(db, with_tools(&endpoint)).await, endpoint)
 }
 
-/// What a stream showed, in short.
+/// A short form of a stream's frames.
 fn shown(events: &[Event]) -> Vec<String> {
     let one = |event: &Event| match event.data["type"].as_str() {
         Some("tool") => format!(
@@ -97,7 +97,7 @@ const CALLS: [[&str; 3]; 2] = [
     ["call-2", "cancel_order", r#"{"id": 7}"#],
 ];
 
-/// The second request of a turn: what the model is told of its tools.
+/// The turn's second request to the model, with the tool results.
 fn told(app: &TestApp) -> Value {
     let asked = app.llm.asked();
     assert_eq!(asked.len(), 2);
@@ -113,7 +113,7 @@ async fn two_tools_at_once_one_of_them_with_bad_arguments(db: Db) {
     app.llm.calls("Let me look.", CALLS);
     app.llm.says(["It is", " on its way."]);
     let events = app.stream("d", "Where is A-1?").await.rest().await;
-    // Each as it comes.
+    // Results come in any order, because the calls run in parallel.
     let mut shown = shown(&events);
     shown[3..5].sort();
     assert_eq!(
@@ -129,7 +129,7 @@ async fn two_tools_at_once_one_of_them_with_bad_arguments(db: Db) {
             "|stop"
         ]
     );
-    // Calls run in parallel: a call's frames have the id of its message.
+    // The frames of a call have the id of its message, so that parallel calls can be told apart.
     let history = app.get("d", "/chat/history").await.json();
     let calls = history["messages"].as_array().unwrap().iter();
     let calls = calls.filter(|message| message["message_type"] == "tool_call");
@@ -315,7 +315,7 @@ async fn nothing_is_called_that_cannot_be_recorded(db: Db) {
     ]);
     let mut stream = app.stream("d", "Where is A-1?").await;
     stream.next().await.unwrap();
-    // Another owner has it by now.
+    // As if another instance had taken the turn.
     let fence = "update conversations set fence = fence + 1";
     app.database.execute(fence.to_owned()).await;
     app.llm.go_on();

@@ -1,4 +1,4 @@
-//! A turn belongs to its conversation: it outlives its client, and can be taken up and stopped.
+//! A turn belongs to its conversation: it outlives its client, and can be resumed and stopped.
 
 use std::time::Duration;
 
@@ -209,7 +209,7 @@ async fn the_same_key_is_the_same_turn(db: Db) {
         (told.as_str(), again.told().await.as_str()),
         ("b|stop", "ab|stop")
     );
-    // Late, on another instance, in one piece; and after the frames are gone.
+    // A late retry by `POST /chat`: on another instance, and after the frames are gone.
     let instance = app.another().await;
     let late = async |app: &TestApp| {
         let call = app
@@ -283,7 +283,7 @@ async fn a_turn_that_was_closed_elsewhere_writes_nothing_more(db: Db) {
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
-    // Another owner has closed it.
+    // As if another instance had ended the turn.
     app.database
         .execute(
             "update conversations set running_turn = null, owner = null, lease_until = null, fence = fence + 1;
@@ -292,7 +292,7 @@ async fn a_turn_that_was_closed_elsewhere_writes_nothing_more(db: Db) {
         .await;
     assert_eq!(app.say("d", "2").await.content(), "Very well.");
     app.llm.go_on();
-    // Cut, so that the reader comes back.
+    // The stream is cut, so that the reader resumes.
     while let Some(event) = stream.next().await {
         assert!(!event.is_final(), "{event:?}");
     }
@@ -308,7 +308,7 @@ async fn an_instance_that_lives_keeps_its_turn(db: Db) {
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
     stream.next().await.unwrap();
-    // Longer than the lease, so that only renewals explain what comes then.
+    // Longer than the lease, so that only renewals can have kept the turn.
     let lease_until = app.lease_until().await;
     until(async || app.lease_until().await > lease_until + 4_000_000).await;
     assert_eq!(app.app.store.abandoned_turns(10).await.unwrap(), []);

@@ -1,5 +1,4 @@
-//! What was sent to the database and not answered in time, and a database that is busy: not the same as one that is
-//! away.
+//! Statements with an unknown outcome, and a busy database: both differ from a database that is away.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +7,12 @@ use serde_json::json;
 
 use crate::support::{Database, Db, FakeLlm, Mode, Proxy, Said, Stream, TestApp, until};
 
-/// A server that reaches its PostgreSQL through a proxy, and has connections.
+/// A server that reaches PostgreSQL through a proxy, and has open connections.
 async fn proxied() -> (TestApp, Proxy) {
     with_limit(None).await
 }
 
-/// The same, where each device may write so many messages a minute.
+/// The same, with a limit on each device's messages per minute.
 async fn with_limit(limit: Option<u32>) -> (TestApp, Proxy) {
     let database = Arc::new(Database::migrated(Db::Postgres).await);
     let proxy = Proxy::before(&database.url).await;
@@ -28,7 +27,7 @@ async fn with_limit(limit: Option<u32>) -> (TestApp, Proxy) {
     (app, proxy)
 }
 
-/// However late the database's answers come: what was stored is answered once, what was not stored is not.
+/// However late the database answers: a stored message is answered exactly once, and never reported as not stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_commit_is_not_answered_twice() {
     let (app, proxy) = proxied().await;
@@ -41,7 +40,7 @@ async fn a_late_commit_is_not_answered_twice() {
         told.extend(devices.into_iter().zip(said));
     }
     proxy.set(Mode::Pass);
-    // Until all that was sent has been answered.
+    // Wait until all that was sent is answered.
     until(async || app.get("d", "/readyz").await.status == 200).await;
     until(async || app.say("last", "Hi").await.status == 200).await;
     until(async || app.count("turns where finish_reason is null").await == 0).await;
@@ -75,11 +74,11 @@ async fn a_late_commit_is_not_answered_twice() {
     let others = usize::try_from(others).unwrap();
     let asked = app.llm.asked().len();
     assert_eq!(asked, stored + degraded + others, "each is answered once");
-    // A new connection takes several late answers: then nothing is sent, and the database counts as away.
+    // A new connection needs several late answers and times out: nothing is sent, and the database counts as away.
     assert!(stored >= 4, "{stored} of {}", told.len());
 }
 
-/// The step that is repeated meets what it did itself: that is no refusal.
+/// A repeated step finds what its first try has stored, and must not count it against the limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_message_of_a_minute_is_answered_when_its_commit_is_not_confirmed() {
     let (app, proxy) = with_limit(Some(2)).await;
@@ -126,7 +125,7 @@ async fn a_message_of_unknown_outcome_is_come_back_for_by_its_turn() {
     assert_eq!(app.llm.asked().len(), 2);
 }
 
-/// A role may have any default isolation; a lost conflict is no outage.
+/// A role may have any default isolation; a serialization failure is no outage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_whose_transactions_are_serializable_degrades_nobody() {
     let database = Arc::new(Database::migrated(Db::Postgres).await);
@@ -153,7 +152,7 @@ async fn a_role_whose_transactions_are_serializable_degrades_nobody() {
     assert!(!app.app.store.is_read_committed());
 }
 
-/// Clients that are cut off repeat their request with the last frame's id.
+/// Clients that are cut off repeat their POST with the last frame's id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_post_goes_on_after_the_last_frame() {
     let app = TestApp::start(Db::Postgres).await;
@@ -192,15 +191,15 @@ async fn a_repeated_post_goes_on_after_the_last_frame() {
         assert_eq!(app.llm.asked().len(), asked + 1);
         assert_eq!(app.history(&device).await, ["user: Hi", "assistant: abc"]);
         if key.is_none() {
-            // Another body is another message.
+            // Another body makes it a new message.
             assert_eq!(
                 post("More", Some(&last.id)).await.told().await,
                 "Very well.|stop"
             );
-            // So is one with the id of another stream's event.
+            // So does another stream's event id.
             let other = post("Again", Some("42")).await;
             assert_eq!(other.told().await, "Very well.|stop");
-            // And so is the same one to somebody else.
+            // And so does another device.
             let call = app
                 .request(Method::POST, "stranger", "/chat/stream")
                 .header("Last-Event-ID", &last.id);
@@ -211,7 +210,7 @@ async fn a_repeated_post_goes_on_after_the_last_frame() {
     }
 }
 
-/// Whoever asks for stops and says that they type does not keep others' messages waiting.
+/// A device that sends many stop requests does not delay other devices' messages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stops_of_turns_that_do_not_exist_keep_nobody_waiting() {
     let app = TestApp::start(Db::Postgres).await;

@@ -22,12 +22,12 @@ postgres_only! {
     another_instances_turn_is_waited_for
 }
 
-/// Waits until so many messages wait.
+/// Waits until this many messages wait.
 async fn waiting(app: &TestApp, count: usize) {
     until(async || app.app.engine.waiting() == count).await;
 }
 
-/// A turn that has said "a", and says "b" when it may.
+/// A turn that has said "a" and pauses before "b".
 async fn busy(app: &TestApp) -> Stream {
     app.llm.says(["a", "b"]).pause_after(1);
     let mut stream = app.stream("d", "1").await;
@@ -115,12 +115,12 @@ async fn messages_that_wait_are_answered_together(db: Db) {
         asked.last().unwrap().contains("2") && asked.last().unwrap().contains("4"),
         "{asked:?}"
     );
-    // The key knows its turn.
+    // A retry with the key finds the turn.
     let again = Stream::of(keyed(&app, "k2", "2").await);
     assert_eq!(again.turn_id(), turn);
     assert_eq!(again.told().await, "|merged");
     assert_eq!(keyed(&app, "k2", "other").await.status(), 422);
-    // Who got `merged` may follow the turn all the same.
+    // A client that got `merged` may still follow the turn.
     assert_eq!(
         app.resume("d", &second[0].id).await.told().await,
         "Very well.|stop"
@@ -167,7 +167,7 @@ async fn a_key_that_waits_is_not_stored_twice(db: Db) {
         },
         async {
             waiting(&app, 1).await;
-            // Refused at once: the same key stands for something else.
+            // Refused at once: the key belongs to another message.
             assert_eq!(say("3").await.status(), 422);
             app.llm.go_on();
         }
@@ -181,7 +181,7 @@ async fn a_key_that_waits_is_not_stored_twice(db: Db) {
 
 async fn a_message_that_is_just_being_begun_is_not_taken_along() {
     let app = TestApp::start(Db::Postgres).await;
-    // The end of the first answer writes the lock's row, the end of the next does not.
+    // The end of the first answer writes the session lock's row; the end of the next one does not.
     app.say("d", "0").await;
     let first = busy(&app).await;
     let lock =
@@ -197,7 +197,7 @@ async fn a_message_that_is_just_being_begun_is_not_taken_along() {
         },
         async {
             waiting(&app, 1).await;
-            // Its begin has to wait for this, and the third comes meanwhile.
+            // The second message's begin waits for this row lock; the third message arrives meanwhile.
             tokio::join!(app.database.execute(lock), async {
                 until(async || app.count(is_locked).await == 1).await;
                 app.llm.go_on();
@@ -213,7 +213,7 @@ async fn a_message_that_is_just_being_begun_is_not_taken_along() {
     assert_eq!(history.len(), 8, "{history:?}");
 }
 
-/// All agents do this with what comes meanwhile.
+/// Sets what all agents do with messages that arrive while they answer.
 fn when_busy(policy: WhenBusy) -> impl FnOnce(&mut Settings) {
     move |settings| {
         for agent in settings.agents.values_mut() {

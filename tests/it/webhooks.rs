@@ -22,7 +22,7 @@ both! {
 
 const SECRET: &str = "a secret of twenty-four characters";
 
-/// A desk whose support is a service, with an agent beside it that has a model.
+/// Makes support a webhook agent, beside an agent with a model.
 fn with_webhook(settings: &mut Settings, url: &str) {
     settings.routing.default_agent = "support".to_owned();
     let agent = settings.agents.get_mut("support").unwrap();
@@ -81,7 +81,7 @@ async fn a_service_is_told_what_a_person_noted(db: Db) {
             &json!("Order 7 was sent again.")
         )
     );
-    // Nor does the next person have to guess.
+    // The next expert sees the note, too.
     let admin = Person::with_role(&app, "root", "admin").await;
     let noted = admin
         .get(&format!("/conversations/{id}/messages"))
@@ -127,7 +127,7 @@ async fn a_service_hands_over_where_it_may(db: Db) {
     let said = ask(&app, "Book it").await;
     assert_eq!(said["content"], "One moment.\n\nI am Anna.");
     assert_eq!(said["agent"], "scheduling");
-    // Where it may not, it has answered all the same.
+    // A service that may not hand over still answers; its handoff is ignored.
     let (app, _endpoint) = desk(db, handoff).await;
     let said = ask(&app, "Book it").await;
     assert_eq!(said["content"], "One moment.");
@@ -166,7 +166,7 @@ async fn a_stream_that_breaks_off_is_interrupted(db: Db) {
     assert_eq!(ask(&app, "Hi").await["content"], "Hello!");
 }
 
-/// One of the examples, killed with its test.
+/// One of the example services, killed with its test.
 struct Service {
     child: Child,
     url: String,
@@ -174,7 +174,7 @@ struct Service {
 
 impl Service {
     fn start(program: &str, file: &str) -> Self {
-        // Not one that the kernel gives away: who waits for such a one may get it himself.
+        // No ephemeral port: `until_open` could be given the same port as its own, and connect to itself.
         let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
         let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
         let port = (first..first + 1_000).find(is_free).unwrap();
@@ -215,7 +215,7 @@ async fn the_services_in_other_languages_run() {
     let said = app.post("d", &format!("/chat/widgets/{id}"), answer).await;
     assert!(said.text.contains("4 points, thank you."), "{}", said.text);
 
-    // Whoever does not know the secret is not answered.
+    // With a wrong secret, the service does not answer.
     let app = TestApp::with(Db::Sqlite, |settings| {
         with_webhook(settings, &node.url);
         let agent = settings.agents.get_mut("support").unwrap();

@@ -1,4 +1,4 @@
-//! What visitors are shown beside text, and what they answer.
+//! Widgets: what visitors are shown beside text, and their answers.
 
 use frontdesk::config::Settings;
 use reqwest::Method;
@@ -42,7 +42,7 @@ fn widget_of(events: &[Event]) -> String {
     shown["message_id"].as_str().unwrap().to_owned()
 }
 
-/// A desk that has shown its choices to `d`.
+/// A server that has shown a choices widget to `d`; the widget's id.
 async fn asked(db: Db) -> (TestApp, String) {
     let app = TestApp::with(db, with_widgets).await;
     app.llm.calls("Tell me:", [["1", "show_topics", "{}"]]);
@@ -78,7 +78,7 @@ async fn a_model_shows_choices_and_goes_on_with_the_answer(db: Db) {
         transcript.push(event);
     }
     insta::assert_snapshot!("frames", tidy(&stream.raw));
-    // It is the visitor's turn: the model is not asked once more.
+    // The visitor has to answer first: the model is not asked again.
     assert_eq!(app.llm.asked().len(), 1);
     let tools = &app.llm.asked()[0].body["tools"];
     assert_eq!(tools[0]["function"]["name"], "show_topics");
@@ -137,11 +137,11 @@ async fn nobody_answers_for_another(db: Db) {
         let said = answer(&app, device, id, json!({"choice": "o"})).await;
         assert_eq!(said.status, 404, "{device} {id}");
     }
-    // What is no widget is not answered either.
+    // A message that is no widget cannot be answered.
     let history = app.get("d", "/chat/history").await.json();
     let first = history["messages"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(answer(&app, "d", &first, json!({})).await.status, 404);
-    // Nor is one of a conversation that is over.
+    // Nor can a widget whose session is over.
     app.delete("d", "/chat/session").await;
     assert_eq!(
         answer(&app, "d", &widget, json!({"choice": "o"}))
@@ -278,7 +278,7 @@ async fn offline_a_no_is_no_yes(db: Db) {
     let filled = json!({
         "name": "John Doe", "contact": "nowhere", "treatment": "a check-up", "time": "Tuesday morning",
     });
-    // What is no contact is asked for, as it would be of anybody.
+    // An invalid contact is asked for again, as it is without the form.
     let said = events(&answer(&app, "d", &form, filled).await);
     let text: String = said.iter().map(Event::content).collect();
     assert!(text.starts_with("How can we reach you, John?"), "{text}");

@@ -38,7 +38,7 @@ fn address(app: &TestApp, path: &str) -> String {
 }
 
 impl Socket {
-    /// Connected, and told so.
+    /// A socket that has received its `connection` frame.
     async fn of(person: &Person<'_>) -> Self {
         let url = address(person.app, &format!("ws?token={}", person.token));
         let mut socket = Self(connect_async(url).await.unwrap().0);
@@ -66,7 +66,7 @@ impl Socket {
         }
     }
 
-    /// Frames up to the first of which this is so.
+    /// Frames up to the first one that matches.
     async fn until(&mut self, is_so: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut seen = Vec::new();
         loop {
@@ -79,7 +79,7 @@ impl Socket {
         }
     }
 
-    /// What a turn says to its end.
+    /// A turn's text and frames, up to its end.
     async fn answer(&mut self) -> (String, Vec<Value>) {
         let mut frames = self.until(|frame| frame["is_final"] == true).await;
         frames.retain(|frame| frame["turn_id"].is_string());
@@ -87,7 +87,7 @@ impl Socket {
         (said, frames)
     }
 
-    /// The code of the close, once it comes.
+    /// Waits for the server's close; its code.
     async fn closed(&mut self) -> CloseCode {
         loop {
             match timeout(PATIENCE, self.0.next())
@@ -128,7 +128,7 @@ async fn a_message_is_answered_word_by_word(db: Db) {
         (&first["client_message_id"], &last["finish_reason"]),
         (&json!("m-1"), &json!("stop"))
     );
-    // The same conversation goes on; without one a new one begins; a bare message names its session.
+    // With its id the conversation goes on; a message without a type begins or continues the session that it names.
     socket
         .say(json!({"type": "message", "content": "And?", "conversation_id": id}))
         .await;
@@ -146,7 +146,7 @@ async fn a_message_is_answered_word_by_word(db: Db) {
     socket.0.close(None).await.unwrap();
     loop {
         match socket.0.next().await {
-            // What was on its way when the close came.
+            // Frames that were sent before the server saw the close.
             Some(Ok(Message::Text(_))) => {}
             Some(Ok(Message::Close(None))) | None => break,
             other => panic!("no close: {other:?}"),
@@ -178,7 +178,7 @@ async fn a_client_that_was_cut_off_goes_on_where_it_was(db: Db) {
         .await;
     let (said, frames) = socket.answer().await;
     assert_eq!(said, "bc");
-    // Whoever has it all is told so; nobody has another's.
+    // A client that has all frames is told so; another user's turn is not found.
     socket
         .say(json!({"type": "resume", "id": frames.last().unwrap()["id"]}))
         .await;
@@ -237,12 +237,12 @@ async fn only_those_who_are_signed_in_connect(db: Db) {
     for path in ["ws", "ws?token=", "ws?token=nonsense", "stream"] {
         assert_eq!(refused(address(&app, path)).await, 401, "{path}");
     }
-    // By header, too, and under the other name.
+    // The token may come in a header, too, and the path may be the other one.
     let mut request = address(&app, "stream").into_client_request().unwrap();
     let bearer = format!("Bearer {}", ann.token).parse().unwrap();
     request.headers_mut().insert("Authorization", bearer);
     assert!(connect_async(request).await.is_ok());
-    // A token in an address is for WebSockets alone.
+    // A token in the URL is accepted for WebSockets only.
     let call = app.http.get(format!(
         "{}/api/v1/chat/conversations?token={}",
         app.url, ann.token
@@ -299,7 +299,7 @@ async fn what_cannot_be_read_is_answered_and_ends_in_the_end(db: Db) {
         );
     }
     assert_eq!(socket.closed().await, CloseCode::Policy);
-    // What is only refused says why, with the client's own name for it.
+    // A refused message gets an error with the reason and the client's own message id.
     let mut socket = Socket::of(&ann).await;
     socket
         .say(json!({"type": "message", "content": " ", "client_message_id": "m"}))
@@ -341,7 +341,7 @@ async fn a_client_that_does_not_read_holds_up_nobody(db: Db) {
     let mut other = Socket::of(&bob).await;
     other.say(message("Hi")).await;
     other.answer().await;
-    // Nothing of it is lost.
+    // None of the unread frames is lost.
     for _ in 0..4 {
         lazy.until(|frame| frame["is_final"] == true).await;
     }

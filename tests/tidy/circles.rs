@@ -1,7 +1,7 @@
-//! Finds circles: files that depend on each other, read from their `use` lines and written-out paths.
+//! Finds dependency cycles between files, from their `use` lines and full paths.
 //!
-//! A name that a module re-exports counts as a dependency on the file that defines it. What a child uses of its
-//! parent does not count: parent and child are one subject in two files.
+//! The use of a re-exported name depends on the file that defines the name. A child's use of its parent does not
+//! count: parent and child are one subject in two files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +11,15 @@ use std::{
 
 use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta, UseTree, Visibility, visit::Visit};
 
-/// The modules of a crate, and what each names of the others.
+/// The modules of a crate, and what each uses of the others.
 #[derive(Default)]
 pub struct Modules(BTreeMap<Vec<String>, Module>);
 
-/// A module; inline ones belong to their parent's file.
+/// A module; an inline module belongs to its parent's file.
 #[derive(Default)]
 struct Module {
     file: PathBuf,
-    /// Paths named in it, as written.
+    /// Full paths in its code, as written.
     paths: Vec<Vec<String>>,
     /// Imported names, and the paths they stand for.
     imports: BTreeMap<String, Vec<String>>,
@@ -106,7 +106,7 @@ impl Modules {
         circles.into_iter().collect()
     }
 
-    /// For each file the files it names, but for what a child names of its parents.
+    /// For each file, the files that it uses; a child's use of its parents does not count.
     pub fn dependencies(&self) -> BTreeMap<PathBuf, BTreeSet<PathBuf>> {
         let mut dependencies: BTreeMap<PathBuf, BTreeSet<PathBuf>> = BTreeMap::new();
         for (name, module) in &self.0 {
@@ -125,7 +125,7 @@ impl Modules {
         dependencies
     }
 
-    /// The module that defines what a path names in a module; none for another crate's.
+    /// The module that defines what `path` means in module `from`; `None` for another crate's.
     fn resolve(
         &self,
         from: &[String],
@@ -271,7 +271,7 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The circles of a crate of these files, by their names.
+    /// The dependency cycles of a crate with these files, by file name.
     fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {

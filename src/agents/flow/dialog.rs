@@ -1,4 +1,4 @@
-//! What a flow says next, and what it knows after that: without a word of how it is sent.
+//! The logic of the scripted dialog: what to say next and what to remember. It does not send anything.
 
 use super::super::{
     extractors,
@@ -7,25 +7,25 @@ use super::super::{
 };
 use crate::config::{FlowSettings, SlotKind};
 
-/// What stands for something that a visitor could not or would not say.
+/// The value of a slot that the visitor could not or would not fill.
 pub(super) const NOT_GIVEN: &str = "(not given)";
 
-/// A conversation's plan: what is asked, and what is said around it.
+/// The script: slots to ask for, and the texts around them.
 pub(super) struct Dialog {
     pub flow: FlowSettings,
     pub slots: Slots,
     keywords: Vec<String>,
 }
 
-/// What comes next.
+/// The result of one step of the dialog.
 pub(super) struct DialogStep<'a> {
-    /// What is said.
+    /// Texts to say.
     pub said: Vec<String>,
-    /// What is asked for.
+    /// The slot that is newly asked for.
     pub asked: Option<&'a Slot>,
-    /// Whether all is known now, and something is to be done about it.
+    /// True if all slots have just been filled, so that the tool and the handoff are due.
     pub is_complete: bool,
-    /// What is known.
+    /// The memory after the step.
     pub memory: Memory,
 }
 
@@ -38,7 +38,7 @@ impl Dialog {
         }
     }
 
-    /// What to say to a message, and what is known after it.
+    /// Handles one message.
     pub(super) fn step(&self, text: &str, mut memory: Memory) -> DialogStep<'_> {
         if memory.done && self.is_asked_anew(text) {
             memory = self.begin_anew(memory);
@@ -85,12 +85,12 @@ impl Dialog {
         step
     }
 
-    /// A form's answer: its fields are slots, and read as such. What does not fit is asked for.
+    /// Fills slots from a form's answer, by field name. A value that does not fit is left out and asked for.
     pub(super) fn fill_in(&self, fields: &serde_json::Value, memory: &mut Memory) {
         for (name, value) in fields.as_object().into_iter().flatten() {
             let given = match value {
                 serde_json::Value::Bool(true) => "yes".to_owned(),
-                // A "no" to a question is more than an answer: the question is asked.
+                // A "no" can have consequences (`refused_clears`), so the question is asked in the dialog.
                 serde_json::Value::Bool(false) => continue,
                 value => crate::text::plain(value),
             };
@@ -101,7 +101,7 @@ impl Dialog {
         }
     }
 
-    /// Whether a visitor whose request is done comes with another.
+    /// True if the text has one of the agent's keywords: after a finished request, that begins another one.
     fn is_asked_anew(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
@@ -112,7 +112,7 @@ impl Dialog {
         })
     }
 
-    /// Keeps only who the visitor is.
+    /// Clears the memory for another request. Name, contact and implied slots stay.
     fn begin_anew(&self, mut memory: Memory) -> Memory {
         for slot in self
             .slots
@@ -125,7 +125,7 @@ impl Dialog {
         memory
     }
 
-    /// Takes from a message what it answers and what it volunteers.
+    /// Fills the slot that was asked for, and all slots that the message volunteers.
     fn hear(&self, text: &str, memory: &mut Memory) -> ExtractedFrom {
         let volunteered = self.slots.volunteered(text, memory);
         let gave_something = !volunteered.is_empty();
@@ -141,7 +141,7 @@ impl Dialog {
         else {
             return ExtractedFrom::Something;
         };
-        // What gives other slots is not taken for the words of this one.
+        // A message that filled other slots is not also the value of a free-text slot.
         let is_text = asked.settings.kind == SlotKind::Text;
         match asked
             .answer(text)
@@ -162,7 +162,7 @@ impl Dialog {
         }
     }
 
-    /// A "no": what it clears is asked again, unless the same message corrects a part of it.
+    /// Handles a "no": clears the slots in `refused_clears` to ask again, unless the same message corrects one.
     fn refuse(&self, asked: &Slot, text: &str, memory: &mut Memory) -> ExtractedFrom {
         let clears = &asked.settings.refused_clears;
         let mut cleared = memory.clone();
@@ -186,8 +186,8 @@ impl Dialog {
     }
 }
 
-/// An answer that does not fit. After the second the flow goes on without it, unless a yes is
-/// what everything hangs on: nobody is asked the same thing for ever.
+/// Counts an answer that does not fit. After the second the slot becomes [`NOT_GIVEN`], so that no
+/// question repeats forever. A yes/no question does repeat: the flow needs its answer.
 fn miss(asked: &Slot, memory: &mut Memory) -> ExtractedFrom {
     memory.misses += 1;
     if memory.misses < 2 || asked.settings.kind == SlotKind::YesNo {
@@ -199,11 +199,11 @@ fn miss(asked: &Slot, memory: &mut Memory) -> ExtractedFrom {
     ExtractedFrom::Something
 }
 
-/// What was in a message.
+/// What a message contained.
 enum ExtractedFrom {
-    /// An answer, or something else that helps.
+    /// An answer or a value for another slot, or no question was open.
     Something,
-    /// A "no", what to say to it, and whether to go on asking.
+    /// A "no", the reply to it, and whether to ask the next question.
     Refused { say: String, ask_on: bool },
     /// Nothing that fits.
     Nothing,

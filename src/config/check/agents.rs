@@ -1,4 +1,4 @@
-//! What the types of an agent's settings cannot say.
+//! Checks of the agents' settings that their types cannot express.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::{
     widgets::{self, WidgetType},
 };
 
-/// Adds every problem that the agents have.
+/// Adds all problems of the agents to `problems`.
 pub(in crate::config) fn check(settings: &Settings, problems: &mut Vec<SettingsProblem>) {
     if settings.agents.contains_key(HUMAN) {
-        let mend = "is the name of the people at the desk: call the agent something else";
+        let mend = "is reserved: it stands for the human experts; rename the agent";
         problems.push(SettingsProblem::new(format!("agents.{HUMAN}"), mend));
     }
     for (path, agent) in &settings.agents {
@@ -44,7 +44,7 @@ struct Checked<'a> {
 }
 
 impl Checked<'_> {
-    /// Adds a problem of a key of the agent's.
+    /// Adds a problem of one of the agent's keys.
     fn problem(&mut self, key: &str, mend: impl Into<String>) {
         let at = format!("agents.{}{key}", self.path);
         self.problems.push(SettingsProblem::new(at, mend));
@@ -53,7 +53,10 @@ impl Checked<'_> {
     fn itself(&mut self) {
         let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/');
         if self.path.is_empty() || self.path.len() > 100 || !self.path.chars().all(well_formed) {
-            self.problem("", "an agent's path has 1 to 100 of A-Z a-z 0-9 _ - /");
+            self.problem(
+                "",
+                "an agent's path has 1 to 100 characters of A-Z a-z 0-9 _ - /",
+            );
         }
         if let Some(webhook) = &self.agent.webhook {
             let at = format!("agents.{}.webhook", self.path);
@@ -72,13 +75,13 @@ impl Checked<'_> {
             self.patterns(slot);
             let clears = slot.refused_clears.iter();
             for name in clears.filter(|name| !names.contains(name.as_str())) {
-                let mend = format!("refused_clears names {name}, which is no slot");
+                let mend = format!("refused_clears names {name}, which is not a slot");
                 self.problem(".slots", mend);
             }
             let can_be_refused =
                 slot.implied || slot.refused.is_some() || !slot.refused_clears.is_empty();
             if slot.kind != SlotKind::YesNo && can_be_refused {
-                let mend = format!("{}: only a yes_no can be refused or implied", slot.name);
+                let mend = format!("{}: only a yes_no slot has refused or implied", slot.name);
                 self.problem(".slots", mend);
             }
             let texts = [&slot.ask, &slot.retry].into_iter().chain(&slot.refused);
@@ -120,7 +123,10 @@ impl Checked<'_> {
             (".flow.handoff", &flow.handoff, handoff_to),
         ] {
             if let Some(name) = name.as_ref().filter(|name| !known.contains(name)) {
-                self.problem(key, format!("the agent was not given {name}"));
+                self.problem(
+                    key,
+                    format!("{name} is not in the agent's tools or handoff_to"),
+                );
             }
         }
     }
@@ -130,7 +136,7 @@ impl Checked<'_> {
         names.collect()
     }
 
-    /// Texts may name the agent's slots, and two words that every agent knows.
+    /// Checks that texts name only the agent's slots, `first_name` and `result`.
     fn unknown_slots<'t>(
         &mut self,
         key: &str,
@@ -143,7 +149,7 @@ impl Checked<'_> {
             for (_, rest) in rests {
                 let name = rest.split('}').next().unwrap_or_default();
                 if !matches!(name, "first_name" | "result") && !names.contains(name) {
-                    self.problem(key, format!("{{{name}}} is no slot of this agent"));
+                    self.problem(key, format!("{{{name}}} is not a slot of this agent"));
                 }
             }
         }
@@ -156,7 +162,7 @@ impl Checked<'_> {
             let is_known =
                 self.settings.tools.contains_key(name) || self.settings.mcp.contains_key(server);
             if !is_known {
-                self.problem(".tools", format!("{name} is none of the tools"));
+                self.problem(".tools", format!("there is no tool {name}"));
             }
         }
     }
@@ -164,11 +170,11 @@ impl Checked<'_> {
     fn widgets(&mut self) {
         for name in &self.agent.widgets {
             if !self.settings.widgets.contains_key(name) && WidgetType::parse(name).is_none() {
-                self.problem(".widgets", format!("{name} is none of the widgets"));
+                self.problem(".widgets", format!("there is no widget {name}"));
             }
             let tool = widgets::tool_name(name);
             if self.agent.tools.contains(&tool) {
-                self.problem(".widgets", format!("{tool} is the name of a tool too"));
+                self.problem(".widgets", format!("{tool} is also the name of a tool"));
             }
         }
     }
@@ -179,7 +185,7 @@ impl Checked<'_> {
         {
             self.problem(".context", problem);
         }
-        // One conversation has one context, whoever answers in it.
+        // All agents of a conversation share its context, so all must agree on what the visitor may set.
         for name in &self.agent.context_from_visitor {
             let trusts = |other: &AgentSettings| {
                 let context = other.context.as_ref();
@@ -188,7 +194,8 @@ impl Checked<'_> {
                     && !other.context_from_visitor.contains(name)
             };
             if self.settings.agents.values().any(trusts) {
-                let mend = format!("another agent has {name} in its context, not from the visitor");
+                let mend =
+                    format!("another agent does not let the visitor set {name} in its context");
                 self.problem(".context_from_visitor", mend);
             }
         }
@@ -197,7 +204,7 @@ impl Checked<'_> {
     fn handoffs(&mut self) {
         for to in &self.agent.handoff_to {
             if to == self.path || (to != HUMAN && !self.settings.agents.contains_key(to)) {
-                self.problem(".handoff_to", format!("{to} is none of the other agents"));
+                self.problem(".handoff_to", format!("there is no other agent {to}"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A message as a client sends it, checked as far as that goes without the database.
+//! A message as a client sends it, and the checks that need no database.
 
 use actix_web::HttpRequest;
 use serde::Deserialize;
@@ -27,7 +27,7 @@ const KEY_BYTES: usize = 255;
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[schema(as = ChatRequest, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 pub(in crate::routes) struct ChatIn {
-    /// What the visitor says. It may be blank only where media or audio is there.
+    /// The text. It may be blank only with `media_urls` or `audio_urls`.
     #[schema(
         required = true,
         nullable = false,
@@ -44,22 +44,22 @@ pub(in crate::routes) struct ChatIn {
     audio_urls: Option<Vec<String>>,
     #[schema(ignore)]
     file_ids: Option<Vec<String>>,
-    /// The agent that the session opens on, or moves to.
+    /// The agent to start the session with, or to move it to.
     agent: Option<String>,
     /// Stored with the message; at most 16 KiB.
     metadata: Option<Map<String, Value>>,
-    /// What the website's page says of the visitor, for the agent that the session opens on.
+    /// What the web page knows about the visitor, for the agent that the session starts with.
     context: Option<Map<String, Value>>,
-    /// Instead of `content`.
+    /// An alternative to `content`, see [`DeepChatIn`].
     #[schema(ignore)]
     messages: Option<Vec<DeepChatItem>>,
-    /// What the call itself adds to the metadata, under names that are not for clients.
+    /// Metadata that the server adds, under names that clients may not use.
     #[serde(skip)]
     asks: Map<String, Value>,
 }
 
 impl ChatIn {
-    /// Only text, and what the website adds.
+    /// A message with only text and metadata.
     pub(in crate::routes) fn of(content: String, metadata: Option<Map<String, Value>>) -> Self {
         Self {
             content: Some(content),
@@ -68,7 +68,7 @@ impl ChatIn {
         }
     }
 
-    /// A message that asks for a person, who knows something.
+    /// Makes the message ask for an expert, who may need a skill.
     pub(in crate::routes) fn asking(mut self, skill: Option<String>) -> Self {
         self.asks.insert(ASKS_FOR.to_owned(), "person".into());
         self.asks
@@ -87,7 +87,8 @@ pub(in crate::routes) struct DeepChatItem {
     text: String,
 }
 
-/// What a body may be: it is always read as the first.
+/// A message in either form.
+// Only for the documentation: a body is always parsed as `ChatIn`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = ChatBody, example = json!({"content": "Hello, I want to schedule an appointment"}))]
 #[serde(untagged)]
@@ -97,27 +98,27 @@ pub(in crate::routes) enum ChatBody {
     DeepChat(DeepChatIn),
 }
 
-/// As the deep-chat component has it; frames and JSON then have `text` beside `content`.
+/// The form that the deep-chat component sends. The answer then has `text` as well as `content`.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = DeepChatRequest)]
 #[expect(dead_code, reason = "only documents")]
 pub(in crate::routes) struct DeepChatIn {
-    /// The last one of the user's is the message.
+    /// The last item with the role `user` is the message.
     #[schema(min_items = 1)]
     messages: Vec<DeepChatItem>,
 }
 
-/// Who writes.
+/// The author of a message.
 pub(in crate::routes) struct Writer<'a> {
-    /// Under which their session is kept.
+    /// The owner of the session.
     pub device: Owner,
-    /// To which of their conversations.
+    /// Which of their conversations the message goes to.
     pub within: Within,
-    /// What their token says of them.
+    /// The claims of their token.
     pub claims: &'a Map<String, Value>,
 }
 
-/// Checks everything that can be checked before the database is asked.
+/// Makes a turn request of a body, after all checks that need no database.
 pub(in crate::routes) fn turn_request(
     app: &App,
     request: &HttpRequest,
@@ -129,12 +130,12 @@ pub(in crate::routes) fn turn_request(
     let media_urls = urls("media_urls", body.media_urls)?;
     let audio_urls = urls("audio_urls", body.audio_urls)?;
     if body.file_ids.is_some_and(|ids| !ids.is_empty()) {
-        return Err(Error::field("file_ids", "No such file."));
+        return Err(Error::field("file_ids", "Files are not supported."));
     }
     if content.trim().is_empty() && media_urls.is_empty() && audio_urls.is_empty() {
         return Err(Error::field(
             "content",
-            "May be empty only when media or audio is there.",
+            "Must not be blank without media_urls or audio_urls.",
         ));
     }
     let (metadata, metadata_bytes) = metadata_of(body.metadata, body.asks)?;
@@ -160,7 +161,7 @@ pub(in crate::routes) fn turn_request(
     Ok(turn)
 }
 
-/// The text of a message, however the client wrote it.
+/// The text of a message, from either form of the body.
 fn content_of(content: Option<String>, messages: Option<Vec<DeepChatItem>>) -> Result<String> {
     let content = match (content, messages) {
         (Some(content), None) => content,
@@ -169,20 +170,20 @@ fn content_of(content: Option<String>, messages: Option<Vec<DeepChatItem>>) -> R
             .rfind(|item| item.role == "user")
             .map(|item| item.text)
             .unwrap_or_default(),
-        (None, None) => return Err(Error::field("content", "A message needs its content.")),
+        (None, None) => return Err(Error::field("content", "A message needs content.")),
         (Some(_), Some(_)) => {
-            let detail = "Either content or messages, not both.";
+            let detail = "Send either content or messages, not both.";
             return Err(Error::field("messages", detail));
         }
     };
     if content.chars().count() > CONTENT_CHARACTERS {
-        let detail = format!("At most {CONTENT_CHARACTERS} characters.");
+        let detail = format!("Must have at most {CONTENT_CHARACTERS} characters.");
         return Err(Error::field("content", detail));
     }
     Ok(content)
 }
 
-/// A message's metadata, and how many bytes that is. Only the server says who is asked for.
+/// A message's metadata, and its size in bytes. Drops names that only the server may set.
 fn metadata_of(
     mut metadata: Option<Map<String, Value>>,
     asks: Map<String, Value>,
@@ -196,13 +197,13 @@ fn metadata_of(
     let metadata = metadata.map(|map| text::clean_json(Value::Object(map)));
     let bytes = metadata.as_ref().map_or(0, |all| all.to_string().len());
     if bytes > MAX_METADATA_BYTES {
-        let detail = format!("At most {MAX_METADATA_BYTES} bytes.");
+        let detail = format!("Must have at most {MAX_METADATA_BYTES} bytes as JSON.");
         return Err(Error::field("metadata", detail));
     }
     Ok((metadata, bytes))
 }
 
-/// What a visitor's browser may say of them to an agent, and what their token says to all.
+/// The turn's context: what the page tells this agent, and the claims that agents use.
 fn context(
     app: &App,
     agent: Option<&str>,
@@ -221,7 +222,7 @@ fn context(
     };
     let bytes = serde_json::to_string(&given).map_or(0, |json| json.len());
     if bytes > MAX_METADATA_BYTES {
-        let detail = format!("At most {MAX_METADATA_BYTES} bytes.");
+        let detail = format!("The context must have at most {MAX_METADATA_BYTES} bytes as JSON.");
         return Err(Error::new(Code::InvalidContext).detail(detail));
     }
     agents
@@ -232,7 +233,10 @@ fn context(
 fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
     let urls = urls.unwrap_or_default();
     if urls.len() > URLS {
-        return Err(Error::field(param, format!("At most {URLS}.")));
+        return Err(Error::field(
+            param,
+            format!("Must have at most {URLS} URLs."),
+        ));
     }
     let is_web = |url: &String| {
         let parsed = url::Url::parse(url);
@@ -249,8 +253,8 @@ fn urls(param: &'static str, urls: Option<Vec<String>>) -> Result<Vec<String>> {
     }
 }
 
-/// Everything that makes a message what it is, as its client has said it: what a token adds to the context
-/// is not the message's.
+/// What the request hash covers: everything that the client sent. What the token adds to the context is left out,
+/// because it is not part of the message.
 fn all_of(turn: &TurnRequest, context: Option<&Map<String, Value>>) -> Value {
     let all = json!([
         turn.mirror_text,
@@ -269,30 +273,31 @@ fn all_of(turn: &TurnRequest, context: Option<&Map<String, Value>>) -> Value {
     }
 }
 
-/// The client's key for the request.
+/// The `Idempotency-Key` header, checked.
 pub(in crate::routes) fn key(request: &HttpRequest) -> Result<Option<String>> {
     let Some(key) = request.headers().get("idempotency-key") else {
         return Ok(None);
     };
     let key = key.to_str().unwrap_or_default();
     if key.is_empty() || key.len() > KEY_BYTES {
-        let detail = format!("1 to {KEY_BYTES} visible ASCII characters.");
+        let detail = format!("Must have 1 to {KEY_BYTES} visible ASCII characters.");
         return Err(Error::field("Idempotency-Key", detail));
     }
     Ok(Some(key.to_owned()))
 }
 
-/// What somebody at the desk says to a visitor, checked.
+/// The text of an expert for a visitor, checked.
 pub(in crate::routes) fn spoken(param: &str, said: String) -> Result<String> {
     let said = text::cleaned(said);
     if said.trim().is_empty() || said.chars().count() > CONTENT_CHARACTERS {
-        let detail = format!("1 to {CONTENT_CHARACTERS} characters.");
+        let detail =
+            format!("Must not be blank, and have at most {CONTENT_CHARACTERS} characters.");
         return Err(Error::field(param, detail));
     }
     Ok(said)
 }
 
-/// A digest of everything that makes a request what it is.
+/// The request hash: two requests with the same hash are the same request.
 pub(in crate::routes) fn hash(content: &Value) -> Vec<u8> {
     Sha256::digest(content.to_string()).to_vec()
 }

@@ -1,4 +1,4 @@
-//! What was said in a conversation, page by page.
+//! The messages of a conversation, by page.
 
 use actix_web::{
     HttpResponse,
@@ -17,13 +17,13 @@ use crate::{
     store::messages::{Message, Paged},
 };
 
-/// `GET /conversations/{id}/messages`: a page of what was said, oldest first in it.
+/// `GET /conversations/{id}/messages`: a page of a conversation's messages, oldest first.
 #[utoipa::path(
     get, path = "/conversations/{id}/messages",
     operation_id = "conversations_messages",
     tag = "conversations",
-    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The message before which the page ends"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "How many, 50 unless told")),
-    responses((status = 200, description = "A page of what was said; it may have fewer messages than the limit where they are long", body = Vec<MessageOut>, headers(("X-Has-More" = bool, description = "Whether there are older ones"))), Refused, NotSignedIn),
+    params(("id" = String, Path, format = "uuid", description = "The conversation"), ("before" = Option<String>, Query, format = "uuid", description = "The id of a message: only older ones are returned"), ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Maximum number of messages; default 50")),
+    responses((status = 200, description = "A page of messages; fewer than `limit` if they are long", body = Vec<MessageOut>, headers(("X-Has-More" = bool, description = "Whether there are older messages"))), Refused, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(in crate::routes) async fn list(

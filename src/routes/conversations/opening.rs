@@ -1,4 +1,4 @@
-//! Opening a conversation, or keeping the one that a user had before they signed in.
+//! Opens a conversation, or gives a user the conversations that they had as a visitor.
 
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use serde::Deserialize;
@@ -27,18 +27,18 @@ use crate::{
 pub(in crate::routes) struct OpenIn {
     agent_path: Option<String>,
     context: Option<Map<String, Value>>,
-    /// The device that the user had before they signed in; the request proves it.
+    /// The user's device id from before they signed in. `X-Device-ID` or the device cookie has to prove it.
     anonymous_id: Option<String>,
 }
 
-/// `POST /conversations`: opens one, or keeps the one that the visitor had before they signed in.
+/// `POST /conversations`: opens a conversation, or keeps the one that the user had before they signed in.
 #[utoipa::path(
     post, path = "/conversations",
     operation_id = "conversations_open",
     tag = "conversations",
-    params(("X-Device-ID" = Option<String>, Header, nullable = false, description = "The proof of anonymous_id")),
+    params(("X-Device-ID" = Option<String>, Header, nullable = false, description = "Proves `anonymous_id`, as the device cookie does")),
     request_body = OpenIn,
-    responses((status = 201, description = "It is open", body = ConversationOut), Turning, NotSignedIn),
+    responses((status = 201, description = "The conversation is open", body = ConversationOut), Turning, NotSignedIn),
     security(("bearer" = []))
 )]
 pub(in crate::routes) async fn open(
@@ -73,8 +73,8 @@ pub(in crate::routes) async fn open(
     Ok(HttpResponse::Created().json(found(&app, &user, opened.conversation_id).await?))
 }
 
-/// Gives the user what they said before they signed in; the conversation that they were in. An id is not
-/// enough: the request has to be the device's, by its header or its cookie.
+/// Gives the user all conversations of their device; returns the one that the device's session was on. The id in
+/// the body is not enough: the request must carry the device's header or cookie.
 async fn keep(
     app: &App,
     user: &User,
@@ -86,7 +86,7 @@ async fn keep(
         .filter(|device| device.presented.reveal() == anonymous || device.id.as_str() == anonymous);
     let device = proven.ok_or_else(|| {
         Error::new(Code::Forbidden)
-            .detail("X-Device-ID or the cookie has to be that of anonymous_id.")
+            .detail("X-Device-ID or the device cookie must be that of anonymous_id.")
     })?;
     let session = app.engine.sessions().get(&device.id).await?;
     let key = app.engine.sessions().limit_key(&device.id).await?;

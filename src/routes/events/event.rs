@@ -1,4 +1,4 @@
-//! What a standing stream says.
+//! The events of standing streams, and how they are written.
 
 use std::{fmt, str::FromStr};
 
@@ -16,14 +16,14 @@ use crate::{
     turn::frame::write_json,
 };
 
-/// What an event is about.
+/// The type of an event.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = EventType)]
 pub(in crate::routes) enum EventKind {
-    /// `message` was said.
+    /// There is a new `message`.
     Message,
-    /// `message_id` is withdrawn.
+    /// The message `message_id` is withdrawn.
     Retract,
     /// Who answers from now on: `mode`.
     Mode,
@@ -31,19 +31,19 @@ pub(in crate::routes) enum EventKind {
     Queue,
     /// Whether the other side, `role`, is writing: `is_typing`.
     Typing,
-    /// For the desk: `turn_id` is being answered.
+    /// For experts: the turn `turn_id` is running.
     Turn,
-    /// For the desk, first: all `conversations`, and how many evaluations there are `to_review`.
+    /// For experts, the first event: all `conversations`, and the number of evaluations `to_review`.
     Snapshot,
-    /// For the desk: a `conversation` that is new, or has changed.
+    /// For experts: a `conversation` is new or has changed.
     Conversation,
-    /// For the desk: `conversation_id` is not theirs to see any more.
+    /// For experts: they may no longer see the conversation `conversation_id`.
     Gone,
-    /// For the desk: how many evaluations there are `to_review`.
+    /// For experts: the number of evaluations `to_review` has changed.
     Evaluations,
 }
 
-/// An event as the `data:` line has it: a frame that is more than text.
+/// The JSON of an event's `data:` line: a frame with a `type`, and the members of that type.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Event, example = json!({"content": "", "timestamp": "2026-11-20T14:24:19.941641Z", "is_final": false, "type": "queue", "position": 2}))]
 pub(in crate::routes) struct EventOut {
@@ -54,7 +54,7 @@ pub(in crate::routes) struct EventOut {
     kind: EventKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::routes) message: Option<MessageOut>,
-    /// What is withdrawn.
+    /// The message that is withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub(in crate::routes) struct EventOut {
     /// The visitor's place in the queue, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<i64>,
-    /// Whether somebody of this role is writing.
+    /// Whether the side with this `role` is writing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) is_typing: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub(in crate::routes) struct EventOut {
     pub(super) conversations: Option<Vec<DeskConversationOut>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) conversation_id: Option<ConversationId>,
-    /// How many evaluations somebody has to look at.
+    /// The number of evaluations that wait for a review.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) to_review: Option<i64>,
 }
@@ -102,7 +102,7 @@ impl EventOut {
     }
 }
 
-/// Where a client stands in a conversation: `{conversation_id}.{number}`, by the last message that it has read.
+/// A client's position in a conversation: `{conversation_id}.{number}` of the last message that it has read.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::routes) struct MessageCursor {
     /// The conversation.
@@ -127,16 +127,16 @@ impl FromStr for MessageCursor {
                 seq: seq.parse().ok()?,
             })
         });
-        let detail = "An id is {conversation_id}.{number}.";
+        let detail = "An event id has the form {conversation_id}.{number}.";
         parsed.ok_or_else(|| Error::new(Code::InvalidCursor).detail(detail))
     }
 }
 
-/// What is told at once, each with where a client stands that has read it. Nothing: it is shown that the stream
-/// lives.
+/// Events that are sent together, each with the position of a client that has read it. If empty, a comment is sent
+/// to show that the stream is alive.
 pub(in crate::routes) type EventBatch = Vec<(Option<MessageCursor>, EventOut)>;
 
-/// As a piece of an event stream.
+/// Writes events as a piece of an event stream.
 pub(super) fn framed(told: &EventBatch, is_first: bool) -> Bytes {
     if told.is_empty() {
         return Bytes::from_static(COMMENT);

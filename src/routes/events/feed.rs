@@ -1,4 +1,4 @@
-//! What the desk has to do: all of it, and then what changes.
+//! The experts' standing stream: all conversations that they may see, then each change.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,10 +25,10 @@ use crate::{
     store::{ConversationId, conversations::Conversation, experts::Inbox},
 };
 
-/// How often it is noted that somebody is at the desk.
+/// How often the expert's presence is stored while the stream is open.
 const NOTED: Duration = Duration::from_secs(60);
 
-/// `GET /experts/events`: what the desk has to do, all of it and then what changes.
+/// `GET /experts/events`: streams all conversations that the expert may see, then each change.
 #[utoipa::path(
     get, path = "/experts/events",
     operation_id = "feed_of_desk",
@@ -52,24 +52,24 @@ pub(in crate::routes) async fn of_desk(app: Data<App>, user: User) -> Result<Htt
     Ok(respond(&app, stream::unfold(state, DeskFeed::next)))
 }
 
-/// One who is at the desk.
+/// The stream of one expert.
 struct DeskFeed {
     app: Data<App>,
     person: Person,
-    /// What they see, as it was told last.
+    /// The conversations as they were sent last; `None` before the first event.
     told: Option<HashMap<ConversationId, Conversation>>,
-    /// What they have been shown, ever.
+    /// All conversations that were ever sent: each is noted in the audit once.
     shown: HashSet<ConversationId>,
     to_review: i64,
     changes: watch::Receiver<Arc<Inbox>>,
     closing: Closing,
-    /// When it was noted last that they are there.
+    /// When their presence was stored last.
     noted: Instant,
 }
 
 impl DeskFeed {
     async fn next(mut self) -> Option<(EventBatch, Self)> {
-        // Changes that are nothing to this client do not put it off.
+        // Set once: changes that this client does not see must not delay the comment.
         let until = tokio::time::Instant::now() + SILENCE;
         loop {
             if self.noted.elapsed() > NOTED {
@@ -86,7 +86,7 @@ impl DeskFeed {
             let new: Vec<ConversationId> = ids.filter(|id| self.shown.insert(*id)).collect();
             if self.told.is_none() || !new.is_empty() {
                 let kept = self.app.experts.shown(&self.person, new).await;
-                // The client comes back.
+                // Nothing is shown that is not in the audit. The client reconnects.
                 kept.inspect_err(Error::log).ok()?;
             }
             let told = self.tell(own, work.to_review);

@@ -1,4 +1,4 @@
-//! What a client at the chat's WebSocket says, and what is done.
+//! The chat over a WebSocket: reads the client's messages, and starts a task for each.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -29,29 +29,29 @@ use crate::{
     text,
 };
 
-/// How many messages that cannot be read close the connection.
+/// After this many refused messages the connection is closed.
 const MAX_CLIENT_FAULTS: usize = 5;
-/// How many turns and conversations are followed at once on one connection.
+/// Maximum tasks of one connection at once; also the maximum of conversations that it follows.
 const MAX_UNDER_WAY: usize = 32;
 
-/// A client of the chat, and all that goes on for it.
+/// A client of the chat, and its tasks.
 pub(super) struct Chat {
     client: Client,
-    /// The turns that are followed, and what else is being done.
+    /// Running tasks: the turns that are forwarded, and short requests.
     work: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// The conversations that are stood by.
+    /// The tasks that follow conversations.
     standing: FuturesUnordered<LocalBoxFuture<'static, ()>>,
-    /// What ends standing by each, the oldest first.
+    /// The conversations that are followed, oldest first, with the handle that stops each task.
     followed: VecDeque<(ConversationId, AbortHandle)>,
-    /// What else is to be stood by.
+    /// Conversations that tasks want to be followed.
     to_follow: UnboundedReceiver<Follow>,
     faults: usize,
-    /// Where it is noted whether anything is going on.
+    /// Where it is recorded whether tasks are running.
     connection: Option<Arc<Connection>>,
 }
 
 impl Chat {
-    /// Listens to whoever has connected.
+    /// A newly connected client.
     pub(super) fn new(app: Data<App>, user: User, session: Session, request: HttpRequest) -> Self {
         let (follow, to_follow) = unbounded_channel();
         let connection = request.conn_data::<Arc<Connection>>().cloned();
@@ -72,7 +72,7 @@ impl Chat {
         }
     }
 
-    /// Notes whether the connection is needed: while a turn is followed it is not closed for others.
+    /// Records whether tasks are running: such a connection is not closed to make room for others.
     fn note(&self) {
         match &self.connection {
             Some(connection) if self.work.is_empty() => connection.is_standing(),
@@ -84,7 +84,7 @@ impl Chat {
     async fn do_as_told(&mut self, said: &str) -> std::result::Result<(), CloseCause> {
         let read = text::parse_json::<SocketMessageIn>(said.as_bytes());
         let Ok(said) = read else {
-            let error = Error::new(Code::InvalidBody).detail("A JSON object is needed.");
+            let error = Error::new(Code::InvalidBody).detail("The message must be a JSON object.");
             return self.refuse(&error, None).await;
         };
         let own = said.client_message_id.clone();
@@ -96,7 +96,7 @@ impl Chat {
         }
     }
 
-    /// Begins what a client asks for.
+    /// Starts what a client asks for.
     fn begin(&mut self, said: SocketMessageIn) -> Result<()> {
         if self.work.len() >= MAX_UNDER_WAY {
             return Err(Error::new(Code::RateLimited));
@@ -110,13 +110,13 @@ impl Chat {
             Some("stop") => {
                 let turn = said
                     .turn_id
-                    .ok_or_else(|| Error::field("turn_id", "Which turn?"))?;
+                    .ok_or_else(|| Error::field("turn_id", "A stop message needs turn_id."))?;
                 self.work.push(Box::pin(client.stop(turn)));
             }
             Some("resume") => {
                 let id = said
                     .id
-                    .ok_or_else(|| Error::field("id", "The id of a frame."))?;
+                    .ok_or_else(|| Error::field("id", "A resume message needs a frame's id."))?;
                 match (id.parse(), id.parse::<MessageCursor>()) {
                     (Ok(after), _) => self.work.push(Box::pin(client.resume(after))),
                     (_, Ok(at)) => self.follow(at.conversation, FollowFrom::Message(at.seq)),
@@ -129,13 +129,18 @@ impl Chat {
                     self.work.push(Box::pin(client.tell_writing(id)));
                 }
             }
-            Some(_) => return Err(Error::field("type", "message, stop, resume or typing.")),
+            Some(_) => {
+                return Err(Error::field(
+                    "type",
+                    "Must be message, stop, resume or typing.",
+                ));
+            }
         }
         Ok(())
     }
 
-    /// Tells what people at the desk write in a conversation, too; anew where the client says from which
-    /// message on.
+    /// Follows a conversation: forwards what experts write in it. If it is followed already, only
+    /// [`FollowFrom::Message`] and [`FollowFrom::Turn`] start again.
     fn follow(&mut self, id: ConversationId, after: FollowFrom) {
         let known = self.followed.iter().position(|(known, _)| *known == id);
         match known {
@@ -153,7 +158,7 @@ impl Chat {
         self.standing.push(Box::pin(standing.map(drop)));
     }
 
-    /// Answers what cannot be done; the fifth of them ends the connection.
+    /// Sends an error; after [`MAX_CLIENT_FAULTS`] of them the connection is closed. Rate limits do not count.
     async fn refuse(
         &mut self,
         error: &Error,

@@ -1,4 +1,4 @@
-//! What goes on for a client: turns that it began or came back to, conversations that it stands by.
+//! The tasks of a WebSocket client: turns that it started or resumed, and conversations that it follows.
 
 use std::time::Duration;
 
@@ -28,53 +28,53 @@ use crate::{
     },
 };
 
-/// How often a turn is looked for whose server went away, and how soon again.
+/// How often a turn is looked for after its instance died, and the pause between two tries.
 const ATTACH_TRIES: usize = 40;
 const ATTACH_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What a client says.
+/// A message from the client.
 #[derive(Debug, Deserialize)]
 pub(super) struct SocketMessageIn {
     #[serde(rename = "type")]
     pub kind: Option<String>,
     pub conversation_id: Option<ConversationId>,
-    /// Its own name for a conversation, in a bare message.
+    /// The client's own name for a conversation, used if there is no `conversation_id`.
     pub session_id: Option<String>,
     pub content: Option<String>,
     pub message: Option<String>,
-    /// Its own name for a message: sent again, it is the same message.
+    /// The client's own id for a message; serves as an idempotency key.
     pub client_message_id: Option<String>,
     pub turn_id: Option<TurnId>,
     pub id: Option<String>,
 }
 
-/// A conversation to stand by, and from where on.
+/// A conversation to follow, and where to start.
 pub(super) type Follow = (ConversationId, FollowFrom);
 
-/// What a client has of a conversation.
+/// After which message of a conversation to start.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FollowFrom {
-    /// This message.
+    /// After this message.
     Message(MessageSeq),
-    /// At least what this turn answers.
+    /// After the first message of this turn.
     Turn(TurnId),
-    /// The same, where the conversation is not stood by already.
+    /// The same, but only if the conversation is not followed yet.
     New(TurnId),
 }
 
-/// What all that goes on for a client shares.
+/// What all tasks of a client share.
 #[derive(Clone)]
 pub(super) struct Client {
     pub app: Data<App>,
     pub user: User,
     pub session: Session,
     pub request: HttpRequest,
-    /// Says to the connection what to stand by.
+    /// Tells the connection which conversations to follow.
     pub follow: UnboundedSender<Follow>,
 }
 
 impl Client {
-    /// Says something to the client that is no frame of a turn.
+    /// Sends the client something that is not a frame of a turn.
     pub(super) async fn tell(&mut self, event: &Value) -> std::result::Result<(), Closed> {
         let mut frame = json!({
             "content": "", "timestamp": self.app.clock.now(), "is_final": false,
@@ -132,7 +132,7 @@ impl Client {
             None => None,
             Some(id) if is_name(&id) => Some(format!("ws:{id}")),
             Some(_) => {
-                let detail = "1 to 200 bytes, without control characters.";
+                let detail = "Must have 1 to 200 bytes, without control characters.";
                 return Err(Error::field("client_message_id", detail));
             }
         };
@@ -145,7 +145,7 @@ impl Client {
         }
     }
 
-    /// The user is writing. Whose conversation it is, is decided where it is stored.
+    /// The user is writing. The store checks that the conversation is theirs.
     pub(super) async fn tell_writing(mut self, id: ConversationId) {
         let owner = Typist::Owner(self.user.id.clone());
         if let Err(error) = self.app.typing.is_writing(id, owner).await {
@@ -158,7 +158,7 @@ impl Client {
             after: Some(after),
             restart: true,
         };
-        // What people wrote meanwhile is told, whatever became of the turn's own frames.
+        // What experts wrote meanwhile is sent even if the turn's frames are no longer kept.
         match self.app.store.turn(&self.user.id, after.turn_id).await {
             Ok(Some(row)) => {
                 let follow = (row.conversation_id, FollowFrom::Turn(row.id));
@@ -184,12 +184,12 @@ impl Client {
         }
     }
 
-    /// Passes a turn on to its end, wherever it goes on.
+    /// Forwards a turn's frames to the final one, even if another instance takes the turn over.
     async fn forward(mut self, reply: Reply, own: Option<String>) {
         let address = caller(&self.app, &self.request);
         let mut held = self.app.connections.leaving.begin(address);
         if !held.add(reply.reader.held()) {
-            let busy = Error::new(Code::Unavailable).detail("Too much is not read yet.");
+            let busy = Error::new(Code::Unavailable).detail("Too many answers are not read yet.");
             return drop(self.fail(&busy, own).await);
         }
         let envelope = Envelope::new(&reply, own);
@@ -212,7 +212,7 @@ impl Client {
                     }
                 }
             }
-            // It goes on elsewhere, or here with another attempt.
+            // No final frame yet: the turn continues on another instance, or here with another attempt.
             let Some(turn) = turn else { return };
             let place = ResumePoint {
                 after: last,
@@ -227,7 +227,7 @@ impl Client {
         drop(self.fail(&Error::new(Code::Interrupted), None).await);
     }
 
-    /// Passes on what people at the desk write, for as long as the conversation is the user's.
+    /// Forwards what experts write, as long as the conversation is the user's.
     pub(super) async fn stand_by(mut self, id: ConversationId, after: FollowFrom) {
         let mut seen = match after {
             FollowFrom::Message(seq) => Some(seq),
@@ -239,7 +239,7 @@ impl Client {
             let now = match (whose, stands.as_deref()) {
                 (Ok(Some(_)), Ok([(_, now)])) => *now,
                 (Ok(_), Ok(_)) => return,
-                // The database is away: from where it was, once it is back.
+                // The database cannot be reached: try again, from the same position.
                 _ => {
                     sleep(ATTACH_RETRY_DELAY).await;
                     continue;
@@ -276,14 +276,14 @@ impl Client {
     }
 }
 
-/// Whether a client may call a message so.
+/// Whether this is a valid `client_message_id`.
 fn is_name(id: &str) -> bool {
     (1..=200).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
-/// What a WebSocket's frame has beside a record's own members: whose answer it is, and the record's id.
+/// What a WebSocket frame has besides a record's own members: the ids of its turn, and the record's id.
 struct Envelope {
-    /// These members as JSON, without the braces.
+    /// The ids of the turn as JSON members, without the braces.
     members: String,
 }
 
@@ -302,7 +302,7 @@ impl Envelope {
         }
     }
 
-    /// Records as frames, each with its id and whether it is the last.
+    /// Records as frames, each with its id and whether it is final.
     fn frame(&self, records: Records<'_>) -> Vec<(Option<Cursor>, String, bool)> {
         let framed = records
             .iter()
@@ -325,7 +325,7 @@ impl Envelope {
     }
 }
 
-/// An event as WebSocket clients know it, to whom a person's words are an `expert_message`.
+/// The members of an event for WebSocket clients: an expert's message has the type `expert_message`.
 fn members(event: &EventOut) -> Map<String, Value> {
     let Value::Object(mut members) = json!(event) else {
         return Map::new();

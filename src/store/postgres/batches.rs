@@ -1,4 +1,4 @@
-//! Turns begun and finished many at once: one statement for all of a batch.
+//! Begins and finishes many turns at once: one statement per batch.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -77,7 +77,7 @@ pub fn begin_turns(
     let mut fit: Vec<_> = turns.iter().filter(is_plain).cloned().collect();
     fit.sort_by(|one, other| one.lock.device.cmp(&other.lock.device));
     let mut begun = or_none(batch(conn, is_read_committed, |conn| begin_all(conn, &fit)))?;
-    // They have begun by now; whoever is not told so looks for it.
+    // The turns have begun by now: a caller who gets this error looks for its turn.
     let mut histories =
         histories(conn, &fit, &begun).map_err(|error| StoreError::Unknown(error.to_string()))?;
     let started = turns.iter().map(|turn| {
@@ -107,8 +107,8 @@ pub fn begin_turns(
     Ok(started.collect())
 }
 
-/// Where a row is locked for longer than a batch may wait, or something in it is wrong, nothing was
-/// done: alone they do not harm each other.
+/// A batch that waited too long for a row, or had a wrong value, has done nothing. Its steps are then
+/// run alone, where one cannot fail the others.
 fn or_none<T: Default>(done: Result<T, StoreError>) -> Result<T, StoreError> {
     match done {
         Err(error) if error.is_passing() => Ok(T::default()),
@@ -154,7 +154,7 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .collect())
 }
 
-/// What was said before, of the conversations that are continued.
+/// The newest messages of the conversations that are continued.
 fn histories(
     conn: &mut Conn,
     turns: &[Arc<BeginTurn>],

@@ -1,8 +1,7 @@
--- Begins turns, one after the other: those that can be begun. One that is missing in what comes back has
--- to be begun alone: its conversation is busy, its device has written too much, or has deleted what it
--- wrote in this minute, its key is known. The
--- same steps as in queries/begin.rs. They come in the order of their devices, of which none comes twice,
--- so that two batches never wait for each other.
+-- Begins turns one after the other, with the same steps as queries/begin.rs. A turn that is missing in the
+-- result must be begun alone: its conversation is busy, its device has reached the rate limit or has a kept
+-- count of a deleted session lock, or its key is known. The input must be sorted by device, each device at
+-- most once, so that two batches never deadlock.
 (
     turn_ids uuid[], message_ids uuid[], new_users uuid[], new_conversations uuid[], device_ids text[],
     handles text[], agents text[], ttls bigint[], bodies text[], all_media_urls jsonb[],
@@ -83,7 +82,7 @@ begin
         if not found then
             continue;
         end if;
-        -- Its last lock was deleted while this one waited for it.
+        -- The device's previous lock was deleted while this insert waited for it; its count must not be lost.
         if lock.window_count = 1 and exists (
             select from kept_windows as kept
             where kept.limit_key = limit_keys[n] and kept.window_began > last_window

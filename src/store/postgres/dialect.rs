@@ -13,12 +13,12 @@ use crate::store::StoreError;
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::PgConnection;
 
-/// How long a transaction waits for a row, in milliseconds.
+/// Bounds each wait for a row lock, in milliseconds.
 pub const LOCK_TIMEOUT: u32 = 1_500;
 
-/// The limits travel with the BEGIN, so they cost no round trip; `local`, so that a transaction
-/// pooler cannot lose them or give them to others. Without them one instance that is frozen
-/// within a transaction would stop all that wait for its locks.
+/// The limits are sent with the BEGIN, so they cost no round trip. They are `local`, so that a
+/// transaction pooler cannot lose them or give them to other clients. Without them, an instance
+/// frozen within a transaction would block all that wait for its locks. Values in milliseconds.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
     format!(
         "begin isolation level read committed; set local lock_timeout = {LOCK_TIMEOUT}; set local statement_timeout = 3500; \
@@ -38,14 +38,14 @@ pub fn write_tx<T, E: From<Error>>(
             Ok(done)
         }
         Err(error) => {
-            // A connection that cannot even roll back is broken; the pool finds out.
+            // A connection that cannot even roll back is broken; the pool detects that.
             drop(AnsiTransactionManager::rollback_transaction(conn));
             Err(error)
         }
     }
 }
 
-/// Whether the commit was done is unknown where the connection broke meanwhile.
+/// If the connection breaks meanwhile, the outcome is unknown.
 fn commit(conn: &mut Conn) -> QueryResult<()> {
     AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
         match AnsiTransactionManager::is_broken_transaction_manager(conn) {
@@ -58,8 +58,8 @@ fn commit(conn: &mut Conn) -> QueryResult<()> {
     })
 }
 
-/// A statement that is a transaction of its own. Whether it was done is unknown where the connection
-/// broke meanwhile.
+/// Runs a statement as a transaction of its own. If the connection breaks meanwhile, the outcome is
+/// unknown.
 fn autocommit<T>(
     conn: &mut Conn,
     statement: impl FnOnce(&mut Conn) -> QueryResult<T>,
@@ -73,8 +73,8 @@ fn autocommit<T>(
     })
 }
 
-/// A batch: one function of the database, which is a transaction of its own where the role's transactions are read
-/// committed. Elsewhere it needs one around it: the functions rely on that isolation.
+/// Calls a batch's database function. The functions rely on read committed: if that is not the role's default
+/// isolation, the call gets a transaction around it, otherwise it is one of its own.
 pub fn batch<T>(
     conn: &mut Conn,
     is_read_committed: bool,
@@ -94,7 +94,7 @@ macro_rules! lock_rows {
 }
 pub(crate) use lock_rows;
 
-/// Locks the rows that a query selects and passes over those that others have locked.
+/// Locks the rows that a query selects, skipping those that others have locked.
 macro_rules! skip_locked {
     ($query:expr) => {
         $query.for_update().skip_locked()
@@ -102,7 +102,7 @@ macro_rules! skip_locked {
 }
 pub(crate) use skip_locked;
 
-/// What was deleted is overwritten by PostgreSQL's own vacuum, in its own time.
+/// Nothing to do: PostgreSQL's vacuum overwrites deleted data in its own time.
 pub fn scrub(_: &mut Conn) -> QueryResult<()> {
     Ok(())
 }

@@ -1,6 +1,6 @@
--- Finishes turns under their fences, one after the other: those that still are their owner's. The others
--- are missing in what comes back, and nothing is written of them. The same steps as in queries/turns.rs.
--- They come in the order of their conversations, so that batches and the log never wait for each other.
+-- Finishes turns under their fences one after the other, with the same steps as queries/turns.rs. A turn that
+-- no longer owns its conversation is missing in the result, and nothing is written for it. The input must be
+-- sorted by conversation, so that batches and log writes never deadlock.
 (
     turn_ids uuid[], conversation_ids uuid[], user_ids uuid[], device_ids text[], fences bigint[],
     finish_reasons text[], error_codes text[], message_ids uuid[], bodies text[], new_agents text[],
@@ -84,7 +84,7 @@ begin
         return next;
     end loop;
 
-    -- Only while somebody listens: a notification takes a lock that all commits share.
+    -- Only if another instance follows a turn: a notification takes a lock that all commits share.
     if watched is not null then
         perform pg_notify(:channel, array_to_string(watched, ','));
     end if;

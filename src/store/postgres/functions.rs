@@ -1,8 +1,8 @@
-//! The batches as functions of the database: so each is one round trip, with limits and plans of its
-//! own, and a transaction that nobody can leave open.
+//! The batches as database functions: each is one round trip, has its own limits and plans, and its transaction
+//! cannot be left open.
 //!
-//! They are made with the migrations. A function is named after a digest of its text: servers of different versions
-//! share a database while they are exchanged, each with its own. [`drop_unused`] drops those of earlier versions.
+//! Migrations create them. A function's name contains a digest of its text, because servers of different versions
+//! share a database during an upgrade, each with its own functions. [`drop_unused`] drops those of other versions.
 
 use std::sync::LazyLock;
 
@@ -18,16 +18,16 @@ use sha2::{Digest, Sha256};
 use super::dialect::{Conn, LOCK_TIMEOUT};
 use crate::store::CHANNEL;
 
-/// How long a batch waits for a row, in milliseconds; what waits longer goes alone.
+/// How long a batch waits for a row lock, in milliseconds. After that its steps run alone.
 const BATCH_LOCK_TIMEOUT: u32 = 200;
-/// How long writing logs waits for a row, in milliseconds; what is left goes with the next.
+/// How long a log write waits for a row lock, in milliseconds. After that the next write takes its records along.
 const LOG_LOCK_TIMEOUT: u32 = 500;
-/// How many bytes of the digest of its text are in a function's name.
+/// How many bytes of the digest a function's name contains.
 const DIGEST_BYTES: usize = 6;
 
 /// A function of the database.
 pub struct DatabaseFunction {
-    /// What calls it, with its parameters bound.
+    /// The statement that calls it, with a placeholder for each parameter.
     pub call: String,
     /// Its name without the digest.
     plain: &'static str,
@@ -61,7 +61,7 @@ impl DatabaseFunction {
     }
 }
 
-/// A definition with the values of the constants that it shares with the Rust code.
+/// Fills in the constants that a definition shares with the Rust code.
 fn with_constants(definition: &str) -> String {
     let constants = [
         (":batch_lock_timeout", BATCH_LOCK_TIMEOUT.to_string()),
@@ -85,7 +85,7 @@ macro_rules! functions {
             });
         )*
 
-        /// Those that others call come first.
+        /// A function comes before those that call it.
         const ALL: [&LazyLock<DatabaseFunction>; [$(stringify!($name)),*].len()] = [$(&$name),*];
     };
 }
@@ -111,7 +111,7 @@ struct ExistingFunction {
     name: String,
 }
 
-/// The functions in the database of this and other versions: of these names, with a digest.
+/// The names of the database's functions of this and other versions: a name in [`ALL`], and a digest.
 fn known(conn: &mut Conn) -> QueryResult<Vec<String>> {
     let plain: Vec<&str> = ALL.iter().map(|function| function.plain).collect();
     let known = "select proname::text as name from pg_proc \
@@ -121,13 +121,13 @@ fn known(conn: &mut Conn) -> QueryResult<Vec<String>> {
     Ok(known.into_iter().map(|known| known.name).collect())
 }
 
-/// Whether all of this version are there.
+/// Whether all functions of this version exist.
 pub fn all_known(conn: &mut Conn) -> QueryResult<bool> {
     let known = known(conn)?;
     Ok(ALL.iter().all(|function| known.contains(&function.name)))
 }
 
-/// Makes those that are not there.
+/// Creates the functions that are missing.
 pub fn create(conn: &mut Conn) -> QueryResult<()> {
     let known = known(conn)?;
     for function in ALL
@@ -139,14 +139,14 @@ pub fn create(conn: &mut Conn) -> QueryResult<()> {
     Ok(())
 }
 
-/// Those of other versions, which this one does not call.
+/// The functions of other versions, which this one does not call.
 pub fn unused(conn: &mut Conn) -> QueryResult<Vec<String>> {
     let mut unused = known(conn)?;
     unused.retain(|name| ALL.iter().all(|function| function.name != *name));
     Ok(unused)
 }
 
-/// Drops those of other versions: servers of these must have been stopped. Returns how many there were.
+/// Drops the functions of other versions, whose servers must have been stopped. Returns how many were dropped.
 pub fn drop_unused(conn: &mut Conn) -> QueryResult<usize> {
     let unused = unused(conn)?;
     for name in &unused {

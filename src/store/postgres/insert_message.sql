@@ -1,4 +1,4 @@
--- Stores a message of a turn. The same as `messages::insert`, for batches.
+-- Stores a message of a turn. Same as `messages::insert`, for batches.
 (
     id uuid, conversation_id uuid, turn_id uuid, seq bigint, role text, direction text, message_type text,
     body text, media_urls jsonb, audio_urls jsonb, finish_reason text, metadata jsonb, created_at timestamptz

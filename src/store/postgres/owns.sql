@@ -1,5 +1,5 @@
--- The fence predicate of batches: whether a turn owns a conversation of this running turn and fence. The same as
--- `locks::owned`. PostgreSQL puts the expression into the statement that calls it.
+-- The fence predicate of batches: whether the turn owns the conversation with this running turn and fence. Same as
+-- `fence::owned`. PostgreSQL inlines the expression into the calling statement.
 (running_turn uuid, conversation_fence bigint, turn uuid, turn_fence bigint)
 returns boolean
 language sql

@@ -1,5 +1,5 @@
--- Renews the leases of an owner's turns: those that still are its own. Their conversations are locked in
--- one order, as everywhere.
+-- Renews the leases of the turns that an instance still owns. To avoid deadlocks, conversations are locked
+-- in the order of their ids, as everywhere.
 (renewed_turns uuid[], own uuid, lease_ms bigint)
 returns table (renewed_turn uuid, is_to_stop boolean)
 language plpgsql

@@ -1,6 +1,6 @@
--- Appends what running turns have said, under their fences: a turn that has another's fence by now
--- is missing in what comes back. The conversations' rows are locked first, in one order. Nothing of it
--- is promised, so nobody waits for the disk.
+-- Appends to the logs of running turns, under their fences. A turn that no longer owns its conversation is
+-- missing in the result. To avoid deadlocks, the conversations are locked first, in the order of their ids.
+-- The commit does not wait for the disk: a crash may lose the end of a log.
 (
     turn_ids uuid[], conversation_ids uuid[], fences bigint[], attempts integer[], first_seqs bigint[],
     last_seqs bigint[], all_records bytea[]
@@ -38,7 +38,7 @@ written as (
     on conflict do nothing
 ),
 hinted as (
-    -- Only while somebody listens: a notification takes a lock that all commits share.
+    -- Only if another instance follows a turn: a notification takes a lock that all commits share.
     select pg_notify(:channel, string_agg(turn_id::text, ','))
     from (select turn_id from mine where is_watched limit 100) as watched
     having count(*) > 0

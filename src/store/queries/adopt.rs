@@ -1,4 +1,4 @@
-//! Taking over turns whose owner is dead. Compiled once for each database.
+//! Adopts turns whose lease has expired. Compiled once for each database.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::{
     columns::ConversationState,
     dialect::{Conn, lock_rows, write_tx},
-    locks, messages,
+    fence, messages,
     turns::close,
 };
 use crate::store::{
@@ -65,7 +65,7 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
     Ok(Adoption::Adopted(Box::new(started)))
 }
 
-/// A turn that began before, as its runner needs it.
+/// What is needed to run a turn that began earlier.
 fn started(
     conn: &mut Conn,
     held: ConversationState,
@@ -82,7 +82,7 @@ fn started(
         .optional()?
         .flatten();
     let mut history = messages::window(conn, held.id, held.last_seq, history.into())?;
-    // All that the turn has done, however much that was.
+    // All of the turn's own messages, even those beyond the window.
     history.retain(|message| message.turn_id != Some(turn_id));
     history.extend(messages::of_turn(conn, turn_id)?);
     Ok(Started {
@@ -102,7 +102,7 @@ fn started(
     })
 }
 
-/// A turn that its owner has begun without knowing it.
+/// A turn whose beginning was committed although its owner did not get the answer.
 pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> {
     let first = turns::table
         .filter(turns::id.eq(turn.turn_id))
@@ -122,7 +122,7 @@ pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> 
     started(conn, held, id, Attempt::FIRST, device, turn.history).map(Some)
 }
 
-/// Turns whose owner is dead, the longest first.
+/// Turns whose lease has expired, the oldest lease first.
 pub fn abandoned(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TurnId>> {
     let turns: Vec<Option<TurnId>> = conversations::table
         .filter(conversations::running_turn.is_not_null())
@@ -134,24 +134,24 @@ pub fn abandoned(conn: &mut Conn, limit: i64) -> QueryResult<Vec<TurnId>> {
     Ok(turns.into_iter().flatten().collect())
 }
 
-/// Gives a turn's lease up, so that another instance can adopt it at once.
+/// Releases a turn's lease, so that another instance can adopt the turn at once.
 pub fn release(
     conn: &mut Conn,
     conversation: ConversationId,
     turn: TurnId,
     fence: Fence,
 ) -> QueryResult<usize> {
-    diesel::update(locks::owned(conversation, turn, fence))
+    diesel::update(fence::owned(conversation, turn, fence))
         .set((
-            // So that this instance does not renew it any more.
+            // So that this instance cannot renew the lease any more.
             conversations::owner.eq(None::<InstanceId>),
             conversations::lease_until.eq(db_now().nullable()),
         ))
         .execute(conn)
 }
 
-/// Takes all running turns from their owners: for a database that only one server uses, when that
-/// starts.
+/// Expires the leases of all other instances. For the start of the only instance that uses a
+/// database.
 pub fn release_all(conn: &mut Conn, owner: InstanceId) -> QueryResult<usize> {
     let running = conversations::table
         .filter(conversations::running_turn.is_not_null())
@@ -161,7 +161,7 @@ pub fn release_all(conn: &mut Conn, owner: InstanceId) -> QueryResult<usize> {
         .execute(conn)
 }
 
-/// Closes turns that nobody has adopted for so long.
+/// Closes turns whose lease expired at least `since` ago and that no instance has adopted.
 pub fn close_forgotten(conn: &mut Conn, since: Duration, limit: i64) -> Result<usize, StoreError> {
     write_tx(conn, |conn| {
         let forgotten = conversations::table

@@ -1,4 +1,4 @@
-//! Who has a conversation. Compiled once for each database.
+//! Claims, releases and messages of experts. Compiled once for each database.
 
 use diesel::prelude::*;
 
@@ -70,7 +70,7 @@ pub fn claim(conn: &mut Conn, claim: &Claim) -> Result<ClaimOutcome, StoreError>
     })
 }
 
-/// Ends an answer where it is stored; how many messages that gives.
+/// Ends a running answer at its last stored frame. Returns how many messages this stores.
 fn truncate(conn: &mut Conn, claim: &Claim, row: &Locked, turn: TurnId) -> QueryResult<i64> {
     let of_turn = turns::table.filter(turns::id.eq(turn));
     let (attempt, fence, device): (Attempt, Fence, Option<String>) = of_turn
@@ -143,7 +143,7 @@ fn release_within(conn: &mut Conn, release: &Release) -> Result<Conversation, Ab
         ReleaseTo::Settled(_) => (Mode::Ai, Status::Completed),
         ReleaseTo::Queue { .. } => (Mode::Expert, Status::Active),
     };
-    // Whoever takes it another day does so for another reason.
+    // The reason and skill do not apply to a later handoff.
     let is_over = (mode == Mode::Ai).then(|| {
         (
             conversations::reason.eq(None::<String>),

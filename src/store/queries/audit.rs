@@ -1,4 +1,4 @@
-//! The audit. Compiled once for each database.
+//! The audit log. Compiled once for each database.
 
 use diesel::prelude::*;
 
@@ -9,12 +9,12 @@ use crate::store::{
     schema::{audit_log, db_now},
 };
 
-/// Goes with what it is about, in the same transaction.
+/// Must run in the transaction of the action that it records.
 pub fn write(conn: &mut Conn, actor: &Actor, of: ConversationId) -> QueryResult<usize> {
     write_each(conn, actor, [Some(of)])
 }
 
-/// The same of each of these conversations; of none, where there are none.
+/// Writes one entry per conversation, or a single one without a conversation if the list is empty.
 pub fn write_all(conn: &mut Conn, actor: &Actor, of: &[ConversationId]) -> QueryResult<usize> {
     match of.is_empty() {
         true => write_each(conn, actor, [None]),

@@ -1,8 +1,8 @@
-//! Beginning a turn. Compiled once for each database.
+//! Begins a turn. Compiled once for each database.
 //!
-//! Rows are locked in one order everywhere: session lock, user, conversation, turn.
+//! To avoid deadlocks, rows are locked in this order everywhere: session lock, user, conversation, turn.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::{dsl::exists, prelude::*, select};
 use serde_json::{Value, json};
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::{
     columns::ConversationState,
     dialect::{Conn, write_tx},
-    locks, messages, sessions, users,
+    idempotency, locks, messages, sessions, users,
 };
 use crate::store::{
-    Attempt, ConversationId, Fence, MessageId, MessageSeq, Owner, StoreError, TurnId, UserId,
-    begin::{Begin, BeginTurn, BusyTurn, Idempotency, Started, UserMessage},
+    Attempt, ConversationId, Fence, MessageId, MessageSeq, StoreError, TurnId, UserId,
+    begin::{Begin, BeginTurn, BusyTurn, Started, UserMessage},
     cached::cached,
     conversations::Status,
     data::OpenOutcome,
@@ -25,9 +25,6 @@ use crate::store::{
     sessions::LockRequest,
     types::{JsonColumn, SqlTime},
 };
-
-/// For how long an idempotency key is kept.
-const KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
     if !turn.sent.send() {
@@ -42,10 +39,10 @@ pub fn begin(conn: &mut Conn, turn: &BeginTurn) -> Result<Begin, StoreError> {
 
 fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begin>> {
     let lock = sessions::set(conn, &turn.lock)?;
-    // Under the lock of the device's row: a request with the same key has committed, or waits.
+    // The session lock's row is locked: a request with the same key has committed, or waits for this one.
     for said in turn.earlier.iter().chain([&turn.said]) {
         if let Some(idempotency) = said.idempotency() {
-            check_key(conn, &turn.lock.device, &idempotency)?;
+            idempotency::check_key(conn, &turn.lock.device, &idempotency)?;
         }
     }
     if let Some(wait) = lock.wait(turn.lock.limit) {
@@ -54,7 +51,7 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     let Some(lock) = sessions::go_to(conn, &turn.lock, lock)? else {
         return Err(Abort::With(Begin::NoConversation));
     };
-    // A widget's answer comes alone: messages that wait are not begun together with one.
+    // A widget's answer is never merged with waiting messages.
     for said in turn.earlier.iter().chain([&turn.said]) {
         if let Some(answers) = &said.answers {
             check_answer(conn, lock.conversation_id, answers.widget)?;
@@ -94,28 +91,13 @@ fn begin_within(conn: &mut Conn, turn: &BeginTurn) -> Result<Started, Abort<Begi
     })
 }
 
-/// Whether a key is free; one that is too old becomes free.
-fn check_key(conn: &mut Conn, device: &Owner, key: &Idempotency) -> Result<(), Abort<Begin>> {
-    match keyed(conn, device, key)? {
-        None => Ok(()),
-        Some(keyed) if keyed.is_fresh => Err(Abort::With(keyed.outcome(key))),
-        Some(keyed) => {
-            let old = turns::table.filter(turns::id.eq(keyed.id));
-            diesel::update(old)
-                .set(turns::idempotency_key.eq(None::<String>))
-                .execute(conn)?;
-            Ok(())
-        }
-    }
-}
-
-/// Whether a widget of this conversation waits for its answer; under the lock of the device's row.
+/// Aborts unless the widget is in this conversation and unanswered. The session lock's row must be locked.
 fn check_answer(
     conn: &mut Conn,
     conversation: ConversationId,
     widget: MessageId,
 ) -> Result<(), Abort<Begin>> {
-    // Nobody withdraws it from here on.
+    // From here on the widget cannot be retracted.
     locks::lock(conn, conversation)?;
     if !messages::holds_widget(conn, conversation, widget)? {
         return Err(Abort::With(Begin::NoWidget));
@@ -124,56 +106,6 @@ fn check_answer(
     match select(exists(answered)).get_result(conn)? {
         true => Err(Abort::With(Begin::Answered)),
         false => Ok(()),
-    }
-}
-
-/// What became of a request with this key, if it is not too old.
-pub fn known(conn: &mut Conn, device: &Owner, key: &Idempotency) -> QueryResult<Option<Begin>> {
-    let keyed = keyed(conn, device, key)?.filter(|keyed| keyed.is_fresh);
-    Ok(keyed.map(|keyed| keyed.outcome(key)))
-}
-
-/// The turn of a key.
-#[derive(Queryable)]
-struct Keyed {
-    id: TurnId,
-    request_hash: Option<Vec<u8>>,
-    merged_into: Option<TurnId>,
-    is_fresh: bool,
-}
-
-impl Keyed {
-    fn outcome(self, key: &Idempotency) -> Begin {
-        match self.merged_into {
-            _ if self.request_hash.as_ref() != Some(&key.request_hash) => Begin::KeyReused,
-            Some(later) => Begin::Merged(later),
-            None => Begin::Repeated(self.id),
-        }
-    }
-}
-
-fn keyed(conn: &mut Conn, device: &Owner, key: &Idempotency) -> QueryResult<Option<Keyed>> {
-    let of_device = || {
-        turns::table
-            .filter(turns::device_id.eq(device.as_str()))
-            .select((
-                turns::id,
-                turns::request_hash,
-                turns::merged_into,
-                turns::started_at.gt(db_now_plus(-milliseconds(KEY_KEPT))),
-            ))
-    };
-    let by_key = of_device()
-        .filter(turns::idempotency_key.eq(&key.key))
-        .first(conn)
-        .optional()?;
-    match (by_key, key.turn()) {
-        (None, Some(turn)) => of_device()
-            .filter(turns::id.eq(turn))
-            .filter(turns::idempotency_key.is_null())
-            .first(conn)
-            .optional(),
-        (by_key, _) => Ok(by_key),
     }
 }
 
@@ -204,7 +136,7 @@ fn open_conversation(
     Ok((held, user_name))
 }
 
-/// Opens a conversation in which nothing is said yet. The device leaves the one that it is in.
+/// Opens an empty conversation. The owner leaves the current one.
 pub fn open(
     conn: &mut Conn,
     new_user: UserId,
@@ -246,7 +178,7 @@ fn open_within(
     Ok(user)
 }
 
-/// Takes the lease of a conversation that is not answering.
+/// Takes the lease of a conversation; aborts if a turn is running in it.
 fn continue_conversation(
     conn: &mut Conn,
     turn: &BeginTurn,
@@ -299,9 +231,9 @@ fn count(turn: &BeginTurn) -> i64 {
     i64::try_from(turn.earlier.len() + 1).unwrap_or(i64::MAX)
 }
 
-/// The turn's row, and one for each key of a message that it answers as well. The keys were free under
-/// the device's lock; where a request without that lock has taken one all the same, the step is
-/// repeated and finds that one.
+/// Inserts the turn's row, and one for each earlier message with a key that it answers as well. The keys were
+/// free under the session lock's row lock. If a request without that lock has taken one since, this is a
+/// conflict: the step is repeated and finds that request's turn.
 fn insert_turn(
     conn: &mut Conn,
     turn: &BeginTurn,

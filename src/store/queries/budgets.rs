@@ -1,4 +1,4 @@
-//! Tokens that are reserved and spent. Compiled once for each database.
+//! Token budgets: reserves and settles tokens. Compiled once for each database.
 
 use diesel::{
     dsl::{exists, min, sql},
@@ -26,7 +26,7 @@ fn reserve_within(conn: &mut Conn, reserve: &Reserve) -> Result<(), Abort<bool>>
     if select(exists(own)).get_result(conn)? {
         return Err(Abort::With(true));
     }
-    // In one order everywhere, so that two turns do not wait for each other.
+    // In one order everywhere, so that two turns do not deadlock.
     let mut scopes: Vec<_> = reserve.scopes.iter().collect();
     scopes.sort();
     for (scope, most) in scopes {
@@ -61,11 +61,11 @@ fn reserve_within(conn: &mut Conn, reserve: &Reserve) -> Result<(), Abort<bool>>
     Ok(())
 }
 
-/// A reservation of a turn that has ended, and what that has spent.
+/// A finished turn's reservation: turn, scope, day, reserved tokens, spent input and output tokens.
 type EndedReservation = (TurnId, String, i64, i64, Option<i64>, Option<i64>);
 
 pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize, StoreError> {
-    // Mostly there is nothing to do, and no reason to write.
+    // Usually there is nothing to settle: skip the write transaction.
     if turn.is_none()
         && !select(exists(reservations::table.select(reservations::day)))
             .get_result::<bool>(conn)?
@@ -95,11 +95,11 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
             let own = reservations::table
                 .filter(reservations::turn_id.eq(turn))
                 .filter(reservations::scope.eq(&scope));
-            // Whoever deletes it settles it.
+            // Only the transaction that deletes the reservation settles it.
             if diesel::delete(own).execute(conn)? == 0 {
                 continue;
             }
-            // A turn whose server died has not said what it spent.
+            // The usage of a turn whose instance died is unknown: count what was reserved.
             let spent = input
                 .zip(output)
                 .map_or(tokens, |(input, output)| input + output);
@@ -110,7 +110,7 @@ pub fn settle(conn: &mut Conn, turn: Option<TurnId>, limit: i64) -> Result<usize
     })
 }
 
-/// What was reserved: in which budget, on which day, how many tokens.
+/// A reservation: scope, day, tokens.
 type Reserved = (String, i64, i64);
 
 /// Deletes and returns the reservations of conversations that are about to be deleted. The transaction that deletes a
@@ -124,7 +124,7 @@ pub fn take_reserved(conn: &mut Conn, of: Vec<ConversationId>) -> QueryResult<Ve
         .get_results(conn)
 }
 
-/// Counts all that was reserved as spent: of what deleted turns spend nobody hears any more. Budgets come last, in the
+/// Counts reserved tokens as spent: a deleted turn cannot report its usage any more. Budgets are locked last, in the
 /// order of their scopes, as everywhere.
 pub fn count_spent(conn: &mut Conn, mut reserved: Vec<Reserved>) -> QueryResult<()> {
     reserved.sort();
@@ -134,7 +134,7 @@ pub fn count_spent(conn: &mut Conn, mut reserved: Vec<Reserved>) -> QueryResult<
     Ok(())
 }
 
-/// Releases reserved tokens of a budget, and counts those that were spent.
+/// Releases a budget's reserved tokens and adds the spent ones.
 fn settle_one(
     conn: &mut Conn,
     scope: &str,
@@ -191,7 +191,7 @@ pub fn spent(conn: &mut Conn, by: &SpentBy) -> QueryResult<(Spent, Spent)> {
     ))
 }
 
-/// A [`Spent`], of rows with tokens; PostgreSQL's sum of a bigint is a numeric.
+/// The columns of a [`Spent`]. Cast, because PostgreSQL's sum of a bigint is a numeric.
 fn sums() -> (SqlLiteral<BigInt>, SqlLiteral<BigInt>, SqlLiteral<BigInt>) {
     (
         sql("count(*)"),

@@ -1,4 +1,4 @@
-//! What several queries read of a conversation. Compiled once for each database.
+//! Columns of a conversation that several queries read. Compiled once for each database.
 
 use diesel::prelude::*;
 use serde_json::Value;
@@ -23,7 +23,8 @@ pub struct ConversationState {
     pub context: Option<JsonColumn>,
 }
 
-/// The columns of a [`Conversation`](crate::store::conversations::Conversation); with no more of its first message than a list needs.
+/// The columns of a [`Conversation`](crate::store::conversations::Conversation). `brief`, for lists: only the first
+/// 500 characters of its first message.
 macro_rules! columns {
     () => {
         columns!(conversations::user_input)

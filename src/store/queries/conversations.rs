@@ -1,4 +1,4 @@
-//! The conversations of a user who is signed in. Compiled once for each database.
+//! The conversations of a signed-in user. Compiled once for each database.
 
 use diesel::{dsl::exists, prelude::*, sql_types::BigInt};
 
@@ -15,7 +15,7 @@ use crate::store::{
     schema::{conversations, db_now, session_locks, turns, users},
 };
 
-/// The conversations of whoever has this handle.
+/// Filters for the conversations of the user with this handle.
 macro_rules! of_handle {
     ($handle:expr) => {
         conversations::user_id.eq_any(
@@ -37,7 +37,7 @@ pub fn count(conn: &mut Conn, handle: &str, status: Option<Status>) -> QueryResu
     found.get_result(conn)
 }
 
-/// The newest first; ids are in the order of their making.
+/// The newest first. Ids break ties: a later id sorts later.
 pub fn list(
     conn: &mut Conn,
     handle: &str,
@@ -80,7 +80,7 @@ pub fn by_id(
         .optional()
 }
 
-/// The conversation that a user's client calls so, or that has this id, and its agent.
+/// The user's conversation with this client-chosen name or, failing that, with this id; and its agent.
 pub fn of_session(
     conn: &mut Conn,
     user: &Owner,
@@ -98,7 +98,7 @@ pub fn of_session(
     }
 }
 
-/// The same of a user of this id.
+/// Like [`of_session`], for a user's id and without the agent.
 pub fn session_of_user(
     conn: &mut Conn,
     user: UserId,
@@ -186,7 +186,7 @@ pub fn change(
             .filter(of_handle!(handle));
         let changed = diesel::update(own)
             .set((
-                // What is `None` stays as it is.
+                // `None` leaves a column unchanged.
                 title.map(|title| conversations::title.eq(title)),
                 changes
                     .status
@@ -204,7 +204,7 @@ pub fn change(
     })
 }
 
-/// Session locks first, as everywhere; the rest goes with the conversation.
+/// Locks session locks first, as everywhere. Foreign keys delete the rest with the conversation.
 pub fn delete(
     conn: &mut Conn,
     user: &Owner,
@@ -217,7 +217,7 @@ pub fn delete(
                 .filter(conversations::id.eq(id))
                 .filter(of_handle!(user.handle()))
         };
-        // Wherever it is: it may be on its way to this conversation.
+        // Whichever conversation the session lock is on: it may be moving to this one.
         let lock = session_locks::table
             .filter(session_locks::device_id.eq(user.as_str()))
             .select(session_locks::device_id);
@@ -233,7 +233,7 @@ pub fn delete(
     Ok(deleted)
 }
 
-/// Makes a device's conversations a user's, and the device's user row with its name no more.
+/// Moves a device's conversations to a user, and deletes the device's user row. Its name is kept if the user has none.
 pub fn keep(
     conn: &mut Conn,
     device: &Owner,
@@ -258,7 +258,7 @@ fn keep_within(
     new_user: UserId,
 ) -> Result<Option<UserId>, Abort<MoveOutcome>> {
     windows::delete_lock(conn, device, key, None)?;
-    // Locked: a conversation that is just being opened for them is seen below.
+    // Locked, so that a conversation being opened for the device is committed and found below.
     let known = users::table
         .filter(users::phone_number.eq(device.handle()))
         .select((users::id, users::name));
@@ -281,7 +281,7 @@ fn keep_within(
     )
     .set((
         turns::device_id.eq(user.as_str()),
-        // The user may have used the same.
+        // The user may have used the same key.
         turns::idempotency_key.eq(None::<String>),
     ))
     .execute(conn)?;

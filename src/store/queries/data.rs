@@ -1,4 +1,4 @@
-//! All that is kept of a visitor. Compiled once for each database.
+//! Exports and erases a visitor's data. Compiled once for each database.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn visitor(conn: &mut Conn, handle: &str) -> QueryResult<Option<ExportedUser
         .optional()
 }
 
-/// Ids are in the order of their making.
+/// A later id sorts later.
 pub fn next_conversation(
     conn: &mut Conn,
     user: UserId,
@@ -53,7 +53,7 @@ pub fn conversations(conn: &mut Conn, handle: &str) -> QueryResult<Vec<ExportedC
         .load(conn)
 }
 
-/// The lock's row first, as everywhere; the rest goes with the user.
+/// Deletes the session lock first, as everywhere. Foreign keys delete the rest with the user.
 pub fn erase(conn: &mut Conn, device: &Owner, key: &LimitKey) -> Result<bool, StoreError> {
     let erased = write_tx(conn, |conn| -> Result<bool, StoreError> {
         let had_lock = windows::delete_lock(conn, device, key, None)?;
@@ -65,7 +65,7 @@ pub fn erase(conn: &mut Conn, device: &Owner, key: &LimitKey) -> Result<bool, St
         let reserved = budgets::take_reserved(conn, own)?;
         let users = diesel::delete(user()).execute(conn)?;
         budgets::count_spent(conn, reserved)?;
-        // As versions name it that do not know the key.
+        // The scope's name in earlier versions, which had no limit key.
         let by_id = format!("device:{}", device.as_str());
         diesel::delete(budget_rows::table.filter(budget_rows::scope.eq(by_id))).execute(conn)?;
         Ok(had_lock || users > 0)
@@ -74,8 +74,8 @@ pub fn erase(conn: &mut Conn, device: &Owner, key: &LimitKey) -> Result<bool, St
     Ok(erased)
 }
 
-/// `before`: an id that is not older than the conversations are that may be erased; ids are in the order
-/// of their making, so no index on the time is needed. Session locks first, as everywhere.
+/// `before`: an upper bound for the ids of conversations that may be erased. Ids sort by creation, so no
+/// index on the time is needed. Deletes session locks first, as everywhere.
 pub fn erase_old(
     conn: &mut Conn,
     before: ConversationId,
@@ -100,7 +100,7 @@ pub fn erase_old(
             .filter(session_locks::conversation_id.eq_any(ids()))
             .filter(session_locks::locked_at.lt(since()));
         diesel::delete(locks).execute(conn)?;
-        // Whoever has just come back keeps theirs, and is still known.
+        // Checks again: a visitor who has just come back keeps the conversation and the user row.
         let rows = conversations::table
             .filter(conversations::id.eq_any(ids()))
             .filter(conversations::updated_at.lt(since()))

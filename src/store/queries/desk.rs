@@ -1,4 +1,4 @@
-//! What the people at the desk see of conversations. Compiled once for each database.
+//! What experts see of conversations. Compiled once for each database.
 
 use std::cmp::Reverse;
 
@@ -21,7 +21,7 @@ use crate::store::{
     sessions::Mode,
 };
 
-/// How many running conversations are read, of which the newest are shown.
+/// How many running conversations are read. The newest of them are shown.
 const RUNNING: i64 = 1_000;
 
 pub fn queue(conn: &mut Conn, sight: Visibility, limit: i64) -> QueryResult<Vec<Conversation>> {
@@ -45,23 +45,23 @@ pub fn queue(conn: &mut Conn, sight: Visibility, limit: i64) -> QueryResult<Vec<
     Ok(all)
 }
 
-/// Those that agents are answering at this moment, the newest first.
+/// The conversations that agents are answering now, the newest first.
 pub fn answering(conn: &mut Conn, limit: usize) -> QueryResult<Vec<Conversation>> {
     let mut running: Vec<Conversation> = conversations::table
         .filter(conversations::running_turn.is_not_null())
         .filter(conversations::mode.eq(Mode::Ai))
-        // As the index has them that holds no others.
+        // The order of the partial index on running conversations.
         .order(conversations::lease_until.desc())
         .limit(RUNNING)
         .select(columns!(brief))
         .load(conn)?;
-    // As they stay, however their leases are renewed.
+    // An order that lease renewals do not change.
     running.sort_by_key(|running| Reverse(running.id));
     running.truncate(limit);
     Ok(running)
 }
 
-/// A conversation that the desk may see.
+/// A conversation, if the expert may see it.
 pub fn seen(
     conn: &mut Conn,
     sight: Visibility,
@@ -104,7 +104,7 @@ fn look_within(
     Ok(found)
 }
 
-/// Reads a conversation for somebody who may see it, and records in the audit that they did, in one transaction.
+/// Reads a conversation if the expert may see it, and records that in the audit log, in one transaction.
 fn look_into<T>(
     conn: &mut Conn,
     sight: Visibility,
@@ -113,7 +113,7 @@ fn look_into<T>(
     read: impl FnOnce(&mut Conn) -> Result<T, StoreError>,
 ) -> Result<Option<T>, StoreError> {
     write_tx(conn, |conn| {
-        // It may be another's in the next moment.
+        // Locked, so that no other expert claims the conversation meanwhile.
         let Some(_) = locks::lock(conn, id)? else {
             return Ok(None);
         };
@@ -124,7 +124,7 @@ fn look_into<T>(
     })
 }
 
-/// A page of what was said there.
+/// A page of its messages.
 pub fn messages(
     conn: &mut Conn,
     sight: Visibility,
@@ -138,7 +138,7 @@ pub fn messages(
     Ok(page.unwrap_or(Paged::NoConversation))
 }
 
-/// What its agent would be told.
+/// What its agent would receive.
 pub fn known_of(
     conn: &mut Conn,
     sight: Visibility,
@@ -152,7 +152,7 @@ pub fn known_of(
     Ok(known.flatten())
 }
 
-/// Whose a turn is, in a conversation that the desk may see.
+/// A turn's owner, if the expert may see its conversation.
 pub fn turn(
     conn: &mut Conn,
     sight: Visibility,

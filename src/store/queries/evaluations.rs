@@ -1,4 +1,4 @@
-//! What judges said of answers. Compiled once for each database.
+//! Evaluations of answers by judges. Compiled once for each database.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,12 +23,12 @@ use crate::store::{
     types::JsonColumn,
 };
 
-/// What waits for somebody to look at it.
+/// The statuses that wait for a review.
 const UNREVIEWED: [EvaluationStatus; 2] = [EvaluationStatus::Failed, EvaluationStatus::Undecided];
-/// So many of them are counted.
+/// Counting of evaluations to review stops here.
 const MAX_COUNTED: i64 = 100;
 
-/// The columns of an [`Evaluation`]; with no more of the answer than a list needs.
+/// The columns of an [`Evaluation`]. `brief`, for lists: only the first [`BRIEF`] characters of the answer.
 macro_rules! columns {
     () => {
         columns!(messages::body, messages::retracted)
@@ -60,7 +60,7 @@ macro_rules! columns {
     };
 }
 
-/// Evaluations with the answers that they are of.
+/// Evaluations joined with their answers.
 macro_rules! rows {
     () => {
         evaluations::table.inner_join(messages::table.on(messages::id.eq(evaluations::message_id)))
@@ -103,7 +103,7 @@ pub fn add(conn: &mut Conn, new: &NewEvaluation) -> Result<(), StoreError> {
 }
 
 fn insert(conn: &mut Conn, new: &NewEvaluation) -> QueryResult<()> {
-    // Whoever deletes the conversation, or withdraws the answer, comes before this, or after.
+    // Locked, so that the conversation is not deleted and the answer not retracted meanwhile.
     let held = locks::lock(conn, new.conversation_id)?;
     let answer = messages::table
         .filter(messages::id.eq(new.message_id))
@@ -198,10 +198,10 @@ pub fn page(
     })
 }
 
-/// A message of a turn: who said what; and what was said where it is withdrawn.
+/// A message of a turn: turn, id, role, text, and the text before it was retracted.
 type InTurn = (Option<TurnId>, MessageId, Role, String, Option<String>);
 
-/// What was said in the turns of these answers, beside them.
+/// The other messages in the turns of these answers.
 fn around(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<EvaluationId, Around>> {
     let turns = page.iter().filter_map(|evaluation| evaluation.turn_id);
     let said: Vec<InTurn> = messages::table
@@ -233,7 +233,7 @@ fn around(conn: &mut Conn, page: &[Evaluation]) -> QueryResult<HashMap<Evaluatio
     Ok(all)
 }
 
-/// How many wait for somebody to look at them; a lot is not counted to its end.
+/// How many evaluations wait for a review, counted up to `MAX_COUNTED`.
 pub fn to_review(conn: &mut Conn) -> QueryResult<i64> {
     let open = evaluations::table
         .filter(evaluations::status.eq_any(UNREVIEWED))
@@ -270,7 +270,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
         if reviewing.verdict == Verdict::Correct && holder.is_some() {
             return Ok(Reviewed::Another);
         }
-        // Who has looked at the answer has looked at what all judges say of it.
+        // One review of the answer settles the evaluations of all judges.
         let open = evaluations::table
             .filter(evaluations::message_id.eq(evaluation.message_id))
             .filter(evaluations::status.eq_any(UNREVIEWED));
@@ -290,7 +290,7 @@ pub fn review(conn: &mut Conn, reviewing: &Reviewing) -> Result<Reviewed, StoreE
     })
 }
 
-/// Takes an answer back with all that it showed, and says so, under the lock of its conversation's row.
+/// Retracts an answer and its widgets, and tells the visitor. The conversation's row must be locked.
 fn withdraw(
     conn: &mut Conn,
     row: &locks::Locked,
@@ -315,7 +315,7 @@ fn withdraw(
     if retracts.is_empty() {
         return Ok(());
     }
-    // Its frames say it, too.
+    // The turn's log contains the text, too.
     if let Some(turn) = evaluation.turn_id {
         let log = turn_events::table.filter(turn_events::turn_id.eq(turn));
         diesel::delete(log).execute(conn)?;

@@ -1,4 +1,4 @@
-//! The people at the desk. Compiled once for each database.
+//! Experts and their presence. Compiled once for each database.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::store::{
     types::JsonColumn,
 };
 
-/// Whoever was not seen for so long is not there: the console shows itself every minute.
+/// An expert who was not seen for this long counts as offline. The console reports every minute.
 pub const AWAY_AFTER: Duration = Duration::from_secs(300);
 
-/// What was asked of who leaves is asked of nobody from then on.
+/// Stores an expert's presence. Waiting conversations lose an assignee who becomes unavailable.
 pub fn known(
     conn: &mut Conn,
     new: ExpertId,
@@ -63,7 +63,7 @@ fn seen_at_desk(
         .do_update()
         .set((
             experts::seen_at.eq(db_now()),
-            // What is `None` stays as it is.
+            // `None` leaves a column unchanged.
             presence.name.as_ref().map(|name| experts::name.eq(name)),
             presence.available.map(|is| experts::available.eq(is)),
             skills.map(|skills| experts::skills.eq(skills)),
@@ -72,7 +72,7 @@ fn seen_at_desk(
         .get_result(conn)
 }
 
-/// Whether somebody says that they are there, and was seen a moment ago.
+/// Whether an expert is online: available, and seen within [`AWAY_AFTER`].
 macro_rules! is_there {
     () => {
         experts::available
@@ -81,7 +81,7 @@ macro_rules! is_there {
     };
 }
 
-/// Each with whether they are there.
+/// All experts, each with whether they are online.
 pub fn team(conn: &mut Conn) -> QueryResult<Vec<(Expert, bool)>> {
     experts::table
         .order(experts::sub)
@@ -89,7 +89,7 @@ pub fn team(conn: &mut Conn) -> QueryResult<Vec<(Expert, bool)>> {
         .load(conn)
 }
 
-/// Those who are there.
+/// The experts who are online.
 pub fn there(conn: &mut Conn) -> QueryResult<Vec<Expert>> {
     experts::table
         .filter(is_there!())

@@ -14,7 +14,7 @@ use crate::store::{
     types::JsonColumn,
 };
 
-/// Goes with what it is about, in the same transaction.
+/// Must run in the transaction of the change that the job is about.
 pub fn add(conn: &mut Conn, kind: &str, payload: Value) -> QueryResult<usize> {
     diesel::insert_into(jobs::table)
         .values((
@@ -39,7 +39,7 @@ pub fn take(
         let due = jobs::table
             .filter(jobs::kind.eq_any(kinds.iter().copied()))
             .filter(jobs::run_at.le(db_now()))
-            // As a word, or the index of those that are not is of no use.
+            // A literal `not dead`: with a bind parameter the planner cannot use the partial index.
             .filter(sql::<Bool>("not dead"))
             .order(jobs::run_at)
             .limit(limit)
@@ -64,7 +64,7 @@ pub fn done(conn: &mut Conn, id: JobId) -> QueryResult<usize> {
     diesel::delete(jobs::table.filter(jobs::id.eq(id))).execute(conn)
 }
 
-/// Whoever has lost the job to another try says nothing.
+/// Changes nothing if another attempt has taken the job since.
 pub fn failed(
     conn: &mut Conn,
     job: &Job,

@@ -16,10 +16,10 @@ use crate::store::{
     turns::KeptLog,
 };
 
-/// How many turns one statement asks for.
+/// How many turns one statement reads.
 const TOGETHER: usize = 50;
 
-/// What was flushed of an attempt after a frame, in order.
+/// The stored log segments of an attempt after a frame, in order.
 pub fn pieces(
     conn: &mut Conn,
     turn: TurnId,
@@ -35,7 +35,7 @@ pub fn pieces(
         .load(conn)
 }
 
-/// How turns stand that another instance runs, and what they have said since.
+/// The state and the new log segments of turns that another instance runs.
 pub fn progress(
     conn: &mut Conn,
     followed: &[(TurnId, Attempt, FrameSeq)],
@@ -43,7 +43,7 @@ pub fn progress(
     let mut all = Vec::with_capacity(followed.len());
     for some in followed.chunks(TOGETHER) {
         let rows = turn_rows::all(conn, some.iter().map(|(turn, ..)| *turn))?;
-        // After the rows: what ends between the two has its whole log kept.
+        // Read after the rows: a turn that ends in between loses its segments, but its whole log is kept.
         let mut pieces = new_pieces(conn, some)?;
         for (turn, attempt, _) in some {
             let Some(row) = rows.iter().find(|row| row.id == *turn).cloned() else {
@@ -64,7 +64,7 @@ pub fn progress(
     Ok(all)
 }
 
-/// The pieces that are new, in one statement.
+/// The new log segments of several turns, read in one statement.
 fn new_pieces(
     conn: &mut Conn,
     followed: &[(TurnId, Attempt, FrameSeq)],
@@ -92,7 +92,7 @@ fn new_pieces(
     Ok(by_attempt)
 }
 
-/// Says to the owners of running turns that these are read here, for so long.
+/// Tells the instances that run these turns that another one follows them, for this long.
 pub fn watch(conn: &mut Conn, turns: &[TurnId], time: Duration) -> Result<usize, StoreError> {
     let running = conversations::table
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));

@@ -18,12 +18,12 @@ use crate::store::{
     types::JsonColumn,
 };
 
-/// How many messages are read at once.
+/// How many new messages are read at once.
 const MAX_NEW_MESSAGES: i64 = 100;
-/// How many bytes messages have that are read at once, about; a single one may have more.
+/// Bounds the bytes of the messages that are read at once, approximately. A single message may exceed it.
 const PAGE_BYTES: i64 = 512 * 1024;
 
-/// How many bytes a message has, about: the database knows the length of a text without reading it.
+/// A message's approximate size in bytes. The database knows a text's length without reading the text.
 fn bytes() -> SqlLiteral<BigInt> {
     sql(
         "cast(500 + octet_length(body) + octet_length(cast(media_urls as text)) \
@@ -33,7 +33,7 @@ fn bytes() -> SqlLiteral<BigInt> {
     )
 }
 
-/// The last of the messages that are read together, the first of them being the first; and whether there are more.
+/// The last of the messages that are read together, and whether more follow. At least the first is read.
 fn last_fitting(sizes: &[(MessageSeq, i64)], most: usize) -> Option<(MessageSeq, bool)> {
     let mut all = 0;
     let fitting = sizes.iter().take(most).take_while(|(_, bytes)| {
@@ -45,7 +45,7 @@ fn last_fitting(sizes: &[(MessageSeq, i64)], most: usize) -> Option<(MessageSeq,
     Some((*last, sizes.len() > count))
 }
 
-/// Stores a message. Its number was given under the lock of its conversation's row.
+/// Stores a message. Its number must have been taken under the lock of the conversation's row.
 pub fn insert(conn: &mut Conn, new: NewMessage<'_>) -> QueryResult<()> {
     diesel::insert_into(messages::table)
         .values((new, messages::created_at.eq(db_now())))
@@ -53,7 +53,7 @@ pub fn insert(conn: &mut Conn, new: NewMessage<'_>) -> QueryResult<()> {
         .map(drop)
 }
 
-/// Stores a line that the desk says: who answers from now on, and what is withdrawn.
+/// Stores a system message, with who answers from now on and what is retracted.
 pub fn insert_line(
     conn: &mut Conn,
     at: (ConversationId, MessageSeq),
@@ -75,7 +75,7 @@ pub fn insert_line(
     )
 }
 
-/// The newest messages with numbers in `(last - count, last]`, oldest first.
+/// The messages with numbers in `(last - count, last]`, oldest first.
 pub fn window(
     conn: &mut Conn,
     conversation: ConversationId,
@@ -114,7 +114,7 @@ pub fn of_turn(conn: &mut Conn, turn: TurnId) -> QueryResult<Vec<Message>> {
         .load(conn)
 }
 
-/// Whether a widget of a conversation is there, and not withdrawn.
+/// Whether a conversation has this widget, not retracted.
 pub fn holds_widget(
     conn: &mut Conn,
     conversation: ConversationId,
@@ -128,7 +128,7 @@ pub fn holds_widget(
     select(exists(shown)).get_result(conn)
 }
 
-/// A widget of the conversation that a device is in, and whether it was answered.
+/// A widget in a device's current conversation, or in any of a user's, and whether it was answered.
 pub fn widget(
     conn: &mut Conn,
     device: &Owner,
@@ -148,7 +148,7 @@ pub fn widget(
         .filter(messages::retracted.is_null())
         .select(Message::as_select())
         .into_boxed();
-    // Whoever is signed in has many conversations, a device one.
+    // A user has many conversations, a device only one.
     let widget = match device.is_user() {
         true => widget.filter(messages::conversation_id.eq_any(own)),
         false => widget.filter(messages::conversation_id.eq_any(live)),
@@ -204,7 +204,7 @@ pub fn page(
     }))
 }
 
-/// What was said next after a message; with what turns say, or without.
+/// The next messages after a number; with or without those of turns.
 pub fn after(
     conn: &mut Conn,
     conversation: ConversationId,
@@ -242,7 +242,7 @@ pub fn begins_at(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<MessageSeq
         .first(conn)
 }
 
-/// What a turn answered, if it stored an answer.
+/// A turn's answer, if one was stored.
 pub fn answer(conn: &mut Conn, turn: TurnId) -> QueryResult<Option<Message>> {
     messages::table
         .filter(messages::turn_id.eq(turn))

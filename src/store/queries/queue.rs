@@ -1,4 +1,4 @@
-//! The conversations that wait for a person. Compiled once for each database.
+//! The queue of conversations that wait for an expert. Compiled once for each database.
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ use crate::store::{
     types::SqlTime,
 };
 
-/// How many places of the queue are counted.
+/// How many conversations of the queue are read.
 const PLACES: i64 = 1_000;
-/// How many conversations are given out at once.
+/// How many conversations are assigned at once.
 const MAX_HANDED_OUT: usize = 100;
 
-/// Those that wait, the longest first.
+/// The waiting conversations, the longest waiting first.
 pub fn places(conn: &mut Conn) -> QueryResult<Vec<ConversationId>> {
     conversations::table
         .filter(conversations::waiting_since.is_not_null())
@@ -32,7 +32,7 @@ pub fn places(conn: &mut Conn) -> QueryResult<Vec<ConversationId>> {
         .load(conn)
 }
 
-/// Where one is among them, from 1; behind them all where it is not.
+/// A conversation's place among them, from 1; the place after the last if it is not among them.
 pub fn position(places: &[ConversationId], id: ConversationId) -> i64 {
     let before = places.iter().take_while(|waiting| **waiting != id).count();
     i64::try_from(before).map_or(i64::MAX, |before| before + 1)
@@ -53,8 +53,8 @@ pub fn place(conn: &mut Conn, id: ConversationId) -> QueryResult<Option<(i64, bo
     Ok(Some((position(&places(conn)?, id), is_asked)))
 }
 
-/// Puts a conversation into the queue, under the lock of its row: who is asked first, and what the
-/// visitor reads.
+/// Queues a conversation: assigns an expert if one is online, and stores what the visitor reads. The
+/// conversation's row must be locked.
 pub fn ask(
     conn: &mut Conn,
     conversation: ConversationId,
@@ -83,7 +83,7 @@ pub fn ask(
     queued.tell(conn, "expert.asked", &ask.told, &ask.notify)
 }
 
-/// Nobody waits there any more: whoever did has put it away. Agents answer again.
+/// Takes a conversation out of the queue, because its owner has left or closed it. Agents answer again.
 pub fn leave(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
     let waiting = conversations::table
         .filter(conversations::id.eq(conversation))
@@ -99,10 +99,10 @@ pub fn leave(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize
         .execute(conn)
 }
 
-/// A conversation that its holder passes on: to this colleague, or to whoever knows this.
+/// A conversation that its expert transfers: to a colleague, or to anyone with a skill.
 pub struct Transfer<'a> {
     pub conversation: ConversationId,
-    /// The number of the line that says so.
+    /// The number of the system message that says so.
     pub seq: MessageSeq,
     pub from: Option<ExpertId>,
     pub colleague: Option<ExpertId>,
@@ -111,7 +111,7 @@ pub struct Transfer<'a> {
     pub notify: &'a [&'static str],
 }
 
-/// Puts it into the queue, under the lock of its row.
+/// Puts a transferred conversation into the queue. Its row must be locked.
 pub fn pass_on(conn: &mut Conn, passed: &Transfer<'_>) -> QueryResult<()> {
     let asked = match passed.colleague {
         Some(colleague) => {
@@ -139,17 +139,17 @@ pub fn pass_on(conn: &mut Conn, passed: &Transfer<'_>) -> QueryResult<()> {
     queued.tell(conn, "expert.transferred", passed.told, passed.notify)
 }
 
-/// A conversation that waits from now on.
+/// A conversation that was just queued.
 struct Queued<'a> {
     conversation: ConversationId,
     seq: MessageSeq,
     skill: Option<&'a str>,
-    /// Who is asked, and whether they are there.
+    /// The assigned expert, and whether they are online.
     asked: Option<(&'a Expert, bool)>,
 }
 
 impl Queued<'_> {
-    /// Tells the visitor, and whoever is told outside.
+    /// Tells the visitor, and adds the jobs that notify people outside.
     fn tell(
         &self,
         conn: &mut Conn,
@@ -173,7 +173,7 @@ impl Queued<'_> {
     }
 }
 
-/// Who is there, and how much each has to do: what they hold, and what waits for them.
+/// The experts who are online, each with their load: conversations claimed, and assigned ones that wait.
 struct Team(Vec<(Expert, i64)>);
 
 impl Team {
@@ -201,8 +201,8 @@ impl Team {
         Ok(Self(people::there(conn)?.into_iter().map(load).collect()))
     }
 
-    /// But for one, whoever has the least to do, who has one more to do from now on. Those who know what is
-    /// needed come first.
+    /// Picks the expert with the lowest load, except `but`, and adds one to that load. Experts with the skill
+    /// come first.
     fn ask(&mut self, skill: Option<&str>, but: Option<ExpertId>) -> Option<&Expert> {
         let knows = |expert: &Expert| {
             skill.is_none_or(|skill| {
@@ -220,7 +220,7 @@ impl Team {
     }
 }
 
-/// What waits: for whom, and since when.
+/// A waiting conversation: id, skill, assignee, waiting since.
 type WaitingRow = (
     ConversationId,
     Option<String>,
@@ -228,8 +228,8 @@ type WaitingRow = (
     Option<SqlTime>,
 );
 
-/// Whether it waits for nobody in particular, or for somebody who was there when they were asked, and has left
-/// without a word. What was passed on to somebody who was away then, is theirs.
+/// True if unassigned, or if the assignee has gone offline since. A conversation transferred to an expert who was
+/// already offline stays assigned.
 fn is_nobodys(
     asked: Option<ExpertId>,
     since: Option<SqlTime>,
@@ -242,7 +242,7 @@ fn is_nobodys(
         .is_some_and(|(seen, since)| seen + away > since.0.0)
 }
 
-/// Gives what is nobody's to whoever is there; how many conversations that were.
+/// Assigns conversations for which `is_nobodys` is true to online experts. Returns how many were reassigned.
 pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
     let left: Vec<(ExpertId, SqlTime)> = experts::table
         .filter(experts::available.eq(true))
@@ -267,7 +267,7 @@ pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
         ));
     let mut waiting: Vec<WaitingRow> = waiting.load(conn)?;
     waiting.retain(|(.., asked, since)| is_nobodys(*asked, *since, &left));
-    // Mostly there is nothing to do.
+    // Usually there is nothing to do.
     if waiting.is_empty() {
         return Ok(0);
     }
@@ -278,7 +278,7 @@ pub fn hand_out(conn: &mut Conn) -> QueryResult<usize> {
         if asked == before {
             continue;
         }
-        // It may have been taken, or given to another, by now.
+        // Not if the conversation was claimed or reassigned meanwhile.
         let still = conversations::table
             .filter(conversations::id.eq(id))
             .filter(conversations::waiting_since.is_not_null());

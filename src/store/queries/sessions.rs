@@ -18,7 +18,7 @@ use crate::store::{
     sessions::{LockRequest, Mode, SessionLock, WINDOW, Within},
 };
 
-/// How long a visitor's conversation is theirs to come back to while a person has it.
+/// Lifetime of a session lock while an expert has the conversation, or is asked for.
 const WITH_PERSON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub fn get(conn: &mut Conn, device: &Owner) -> QueryResult<Option<(SessionLock, Mode)>> {
@@ -33,9 +33,9 @@ pub fn get(conn: &mut Conn, device: &Owner) -> QueryResult<Option<(SessionLock, 
         .optional()
 }
 
-/// Takes the lock or refreshes it. One that has expired begins anew, with the new
-/// conversation and without an agent. The returned lock's conversation is the new one if and
-/// only if there was no live lock.
+/// Takes the lock or refreshes it. An expired lock starts over, with the new conversation and
+/// the request's agent, if any. The returned lock's conversation is the new one if and only if
+/// there was no live lock.
 pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
     use session_locks::{
         active_agent, conversation_id, device_id, expires_at, locked_at, session_ttl, window_began,
@@ -44,7 +44,7 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
     let ttl = request.ttl();
     let count = i64::from(request.messages);
     let moves = request.agent.is_some();
-    // What a new lock has; one that lives keeps its own, unless the request moves it.
+    // A live lock keeps its agent and lifetime, unless the request moves it to another agent.
     let anew = || expires_at.le(db_now()).or(moves.into_sql::<Bool>());
     let expired = || expires_at.le(db_now());
     let window_over = || window_began.le(db_now_plus(-milliseconds(WINDOW)));
@@ -77,14 +77,14 @@ pub fn set(conn: &mut Conn, request: &LockRequest) -> QueryResult<SessionLock> {
         ))
         .returning(SessionLock::as_returning());
     let lock: SessionLock = cached(lock).get_result(conn)?;
-    // A new one, or a new minute: it may be one that began before the last lock was deleted.
+    // A new lock or a new window: the window of a deleted lock may still be running.
     match lock.window_count == count {
         true => count_kept(conn, request, lock),
         false => Ok(lock),
     }
 }
 
-/// Adds what was counted before the device's last lock was deleted.
+/// Adds the count of the owner's deleted lock, if its window is still running.
 fn count_kept(
     conn: &mut Conn,
     request: &LockRequest,
@@ -103,8 +103,8 @@ fn count_kept(
         .get_result(conn)
 }
 
-/// Lets the locks on a conversation live on while a person has it: they may answer tomorrow. `if_theirs`:
-/// unless they have given it back meanwhile.
+/// Extends the locks on a conversation in expert mode: the expert may answer tomorrow. `if_theirs`: not if the
+/// conversation was given back to the agents meanwhile.
 pub fn keep(conn: &mut Conn, conversation: ConversationId, if_theirs: bool) -> QueryResult<usize> {
     let held = conversation_rows::table
         .filter(conversation_rows::id.eq(conversation))
@@ -121,7 +121,7 @@ pub fn keep(conn: &mut Conn, conversation: ConversationId, if_theirs: bool) -> Q
         .execute(conn)
 }
 
-/// The same as before, once agents answer again.
+/// Gives the locks their normal lifetime again, once agents answer.
 pub fn let_go(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usize> {
     diesel::update(session_locks::table)
         .filter(session_locks::conversation_id.eq(conversation))
@@ -130,8 +130,8 @@ pub fn let_go(conn: &mut Conn, conversation: ConversationId) -> QueryResult<usiz
         .execute(conn)
 }
 
-/// Takes a lock that was set to where the request goes; none where that is not the user's. A
-/// conversation that is gone back to is on the agent that it was on.
+/// Moves a lock to the request's conversation; `None` if that is not the user's. A resumed
+/// conversation keeps its agent, unless the request names one.
 pub fn go_to(
     conn: &mut Conn,
     request: &LockRequest,
@@ -164,7 +164,7 @@ pub fn go_to(
     cached(moved).get_result(conn).map(Some)
 }
 
-/// Gives a device's lock on a conversation to an agent, and the agent's life to the lock.
+/// Moves an owner's lock on a conversation to an agent, and sets the agent's lifetime.
 pub fn hand_to_agent(
     conn: &mut Conn,
     device: &Owner,
@@ -188,7 +188,7 @@ pub fn hand_to_agent(
 pub fn clear(conn: &mut Conn, device: &Owner) -> Result<bool, StoreError> {
     write_tx(conn, |conn| {
         let left = end(conn, device)?;
-        // They do not come back to it.
+        // The owner will not come back to the conversation.
         if let Some(conversation) = left {
             queue::leave(conn, conversation)?;
         }
@@ -196,7 +196,7 @@ pub fn clear(conn: &mut Conn, device: &Owner) -> Result<bool, StoreError> {
     })
 }
 
-/// Ends a device's lock, where there is one; on which conversation it was.
+/// Ends an owner's live lock. Returns its conversation.
 pub fn end(conn: &mut Conn, device: &Owner) -> QueryResult<Option<ConversationId>> {
     let live = session_locks::table
         .filter(session_locks::device_id.eq(device.as_str()))
@@ -208,7 +208,7 @@ pub fn end(conn: &mut Conn, device: &Owner) -> QueryResult<Option<ConversationId
         .optional()
 }
 
-/// The ids first, then the rows: so two sweepers never wait for each other.
+/// Selects the ids first, skipping locked rows, so that two sweepers never wait for each other.
 pub fn clean_up(conn: &mut Conn, limit: i64) -> Result<usize, StoreError> {
     windows::forget(conn)?;
     let expired: Vec<SessionLock> = write_tx(conn, |conn| -> Result<_, StoreError> {

@@ -1,10 +1,10 @@
-//! Recording the steps of a running turn. Compiled once for each database.
+//! Records the tool calls of a running turn. Compiled once for each database.
 
 use diesel::{dsl::exists, prelude::*, select};
 
 use super::{
     dialect::{Conn, write_tx},
-    locks, messages as message_rows,
+    fence, messages as message_rows,
 };
 use crate::store::{
     MessageSeq,
@@ -16,8 +16,8 @@ use crate::store::{
 
 pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
     write_tx(conn, |conn| {
-        // The conversation's row first: with it the fence.
-        let owned = locks::owned(new.conversation_id, new.turn_id, new.fence);
+        // The conversation's row first: the update checks the fence.
+        let owned = fence::owned(new.conversation_id, new.turn_id, new.fence);
         let count = i64::try_from(new.steps.len()).unwrap_or(i64::MAX);
         let last: Option<MessageSeq> = diesel::update(owned)
             .set((
@@ -36,7 +36,7 @@ pub fn record(conn: &mut Conn, new: &NewSteps) -> QueryResult<bool> {
         let ids = new.steps.iter().map(|step| step.id);
         let known = messages::table.filter(messages::id.eq_any(ids));
         if select(exists(known)).get_result(conn)? {
-            // It was committed before, though nobody heard of it. A gap in the numbers does no harm.
+            // An earlier try was committed, but its answer got lost. A gap in the numbers does no harm.
             return Ok(true);
         }
         for (at, step) in (0_i64..).zip(&new.steps) {

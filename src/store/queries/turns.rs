@@ -1,5 +1,4 @@
-//! Owning, finishing and reading a turn; [`super::begin`] begins it. Compiled once for each
-//! database.
+//! Finishes, closes and reads turns; [`super::begin`] begins them. Compiled once for each database.
 
 use std::time::Instant;
 
@@ -7,7 +6,7 @@ use diesel::{dsl::exists, prelude::*, select};
 
 use super::{
     dialect::{Conn, write_tx},
-    jobs, locks, messages, queue, sessions,
+    fence, jobs, messages, queue, sessions,
 };
 use crate::store::{
     Attempt, ConversationId, FrameSeq, InstanceId, MessageSeq, Owner, StoreError, TurnId,
@@ -54,7 +53,7 @@ fn finish_within(conn: &mut Conn, turn: &FinishTurn) -> Result<(), Abort<Finish>
     Ok(())
 }
 
-/// Stores what a turn came to, of which the last message has this number.
+/// Stores a turn's end: answer, widgets, log. `seq` is the number of its last message.
 pub fn end(conn: &mut Conn, turn: &FinishTurn, seq: MessageSeq) -> QueryResult<()> {
     if let Some(answer) = &turn.answer {
         let at = (turn.conversation_id, seq + 1 - turn.messages());
@@ -120,10 +119,10 @@ fn insert_widget(
     messages::insert(conn, new)
 }
 
-/// Gives the lease back and counts the answer; nothing where the fence is another's.
+/// Releases the lease and returns the number of the turn's last message; `None` if the fence is not the turn's.
 fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<MessageSeq>> {
     use conversations::{agent_path, context, last_seq, state};
-    let owned = locks::owned(turn.conversation_id, turn.turn_id, turn.fence);
+    let owned = fence::owned(turn.conversation_id, turn.turn_id, turn.fence);
     diesel::update(owned)
         .set((
             (
@@ -133,7 +132,7 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<Messa
                 conversations::updated_at.eq(db_now()),
                 last_seq.eq(last_seq + turn.messages() + i64::from(turn.asks.is_some())),
             ),
-            // What is `None` stays as it is.
+            // `None` leaves a column unchanged.
             turn.agent.as_ref().map(|(agent, _)| agent_path.eq(agent)),
             turn.state.clone().map(|new| state.eq(JsonColumn(new))),
             turn.context
@@ -145,12 +144,12 @@ fn release_lease(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Option<Messa
         .optional()
 }
 
-/// A commit whose answer was lost is found here, when the step is repeated.
+/// The outcome for a turn that is not running any more: done if an earlier try was committed but its answer got lost.
 fn finished_before(conn: &mut Conn, turn: &FinishTurn) -> QueryResult<Finish> {
     let reason: Option<FinishReason> = turns::table
         .filter(turns::id.eq(turn.turn_id))
         .filter(turns::fence.eq(turn.fence))
-        // A person may have ended it with the same reason.
+        // Not if an expert's claim has ended the turn, possibly with the same reason.
         .filter(turns::keep.is_null())
         .select(turns::finish_reason)
         .first(conn)
@@ -246,7 +245,7 @@ pub fn newest(conn: &mut Conn, device: &Owner) -> QueryResult<Option<TurnRow>> {
     Ok(found.map(row))
 }
 
-/// Ends a turn without its owner: whatever that one still writes is fenced off.
+/// Ends a turn as interrupted, without its owner. The raised fence blocks the owner's later writes.
 pub fn close(conn: &mut Conn, conversation: ConversationId, turn: TurnId) -> QueryResult<()> {
     let held = conversations::table
         .filter(conversations::id.eq(conversation))
@@ -273,7 +272,7 @@ pub fn close(conn: &mut Conn, conversation: ConversationId, turn: TurnId) -> Que
     Ok(())
 }
 
-/// How these turns stand.
+/// The current state of these turns.
 pub fn all(conn: &mut Conn, turns: impl Iterator<Item = TurnId>) -> QueryResult<Vec<TurnRow>> {
     let found: Vec<Columns> = rows!().filter(turns::id.eq_any(turns)).load(conn)?;
     Ok(found.into_iter().map(row).collect())

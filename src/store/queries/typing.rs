@@ -1,4 +1,4 @@
-//! Who is writing. Compiled once for each database.
+//! Typing signals. Compiled once for each database.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store::{
     typing::Typist,
 };
 
-/// The conversation, where this is theirs and a person has it.
+/// The conversation, if it is the typist's and in expert mode.
 macro_rules! held {
     ($id:expr, $typist:expr) => {{
         let held = conversations::table
@@ -34,8 +34,8 @@ macro_rules! held {
     }};
 }
 
-/// Whether it is news that somebody is writing, who is taken to be for longer than this otherwise; none where
-/// it is not theirs, or no person has it.
+/// Whether a typing signal is news: true if the stored one ends within `left`. `None` if the conversation is
+/// not the typist's, or not in expert mode.
 pub fn is_news(
     conn: &mut Conn,
     id: ConversationId,

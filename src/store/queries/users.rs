@@ -1,4 +1,4 @@
-//! Visitors. Compiled once for each database.
+//! Visitors and users. Compiled once for each database.
 
 use diesel::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::store::{
     schema::{db_now, users},
 };
 
-/// Who a device's visitor is, seen now.
+/// Creates an owner's user row, or notes that they were seen. Returns its id and name.
 pub fn person(
     conn: &mut Conn,
     new: UserId,
@@ -29,7 +29,7 @@ pub fn person(
     cached(person).get_result(conn)
 }
 
-/// One line for a user who was not there before; to be called once the row is committed.
+/// Logs a newly created user. Must be called after the commit.
 pub fn log_new(person: UserId, new: UserId) {
     if person == new {
         tracing::info!(user.id = %person, "user created");

@@ -1,5 +1,5 @@
-//! How much a device has written in its minute, kept when its session lock is deleted: so nobody writes more by
-//! deleting. Compiled once for each database.
+//! Message counts of the rate limit that outlive a deleted session lock, so that deleting does not reset the limit.
+//! Compiled once for each database.
 
 use diesel::{prelude::*, sql_types::Bool, upsert::excluded};
 
@@ -11,8 +11,8 @@ use crate::store::{
     types::SqlTime,
 };
 
-/// Deletes a device's session lock, or that on one conversation, and keeps how much it has written; whether there
-/// was such a lock.
+/// Deletes an owner's session lock, or only one on the conversation `on`, and keeps its message count. Returns
+/// whether there was such a lock.
 pub fn delete_lock(
     conn: &mut Conn,
     device: &Owner,
@@ -48,7 +48,7 @@ pub fn delete_lock(
     Ok(true)
 }
 
-/// What was written in a minute that is not over, and when that began.
+/// The start and the message count of a window that is still running.
 pub fn kept(conn: &mut Conn, key: &LimitKey) -> QueryResult<Option<(SqlTime, i64)>> {
     kept_windows::table
         .filter(kept_windows::limit_key.eq(&key.0))
@@ -58,7 +58,7 @@ pub fn kept(conn: &mut Conn, key: &LimitKey) -> QueryResult<Option<(SqlTime, i64
         .optional()
 }
 
-/// Forgets those whose minute is over.
+/// Deletes the windows that are over.
 pub fn forget(conn: &mut Conn) -> QueryResult<usize> {
     let over = kept_windows::window_began.le(db_now_plus(-milliseconds(WINDOW)));
     diesel::delete(kept_windows::table.filter(over)).execute(conn)

@@ -1,5 +1,5 @@
-//! Turns begun and finished many at once: one after the other in one transaction, a savepoint each. SQLite has one
-//! isolation, so nothing here depends on it.
+//! Begins and finishes many turns at once: in one transaction, one after the other, each in a savepoint. The isolation
+//! parameter is unused: SQLite has one isolation level.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use super::{
     begin,
     dialect::{Conn, write_tx},
-    locks, turns,
+    fence, turns,
 };
 use crate::store::{
     InstanceId, StoreError, TurnId,
@@ -44,7 +44,7 @@ pub fn write_logs(
     write_tx(conn, |conn| {
         let mut mine = Vec::new();
         for piece in pieces {
-            let owned = locks::owned(piece.conversation_id, piece.turn_id, piece.fence);
+            let owned = fence::owned(piece.conversation_id, piece.turn_id, piece.fence);
             let stop_requested = owned
                 .select(conversations::stop_requested)
                 .first(conn)
@@ -98,7 +98,7 @@ pub fn renew_leases(
     Ok(renewed.collect())
 }
 
-/// What fails by itself is left to be done alone, and fails there.
+/// A step with an error of its own is left out: it is then run alone, and reports the error there.
 fn each<S, T>(
     conn: &mut Conn,
     steps: &[Arc<S>],
@@ -106,7 +106,7 @@ fn each<S, T>(
 ) -> Result<Vec<Option<T>>, StoreError> {
     write_tx(conn, |conn| {
         let done = steps.iter().map(|step| match run(conn, step) {
-            // Nothing that follows could be trusted: SQLite may have given the transaction up.
+            // Fail the whole batch: SQLite may have rolled the transaction back.
             Err(error) if error.is_away() || error.is_passing() => Err(error),
             done => Ok(done.ok()),
         });

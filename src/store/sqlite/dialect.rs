@@ -10,8 +10,8 @@ use diesel::{
 /// The connection that the queries are compiled for.
 pub type Conn = diesel::SqliteConnection;
 
-/// A transaction that writes: it takes the one write lock at its beginning. Within one it is a
-/// savepoint.
+/// A transaction that writes: it takes SQLite's only write lock at its beginning. Inside another one
+/// it is a savepoint.
 pub fn write_tx<T, E: From<diesel::result::Error>>(
     conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, E>,
@@ -23,7 +23,7 @@ pub fn write_tx<T, E: From<diesel::result::Error>>(
     }
 }
 
-/// A writing transaction is alone: there is nothing to lock.
+/// Nothing to lock: SQLite runs one write transaction at a time.
 macro_rules! lock_rows {
     ($query:expr) => {
         $query
@@ -31,7 +31,7 @@ macro_rules! lock_rows {
 }
 pub(crate) use lock_rows;
 
-/// A writing transaction is alone: there is nothing to pass over.
+/// Nothing to skip: SQLite runs one write transaction at a time.
 macro_rules! skip_locked {
     ($query:expr) => {
         $query
@@ -39,8 +39,8 @@ macro_rules! skip_locked {
 }
 pub(crate) use skip_locked;
 
-/// Lets nothing of what was deleted stay in a file: its pages are overwritten as they are freed, and the
-/// log of earlier writes is emptied here.
+/// Removes deleted data from the files: `pragma secure_delete` overwrites it in the database file, and this
+/// empties the write-ahead log.
 pub fn scrub(conn: &mut Conn) -> QueryResult<()> {
     conn.batch_execute("pragma wal_checkpoint(truncate)")
 }

@@ -1,4 +1,4 @@
-//! Scripts of what visitors, agents and people do, at random and the same for every database.
+//! Random scripts of what visitors, agents and experts do, the same for every path.
 
 use std::{
     collections::BTreeSet,
@@ -33,7 +33,7 @@ const DEVICES: usize = 5;
 /// How many messages a device may write in a minute.
 const LIMIT: u32 = 6;
 
-/// What happens next.
+/// One step of a script.
 #[derive(Debug)]
 pub enum ScriptStep {
     Begin(Vec<Arc<BeginTurn>>),
@@ -47,7 +47,7 @@ pub enum ScriptStep {
     Advance(i64),
 }
 
-/// What a caller is told.
+/// What a caller gets.
 pub struct Outcome {
     pub told: String,
     pub started: Option<Started>,
@@ -67,7 +67,7 @@ impl Outcome {
     }
 }
 
-/// Writes a script, from what has become of it so far.
+/// Generates a script step by step, from the outcomes so far.
 pub struct Author {
     random: StdRng,
     instances: [InstanceId; 2],
@@ -112,7 +112,7 @@ impl Author {
                 history: 20,
             }),
             90..98 => ScriptStep::Advance(*[1, 5, 15, 70].choose(&mut self.random).unwrap()),
-            // A session expires, and idempotency keys do.
+            // Sessions and idempotency keys expire.
             _ => ScriptStep::Advance(25 * 3_600),
         }
     }
@@ -324,7 +324,7 @@ fn line(text: &str) -> SystemMessage {
     }
 }
 
-/// What is kept of an answer: what is stored of it, under an id that is the same on every path.
+/// Keeps what is stored of an answer, under an id that is the same on every path.
 fn truncated(partial: PartialAnswer) -> TruncatedAnswer {
     let keep = FrameSeq::of(partial.pieces.len());
     TruncatedAnswer {

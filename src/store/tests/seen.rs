@@ -1,4 +1,4 @@
-//! What has happened in the scripts: a script in which nothing is refused or taken over tests nothing.
+//! Records what happened in the scripts: without refusals and takeovers they would test nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,11 +7,11 @@ use super::{
     script::{Outcome, ScriptStep},
 };
 
-/// What happened in all scripts: each of these has to, or the scripts test less than they say.
+/// How often each kind of thing happened in all scripts. [`Seen::assert_all`] requires that none is missing.
 #[derive(Default)]
 pub struct Seen {
     kinds: BTreeMap<String, usize>,
-    /// Who has written in this script.
+    /// The owners that have written in this script.
     devices: BTreeSet<Owner>,
 }
 

@@ -1,4 +1,4 @@
-//! A database of a test's own, reached by one path, under a clock that the test moves.
+//! A separate database for each path of a test, with a clock that the test moves.
 
 use std::{
     process::Command,
@@ -18,12 +18,12 @@ use uuid::Uuid;
 use super::super::{connect, migrate};
 use crate::clock::{Clock, Timestamp};
 
-/// The tables that turns write, and the columns whose values each path makes for itself.
+/// The tables to compare, each with the columns whose values differ between paths.
 const COMPARED: [(&str, &[&str]); 10] = [
     ("users", &[]),
     ("conversations", &[]),
     ("session_locks", &[]),
-    // The row of a merged message has an id that no client is told.
+    // A merged message's row gets a generated id, which no client sees.
     ("turns", &["id where merged"]),
     ("messages", &[]),
     ("turn_events", &[]),
@@ -33,7 +33,7 @@ const COMPARED: [(&str, &[&str]); 10] = [
     ("jobs", &["id"]),
 ];
 
-/// When the scripts begin: 2026-01-01.
+/// When the scripts begin: 2026-01-01, in microseconds since 1970.
 const BEGINNING: i64 = 1_767_225_600_000_000;
 
 /// A clock that stands still until it is moved.
@@ -46,7 +46,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// How begun and finished turns reach the database.
+/// The code path by which turns are begun and finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// PostgreSQL, several turns in a batch.
@@ -66,7 +66,7 @@ pub struct World {
     pub path: Path,
     pub conn: TestConnection,
     clock: Arc<FixedClock>,
-    /// The database to drop in the end, and the server's URL.
+    /// The database to drop at the end, and the server's URL.
     database: Option<(String, String)>,
 }
 
@@ -145,7 +145,7 @@ impl World {
         self.clock.now()
     }
 
-    /// Every row of every table that turns write, alike for both databases.
+    /// Every row of every compared table, in one form for both databases.
     pub fn rows(&mut self) -> Vec<(&'static str, Vec<Value>)> {
         COMPARED
             .iter()
@@ -181,7 +181,7 @@ impl World {
             TestConnection::Sqlite(conn) => {
                 let pairs = columns.iter().map(|(name, kind)| match kind.as_str() {
                     "blob" => format!("'{name}', lower(hex({name}))"),
-                    // What is a JSON document in PostgreSQL is text here.
+                    // What is `jsonb` in PostgreSQL is text here.
                     "text" if is_document(table, name) => format!("'{name}', json({name})"),
                     _ => format!("'{name}', {name}"),
                 });
@@ -226,7 +226,8 @@ impl World {
     }
 }
 
-/// SQLite's `hex` makes an empty text of null, and PostgreSQL's `encode` null.
+/// Removes the columns that differ, and makes empty binary values null: SQLite's `hex` turns null into an empty
+/// text, PostgreSQL's `encode` keeps it.
 fn without(mut row: Value, own: &[&str]) -> Value {
     let members = row.as_object_mut().unwrap();
     let is_merged = members

@@ -1,11 +1,11 @@
-//! What a log holds: payloads, text, and where each record ends in both.
+//! A log's buffers: payloads, text, and where each record ends in both.
 
 use std::task::Waker;
 
 use super::ids::Ids;
 use crate::{store::FrameSeq, turn::frame::Frame};
 
-/// Where a record ends in the log's buffers, and what it says beside text.
+/// Where a record ends in the log's buffers, and its frame if that is more than text.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub payload_end: usize,
@@ -21,12 +21,12 @@ impl Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    /// The payloads, a line each.
+    /// The payloads, one per line.
     pub payloads: Vec<u8>,
     /// The text of all records.
     pub text: String,
     pub entries: Vec<Entry>,
-    /// The final record's id, where that is not of this attempt and number.
+    /// The final record's id, if it differs from this attempt and the record's number.
     pub closing: Option<(Option<Ids>, FrameSeq)>,
     /// How many records are in the durable log.
     pub flushed: usize,
@@ -45,7 +45,7 @@ impl Buffer {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// Puts a reader among those that wait, once.
+    /// Adds a reader to those that wait, once.
     pub(super) fn wait(&mut self, place: &mut Option<(usize, usize)>, waker: &Waker) {
         let taken = place.filter(|(_, when)| *when == self.woken);
         match taken.and_then(|(place, _)| self.waiting.get_mut(place)) {
@@ -57,14 +57,14 @@ impl Buffer {
         }
     }
 
-    /// Where so many records end, in payloads and in text.
+    /// Where the first `records` records end, in payloads and in text.
     pub(super) fn ends_of(&self, records: usize) -> (usize, usize) {
         let last = records.checked_sub(1);
         let last = last.and_then(|last| self.entries.get(last));
         last.map_or((0, 0), |last| (last.payload_end, last.text_end))
     }
 
-    /// Ends the record whose payload was just written.
+    /// Completes the record whose payload was just written.
     pub(super) fn push(&mut self, text: &str, frame: Option<Box<Frame<'static>>>) {
         self.payloads.push(b'\n');
         self.text.push_str(text);

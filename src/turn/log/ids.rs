@@ -33,7 +33,7 @@ impl Ids {
         }
     }
 
-    /// The same as text, without allocating.
+    /// The same id as text; formatting it allocates nothing.
     pub(super) fn text(&self, seq: FrameSeq) -> RecordId<'_> {
         RecordId {
             prefix: &self.prefix,
@@ -47,7 +47,7 @@ impl Ids {
     }
 }
 
-/// A record's id as text, which is a [`Cursor`]'s.
+/// A record's id as text, formatted like a [`Cursor`].
 #[derive(Debug, Clone, Copy)]
 pub struct RecordId<'a> {
     prefix: &'a str,
@@ -55,7 +55,7 @@ pub struct RecordId<'a> {
 }
 
 impl RecordId<'_> {
-    /// How many bytes the text has.
+    /// Length of the text in bytes.
     pub fn length(&self) -> usize {
         let digits = self.seq.count().checked_ilog10().unwrap_or_default() + 1;
         self.prefix.len() + digits as usize

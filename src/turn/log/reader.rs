@@ -1,4 +1,5 @@
-//! A reader of a log is a number: it waits for records past it and reads those that are there together.
+//! Readers of a log. A reader is a position: it waits for later records and reads all that are available at
+//! once.
 
 use std::{
     future::poll_fn,
@@ -15,14 +16,13 @@ use super::{Log, Records};
 /// Records that follow each other faster than this come in a burst.
 const BURST: Duration = Duration::from_millis(1);
 
-/// One reader of a log, which reads as many records at once as are there. One that is ahead of the log
-/// waits. It ends after the last record.
+/// One reader of a log. It waits if it is ahead of the log, and ends after the last record.
 #[derive(Debug, Clone)]
 pub struct Reader {
     log: Arc<Log>,
-    /// How many records it has.
+    /// How many records it has read or skipped.
     seen: usize,
-    /// When it read the last.
+    /// When it last read.
     took: Instant,
     /// Set while it waits: its place among the waiting readers, and how often they had been woken when it took
     /// that place.
@@ -45,8 +45,8 @@ impl Reader {
         written.complete && written.entries.len() == self.seen
     }
 
-    /// How many bytes are kept for this reader alone until it has read them: those of a log that was read from the
-    /// database for it. Where others read the same log, it is kept for them as well.
+    /// Bytes of log that are in memory for this reader alone, because the log was read from the database for
+    /// it. 0 if others share the log.
     pub fn held(&self) -> usize {
         match Arc::strong_count(&self.log) {
             1 => self.log.lock().bytes(),
@@ -54,7 +54,7 @@ impl Reader {
         }
     }
 
-    /// How many records of the attempt the reader has, or takes for granted.
+    /// How many records of the attempt the reader has read or skipped.
     pub fn seen(&self) -> usize {
         self.seen
     }
@@ -72,9 +72,9 @@ impl Reader {
             return Poll::Pending;
         }
         let now = Instant::now();
-        // In a burst more is ready at once: then it leaves together.
+        // In a burst, wait for more records, so that they leave together.
         if self.waits.take().is_some() && now < self.took + BURST {
-            // Not woken at once: everybody else who is ready comes first, and what has arrived.
+            // Yield once: other ready tasks run first, and more records arrive.
             return pin!(yield_now()).poll(cx).map(|()| None);
         }
         self.took = now;
@@ -83,7 +83,7 @@ impl Reader {
         Poll::Ready(records.map(read))
     }
 
-    /// The same, waited for.
+    /// Like [`Reader::poll_read`], as a future.
     pub async fn read<T>(&mut self, mut read: impl FnMut(Records<'_>) -> T) -> Option<T> {
         poll_fn(|cx| self.poll_read(cx, &mut read)).await
     }

@@ -1,4 +1,4 @@
-//! The records of a log as readers see them. Only the edge frames them for a protocol.
+//! The records of a log as readers see them. `routes` frames them for each protocol.
 
 use super::{
     buffer::{Buffer, Entry},
@@ -14,21 +14,21 @@ use crate::{
 pub struct Record<'a> {
     ids: Option<&'a Ids>,
     seq: FrameSeq,
-    /// The JSON object of the wire contract, serialised once. It has no line break.
+    /// The JSON object that clients see, serialised once. It has no line break.
     pub payload: &'a [u8],
     /// The text that it adds to the answer.
     pub text: &'a str,
-    /// The payload in typed form; none if the record says no more than its text.
+    /// The payload in typed form; none if the record only adds text.
     pub frame: Option<&'a Frame<'static>>,
 }
 
 impl<'a> Record<'a> {
-    /// Its id; none where nothing is stored.
+    /// Its id; none if nothing is stored.
     pub fn cursor(&self) -> Option<Cursor> {
         self.ids.map(|ids| ids.cursor(self.seq))
     }
 
-    /// Its id as text; none where nothing is stored.
+    /// Its id as text; none if nothing is stored.
     pub fn id(&self) -> Option<RecordId<'a>> {
         self.ids.map(|ids| ids.text(self.seq))
     }
@@ -39,12 +39,12 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Records that follow each other in one log, borrowed from its buffers.
+/// Consecutive records of one log, borrowed from its buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct Records<'a> {
     pub(super) ids: Option<&'a Ids>,
     pub(super) written: &'a Buffer,
-    /// How many records are before these.
+    /// How many records come before these.
     pub(super) from: usize,
     pub(super) entries: &'a [Entry],
 }
@@ -62,7 +62,7 @@ impl<'a> Records<'a> {
                 Some((ids, seq)) => (ids.as_ref(), *seq),
                 None => (self.ids, FrameSeq::of(number)),
             };
-            // A record's payload ends before its line feed.
+            // The payload ends before the line feed.
             let payload = payload..entry.payload_end.saturating_sub(1);
             Record {
                 ids,

@@ -1,4 +1,4 @@
-//! What users who are signed in say, and what they are answered.
+//! Messages of signed-in users, and their answers.
 
 use super::*;
 
@@ -57,7 +57,7 @@ async fn a_repeated_message_is_one_conversation(db: Db) {
         ),
         (1, 2)
     );
-    // The key is this user's.
+    // An idempotency key belongs to one user.
     let bob = Person::of(&app, "bob").await;
     let call = bob
         .request(Method::POST, "/messages")
@@ -82,7 +82,7 @@ async fn a_conversation_keeps_its_agent(db: Db) {
     assert_eq!(agent, "support");
     assert_eq!(on(None, Some(&first)).await.1, "scheduling");
     assert_eq!(on(None, Some(&second)).await.1, "support");
-    // However long ago that was.
+    // Even after 25 hours.
     app.advance(Duration::from_secs(90_000)).await;
     let ann = Person::of(&app, "ann").await;
     ann.say(Some(&first), "Still there?").await;

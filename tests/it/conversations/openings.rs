@@ -1,4 +1,4 @@
-//! How a conversation of a user begins: by a context, a token, a name, or before they signed in.
+//! How a user's conversation begins: with a context, a token or a session id, or before the user signed in.
 
 use super::*;
 
@@ -39,7 +39,7 @@ async fn what_was_said_before_signing_in_is_kept(db: Db) {
         ann.said_in(&id).await,
         ["Before", "Very well.", "After", "Very well."]
     );
-    // Whoever has the device now has it without what is the user's.
+    // The device no longer sees the conversation: it now belongs to the user.
     assert_eq!(app.history("laptop").await, [""; 0]);
     app.say("laptop", "Somebody else").await;
     assert_eq!(ann.get("/conversations").await.json()["total"], 1);
@@ -61,7 +61,7 @@ async fn an_id_alone_proves_nothing(db: Db) {
         let refused = Said::of(call.send().await.unwrap()).await;
         assert_eq!(refused.status, 403, "{}", refused.text);
     }
-    // Nor is it taken away in mid-answer.
+    // While an answer runs, even the device itself cannot move the conversation to a user.
     let call = mallory
         .request(Method::POST, "/conversations")
         .header("X-Device-ID", "laptop");
@@ -89,13 +89,13 @@ async fn a_session_has_the_name_that_its_client_gave_it(db: Db) {
     assert_eq!(app.count("conversations").await, 2);
     let history = ann.get("/history/my%20cart%20%231").await;
     assert_snapshot!("session_history", history.shown());
-    // By the conversation's id it is the same.
+    // The conversation's id works as a session id, too.
     let id = text(&ann.get("/conversations").await.json()["conversations"][0]["id"]);
     let body = json!({"session_id": id, "message": "By its id"});
     ann.call(Method::POST, "/end-user", body).await;
     assert_eq!(ann.said_in(&id).await.len(), 6);
     assert_eq!(ann.get("/history/another").await.status, 404);
-    // At once, too, it is one conversation.
+    // Simultaneous first messages create only one conversation.
     let body = json!({"session_id": "new", "message": "Hi"});
     let both = || ann.call(Method::POST, "/end-user", body.clone());
     tokio::join!(both(), both(), both());
@@ -168,7 +168,7 @@ async fn a_context_opens_a_conversation(db: Db) {
     ] {
         assert_eq!(open(wrong).await.json()["code"], "invalid_context");
     }
-    // The same from Rust, and the user finds it.
+    // Rust code can do the same, and the user finds the conversation.
     let rust = app.conversations();
     let made = rust
         .open_for_user("support", "ann", Map::new())

@@ -1,4 +1,4 @@
-//! Answers that a judge passes sentence by sentence, before anybody reads them.
+//! The guard: each sentence of an answer must pass a judge before the visitor sees it.
 
 use super::*;
 use crate::support::Step;
@@ -40,7 +40,7 @@ async fn each_sentence_is_shown_once_it_has_passed(db: Db) {
     let whole = "It costs 12. It is blue. Anything else?";
     assert_eq!(texts.concat(), whole);
     let cases = app.llm.judged();
-    // What came while the judge thought is judged together.
+    // Sentences that arrived while the judge was busy are judged together.
     assert!((2..=3).contains(&cases.len()), "{cases:?}");
     let judged: String = cases
         .iter()
@@ -55,7 +55,7 @@ async fn each_sentence_is_shown_once_it_has_passed(db: Db) {
     assert!(whole.starts_with(before[1]) && !before[1].is_empty());
     assert_eq!(cases[0]["history"][0]["content"], "Hi");
     assert_eq!(app.history("d").await[1], format!("assistant: {whole}"));
-    // No answer is judged once more afterwards where none is sampled, and the judge's tokens count.
+    // Nothing is sampled, so no answer is judged again later. The judge's tokens count in the turn.
     assert_eq!(app.count("jobs").await, 0);
     assert_eq!(app.count("turns where input_tokens >= 100").await, 1);
 }
@@ -173,11 +173,11 @@ async fn what_a_question_says_is_judged_too(db: Db) {
     let frames = app.stream("d", "Hi").await.rest().await;
     assert!(!format!("{frames:?}").contains("secret"), "{frames:?}");
     assert_eq!(frames.last().unwrap().data["finish_reason"], "handoff");
-    // The person reads what it was.
+    // The expert sees what was rejected.
     let eva = Person::expert(&app, "eva").await;
     let queue = eva.get("/experts/queue").await.text;
     assert!(queue.contains("Send this: the secret?"), "{queue}");
-    // A tool may come back that is away while it is judged: what is said to it is judged at least.
+    // The tool `away` does not exist. The call is judged all the same: such a tool may be back before the call runs.
     app.llm
         .calls("", [["1", "away", r#"{"text": "the secret"}"#]]);
     let frames = app.stream("f", "Hi").await.rest().await;

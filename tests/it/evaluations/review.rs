@@ -1,4 +1,4 @@
-//! What people make of answers that did not pass.
+//! Reviews: what experts do with answers that did not pass.
 
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ both! {
     only_who_has_the_conversation_says_what_is_right
 }
 
-/// An answer that did not pass, of a device; its evaluation.
+/// Produces an answer that does not pass, in the conversation of device `d`; its evaluation.
 async fn failed(app: &TestApp, eva: &Person<'_>) -> Value {
     app.llm.says(["It costs 12 euros."]);
     app.post("d", "/chat", json!({"content": "How much is it?"}))
@@ -99,7 +99,7 @@ async fn an_answer_that_does_not_pass_is_told_and_approved(db: Db) {
     assert!(actions.contains(&"approve".to_owned()), "{actions:?}");
 }
 
-/// The next event of a kind.
+/// Reads up to the next event of this type.
 async fn event(stream: &mut Stream, kind: &str) -> Event {
     loop {
         let next = timeout(Duration::from_secs(10), stream.next());
@@ -134,7 +134,7 @@ async fn a_withdrawn_answer_is_gone_wherever_it_stood(db: Db) {
     assert_eq!(told.data["message_id"], json!(id));
     let told = event(&mut standing, "message").await;
     assert_eq!(told.data["message"]["content"], line);
-    // Neither its frames nor its history, nor what is handed over, has a word of it.
+    // The retracted text is in neither the frames nor the history.
     let resumed = app.resume("d", &first.id).await;
     assert_eq!(resumed.status(), 410);
     let history = app.get("d", "/chat/history").await;
@@ -148,7 +148,7 @@ async fn a_withdrawn_answer_is_gone_wherever_it_stood(db: Db) {
         (&messages[2]["role"], &messages[2]["content"]),
         (&json!("system"), &json!(line))
     );
-    // The model has not said it, either.
+    // The model does not see the retracted text, either.
     app.say("d", "And now?").await;
     let asked = app.llm.asked().pop().unwrap().body.to_string();
     assert!(

@@ -1,4 +1,4 @@
-//! People take their time: what is kept for a visitor meanwhile, and who counts as being there.
+//! Long waits: what is kept for a visitor meanwhile, and which experts count as present.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_visitor_comes_back_days_later_to_what_a_person_wrote(db: Db) {
     assert_eq!(app.say("d", "At last").await.json()["mode"], "expert");
     app.advance(3 * DAY).await;
     assert_eq!(app.history("d").await.pop().unwrap(), "user: At last");
-    // Once the agents answer again, a session lives as long as any.
+    // After the release, the session expires like any other.
     let eva = Person::expert(&app, "eva").await;
     assert_eq!(eva.does("release", &id).await.status, 200);
     app.advance(2 * DAY).await;
@@ -128,7 +128,7 @@ async fn a_note_that_cannot_be_read_hands_nothing_back(db: Db) {
         eva.get(&format!("/conversations/{id}")).await.json()["mode"],
         "expert"
     );
-    // None is needed.
+    // A release needs no note.
     let call = eva.request(Method::POST, &path).send().await.unwrap();
     assert_eq!(call.status(), 200);
 }

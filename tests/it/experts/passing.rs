@@ -1,4 +1,4 @@
-//! `POST /passthrough`: what a person writes goes straight to the visitor, whoever answers.
+//! `POST /passthrough`: an expert's message goes straight to the visitor, even while an agent answers.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn a_person_writes_into_an_answer_that_is_on_its_way(db: Db) {
     let app = TestApp::start(db).await;
     app.say("d", "Hi").await;
     let id = id_of(&app.get("d", "/chat/session").await.json());
-    // Whoever has no conversation sees an admin's, and writes without taking it.
+    // An admin sees every conversation, and may write without claiming it.
     let admin = Person::with_role(&app, "root", "admin").await;
     app.llm.says(["It takes ", "a week."]).pause_after(1);
     let mut answer = app.stream("d", "How long does it take?").await;
@@ -21,7 +21,7 @@ async fn a_person_writes_into_an_answer_that_is_on_its_way(db: Db) {
     app.llm.go_on();
     let frames = answer.rest().await;
     assert_eq!(frames.last().unwrap().data["finish_reason"], "stop");
-    // Neither has cut the other off, and the order is that of their ends.
+    // Neither message cuts off the other; they are ordered by when they end.
     assert_eq!(
         app.history("d").await[2..],
         [
@@ -30,7 +30,7 @@ async fn a_person_writes_into_an_answer_that_is_on_its_way(db: Db) {
             "assistant: It takes a week."
         ]
     );
-    // The agent still answers, and knows what the person wrote.
+    // The agent still answers, and knows what the admin wrote.
     assert_eq!(app.get("d", "/chat/session").await.json()["mode"], "ai");
     app.say("d", "Thanks").await;
     let asked = app.llm.asked().pop().unwrap().body["messages"].to_string();
@@ -62,7 +62,7 @@ async fn what_is_sent_twice_is_said_once(db: Db) {
     assert_eq!(app.count("audit_log where action = 'write'").await, 2);
 }
 
-/// The desk's own words in a message's metadata are not for visitors.
+/// The server's own metadata keys have no effect in a visitor's message.
 async fn what_a_visitor_attaches_tells_the_desk_nothing(db: Db) {
     let app = TestApp::start(db).await;
     app.say("d", "You owe me money").await;

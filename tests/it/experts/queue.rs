@@ -1,4 +1,4 @@
-//! Who is asked first, and where visitors stand.
+//! The queue: which expert is asked first, and a visitor's position.
 
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ async fn the_least_busy_who_knows_it_is_asked_first(db: Db) {
     eva.does("claim", &first).await;
     let (_, second) = waiting(&app, "bob").await;
     assert_eq!(assigned(&second).await, max_id);
-    // By what they know: eva has more to do.
+    // Skill comes first: eva is asked although she is busier.
     let third = asks(&app, "cid", "billing").await;
     assert_eq!(assigned(&third).await, eva_id);
-    // Better somebody else than nobody.
+    // Nobody has this skill, so an expert without it is asked.
     let fourth = asks(&app, "dan", "shipping").await;
     assert_eq!(assigned(&fourth).await, max_id);
-    // Who passes it on is not asked again.
+    // The expert who transfers a conversation is not asked for it again.
     let path = format!("/conversations/{first}/transfer");
     let passed = eva.post(&path, json!({"skill": "billing"})).await.json();
     assert_eq!(
@@ -56,7 +56,7 @@ async fn the_least_busy_who_knows_it_is_asked_first(db: Db) {
     assert_eq!(said.last().unwrap(), told);
 }
 
-/// Somebody asks for a person who knows something; the conversation.
+/// A user asks for an expert with a skill; the conversation's id.
 async fn asks(app: &TestApp, sub: &str, skill: &str) -> String {
     let user = Person::of(app, sub).await;
     let body = json!({"session_id": "s", "message": "I want a person", "skill": skill});
@@ -80,7 +80,7 @@ async fn who_comes_is_given_what_waits(db: Db) {
     let eva = at_desk(&app, "eva", &[]).await;
     assert_eq!(assigned(&first).await, own(&eva).await);
     assert_eq!(assigned(&second).await, own(&eva).await);
-    // Who goes leaves it to others; who goes without a word, too.
+    // When an expert becomes unavailable, or has not been seen for 400 s, another one is asked.
     let max = at_desk(&app, "max", &[]).await;
     let leaves = json!({"available": false});
     eva.call(Method::PUT, "/experts/me", leaves.clone()).await;
@@ -99,7 +99,7 @@ async fn who_is_asked_and_not_seen_since_loses_it(db: Db) {
     let app = TestApp::start(db).await;
     let eva = at_desk(&app, "eva", &[]).await;
     let eva_id = eva.get("/experts/me").await.json()["id"].clone();
-    // They have gone already, and nobody knows yet.
+    // eva is already gone, but after 2 minutes she still counts as available.
     app.advance(Duration::from_secs(120)).await;
     let (_, id) = waiting(&app, "ann").await;
     let root = Person::with_role(&app, "root", "admin").await;
@@ -142,7 +142,7 @@ async fn who_puts_it_away_does_not_wait_any_more(db: Db) {
         .unwrap();
     assert_eq!(cleared.status(), 204);
     assert_eq!(waits().await, 0);
-    // What a person has stays theirs.
+    // A claimed conversation stays with its expert, even if the user archives it.
     let (ben, held) = waiting(&app, "ben").await;
     eva.does("claim", &held).await;
     ben.call(
@@ -177,7 +177,7 @@ async fn an_agent_says_what_a_person_has_to_know(db: Db) {
     })
     .await;
     let eva = at_desk(&app, "eva", &["billing"]).await;
-    // With more to do.
+    // eva is busier than max, but she has the skill.
     let (_, id) = waiting(&app, "ann").await;
     assert_eq!(eva.does("claim", &id).await.status, 200);
     at_desk(&app, "max", &["shipping"]).await;
@@ -194,7 +194,7 @@ async fn an_agent_says_what_a_person_has_to_know(db: Db) {
         case["assigned_to"],
         eva.get("/experts/me").await.json()["id"]
     );
-    // The matter is closed with what it was about.
+    // A release clears the reason and the skill.
     eva.does("claim", &id_of(case)).await;
     let released = eva.does("release", &id_of(case)).await.json();
     assert_eq!(
@@ -241,7 +241,7 @@ async fn who_passes_it_on_to_somebody_who_is_away_says_so(db: Db) {
     );
     let told = user.said_in(&id).await.pop().unwrap();
     assert!(told.starts_with("Nobody is at the desk"), "{told}");
-    // Nor is anything else said to whoever asks again.
+    // Asking again gets the same answer.
     let again = json!({"session_id": "s", "message": "And now?"});
     assert_eq!(user.post("/expert", again).await.content(), told);
 }

@@ -1,4 +1,4 @@
-//! What whoever is at the desk may see and do, and what nobody else may.
+//! What experts and admins may see and do, and what everybody else may not.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ async fn what_waits_is_seen_and_what_is_anothers_is_not(db: Db) {
         at_desk(&app, "max", &[]).await,
     );
     let admin = Person::with_role(&app, "root", "admin").await;
-    // The longest first.
+    // The one that has waited longest comes first.
     assert_eq!(queue(&eva).await, [first.clone(), second.clone()]);
     assert_eq!(eva.does("claim", &second).await.status, 200);
     assert_eq!(queue(&eva).await, [first.clone(), second.clone()]);
@@ -48,7 +48,7 @@ async fn what_waits_is_seen_and_what_is_anothers_is_not(db: Db) {
     assert_eq!(sees(&eva).await, [200, 200, 404]);
     assert_eq!(sees(&max).await, [200, 404, 404]);
     assert_eq!(sees(&admin).await, [200, 200, 200]);
-    // One that neither waits nor is held can be taken by whoever knows it.
+    // An expert who knows its id can claim a conversation that neither waits nor is claimed.
     assert_eq!(max.does("claim", &third).await.status, 200);
     assert_eq!(sees(&max).await, [200, 404, 200]);
 }
@@ -101,7 +101,7 @@ async fn everything_forbidden_is_refused_and_writes_nothing(db: Db) {
         let body = json!({"content": "Hi", "conversation_id": own});
         assert_eq!(stranger.post("/messages", body).await.status, 404);
     }
-    // Whoever holds it is no user of it.
+    // The expert who has claimed it does not get its user's rights.
     assert_eq!(eva.delete(&path).await.status, 404);
     assert_eq!(eva.call(Method::PATCH, &path, title).await.status, 404);
     let mut wrong = passes.clone();
@@ -125,7 +125,7 @@ async fn the_audit_says_who_and_never_what(db: Db) {
     let app = TestApp::start(db).await;
     let eva = at_desk(&app, "eva", &[]).await;
     let (ann, id) = waiting(&app, "ann").await;
-    // What a queue says of a conversation, the visitor said.
+    // The queue shows the visitor's words, so reading the queue is audited.
     queue(&eva).await;
     let mut feed = standing::standing(&eva, "/experts/events").await;
     standing::until(&mut feed, "snapshot").await;
@@ -142,7 +142,7 @@ async fn the_audit_says_who_and_never_what(db: Db) {
     let did: Vec<_> = entries
         .map(|entry| format!("{} {}", text(&entry["actor"]), text(&entry["action"])))
         .collect();
-    // `write` looked at it to find out whose it is.
+    // The helper `write` reads the conversation first, to find its user.
     assert_eq!(
         did,
         [
@@ -156,7 +156,7 @@ async fn the_audit_says_who_and_never_what(db: Db) {
         ]
     );
     assert!(!audit.text.contains("Swordfish"));
-    // Nobody takes anything back, nor whoever has the database.
+    // The audit log cannot be changed, not even by SQL in the database.
     for change in [
         "delete from audit_log",
         "update audit_log set actor = 'max'",

@@ -1,4 +1,4 @@
-//! What is told to whoever stands by: the visitor, whoever holds their conversation, the desk.
+//! Event streams: what the visitor, the expert who has claimed the conversation, and the desk receive.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ both! {
     a_device_that_begins_anew_comes_back_for_that
 }
 
-/// With room for the leeway of a token.
+/// Bounds the wait for an event or for a stream's end; longer than a token lives here (4 s).
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn next(stream: &mut Stream) -> Event {
@@ -29,7 +29,7 @@ async fn next(stream: &mut Stream) -> Event {
         .unwrap()
 }
 
-/// Events up to the first of a kind.
+/// Reads up to the first event of this type.
 pub async fn until(stream: &mut Stream, kind: &str) -> Event {
     loop {
         let event = next(stream).await;
@@ -50,7 +50,7 @@ pub async fn standing(person: &Person<'_>, path: &str) -> Stream {
     Stream::of(person.request(Method::GET, path).send().await.unwrap())
 }
 
-/// A desk whose expert holds the conversation of a device, on another instance where there can be one.
+/// Starts a conversation of device `d`; the conversation's id.
 async fn held(app: &TestApp) -> String {
     app.say("d", "Hi").await;
     id_of(&app.get("d", "/chat/session").await.json())
@@ -89,7 +89,7 @@ async fn a_visitor_reads_what_a_person_writes(db: Db) {
         ),
         (&json!("expert"), &json!("Hello!"))
     );
-    // What the visitor says and what the agents answer is in the turns' own streams.
+    // The visitor's messages and the agents' answers are in the turns' streams, not here.
     app.say("d", "Thanks").await;
     eva.does("release", &id).await;
     assert_eq!(
@@ -192,7 +192,7 @@ async fn nobody_stands_by_what_is_anothers(db: Db) {
         assert_eq!(standing(person, &path).await.status(), status);
     }
     assert_eq!(standing(&bob, "/experts/events").await.status(), 403);
-    // Nor by a turn.
+    // The same people are refused a turn's stream.
     let turn = text(
         &ann.get(&format!("/conversations/{id}/messages"))
             .await
@@ -235,7 +235,7 @@ async fn whoever_loses_a_conversation_reads_no_further(db: Db) {
     {
         assert!(!event.data.to_string().contains("Swordfish"), "{event:?}");
     }
-    // Nor whoever is not signed in any more.
+    // A stream also ends when its token expires.
     let token = app
         .app
         .auth
@@ -290,7 +290,7 @@ async fn a_device_that_begins_anew_comes_back_for_that(db: Db) {
     assert_ne!(first, second);
     let eva = at_desk(&app, "eva", &[]).await;
     eva.does("claim", &second).await;
-    // The stream of the old one ends, and with its cursor the new one is read from its beginning.
+    // The old conversation's stream ends. With its cursor, the new conversation is read from the beginning.
     while timeout(PATIENCE, stream.next()).await.unwrap().is_some() {}
     let mut stream = events_of(&app, "d", &last).await;
     let line = until(&mut stream, "message").await;

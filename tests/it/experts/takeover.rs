@@ -1,5 +1,4 @@
-//! A person takes over in the middle of an answer: what is stored, what the visitor keeps and what the
-//! person reads are the same text.
+//! An expert takes over in mid-answer: the stored text, the visitor's text and the expert's text are the same.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ both! {
     whoever_takes_over_at_any_moment_reads_what_the_visitor_keeps
 }
 
-/// The text that counts, as a client puts it together, and the final frame.
+/// The text that a client keeps after the final frame's `keep`, and that frame.
 fn kept(events: &[Event]) -> (String, &Value) {
     let last = &events.last().unwrap().data;
     assert_eq!(last["is_final"], true, "{last}");
@@ -28,13 +27,13 @@ fn kept(events: &[Event]) -> (String, &Value) {
     (text, last)
 }
 
-/// A visitor who has read the beginning of an answer that goes on.
+/// A visitor who has read the beginning of an answer that is still running.
 async fn reading(app: &TestApp) -> (Stream, Event, String) {
     app.llm.says(["a", "b", "c"]).pause_after(2);
     let mut stream = app.stream("d", "Hi").await;
     stream.next().await.unwrap();
     let seen = stream.next().await.unwrap();
-    // It is stored, too.
+    // Wait until the durable log has this text.
     until(async || app.count("turn_pieces where last_seq = 2").await == 1).await;
     let id = stream.conversation_id();
     (stream, seen, id)
@@ -62,7 +61,7 @@ async fn an_answer_ends_where_it_is_stored(db: Db) {
     let history = app.get("d", "/chat/history").await.json();
     assert_eq!(history["messages"][1]["finish_reason"], "handoff");
     assert_eq!(history["messages"][1]["id"], last.data["message_id"]);
-    // What the turn's owner would still write comes to nothing: its model's server is not read any more.
+    // The instance that ran the turn stops: it closes its connection to the model and stores nothing more.
     app.llm.hung_up().await;
     assert_eq!(app.history("d").await, expected);
     assert_eq!(
@@ -83,10 +82,10 @@ async fn whoever_comes_back_to_it_is_told_how_much_counts(db: Db) {
     let all = resume(&format!("{turn}.1:0")).await;
     assert_eq!(kept(&all).0, "ab");
     assert_eq!(resume(&seen.id).await.len(), 1);
-    // Frames that were sent, and do not count.
+    // A cursor beyond `keep`: those frames were sent, but do not count.
     let ahead = resume(&format!("{turn}.1:7")).await;
     assert_eq!((ahead.len(), &ahead[0].data["keep"]), (1, &json!(2)));
-    // Whoever has the last one has it all.
+    // After the final frame there is nothing left to read.
     assert_eq!(app.resume("d", &ahead[0].id).await.status(), 204);
     if db == Db::Postgres {
         let other = app.another().await;
@@ -131,7 +130,7 @@ async fn an_answer_that_has_said_nothing_leaves_nothing(db: Db) {
     );
 }
 
-/// Two hundred times, at a random moment of a running answer.
+/// 200 takeovers, each at a random moment of a running answer.
 async fn whoever_takes_over_at_any_moment_reads_what_the_visitor_keeps(db: Db) {
     let app = TestApp::with(db, |settings| settings.limits.enabled = false).await;
     app.llm.chatters(40, Duration::from_millis(4));

@@ -1,5 +1,4 @@
-//! Two users, two experts, three instances: what each does arrives at the others, and nobody does more than
-//! they may.
+//! Two users, two experts, three instances: what each does reaches the others, and nobody exceeds their rights.
 
 use super::*;
 
@@ -8,7 +7,7 @@ both! {
     nobody_does_with_anothers_what_they_may_not
 }
 
-/// A desk on three instances, or on one where there can be no more.
+/// Three instances on one database, or one instance on SQLite.
 struct Desks(Vec<TestApp>);
 
 impl Desks {
@@ -47,7 +46,7 @@ async fn all_of_them_work_together(db: Db) {
     bob.say(None, "Hello").await;
     assert_eq!(titles(&ann.on(desks.at(2))).await, ["Hi"]);
     assert_eq!(titles(&bob.on(desks.at(0))).await, ["Hello"]);
-    // Taken over in mid-answer, on another instance.
+    // An expert takes over in mid-answer, on another instance.
     desks
         .at(0)
         .llm
@@ -68,7 +67,7 @@ async fn all_of_them_work_together(db: Db) {
     assert_eq!(said[3..said.len() - 1], kept);
     assert_eq!(said.last().unwrap(), "EVA is with you now.");
     assert_eq!(max.does("claim", &first).await.status, 409);
-    // Passed on, taken, handed back: each at another instance.
+    // Transfer, claim, release: each on another instance.
     let path = format!("/conversations/{first}/transfer");
     assert_eq!(eva.post(&path, json!({"expert": "max"})).await.status, 200);
     assert_eq!(max.on(desks.at(0)).does("claim", &first).await.status, 200);
@@ -84,7 +83,7 @@ async fn all_of_them_work_together(db: Db) {
             .await
             .contains(&"Three days.".to_owned())
     );
-    // Deleted at one, and gone at all.
+    // Deleted on one instance, gone on all.
     let path = format!("/conversations/{first}");
     assert_eq!(ann.on(desks.at(1)).delete(&path).await.status, 200);
     assert_eq!(titles(&ann).await, [""; 0]);

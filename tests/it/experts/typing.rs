@@ -1,4 +1,4 @@
-//! Who is writing: told to the other side while a person has the conversation, and to nobody else.
+//! Typing signals: sent to the other side while an expert has claimed the conversation, and to nobody else.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ both! {
     nobody_is_told_what_is_anothers
 }
 
-/// Whether somebody writes, as the next such event says.
+/// Reads up to the next typing event: its role, and whether that side is typing.
 async fn next(stream: &mut Stream) -> (Value, bool) {
     loop {
         let next = timeout(Duration::from_secs(10), stream.next());
@@ -29,7 +29,7 @@ async fn each_side_is_told_that_the_other_writes(db: Db) {
     let id = id_of(&app.get("d", "/chat/session").await.json());
     let eva = at_desk(&app, "eva", &[]).await;
     let types = async || app.post("d", "/chat/typing", json!({})).await.status;
-    // While an agent answers it is nobody's business.
+    // While an agent answers, a typing signal is accepted but not stored.
     assert_eq!(types().await, 204);
     let typing = "conversations where visitor_types_until is not null";
     assert_eq!(app.count(typing).await, 0);
@@ -42,7 +42,7 @@ async fn each_side_is_told_that_the_other_writes(db: Db) {
     assert_eq!(next(&mut desk).await, (json!("user"), true));
     assert_eq!(eva.does("typing", &id).await.status, 204);
     assert_eq!(next(&mut visitor).await, (json!("expert"), true));
-    // Whoever says no more is taken to have stopped.
+    // A typing signal ends by itself after 5 s.
     app.advance(Duration::from_secs(6)).await;
     assert_eq!(next(&mut desk).await, (json!("user"), false));
     assert_eq!(next(&mut visitor).await, (json!("expert"), false));

@@ -1,4 +1,4 @@
-//! An instance dies, stops or stands still.
+//! An instance dies, stops or freezes.
 
 use super::*;
 
@@ -17,7 +17,7 @@ async fn a_dead_servers_turn_is_answered_anew_by_another() {
     assert_eq!(all[1].content(), "Very well.");
     assert_eq!(fleet.history().await, ["one", "Very well."]);
     assert_eq!(fleet.llm.asked().len(), 2);
-    // A client that does not know `reset` keeps what it has, and is told that this was all.
+    // A client that does not know `reset` keeps its text, and is told that the answer was interrupted.
     let rest = fleet
         .resume(&turn, &format!("{turn}.1:0"), "")
         .await
@@ -38,7 +38,7 @@ async fn a_dead_servers_turn_is_answered_though_nobody_comes_back() {
     drop(fleet.begin().await);
     fleet.first.signal("KILL");
     fleet.expired().await;
-    // Any request does a piece of the housekeeping.
+    // Every message also runs a piece of the maintenance, which adopts the dead server's turn.
     let other = fleet
         .call_of("other", &fleet.second, Method::POST, "/chat")
         .json(&json!({"content": "Hi"}));
@@ -57,7 +57,7 @@ async fn a_reader_that_was_told_of_the_interruption_is_told_no_more() {
     let rest = fleet.read_to_the_end(&turn, first.id.clone(), "").await;
     assert_eq!(ids(&rest), ["2:0"]);
     assert_eq!(rest[0].data["error"]["code"], "interrupted");
-    // The new attempt runs meanwhile: whoever does not know `reset` must not get it.
+    // The new attempt is running. A client that does not know `reset` must not get it.
     assert_eq!(fleet.resume(&turn, &rest[0].id, "").await.status(), 204);
     let mut other = fleet.resume(&turn, &first.id, "?restart=1").await;
     assert_eq!(other.next().await.unwrap().data["type"], "reset");
@@ -66,7 +66,7 @@ async fn a_reader_that_was_told_of_the_interruption_is_told_no_more() {
     assert_eq!(fleet.history().await, ["one", "cd"]);
 }
 
-/// Wherever in the answer its server dies.
+/// The server may die at any point of an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_may_die_at_any_chunk() {
     const WORDS: [&str; 6] = ["1 ", "2 ", "3 ", "4 ", "5 ", "6 "];
@@ -136,13 +136,13 @@ async fn a_hundred_open_streams_are_handed_over() {
     assert_eq!(llm.asked().len(), 2 * STREAMS);
 }
 
-/// As on platforms that withdraw the processor when no request is open.
+/// Some platforms stop a server's processes while no request is open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_frozen_between_requests_finishes_what_it_began() {
     let fleet = Fleet::start(&[]).await;
     let freeze = async |time: Duration| {
         fleet.first.signal("STOP");
-        // What is tested is time itself: the processor is withdrawn for so long.
+        // Real time has to pass here: the process is stopped for this long.
         sleep(time).await;
         fleet.first.signal("CONT");
     };
@@ -152,7 +152,7 @@ async fn a_server_that_is_frozen_between_requests_finishes_what_it_began() {
         assert_eq!(said.content(), "Very well.");
         freeze(Duration::from_millis(700)).await;
     }
-    // Its visitor leaves in the middle of an answer, and comes back after the lease is over.
+    // The visitor leaves in mid-answer, and comes back after the lease has expired.
     let (stream, first) = fleet.begin().await;
     let turn = stream.turn_id();
     drop(stream);
@@ -189,7 +189,7 @@ async fn clocks_that_are_two_minutes_off_do_not_matter() {
     let (stream, first) = fleet.begin().await;
     let turn = stream.turn_id();
     let elsewhere = fleet.resume(&turn, &first.id, "?restart=1").await;
-    // For longer than a lease the other one, whose clock is four minutes behind, must not take it.
+    // Longer than a lease: the other instance, whose clock is 4 minutes behind, must not take the turn.
     let lease_until = fleet.database.lease_until().await;
     until(async || fleet.database.lease_until().await > lease_until + 3_000_000).await;
     let other = fleet.call_of("other", &fleet.second, Method::POST, "/chat");
@@ -233,7 +233,7 @@ async fn a_server_that_stops_hands_its_turns_over_at_once() {
     let json = tokio::spawn(json.send());
     fleet.flushed(2).await;
     fleet.first.signal("TERM");
-    // Cut after a whole frame, not ended; JSON is told to come back.
+    // The stream is cut after a whole frame, without a final one; the JSON request is told to retry.
     assert_eq!(stream.rest().await.len(), 0);
     let json = json.await.unwrap().unwrap();
     assert_eq!(json.status(), 503);
@@ -251,7 +251,7 @@ async fn a_server_that_stood_still_says_nothing_more() {
     fleet.first.signal("STOP");
     let all = fleet.read_to_the_end(&turn, first.id, "?restart=1").await;
     assert_eq!(all.last().unwrap().data["finish_reason"], "stop");
-    // It wakes, its model goes on, and it must not say or store a word.
+    // The first instance wakes and its model goes on, but it must neither send nor store any more text.
     fleet.llm.go_on();
     fleet.first.signal("CONT");
     let late = stream.rest().await;

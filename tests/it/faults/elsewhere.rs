@@ -1,4 +1,4 @@
-//! An answer that is read on another instance than its own.
+//! An answer that is read on another instance than the one that runs it.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ async fn another_instances_answer_is_read_as_it_comes() {
     assert_eq!(fleet.database.count("turn_pieces".into()).await, 0);
 }
 
-/// On the same connection: nobody has to come back because the other instance died.
+/// The reader's connection stays open: it need not reconnect when the other instance dies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_elsewhere_goes_on_when_the_owner_dies() {
     let fleet = Fleet::start(&[]).await;
@@ -49,7 +49,7 @@ async fn a_reader_elsewhere_goes_on_when_the_owner_dies() {
     assert_eq!(fleet.history().await, ["one", "Very well."]);
 }
 
-/// Who has read nothing yet has nothing to forget: the answer begins with the attempt that there is.
+/// A reader that has no text yet needs no `reset`: it gets the new attempt from its beginning.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_elsewhere_who_has_read_nothing_is_answered_when_the_owner_dies() {
     let fleet = Fleet::start(&[]).await;
@@ -68,7 +68,7 @@ async fn a_reader_elsewhere_who_has_read_nothing_is_answered_when_the_owner_dies
     assert_eq!(fleet.history().await, ["one", "Very well."]);
 }
 
-/// The same in one piece.
+/// The same for `POST /chat`.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_in_one_piece_is_given_though_its_owner_dies() {
     let fleet = Fleet::start(&[]).await;
@@ -82,7 +82,7 @@ async fn an_answer_in_one_piece_is_given_though_its_owner_dies() {
     let there = async {
         until(async || fleet.llm.asked().len() == 1).await;
         let there = tokio::spawn(ask(&fleet.second));
-        // It reads what the first attempt said.
+        // The first attempt's text is in the durable log, where the second instance reads it.
         until(async || fleet.database.count("turn_pieces".into()).await == 1).await;
         fleet.first.signal("KILL");
         Said::of(there.await.unwrap().unwrap()).await
@@ -109,7 +109,7 @@ async fn an_owner_gives_hints_while_somebody_reads_elsewhere() {
         told.unwrap();
     });
     assert_ne!(hints.recv().await, Some(turn), "the first is its own");
-    // Nobody reads elsewhere: nobody is told.
+    // Nobody reads this turn on another instance, so no hint is sent.
     app.llm.go_on();
     assert_eq!(stream.told().await, "bc|stop");
     assert!(hints.try_recv().is_err());

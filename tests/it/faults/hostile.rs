@@ -1,5 +1,4 @@
-//! Clients who mean harm: they drip, they ask for much and do not read, they open what they never close, they send
-//! what is no request.
+//! Malicious clients: they send byte by byte, request much and read nothing, hold streams open, or send garbage.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -12,13 +11,13 @@ use tokio::{
 
 use super::*;
 
-/// How many there are at a time.
+/// Number of malicious clients at a time.
 pub const CROWD: usize = 60;
-/// How long each of them holds a socket, if it may.
+/// How long a malicious client holds a socket, unless the server closes it.
 const HOLDS: Duration = Duration::from_secs(30);
 const SLOWLY: Duration = Duration::from_millis(500);
 
-/// What the crowd has done.
+/// What the malicious clients have done.
 #[derive(Debug, Default)]
 pub struct Bothered {
     pub opened: AtomicUsize,
@@ -27,7 +26,7 @@ pub struct Bothered {
 }
 
 impl Bothered {
-    /// One of the crowd: one socket after the other, to wherever it is told.
+    /// One malicious client: opens one socket after another, each to the next `url`.
     pub async fn bother(
         &self,
         seed: u64,
@@ -92,7 +91,7 @@ async fn misuse(mut socket: TcpStream, random: &mut StdRng) {
         std::future::pending().await
     };
     let read = async {
-        // Who does not read finds out late.
+        // A client that does not read notices late that the server has closed the socket.
         if !reads {
             sleep(HOLDS * 4 / 5).await;
         }

@@ -1,4 +1,4 @@
-//! A transaction pooler stands between.
+//! A transaction pooler (PgBouncer) between the instances and the database.
 
 use super::*;
 
@@ -28,7 +28,7 @@ impl Pooler {
             users.display()
         );
         std::fs::write(&config, text).unwrap();
-        // It refuses to run as root, as PostgreSQL does.
+        // PgBouncer refuses to run as root, as PostgreSQL does.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
         let mut command = std::process::Command::new("pgbouncer");

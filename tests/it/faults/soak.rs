@@ -1,5 +1,5 @@
-//! Visitors talk while instances die, freeze, restart, lose their database or are bothered. `scripts/soak` runs it for
-//! as long as it is told.
+//! Visitors chat while instances die, freeze, restart, lose their database or serve malicious clients.
+//! `scripts/soak` sets how long.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -17,7 +17,7 @@ use super::{
 
 const VISITORS: usize = 12;
 
-/// Visitors talk while all this happens, and a little longer; what the checker says.
+/// Lets visitors chat during these faults and a little longer; the checker's report.
 async fn talk_during(
     seed: u64,
     faults: impl Iterator<Item = (Fault, usize, Duration)>,

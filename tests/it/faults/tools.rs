@@ -1,4 +1,4 @@
-//! An instance dies between a call of a tool and the end of its turn: what was done is not done again.
+//! An instance dies between a tool call and the end of its turn: the call must not be made again.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::support::Endpoint;
 
 const BOOK: [&str; 3] = ["c", "book", r#"{"day":"Monday"}"#];
 
-/// A fleet whose one agent has a tool that books something.
+/// Two instances whose one agent has a booking tool.
 struct Booking {
     fleet: Fleet,
     endpoint: Endpoint,
@@ -61,7 +61,7 @@ impl Booking {
         (stream, first)
     }
 
-    /// The first instance dies, and the second one answers; what its model was told of the call.
+    /// Kills the first instance and waits for the second one's answer; the tool result that its model got.
     async fn taken_over(&self, turn: &str, last: &Event) -> String {
         let before = self.fleet.llm.asked().len();
         self.fleet.first.signal("KILL");
@@ -70,7 +70,7 @@ impl Booking {
             .read_to_the_end(turn, last.id.clone(), "?restart=1")
             .await;
         let said: String = all.iter().map(Event::content).collect();
-        // What the first one said before the call is not lost.
+        // The text that the first instance sent before the call is kept.
         assert_eq!(said, "One moment.\n\nVery well.");
         let asked = self.fleet.llm.asked();
         assert!(asked.len() > before);
@@ -120,7 +120,7 @@ async fn what_may_have_been_done_is_not_done_again() {
     );
     until(async || !booking.endpoint.asked().is_empty()).await;
     let turn = stream.turn_id();
-    // The model tries it once more, all the same.
+    // The model makes the same call again.
     let again = ["d", "book", r#"{ "day": "Monday" }"#];
     booking.fleet.llm.calls("", [again]);
     let told = booking.taken_over(&turn, &running).await;

@@ -1,4 +1,4 @@
-//! Three instances, visitors who do not give up, and a checker of what they were told.
+//! Three instances, visitors who retry until they are answered, and a checker of all that they received.
 
 mod check;
 
@@ -18,17 +18,17 @@ use super::*;
 use crate::support::{Mode, Proxy};
 
 const INSTANCES: usize = 3;
-/// How long a visitor waits for the next frame before trying elsewhere.
+/// How long a visitor waits for the next frame before trying another instance.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a visitor tries to get one message answered.
 const AT_MOST: Duration = Duration::from_secs(90);
 
-/// How late the database's requests or answers come.
+/// Delays of the database's requests or answers.
 const SLOW: Duration = Duration::from_millis(100);
 const MIN_LATE: Duration = Duration::from_millis(300);
 const MAX_LATE: Duration = Duration::from_millis(3_500);
 
-/// What may happen to an instance.
+/// The faults of an instance.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     Kill,
@@ -37,11 +37,11 @@ pub enum Fault {
     Cut,
     Stall,
     Slow,
-    /// What the instance asks the database arrives late, and what that answers: by up to 3.5 s.
+    /// Requests to the database arrive up to 3.5 s late; with `LateAnswers`, its answers do.
     LateRequests,
     LateAnswers,
     LoseAnswer,
-    /// All connections to the database are closed by it.
+    /// The database closes all connections.
     Disconnect,
 }
 
@@ -65,29 +65,29 @@ struct Instance {
     proxy: Proxy,
 }
 
-/// The instances and what they stand on.
+/// The instances, and the servers that they depend on.
 pub struct World {
     database: Database,
     pub llm: FakeLlm,
     http: reqwest::Client,
     instances: RwLock<Vec<Instance>>,
-    /// To which instances something is happening.
+    /// Locks, so that an instance has only one fault at a time.
     happening: [tokio::sync::Mutex<()>; INSTANCES],
     told: Mutex<Told>,
 }
 
-/// What all visitors were told.
+/// All that the visitors received.
 #[derive(Default)]
 struct Told {
-    /// The frames by their ids, and whether two readers were told different things.
+    /// Frames by id: two readers must not get different frames with one id.
     frames: HashMap<String, Value>,
-    /// The messages that were acknowledged, with their turns.
+    /// Acknowledged messages, with their turns.
     acknowledged: BTreeMap<String, String>,
-    /// How turns ended: the text of the last attempt and the reason.
+    /// How turns ended: turn, reason, text of the last attempt.
     ends: Vec<(String, String, String)>,
-    /// The messages of which was said that they are not kept.
+    /// Messages that were answered as degraded: they are not stored.
     degraded: Vec<String>,
-    /// How many answers without a turn the visitors were given, or may have been.
+    /// How many answers without a turn the visitors received, or missed because the request failed.
     without_turn: usize,
     wrong: Vec<String>,
 }
@@ -132,8 +132,7 @@ impl World {
         Instance { process, proxy }
     }
 
-    /// Lets something happen to an instance, and after a while mends it.
-    /// Only one thing happens to it at a time.
+    /// Applies a fault to an instance, and repairs it after a while. An instance has only one fault at a time.
     pub async fn happen(&self, fault: Fault, at: usize, lasts: Duration) {
         let _alone = self.happening[at].lock().await;
         let signal = |name: &str| self.instances.read().unwrap()[at].process.signal(name);
@@ -178,7 +177,7 @@ impl World {
         self.told.lock().unwrap().wrong.push(what);
     }
 
-    /// A visitor who says one thing after the other, and now and then three at once.
+    /// A visitor who sends one message after another, sometimes three at once.
     pub async fn visit(&self, name: usize, seed: u64, is_over: &AtomicBool) {
         let mut random = StdRng::seed_from_u64(seed ^ name as u64);
         let device = format!("visitor-{name}");
@@ -199,7 +198,7 @@ impl World {
         }
     }
 
-    /// Says something until it is answered, wherever that may be.
+    /// Sends a message until any instance answers it.
     async fn say(&self, device: &str, message: String, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         let began = Instant::now();
@@ -238,7 +237,7 @@ impl World {
             if turn.is_empty() {
                 turn = stream.turn_id();
                 if turn.is_empty() {
-                    // What an earlier try has left behind is not known to an instance without its database.
+                    // An instance without its database does not know what an earlier try has stored.
                     let mut told = self.told.lock().unwrap();
                     told.without_turn += 1;
                     told.degraded.extend((tries == 1).then_some(message));
@@ -253,7 +252,7 @@ impl World {
                 drop(stop.header("X-Device-ID", device).send().await);
             }
             let leaves_after = random.random_range(1..200);
-            // Some read more slowly than it comes.
+            // Some visitors read more slowly than the frames arrive.
             let pause = Duration::from_millis(if random.random_bool(0.1) { 300 } else { 0 });
             for _ in 0..leaves_after {
                 sleep(pause).await;
@@ -272,7 +271,7 @@ impl World {
         self.wrong(format!("{message}: not answered, after {last}"));
     }
 
-    /// Checks a frame against the one before it and against what others were told.
+    /// Checks a frame against the one before it, and against what other readers got.
     fn hear(&self, message: &str, last: &str, event: &Event, text: &mut String) {
         let mut told = self.told.lock().unwrap();
         let known = told

@@ -1,4 +1,4 @@
-//! Answers as no vendor's documentation has them.
+//! Model answers that no vendor documents.
 
 use super::{VENDORS, app};
 use crate::support::{Db, Step, TestApp};
@@ -57,7 +57,7 @@ async fn what_is_no_answer_is_an_upstream_error() {
             );
             app.llm.forget_scripts();
         }
-        // In the middle of an answer the beginning is kept.
+        // An error in mid-answer keeps the text before it.
         app.llm.script([
             Step::Text("a".into()),
             body("data: {\"error\": {\"message\": \"overloaded\"}}\n\n"),

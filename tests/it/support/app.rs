@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Db, FakeLlm, Stream, client, database::Database, tidy};
 
-/// A server with a database, a clock and a model's server of its own.
+/// A server with a database, a clock and a fake model server of its own.
 pub struct TestApp {
     pub url: String,
     pub app: Arc<App>,
@@ -27,7 +27,7 @@ pub struct TestApp {
     server: Server,
 }
 
-/// An answer to a request, read to its end.
+/// A response, read to its end.
 pub struct Said {
     pub status: StatusCode,
     pub headers: reqwest::header::HeaderMap,
@@ -35,7 +35,7 @@ pub struct Said {
 }
 
 impl TestApp {
-    /// With a model: an OpenAI-compatible one.
+    /// With a fake OpenAI-compatible model.
     pub async fn start(db: Db) -> Self {
         Self::with(db, |_| {}).await
     }
@@ -45,13 +45,13 @@ impl TestApp {
         Self::with(db, |settings| settings.llm.model = "offline".into()).await
     }
 
-    /// With settings of the test's own.
+    /// With changed settings.
     pub async fn with(db: Db, change: impl FnOnce(&mut Settings)) -> Self {
         let database = Arc::new(Database::migrated(db).await);
         Self::on(database, FakeLlm::start().await, change).await
     }
 
-    /// On a database and a model's server that are there already.
+    /// On an existing database and model server.
     pub async fn on(
         database: Arc<Database>,
         llm: FakeLlm,
@@ -77,7 +77,7 @@ impl TestApp {
         }
     }
 
-    /// Another server on the same database, with the same model's server.
+    /// Another server on the same database and model server.
     pub async fn another(&self) -> Self {
         Self::on(Arc::clone(&self.database), self.llm.clone(), |_| {}).await
     }
@@ -87,7 +87,7 @@ impl TestApp {
         self.server.stop().await;
     }
 
-    /// Moves the clock: the process's and the database's.
+    /// Moves the server's clock and the database's.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
         if self.database.url.starts_with("postgres") {
@@ -104,7 +104,7 @@ impl TestApp {
         }
     }
 
-    /// Until when the only running turn's lease lasts, in microseconds since 1970.
+    /// When the lease of the only running turn expires, in microseconds since 1970.
     pub async fn lease_until(&self) -> i64 {
         self.database.lease_until().await
     }
@@ -114,19 +114,19 @@ impl TestApp {
         self.clock.now()
     }
 
-    /// The server's conversations, from Rust.
+    /// The server's Rust API for conversations.
     pub fn conversations(&self) -> Conversations {
         self.server.conversations()
     }
 
-    /// A token for somebody who is signed in.
+    /// A token for this subject and role, valid for 1 h.
     pub async fn token(&self, sub: &str, role: &str) -> String {
         let role = Role::from_str(role, false).unwrap();
         let life = Duration::from_secs(3600);
         self.app.auth.token(sub, role, life).await.unwrap()
     }
 
-    /// A request of a device.
+    /// A request from a device.
     pub fn request(&self, method: Method, device: &str, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.url))
@@ -139,7 +139,7 @@ impl TestApp {
             .await
     }
 
-    /// A JSON body posted.
+    /// Posts a JSON body.
     pub async fn post(&self, device: &str, path: &str, body: Value) -> Said {
         Said::of(
             self.request(Method::POST, device, path)
@@ -182,7 +182,7 @@ impl TestApp {
         )
     }
 
-    /// `GET /chat/stream/{turn_id}` after an event.
+    /// `GET /chat/stream/{turn_id}` after this event id.
     pub async fn resume(&self, device: &str, last_event_id: &str) -> Stream {
         let turn = last_event_id.split('.').next().unwrap();
         let call = self.request(Method::GET, device, &format!("/chat/stream/{turn}"));
@@ -194,7 +194,7 @@ impl TestApp {
         )
     }
 
-    /// What the device's conversation holds, as `role: content`.
+    /// The messages of the device's conversation, as `role: content`.
     pub async fn history(&self, device: &str) -> Vec<String> {
         let history = self.get(device, "/chat/history").await.json();
         let messages = history["messages"].as_array().unwrap().iter();
@@ -203,7 +203,7 @@ impl TestApp {
             .collect()
     }
 
-    /// How many rows a table has; a condition may follow its name.
+    /// The number of rows in a table; a condition may follow the table's name.
     pub async fn count(&self, table: &str) -> i64 {
         self.database.count(table.to_owned()).await
     }
@@ -213,7 +213,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The defaults, on a free port, at no pace.
+/// The default settings, on a free port, without delays between offline words.
 pub fn settings() -> Settings {
     let env = [
         ("PORT", "0"),
@@ -262,7 +262,7 @@ impl Said {
             .to_owned()
     }
 
-    /// Status and body for a snapshot.
+    /// Status and body, for a snapshot.
     pub fn shown(&self) -> String {
         let body = match serde_json::from_str::<Value>(&self.text) {
             Ok(json) => serde_json::to_string_pretty(&json).unwrap(),

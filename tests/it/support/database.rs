@@ -39,7 +39,7 @@ impl Database {
         }
     }
 
-    /// A database without anything.
+    /// An empty database.
     pub async fn empty(db: Db) -> Self {
         match db {
             Db::Postgres => Self::create(None).await,
@@ -73,7 +73,7 @@ impl Database {
         execute(self.url.clone(), sql.into()).await;
     }
 
-    /// Ends the connections of which this is so, from without: whoever does it at the same time lives.
+    /// Ends the connections that match a condition. Runs in another database, so that calls do not end each other.
     pub async fn terminate(&self, which: &str) {
         let name = self.name.as_deref().unwrap();
         admin(format!(
@@ -82,7 +82,7 @@ impl Database {
         .await;
     }
 
-    /// How many rows a table has; a condition may follow its name.
+    /// The number of rows in a table; a condition may follow the table's name.
     pub async fn count(&self, table: String) -> i64 {
         self.number(format!("select count(*) as value from {table}"))
             .await
@@ -101,7 +101,7 @@ impl Database {
         found.await.unwrap().unwrap().value
     }
 
-    /// Until when the only running turn's lease lasts, in microseconds since 1970.
+    /// When the lease of the only running turn expires, in microseconds since 1970.
     pub async fn lease_until(&self) -> i64 {
         let of = "from conversations where lease_until is not null";
         self.number(match self.url.starts_with("sqlite:") {
@@ -113,7 +113,7 @@ impl Database {
         .await
     }
 
-    /// The columns of a table, with their types, by name.
+    /// The columns of a table with their types, sorted by name.
     pub async fn columns(&self, table: &str) -> Vec<(String, String)> {
         #[derive(diesel::QueryableByName)]
         struct Column {
@@ -145,15 +145,15 @@ impl Database {
             .collect()
     }
 
-    /// Begins to count the statements of this PostgreSQL database, but for those that only
-    /// begin, end or watch.
+    /// Starts to count this PostgreSQL database's statements, except those that only begin or end
+    /// transactions, test connections or read these statistics.
     pub async fn count_statements(&self) {
         let reset = "create extension if not exists pg_stat_statements; \
             select pg_stat_statements_reset(0, (select oid from pg_database where datname = current_database()), 0)";
         self.execute(reset).await;
     }
 
-    /// The statements since then.
+    /// The statements since `count_statements`.
     pub async fn statements(&self) -> Vec<String> {
         #[derive(diesel::QueryableByName)]
         struct Statement {
@@ -175,7 +175,7 @@ impl Database {
             .collect()
     }
 
-    /// A PostgreSQL that does not answer.
+    /// The URL of a PostgreSQL that does not exist.
     pub fn nowhere() -> Self {
         Self {
             url: "postgres://frontdesk@127.0.0.1:9/nowhere".into(),
@@ -184,7 +184,7 @@ impl Database {
         }
     }
 
-    /// An empty PostgreSQL database that does not exist before the future is awaited.
+    /// An empty PostgreSQL database that is created when the future is awaited.
     pub async fn later() -> (Self, impl Future<Output = ()>) {
         let name = format!("test_{}", Uuid::new_v4().simple());
         let create = admin(format!("create database {name}"));
@@ -212,7 +212,7 @@ struct Number {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Some(name) = self.name.take() {
-            // Its connections may still be open; whoever cleans up does not wait for them.
+            // Connections may still be open, so the database is dropped in the background.
             std::thread::spawn(move || {
                 let mut conn = PgConnection::establish(cluster()).ok()?;
                 conn.batch_execute(&format!("drop database if exists {name} with (force)"))
@@ -227,7 +227,7 @@ async fn execute(url: String, sql: String) {
     tokio::task::spawn_blocking(move || match url.strip_prefix("sqlite:") {
         Some(path) => SqliteConnection::establish(path)
             .unwrap()
-            // The server may just be writing.
+            // The server may be writing at this moment.
             .batch_execute(&format!("pragma busy_timeout = 10000; {sql}"))
             .unwrap(),
         None => PgConnection::establish(&url)
@@ -265,7 +265,7 @@ fn url_of(name: &str) -> String {
     format!("{server}/{name}")
 }
 
-/// A database with the schema, made once in a run.
+/// A database with the schema, created once per run.
 async fn template() -> &'static str {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
     TEMPLATE
@@ -278,7 +278,7 @@ async fn template() -> &'static str {
                 .migrate()
                 .await
                 .unwrap();
-            // A template may have no connections; the store's pool goes with the store, later.
+            // A template must have no connections, and the store's pool closes its own only later.
             let terminate = format!(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
             );

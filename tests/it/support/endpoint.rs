@@ -1,4 +1,4 @@
-//! A tool's endpoint: says what it is told to by path, and keeps what it was asked.
+//! A fake HTTP service, such as a tool's endpoint: answers by path, and records its requests.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ pub struct Endpoint {
 
 #[derive(Default)]
 struct State {
-    /// Status, body and how long it takes, by path.
+    /// Status, body and delay, by path.
     answers: HashMap<String, (u16, String, Duration)>,
     journal: Vec<Request>,
 }
@@ -45,12 +45,12 @@ impl Endpoint {
         endpoint
     }
 
-    /// What is answered there; elsewhere it is a 404.
+    /// Sets the answer of a path; other paths answer 404.
     pub fn at(&self, path: &str, status: u16, body: &str) -> &Self {
         self.slowly(path, status, body, Duration::ZERO)
     }
 
-    /// The same after so long.
+    /// The same, after a delay.
     pub fn slowly(&self, path: &str, status: u16, body: &str, after: Duration) -> &Self {
         let answer = (status, body.to_owned(), after);
         self.state
@@ -61,7 +61,7 @@ impl Endpoint {
         self
     }
 
-    /// What was asked, `METHOD` apart.
+    /// The requests so far; their methods are not recorded.
     pub fn asked(&self) -> Vec<Request> {
         self.state.lock().unwrap().journal.clone()
     }

@@ -1,5 +1,5 @@
-//! A model's server: the vendors' wire formats over a socket, with scripted pauses, cuts and
-//! refusals. What was asked is in its journal.
+//! A fake model server: the vendors' wire formats over a socket, with scripted pauses, cuts and
+//! refusals. It records its requests.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +23,7 @@ use super::wire::{calls_event, end_event, text_event, usage_event};
 pub struct FakeLlm {
     pub url: String,
     state: Arc<Mutex<State>>,
-    /// One permit lets one pause go on.
+    /// One permit ends one pause.
     go: Arc<Semaphore>,
     closed: watch::Sender<u32>,
 }
@@ -34,13 +34,13 @@ struct State {
     manager_fails: bool,
     manager_babbles: bool,
     manager_talks: bool,
-    /// The word that no answer may have which the model judges.
+    /// As a judge, the model fails answers with this word.
     forbidden: Option<String>,
     connections: usize,
     journal: Vec<Request>,
-    /// What it says without a script: so many words, so long apart.
+    /// Answers without a script: the number of words, and the time between them.
     chatter: Option<(usize, Duration)>,
-    /// How many answers were said to their ends.
+    /// How many answers were sent to their end.
     completed: usize,
 }
 
@@ -51,21 +51,21 @@ pub enum Step {
     Text(String),
     /// Calls of tools (id, name, arguments), in the vendor's format.
     Calls(Vec<[String; 3]>),
-    /// What it has cost: tokens read and written.
+    /// Token usage: tokens read and written.
     Usage(u64, u64),
     /// The end of an answer, in the vendor's format.
     Finish(&'static str),
-    /// Bytes of the body as they are.
+    /// Raw bytes of the body.
     Raw(Vec<u8>),
     /// Waits for `go_on`.
     Pause,
-    /// These bytes again and again, every 100 ms, until the client hangs up.
+    /// These bytes every 100 ms, 100 times or until the client hangs up.
     Drip(Vec<u8>),
-    /// Waits so long.
+    /// Waits this long.
     Sleep(Duration),
     /// Closes the connection without an end.
     Cut,
-    /// Another head than that of an event stream: status line, headers.
+    /// A head other than an event stream's: status line, headers.
     Head(String),
 }
 
@@ -89,13 +89,13 @@ impl FakeLlm {
         llm
     }
 
-    /// The next answer: these pieces, and the end.
+    /// Scripts the next answer: these pieces, and the end.
     pub fn says<const N: usize>(&self, pieces: [&str; N]) -> &Self {
         let text = pieces.map(|piece| Step::Text(piece.to_owned()));
         self.script(text.into_iter().chain([Step::Finish("stop")]))
     }
 
-    /// The next answer: this text, and calls of tools (id, name, arguments).
+    /// Scripts the next answer: this text, and tool calls (id, name, arguments).
     pub fn calls<const N: usize>(&self, text: &str, calls: [[&str; 3]; N]) -> &Self {
         let calls = calls.map(|call| call.map(str::to_owned)).to_vec();
         let text = (!text.is_empty()).then(|| Step::Text(text.to_owned()));
@@ -103,7 +103,7 @@ impl FakeLlm {
         self.script(text.into_iter().chain(end))
     }
 
-    /// The next answer, step by step.
+    /// Scripts the next answer, step by step.
     pub fn script(&self, steps: impl IntoIterator<Item = Step>) -> &Self {
         self.state
             .lock()
@@ -113,13 +113,13 @@ impl FakeLlm {
         self
     }
 
-    /// The next answer has this status and body.
+    /// Scripts the next answer: this status and body.
     pub fn refuses(&self, status: u16, headers: &str, body: &str) -> &Self {
         let head = format!("HTTP/1.1 {status} Refused\r\n{headers}");
         self.script([Step::Head(head), Step::Raw(body.as_bytes().to_vec())])
     }
 
-    /// The answer that was scripted last waits after so many pieces.
+    /// The answer that was scripted last pauses after this many pieces.
     pub fn pause_after(&self, pieces: usize) -> &Self {
         self.state
             .lock()
@@ -131,7 +131,7 @@ impl FakeLlm {
         self
     }
 
-    /// The answer that was scripted last is cut after so many pieces.
+    /// The answer that was scripted last is cut after this many pieces.
     pub fn cut_after(&self, pieces: usize) -> &Self {
         let mut state = self.state.lock().unwrap();
         let script = state.scripts.back_mut().unwrap();
@@ -140,33 +140,33 @@ impl FakeLlm {
         self
     }
 
-    /// What is not scripted is answered with so many words, so long apart, other ones each time; now
-    /// and then with ten times as many.
+    /// Answers without a script have this many words, this far apart, different ones each time;
+    /// sometimes ten times as many.
     pub fn chatters(&self, words: usize, apart: Duration) {
         self.state.lock().unwrap().chatter = Some((words, apart));
     }
 
-    /// How many answers were said to their ends.
+    /// How many answers were sent to their end.
     pub fn completed(&self) -> usize {
         self.state.lock().unwrap().completed
     }
 
-    /// The manager's questions are refused from now on.
+    /// From now on, the manager's requests are refused.
     pub fn manager_fails(&self) {
         self.state.lock().unwrap().manager_fails = true;
     }
 
-    /// The manager's questions are answered without an end from now on.
+    /// From now on, the answers to the manager's requests have no end.
     pub fn manager_babbles(&self) {
         self.state.lock().unwrap().manager_babbles = true;
     }
 
-    /// The manager's questions are answered in words from now on.
+    /// From now on, the manager's requests are answered with text, not with a tool call.
     pub fn manager_talks(&self) {
         self.state.lock().unwrap().manager_talks = true;
     }
 
-    /// How the manager asked last.
+    /// The manager's last request.
     pub fn manager_asked(&self) -> Value {
         let journal = self.state.lock().unwrap().journal.clone();
         let mut asked = journal.into_iter().rev();
@@ -176,34 +176,34 @@ impl FakeLlm {
             .body
     }
 
-    /// What it judges passes, but for answers with this word.
+    /// As a judge, the model passes every answer without this word.
     pub fn forbids(&self, word: &str) {
         self.state.lock().unwrap().forbidden = Some(word.to_owned());
     }
 
-    /// What it was asked to judge so far.
+    /// The cases that it was asked to judge so far.
     pub fn judged(&self) -> Vec<Value> {
         let journal = self.state.lock().unwrap().journal.clone();
         let judged = journal.iter().filter_map(|request| case(&request.body));
         judged.collect()
     }
 
-    /// Drops the scripts that were not played.
+    /// Drops the scripts that were not used.
     pub fn forget_scripts(&self) {
         self.state.lock().unwrap().scripts.clear();
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.state.lock().unwrap().connections
     }
 
-    /// Lets one answer that waits go on, or the next one that will.
+    /// Ends one pause: a current one, or the next.
     pub fn go_on(&self) {
         self.go.add_permits(1);
     }
 
-    /// Waits until a client has closed a connection whose answer was waiting.
+    /// Waits until a client has closed a connection during a pause.
     pub async fn hung_up(&self) {
         let mut closed = self.closed.subscribe();
         timeout(Duration::from_secs(1), closed.wait_for(|count| *count > 0))
@@ -212,7 +212,7 @@ impl FakeLlm {
             .unwrap();
     }
 
-    /// What was asked so far, but for the manager's questions and what it had to judge.
+    /// The requests so far, without those of the manager and of judges.
     pub fn asked(&self) -> Vec<Request> {
         let journal = self.state.lock().unwrap().journal.clone();
         journal
@@ -221,7 +221,7 @@ impl FakeLlm {
             .collect()
     }
 
-    /// How often the manager asked.
+    /// The number of the manager's requests.
     pub fn routed(&self) -> usize {
         let journal = self.state.lock().unwrap().journal.clone();
         let asked = journal.iter().filter(|request| is_manager(&request.body));
@@ -295,7 +295,7 @@ impl FakeLlm {
         ]
     }
 
-    /// Plays a script; `None` when the connection is over.
+    /// Plays a script; `None` if the connection is closed.
     async fn answer(
         &self,
         socket: &mut BufReader<TcpStream>,
@@ -341,7 +341,7 @@ impl FakeLlm {
         write(socket, b"0\r\n\r\n").await
     }
 
-    /// Waits for `go_on`, and for the client to hang up.
+    /// Waits until `go_on` is called or the client hangs up.
     async fn wait(&self, socket: &mut BufReader<TcpStream>) -> Option<()> {
         let mut byte = [0];
         tokio::select! {
@@ -354,7 +354,7 @@ impl FakeLlm {
     }
 }
 
-/// What is to be judged, if something is.
+/// The case to judge, if this is a judge's request.
 fn case(body: &Value) -> Option<Value> {
     if !body.to_string().contains("You judge answers") {
         return None;
@@ -369,7 +369,7 @@ fn is_manager(body: &Value) -> bool {
 
 async fn chunk(socket: &mut BufReader<TcpStream>, bytes: &[u8]) -> Option<()> {
     if bytes.is_empty() {
-        // An empty chunk would end the body, and its real end would be taken for another answer.
+        // An empty chunk would end the body, and the real end would be read as another response.
         return Some(());
     }
     write(

@@ -1,4 +1,4 @@
-//! Somebody who is signed in, and calls the API.
+//! A signed-in person who calls the API.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{Said, Stream, TestApp};
 
 const API: &str = "/api/v1/chat";
 
-/// Somebody who is signed in.
+/// A signed-in person.
 pub struct Person<'a> {
     pub app: &'a TestApp,
     pub token: String,
@@ -19,7 +19,7 @@ impl<'a> Person<'a> {
         Self::with_role(app, sub, "user").await
     }
 
-    /// Somebody at the desk.
+    /// An expert.
     pub async fn expert(app: &'a TestApp, sub: &str) -> Self {
         Self::with_role(app, sub, "expert").await
     }
@@ -29,7 +29,7 @@ impl<'a> Person<'a> {
         Self { app, token }
     }
 
-    /// The same on another server.
+    /// The same person on another server.
     pub fn on(&self, app: &'a TestApp) -> Self {
         let token = self.token.clone();
         Self { app, token }
@@ -57,7 +57,7 @@ impl<'a> Person<'a> {
         Said::of(self.request(Method::DELETE, path).send().await.unwrap()).await
     }
 
-    /// Says something in a conversation, or in a new one; what comes back.
+    /// Sends a message to a conversation, or to a new one; the response.
     pub async fn say(&self, conversation: Option<&str>, content: &str) -> Value {
         let body = json!({"content": content, "conversation_id": conversation});
         let said = self.post("/messages", body).await;
@@ -71,7 +71,7 @@ impl<'a> Person<'a> {
         Stream::of(call.send().await.unwrap())
     }
 
-    /// What a conversation holds, as far as this person may see it.
+    /// The messages of a conversation that this person may see.
     pub async fn said_in(&self, conversation: &str) -> Vec<String> {
         let path = format!("/conversations/{conversation}/messages?limit=200");
         let messages = self.get(&path).await.json();
@@ -79,19 +79,19 @@ impl<'a> Person<'a> {
         messages.map(|message| text(&message["content"])).collect()
     }
 
-    /// What they do with a conversation at the desk.
+    /// Posts an expert's action on a conversation: `claim`, `release`, …
     pub async fn does(&self, action: &str, conversation: &str) -> Said {
         let path = format!("/conversations/{conversation}/{action}");
         self.post(&path, json!({})).await
     }
 }
 
-/// A string of a JSON document.
+/// The content of a JSON string.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-/// The conversation that an answer names.
+/// The conversation id in a response.
 pub fn id_of(said: &Value) -> String {
     text(&said["conversation_id"])
 }

@@ -1,4 +1,4 @@
-//! The binary as a process of its own, for what only a process can suffer.
+//! The binary as a process of its own, for tests of signals, limits and memory.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -15,20 +15,20 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the binary with these variables and no others, on a free port.
+    /// Starts the server with only these environment variables, on a free port.
     pub fn start(env: &[(&str, &str)]) -> Self {
         Self::start_in(&std::env::temp_dir(), env)
     }
 
-    /// The same, from this directory.
+    /// The same, in this directory.
     pub fn start_in(directory: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = command(env!("CARGO_BIN_EXE_frontdesk").as_ref());
         command.args(["serve", "--port", "0"]);
         Self::spawn(command, directory, env)
     }
 
-    /// Starts the binary under a limit of the shell's: "-S -n 128" lets it have 128 files open at first, "-n 128"
-    /// ever.
+    /// Starts the server under a shell's `ulimit`: "-S -n 128" sets the soft limit of open files, which the server can
+    /// raise; "-n 128" sets the hard limit, too.
     pub fn with_ulimit(limit: &str, env: &[(&str, &str)]) -> Self {
         let mut command = command("/bin/sh".as_ref());
         let limited = format!("ulimit {limit} && exec \"$0\" serve --port 0");
@@ -36,10 +36,10 @@ impl Process {
         Self::spawn(command, &std::env::temp_dir(), env)
     }
 
-    /// Starts one of the examples, on a database of its own.
+    /// Starts an example program, on a database of its own.
     pub fn example(name: &str, directory: &Path, env: &[(&str, &str)]) -> Self {
         static BUILT: Once = Once::new();
-        // A single test is run without them.
+        // A run of a single test does not build the examples.
         BUILT.call_once(|| {
             let mut cargo = Command::new(env!("CARGO"));
             let built = cargo.args(["build", "--quiet", "--examples"]).status();
@@ -68,7 +68,7 @@ impl Process {
         });
         let log = Arc::new(Mutex::new(String::new()));
         let logged = Arc::clone(&log);
-        // Goes on reading, so that the process never waits for a full pipe.
+        // Keeps reading, so that the process never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 logged.lock().unwrap().push_str(&(line + "\n"));
@@ -81,12 +81,12 @@ impl Process {
         }
     }
 
-    /// What it has logged since it listens.
+    /// Its log since it began to listen.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// What it holds in memory, in KiB.
+    /// Its resident memory, in KiB.
     pub fn memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -94,7 +94,7 @@ impl Process {
         held.expect("the kernel tells it")
     }
 
-    /// As the kernel or a platform would.
+    /// SIGKILL, as the kernel or a platform sends it.
     pub fn kill(mut self) {
         self.signal("KILL");
         self.child.wait().unwrap();
@@ -107,13 +107,13 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// Sends a signal by its name and waits for the end; the exit code.
+    /// Sends a signal by its name and waits for the exit; the exit code.
     pub fn stop(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
         self.child.wait().unwrap().code()
     }
 
-    /// Runs a command to its end: exit code, and all that it printed.
+    /// Runs a command to its end; its exit code and its output.
     pub fn run(arguments: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
         let directory = tempfile::tempdir().unwrap();
         let done = command(env!("CARGO_BIN_EXE_frontdesk").as_ref())

@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves when it is told to: what a network does to a database.
+//! A TCP proxy in front of a database that simulates network faults.
 
 use std::{
     sync::{
@@ -18,25 +18,25 @@ use tokio::{
     time::sleep,
 };
 
-/// What becomes of connections.
+/// What the proxy does with connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Bytes pass.
     Pass,
-    /// Connections stand, and nothing passes.
+    /// Connections stay open, and nothing passes.
     Stall,
     /// Each request is delayed by this much.
     LateRequests(Duration),
-    /// Requests arrive, and each answer comes by so much later.
+    /// Requests pass; each answer is delayed by this much.
     LateAnswers(Duration),
-    /// Requests arrive, and no answer comes before the mode changes.
+    /// Requests pass; answers are held back until the mode changes.
     NoAnswers,
-    /// Connections are closed, new ones too.
+    /// Connections are closed, new ones as well.
     Cut,
     /// The next statement or commit reaches the server, but its answer is lost with its connection; then
-    /// as before.
+    /// the mode is `Pass` again.
     LoseAnswer,
-    /// Connections are closed; new ones are told that there are too many.
+    /// Connections are closed; new ones get PostgreSQL's error for too many connections.
     Full,
 }
 
@@ -146,8 +146,8 @@ async fn requests(
     }
 }
 
-/// Whether a statement is executed: one of the messages binds its parameters, the first or, where it is
-/// not prepared, the one after its text.
+/// Whether these messages execute a statement. Then one of them is a Bind: the first one, or, if the
+/// statement is not prepared yet, the one after Parse.
 fn executes(mut messages: &[u8]) -> bool {
     while let [kind, a, b, c, d, ..] = messages {
         if *kind == 0 {

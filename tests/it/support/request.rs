@@ -1,4 +1,4 @@
-//! A request, as the servers of the tests read it.
+//! A request, as the tests' fake servers read it.
 
 use serde_json::Value;
 use tokio::{
@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What was asked.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
@@ -22,7 +22,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The conversation as the model sees it, `role: content`, without the system's part.
+    /// The conversation as the model sees it, as `role: content`, without system messages.
     pub fn conversation(&self) -> Vec<String> {
         let messages = self.body["messages"].as_array().unwrap().iter();
         let visible = messages.filter(|message| message["role"] != "system");

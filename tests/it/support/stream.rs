@@ -1,4 +1,4 @@
-//! A client of an event stream, strict about its form.
+//! An event stream client that checks the format strictly.
 
 use bytes::BytesMut;
 use reqwest::Response;
@@ -12,7 +12,7 @@ pub struct Stream {
     buffer: BytesMut,
     /// All bytes so far.
     pub raw: String,
-    /// Whether its body was aborted.
+    /// Whether the body broke off before its end.
     pub was_cut: bool,
 }
 
@@ -60,7 +60,7 @@ impl Stream {
         self.header("x-turn-id")
     }
 
-    /// The next frame; none at the end of the stream.
+    /// The next frame; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
@@ -91,7 +91,7 @@ impl Stream {
         events
     }
 
-    /// The text and, on a line of its own, how it ended.
+    /// The text and the finish reason, as `text|reason`.
     pub async fn told(self) -> String {
         let events = self.rest().await;
         let text: String = events.iter().map(Event::content).collect();
@@ -100,7 +100,7 @@ impl Stream {
         format!("{text}|{}", last.data["finish_reason"].as_str().unwrap())
     }
 
-    /// The raw stream for a snapshot.
+    /// The raw stream, for a snapshot.
     pub async fn transcript(mut self) -> String {
         while self.next().await.is_some() {}
         tidy(&self.raw)

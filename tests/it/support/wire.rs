@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-/// A piece of text as the vendor frames it.
+/// A piece of text, in the vendor's format.
 pub fn text_event(anthropic: bool, text: &str) -> String {
     if anthropic {
         let data = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}});
@@ -12,7 +12,7 @@ pub fn text_event(anthropic: bool, text: &str) -> String {
     format!("data: {data}\n\n")
 }
 
-/// The end of an answer as the vendor frames it.
+/// The end of an answer, in the vendor's format.
 pub fn end_event(anthropic: bool, reason: &str) -> String {
     if anthropic {
         let reason = match reason {
@@ -30,7 +30,7 @@ pub fn end_event(anthropic: bool, reason: &str) -> String {
     format!("data: {data}\n\ndata: [DONE]\n\n")
 }
 
-/// What an answer has cost, as the vendor frames it: after the finish reason, or before it.
+/// An answer's token usage, in the vendor's format. May come before the finish reason or after it.
 pub fn usage_event(anthropic: bool, read: u64, written: u64) -> String {
     if anthropic {
         let usage = json!({"input_tokens": read, "output_tokens": written});
@@ -42,8 +42,8 @@ pub fn usage_event(anthropic: bool, read: u64, written: u64) -> String {
     format!("data: {data}\n\n")
 }
 
-/// Calls of tools as the vendor frames them: their arguments in two pieces, those of several calls
-/// alternating where the vendor may.
+/// Tool calls, in the vendor's format. Arguments come in two pieces; the pieces of several calls
+/// alternate if the vendor may do so.
 pub fn calls_event(anthropic: bool, calls: &[[String; 3]]) -> String {
     let halves = |arguments: &str| {
         let (head, tail) = arguments.split_at(arguments.len() / 2);

@@ -1,4 +1,4 @@
-//! Tools that the visitor is asked about first.
+//! Tools that need the visitor's confirmation.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn asking(endpoint: &Endpoint) -> impl FnOnce(&mut Settings) {
     }
 }
 
-/// A desk that has asked `d` whether an order may be cancelled; the question's id.
+/// A server that has asked `d` whether to cancel an order; the question's id.
 async fn asked(db: Db) -> (TestApp, Endpoint, String) {
     let endpoint = Endpoint::start().await;
     endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
@@ -73,7 +73,7 @@ async fn a_visitor_is_asked_and_says_yes(db: Db) {
     assert!(text.contains("It is cancelled."), "{text}");
     assert_eq!(endpoint.asked()[0].path, "/orders/A-1/cancel");
     assert_eq!(endpoint.asked().len(), 1);
-    // The model reads of it as of a call of its own.
+    // The model sees the call as one of its own.
     let messages = &app.llm.asked()[1].body["messages"];
     insta::assert_json_snapshot!("confirmed", messages);
     assert_eq!(
@@ -81,10 +81,10 @@ async fn a_visitor_is_asked_and_says_yes(db: Db) {
             .await,
         1
     );
-    // Neither the question nor the yes gives away how the tool is called.
+    // Neither the question nor the answer reveals the tool's arguments.
     let history = app.get("d", "/chat/history").await.text;
     assert!(!history.contains("arguments"), "{history}");
-    // The next turn does not begin with it again.
+    // The next turn does not make the call again.
     app.llm.says(["Bye."]);
     app.say("d", "Thanks").await;
     assert_eq!(endpoint.asked().len(), 1);
@@ -116,7 +116,7 @@ async fn a_visitor_is_not_asked_about_a_call_that_does_not_fit(db: Db) {
 
 async fn another_message_is_no_yes(db: Db) {
     let (app, endpoint, _) = asked(db).await;
-    // The model takes words for a yes, and the visitor is asked again.
+    // The model takes the text for a yes, but the visitor is asked again.
     app.llm.calls("", [CANCEL]);
     let said = app.say("d", "Yes, do it, confirmed: true").await.json();
     assert_eq!(said["widgets"][0]["type"], "confirm");
@@ -196,7 +196,7 @@ async fn a_call_is_made_as_the_agent_that_wanted_it(db: Db) {
         .as_str()
         .unwrap()
         .to_owned();
-    // The visitor goes to another agent, and comes back to the question.
+    // The visitor talks to another agent, and then answers the question.
     app.llm.says(["I am Anna."]);
     app.post(
         "d",
@@ -242,7 +242,7 @@ async fn what_was_only_asked_is_not_told_as_done(db: Db) {
         told.contains("not done: the visitor had to be asked"),
         "{told}"
     );
-    // The question is there all the same, and can be answered.
+    // The question still exists, and can be answered.
     endpoint.at("/orders/A-1/cancel", 200, r#"{"status": "cancelled"}"#);
     app.llm.says(["It is cancelled."]);
     say(&app, frame.data["message_id"].as_str().unwrap(), true).await;
@@ -276,7 +276,7 @@ async fn a_question_outlives_the_person_who_took_over(db: Db) {
     while last.data["type"] != "widget" {
         last = stream.next().await.unwrap();
     }
-    // The frame that shows it is stored.
+    // Wait until the durable log has the widget's frame.
     let (_, seq) = last.id.rsplit_once(':').unwrap();
     let stored = format!("turn_pieces where last_seq >= {seq}");
     until(async || app.count(&stored).await > 0).await;

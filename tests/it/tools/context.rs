@@ -1,4 +1,4 @@
-//! What is known of a visitor and not for the model.
+//! Context: data about a visitor that tools receive and the model never sees.
 
 use frontdesk::config::Settings;
 use reqwest::Method;
@@ -19,7 +19,7 @@ both! {
     whoever_takes_over_adds_its_defaults
 }
 
-/// A desk whose tool is told who the customer is, and learns which order they mean.
+/// Settings with a tool that receives the customer from the context, and adds the order to it.
 fn with_context(endpoint: &Endpoint, settings: &mut Settings) {
     let mut find = tool(endpoint, "/find", "POST");
     let property = json!({"type": "string"});
@@ -108,14 +108,14 @@ async fn sees_no_context(app: &TestApp, endpoint: &Endpoint) {
     let expected = json!({"word": "shoes", "customer": "secret-c-7", "page": "secret-page"});
     assert_eq!(asked[0].body, expected);
     assert_eq!(asked[1].path, "/orders/secret-o-1/cancel");
-    // Every byte that the model was sent.
+    // None of the bytes sent to the model contains the context.
     for request in app.llm.asked() {
         let sent = request.body.to_string();
         for hidden in ["secret", "customer", "page", "order_id"] {
             assert!(!sent.contains(hidden), "{hidden}: {sent}");
         }
     }
-    // Nor is a visitor shown any of it.
+    // The visitor does not see it, either.
     let history = app.get("d", "/chat/history").await.text;
     assert!(!history.contains("secret"), "{history}");
 }
@@ -137,14 +137,14 @@ async fn an_argument_of_the_context_is_not_the_models(db: Db) {
 
 async fn what_a_tool_learns_is_known_to_the_next(db: Db) {
     let (app, endpoint) = desk(db).await;
-    // Nothing is known yet.
+    // The order is not known yet.
     app.llm.calls("", [["1", "cancel", "{}"]]);
     app.llm.calls("", [["2", "find", "{}"]]);
     app.llm.says(["Found."]);
     app.say("d", "Cancel it").await;
     let told = app.llm.asked()[1].body["messages"].to_string();
     assert!(told.contains("is not known"), "{told}");
-    // It is kept with the conversation.
+    // The order is stored with the conversation.
     app.llm.calls("", [["3", "cancel", "{}"]]);
     app.llm.says(["Cancelled."]);
     app.another().await;
@@ -205,7 +205,7 @@ async fn a_context_is_made_once(db: Db) {
 
 async fn what_was_learnt_survives_a_stop(db: Db) {
     let (app, endpoint) = desk(db).await;
-    // In the first turn, with the defaults not stored yet.
+    // In the first turn, before the context's defaults are stored.
     app.llm.calls("", [["1", "find", "{}"]]);
     app.llm.says(["Let", " me see."]).pause_after(1);
     let mut stream = app.stream("d", "Find it").await;

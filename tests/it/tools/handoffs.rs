@@ -10,7 +10,7 @@ both! {
     agents_do_not_hand_a_conversation_round_and_round
 }
 
-/// A desk with two agents that can hand over to each other.
+/// A server with two agents that can hand over to each other.
 async fn two_agents(db: Db) -> TestApp {
     TestApp::with(db, |settings| {
         settings.routing.default_agent = "support".to_owned();
@@ -33,7 +33,7 @@ async fn an_agent_hands_the_conversation_to_another(db: Db) {
     app.llm
         .calls("One moment.", [["1", "handoff", &to_support]]);
     app.llm.says(["How can I help?"]);
-    // The manager gives it to scheduling.
+    // The manager chooses scheduling.
     let events = app.stream("d", "My invoice is wrong").await.rest().await;
     let expected = ["One moment.", "[agent]", "\n\nHow can I help?", "|stop"];
     assert_eq!(shown(&events), expected);
@@ -49,7 +49,7 @@ async fn an_agent_hands_the_conversation_to_another(db: Db) {
         "{system}"
     );
     assert_eq!(asked[1].conversation(), ["user: My invoice is wrong"]);
-    // It stays there, and is not handed over by what was said before.
+    // The conversation stays with support, whose prompt no longer mentions the handoff.
     let said = app.say("d", "It is twice as high").await;
     assert_eq!(said.json()["agent"], "support");
     assert!(!app.llm.asked()[2].system().contains("handed"));

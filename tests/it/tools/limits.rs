@@ -1,4 +1,4 @@
-//! How much an agent may do.
+//! An agent's limits: tool rounds, tokens, time.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn an_agent_has_limits_of_its_own(db: Db) {
     let asked = app.llm.asked();
     assert_eq!(asked[1].body["model"], "other");
     assert_eq!(asked[1].body["max_tokens"], 77);
-    // It has called once, and has to answer.
+    // After its only tool round, the model has to answer.
     assert_eq!(asked[1].body.get("tool_choice"), None);
     assert_eq!(asked[2].body["tool_choice"], "none");
 }
@@ -64,7 +64,7 @@ async fn an_agent_has_to_answer_in_the_end(db: Db) {
         .map(|request| request.body["tool_choice"].clone())
         .collect();
     assert_eq!(choices, [Value::Null, Value::Null, json!("none")]);
-    // One that does not listen has said nothing.
+    // A model that calls tools all the same gives no answer.
     for _ in 0..3 {
         app.llm.calls("", [CALLS[0]]);
     }

@@ -45,7 +45,7 @@ fn over_stdio() -> Value {
     })
 }
 
-/// What the model was told of its calls.
+/// The results of the model's tool calls.
 fn told(app: &TestApp) -> Vec<String> {
     let asked = app.llm.asked();
     let messages = asked.last().unwrap().body["messages"]
@@ -82,14 +82,14 @@ async fn a_server_over_stdio() {
     adds_and_refuses(&app).await;
     let tools = app.llm.asked()[0].body["tools"].clone();
     insta::assert_json_snapshot!("mcp_tools", tools);
-    // Its process does not get our environment: there are secrets in it.
+    // The MCP server does not inherit frontdesk's environment, because it holds secrets.
     app.llm.calls("", [["4", "all__get-env", "{}"]]);
     app.llm.says(["Done."]);
     app.say("d", "And the environment?").await;
     let told = told(&app);
     assert!(told[0].contains("GIVEN"), "{told:?}");
     assert!(!told[0].contains("CARGO"), "{told:?}");
-    // The visitor is asked where that is wanted.
+    // A tool with `confirm` asks the visitor first.
     app.llm
         .calls("", [["5", "all__echo", r#"{"message": "hello"}"#]]);
     let said = app.say("d", "Say hello").await.json();
@@ -161,13 +161,13 @@ async fn a_server_over_http_that_comes_and_goes() {
     let url = format!("http://127.0.0.1:{port}/mcp");
     let settings = json!({"url": url, "tools": ["get-sum"], "timeout_seconds": 3});
     let app = TestApp::with(Db::Sqlite, with_mcp(settings)).await;
-    // It is not there: the agent answers without.
+    // The MCP server is down: the agent answers without its tools.
     app.llm.says(["Hello."]);
     assert_eq!(app.say("d", "Hi").await.content(), "Hello.");
     assert!(app.llm.asked()[0].body.get("tools").is_none());
     let server = Server::start(port);
     adds_and_refuses(&app).await;
-    // It is started anew, and knows nothing of the session.
+    // The MCP server restarts and does not know the session.
     drop(server);
     app.llm
         .calls("", [["1", "all__get-sum", r#"{"a": 1, "b": 1}"#]]);

@@ -1,4 +1,4 @@
-//! The echo, with which protocol test suites test the loop; `scripts/autobahn` does.
+//! The echo endpoint, for WebSocket protocol test suites; `scripts/autobahn` runs one.
 
 use super::*;
 
@@ -19,6 +19,6 @@ async fn everything_is_said_once_more_where_it_is_wanted(db: Db) {
     }
     socket.close(None).await.unwrap();
     assert!(matches!(socket.next().await, Some(Ok(Message::Close(_)))));
-    // It is the server who hangs up.
+    // The server closes the connection.
     assert!(timeout(PATIENCE, socket.next()).await.unwrap().is_none());
 }

@@ -1,4 +1,4 @@
-//! What people at the desk write, beside turns.
+//! Experts' messages, which belong to no turn.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn what_a_person_writes_arrives(db: Db) {
     let app = TestApp::start(db).await;
     let ann = Person::of(&app, "ann").await;
     let mut socket = Socket::of(&ann).await;
-    // In a conversation that began here.
+    // In a conversation that began on this socket.
     socket.say(message("Hi")).await;
     let frames = socket.until(|frame| frame["mode"] == "ai").await;
     let id = text(&frames.last().unwrap()["conversation_id"]);
@@ -38,7 +38,7 @@ async fn what_a_person_writes_arrives(db: Db) {
         .await
         .pop()
         .unwrap();
-    // What is written while nobody is connected is not missed.
+    // Messages written while nobody is connected arrive after a resume.
     drop(socket);
     let user = ann.get(&format!("/conversations/{id}")).await.json()["user_id"].clone();
     let body = json!({"session_id": id, "message": "Bye!", "target_user_id": user});
@@ -51,7 +51,7 @@ async fn what_a_person_writes_arrives(db: Db) {
         .until(|frame| frame["type"] == "expert_message")
         .await;
     assert_eq!(missed.last().unwrap()["content"], "Bye!");
-    // Nor by whoever saw a turn's frame last.
+    // Also after a resume from a turn's frame.
     let mut socket = Socket::of(&ann).await;
     socket
         .say(json!({"type": "resume", "id": left["id"]}))

@@ -1,4 +1,4 @@
-//! Who is writing, over a WebSocket.
+//! Typing signals over a WebSocket.
 
 use super::*;
 use crate::support::id_of;
@@ -20,7 +20,7 @@ async fn both_sides_are_told_who_is_writing(db: Db) {
     let id = id_of(frames.last().unwrap());
     assert_eq!(eva.does("claim", &id).await.status, 200);
     socket.until(|frame| frame["mode"] == "expert").await;
-    // Without its id it is the conversation that was spoken of last.
+    // Without an id, a typing signal is for the socket's last conversation.
     socket.say(json!({"type": "typing"})).await;
     let typing = "conversations where visitor_types_until is not null";
     crate::support::until(async || app.count(typing).await == 1).await;
@@ -33,7 +33,7 @@ async fn both_sides_are_told_who_is_writing(db: Db) {
     );
 }
 
-/// Eight sockets that ask for stops do not take the database from others.
+/// Stop requests on eight sockets count together, so that they do not take the database from others.
 async fn what_a_user_says_on_all_sockets_is_counted(db: Db) {
     const MOST: usize = 20;
     let app = TestApp::with(db, |settings| {
@@ -54,7 +54,7 @@ async fn what_a_user_says_on_all_sockets_is_counted(db: Db) {
             refused += usize::from(seen.last().unwrap()["error"]["code"] == "rate_limited");
         }
     }
-    // To connect counts, too.
+    // Each connection counts as a request, too.
     assert_eq!(refused, 8 + 3 * 8 - MOST);
     assert_eq!(app.say("bystander", "Hi").await.content(), "Very well.");
 }

@@ -1,9 +1,9 @@
-//! What the visitors were told, held against what is stored.
+//! Compares what the visitors received with what is stored.
 
 use super::*;
 
 impl World {
-    /// Holds all that the visitors were told against what is stored, and against the model's journal.
+    /// Compares all that the visitors received with the database and with the model server's journal.
     pub async fn check(self) -> String {
         let running = "conversations where running_turn is not null";
         let mut tries = 0;
@@ -98,7 +98,7 @@ impl World {
         )
     }
 
-    /// All of a device's current conversation, oldest first.
+    /// All messages of a device's current conversation, oldest first.
     async fn history(&self, url: &str, device: &str) -> Vec<Value> {
         let mut all: Vec<Value> = Vec::new();
         loop {
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    /// What an instance answers once its database is back.
+    /// Reads a page, retrying until the instance has its database back.
     async fn page(&self, url: &str, device: &str) -> Value {
         let mut tries = 0;
         loop {

@@ -1,4 +1,4 @@
-//! The pages, from the binary (a debug build reads them from disk).
+//! The web pages and their files, embedded in the binary (a debug build reads them from disk).
 
 use actix_web::{HttpResponse, http::header, web::Path};
 use rust_embed::RustEmbed;
@@ -9,27 +9,27 @@ use crate::error::{Code, Error, Result};
 #[folder = "static/"]
 struct Files;
 
-/// Scripts and styles from here alone, no HTML from strings.
+/// Content security policy: scripts and styles only from this server, and no HTML from strings (Trusted Types).
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// The page that shows the chat.
+/// The visitors' chat page.
 pub(super) async fn page() -> Result<HttpResponse> {
     respond("index.html")
 }
 
-/// The page of users who are signed in.
+/// The users' page.
 pub(super) async fn own() -> Result<HttpResponse> {
     respond("me.html")
 }
 
-/// The page of the people at the desk.
+/// The experts' console.
 pub(super) async fn console() -> Result<HttpResponse> {
     respond("console.html")
 }
 
-/// The page that explains the API.
+/// The API documentation page.
 pub(super) async fn docs() -> Result<HttpResponse> {
     respond("docs.html")
 }
@@ -39,7 +39,7 @@ pub(super) async fn widget() -> Result<HttpResponse> {
     respond("widget.js")
 }
 
-/// What a page loads.
+/// A file that a page loads, such as a script or a style.
 pub(super) async fn file(path: Path<String>) -> Result<HttpResponse> {
     respond(&path)
 }

@@ -1,5 +1,5 @@
-//! Messages that find their conversation busy. They wait here in the order of their coming; the newest
-//! of them then stores them all, and one turn answers them together.
+//! Messages whose conversation is busy. They wait here in order of arrival; then the newest stores all of them,
+//! and one turn answers them together.
 
 use std::{
     collections::HashMap,
@@ -33,15 +33,15 @@ use crate::{
     },
 };
 
-/// How long a message waits that finds its conversation busy elsewhere, before it tries again.
+/// Pause before a waiting message tries again, if its conversation is busy on another instance.
 const BEGIN_RETRY_DELAY: Duration = Duration::from_millis(200);
-/// How many messages of a device may wait here at once.
+/// How many messages of one owner may wait here at once for one conversation.
 const MAX_WAITING: usize = 8;
 
-/// Messages that wait for the same conversation: whose they are, and where they go.
+/// Whose messages wait, and for which conversation.
 type QueueKey = (Owner, Within);
 
-/// The messages that wait, by their lines, oldest first.
+/// The waiting messages, oldest first under each key.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     waiting: Mutex<HashMap<QueueKey, Vec<WaitingMessage>>>,
@@ -53,7 +53,7 @@ struct WaitingMessage {
     id: u64,
     request: TurnRequest,
     answer: Sender<Result<Reply>>,
-    /// It is just being begun: no newer message may take it along.
+    /// True while its turn is being started: a newer message must not merge it.
     is_begun: bool,
 }
 
@@ -63,20 +63,20 @@ impl WaitingMessage {
     }
 }
 
-/// A message's place among those that wait, until it is dropped.
+/// A message's place in its queue. Dropping this removes the message.
 struct PlaceInQueue {
     engine: Arc<Engine>,
     line: QueueKey,
     id: u64,
     until: Instant,
-    /// What a newer message does for this one.
+    /// Receives the reply if a newer message starts this one's turn.
     answer: Receiver<Result<Reply>>,
 }
 
-/// What becomes of a message that would wait.
+/// What happens to a message that finds its conversation busy.
 enum QueueDecision {
     Waits(PlaceInQueue),
-    /// The same request waits already.
+    /// The same request, with the same idempotency key, waits already.
     Twin,
 }
 
@@ -90,15 +90,16 @@ impl Queues {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Whether messages wait in a request's line. A newer one must not overtake them.
+    /// True if messages with the request's key wait. A newer one must not overtake them.
     pub(super) fn has(&self, request: &TurnRequest) -> bool {
         self.lock().contains_key(&line(request))
     }
 }
 
 impl PlaceInQueue {
-    /// The messages that came before this one, if it is the newest and none of them is just being
-    /// begun; they are this one's to answer, until [`PlaceInQueue::put_back`].
+    /// Takes the earlier messages out of the queue, to be answered with this one, until
+    /// [`PlaceInQueue::put_back`]. `None` unless this is the newest message and none of the others is being
+    /// started.
     fn take_earlier(&self) -> Option<Vec<WaitingMessage>> {
         let mut queues = self.engine.queues.lock();
         let queue = queues.get_mut(&self.line)?;
@@ -111,7 +112,7 @@ impl PlaceInQueue {
         Some(queue.drain(..earlier).collect())
     }
 
-    /// Lets messages wait on that could not be begun with this one.
+    /// Puts messages back into the queue that could not be started with this one.
     fn put_back(&self, earlier: Vec<WaitingMessage>) {
         let mut queues = self.engine.queues.lock();
         let queue = queues.entry(self.line.clone()).or_default();
@@ -121,7 +122,7 @@ impl PlaceInQueue {
         }
     }
 
-    /// Gives up its place; whether it still had it, and was not taken by a newer message.
+    /// Leaves the queue. False if a newer message has already taken this one out.
     fn leave(&self) -> bool {
         let mut queues = self.engine.queues.lock();
         let Some(queue) = queues.get_mut(&self.line) else {
@@ -144,11 +145,12 @@ impl Drop for PlaceInQueue {
 }
 
 impl Engine {
-    /// Lets a message wait for its conversation, which is busy with this turn. It is stored and
-    /// answered with those that wait as well: the newest gets the answer.
+    /// Lets a message wait until its conversation is free. All that wait are stored together and answered by
+    /// one turn; the newest request gets the answer.
     ///
     /// # Errors
-    /// When it has waited for too long, or too many wait already; then nothing of it is kept.
+    /// If the message waits longer than `turn.wait_seconds`, or too many wait, or the server shuts down. Then
+    /// it is not stored.
     pub(super) async fn wait(
         self: &Arc<Self>,
         request: TurnRequest,
@@ -194,7 +196,7 @@ impl Engine {
                     return Ok(self.launch(*started, tried, request.origin()));
                 }
                 other if earlier.is_empty() => return self.begun(request, tried, other).await,
-                // Whether they were stored may be unknown: they are not tried again.
+                // They may be stored already: do not try them again.
                 Err(error) => {
                     for waiting in earlier {
                         let failed = Err(error.clone());
@@ -207,7 +209,7 @@ impl Engine {
                     tell_unknown(earlier, turn);
                     return Err(unknown(turn));
                 }
-                // One of them does not go with the others: then one after the other.
+                // One of them cannot be merged: start them one at a time.
                 Ok(_) => busy = self.begin_oldest(&place, earlier).await,
             }
         }
@@ -246,10 +248,10 @@ impl Engine {
         }))
     }
 
-    /// The end of a message's waiting, unless a newer one is just beginning to answer it.
+    /// Ends a message's wait, unless a newer message is just starting a turn with it.
     async fn give_up_waiting(&self, mut place: PlaceInQueue) -> Result<Reply> {
         while !place.leave() {
-            // The newer one puts it back where it cannot begin.
+            // The newer message puts this one back if it cannot start.
             if let Ok(answer) = timeout(BEGIN_RETRY_DELAY, &mut place.answer).await {
                 return answer.unwrap_or_else(|_| Err(lost()));
             }
@@ -260,7 +262,7 @@ impl Engine {
         })
     }
 
-    /// A request waits whose twin, with the same key, waits already.
+    /// Waits for the turn of an identical request, which waits already.
     async fn wait_for_twin(
         self: &Arc<Self>,
         request: TurnRequest,
@@ -275,8 +277,8 @@ impl Engine {
         Err(Error::new(Code::TurnInProgress))
     }
 
-    /// Begins the oldest of some messages alone; the others wait on. What the conversation is busy
-    /// with then.
+    /// Starts the oldest message alone; the others go on waiting. Returns the turn that keeps the conversation
+    /// busy, if known.
     async fn begin_oldest(
         self: &Arc<Self>,
         place: &PlaceInQueue,
@@ -299,8 +301,8 @@ impl Engine {
         busy
     }
 
-    /// Waits until a conversation may be free: for its turn's end, or a moment. A turn whose owner is
-    /// dead is adopted, so that it does end.
+    /// Waits until a conversation may be free: for its turn's end, or [`BEGIN_RETRY_DELAY`] if that runs
+    /// elsewhere. A turn whose instance died is adopted, so that it ends.
     async fn wait_for(
         self: &Arc<Self>,
         request: &TurnRequest,
@@ -333,7 +335,7 @@ impl Engine {
         drop(timeout_at(until, end).await);
     }
 
-    /// Ends the requests of messages that are answered with a later one's.
+    /// Replies to messages that were merged into a later one's turn.
     fn tell_merged(&self, waiting: Vec<WaitingMessage>, started: &Started) {
         for waiting in waiting {
             let (turn, conversation) = (started.turn_id, started.conversation_id);
@@ -342,7 +344,7 @@ impl Engine {
         }
     }
 
-    /// What a message gets that is answered together with a later one.
+    /// The reply to a message that was merged into a later one's turn.
     pub(super) fn merged(
         &self,
         request: &TurnRequest,
@@ -364,14 +366,14 @@ fn line(request: &TurnRequest) -> QueueKey {
     (request.device.clone(), request.within.clone())
 }
 
-/// Messages are answered together, but for answers to widgets: each of those is a turn of its own.
+/// Messages are merged into one turn, except answers to widgets: each of those is a turn of its own.
 fn may_merge(request: &TurnRequest, earlier: &[WaitingMessage]) -> bool {
     let is_answer = |request: &TurnRequest| request.answers.is_some();
     let mut earlier_requests = earlier.iter().map(|waiting| &waiting.request);
     earlier.is_empty() || !(is_answer(request) || earlier_requests.any(is_answer))
 }
 
-/// They may be stored together: none of them is tried alone.
+/// They may be stored together: none of them is tried again alone.
 fn tell_unknown(waiting: Vec<WaitingMessage>, turn: TurnId) {
     for waiting in waiting {
         let failed = match waiting.request.key {
