@@ -28,7 +28,7 @@ mod widgets;
 mod ws;
 
 use actix_web::{
-    FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError as _, Route,
+    HttpResponse, Resource, ResponseError as _, Route,
     http::header,
     middleware::from_fn,
     web::{self, ServiceConfig, delete, get, head, patch, post, put, resource, scope},
@@ -53,144 +53,189 @@ pub(crate) fn urls(urls: &mut ServiceConfig) {
                 .default_service(web::to(not_found)),
         );
     }
-    urls.service(gets("/ws/echo", ws::echo))
-        .service(gets("/openapi.json", openapi::document))
-        .service(page("/docs", pages::docs))
-        .service(page("/healthz", ops::health))
-        .service(page("/readyz", ops::ready))
-        .service(gets("/metrics", ops::metrics))
-        .service(page("/", pages::page))
-        .service(page("/me", pages::own))
-        .service(page("/console", pages::console))
-        .service(gets("/widget.js", pages::widget))
-        .service(gets("/assets/{file}", pages::file))
+    urls.service(at("/ws/echo", "GET", [get().to(ws::echo)]))
+        .service(at("/openapi.json", "GET", [get().to(openapi::document)]))
+        .service(at(
+            "/docs",
+            "GET, HEAD",
+            [get().to(pages::docs), head().to(pages::docs)],
+        ))
+        .service(at(
+            "/healthz",
+            "GET, HEAD",
+            [get().to(ops::health), head().to(ops::health)],
+        ))
+        .service(at(
+            "/readyz",
+            "GET, HEAD",
+            [get().to(ops::ready), head().to(ops::ready)],
+        ))
+        .service(at("/metrics", "GET", [get().to(ops::metrics)]))
+        .service(at(
+            "/",
+            "GET, HEAD",
+            [get().to(pages::page), head().to(pages::page)],
+        ))
+        .service(at(
+            "/me",
+            "GET, HEAD",
+            [get().to(pages::own), head().to(pages::own)],
+        ))
+        .service(at(
+            "/console",
+            "GET, HEAD",
+            [get().to(pages::console), head().to(pages::console)],
+        ))
+        .service(at("/widget.js", "GET", [get().to(pages::widget)]))
+        .service(at("/assets/{file}", "GET", [get().to(pages::file)]))
         .default_service(web::to(not_found));
 }
 
 /// Routes for visitors, who have a device and no login.
 fn visitor(urls: &mut ServiceConfig) {
-    urls.service(posts("", chat::json))
-        .service(posts("/", chat::json))
-        .service(
-            resource("/stream")
-                .route(post().to(chat::stream))
-                .route(get().to(turns::newest))
-                .default_service(only("GET, POST")),
-        )
-        .service(
-            resource("/stream/{turn_id}")
-                .route(get().to(turns::resume))
-                .route(delete().to(turns::stop))
-                .default_service(only("GET, DELETE")),
-        )
-        .service(gets("/events", events::of_device))
-        .service(posts("/typing", typing::of_device))
-        .service(posts("/widgets/{message_id}", widgets::answer))
-        .service(gets("/export", data::export))
-        .service(
-            resource("/data")
-                .delete(data::erase)
-                .default_service(only("DELETE")),
-        )
-        .service(gets("/history", history::show))
-        .service(
-            resource("/session")
-                .route(get().to(sessions::show))
-                .route(delete().to(sessions::clear))
-                .default_service(only("GET, DELETE")),
-        );
+    urls.service(at("", "POST", [post().to(chat::json)]))
+        .service(at("/", "POST", [post().to(chat::json)]))
+        .service(at(
+            "/stream",
+            "GET, POST",
+            [post().to(chat::stream), get().to(turns::newest)],
+        ))
+        .service(at(
+            "/stream/{turn_id}",
+            "GET, DELETE",
+            [get().to(turns::resume), delete().to(turns::stop)],
+        ))
+        .service(at("/events", "GET", [get().to(events::of_device)]))
+        .service(at("/typing", "POST", [post().to(typing::of_device)]))
+        .service(at(
+            "/widgets/{message_id}",
+            "POST",
+            [post().to(widgets::answer)],
+        ))
+        .service(at("/export", "GET", [get().to(data::export)]))
+        .service(at("/data", "DELETE", [delete().to(data::erase)]))
+        .service(at("/history", "GET", [get().to(history::show)]))
+        .service(at(
+            "/session",
+            "GET, DELETE",
+            [get().to(sessions::show), delete().to(sessions::clear)],
+        ));
 }
 
 /// Routes for users.
 fn user(urls: &mut ServiceConfig) {
-    urls.service(posts("/messages", messages::send))
-        .service(posts("/messages/stream", messages::stream))
-        .service(
-            resource("/messages/stream/{turn_id}")
-                .route(get().to(messages::resume))
-                .route(delete().to(messages::stop))
-                .default_service(only("GET, DELETE")),
-        )
-        .service(posts("/widgets/{message_id}", widgets::answer_signed_in))
-        .service(
-            resource("/conversations")
-                .route(get().to(conversations::list))
-                .route(post().to(conversations::opening::open))
-                .default_service(only("GET, POST")),
-        )
-        .service(
-            resource("/conversations/{id}")
-                .route(get().to(conversations::show))
-                .route(patch().to(conversations::change))
-                .route(delete().to(conversations::delete))
-                .default_service(only("GET, PATCH, DELETE")),
-        )
-        .service(gets(
-            "/conversations/{id}/messages",
-            conversations::messages::list,
+    urls.service(at("/messages", "POST", [post().to(messages::send)]))
+        .service(at(
+            "/messages/stream",
+            "POST",
+            [post().to(messages::stream)],
         ))
-        .service(gets("/conversations/{id}/events", events::of_conversation))
-        .service(posts("/conversations/{id}/typing", typing::of_user))
-        .service(gets("/ws", ws::connect))
-        .service(gets("/stream", ws::connect))
-        .service(posts("/expert", end_user::ask))
-        .service(posts("/passthrough", end_user::pass))
-        .service(posts("/end-user", end_user::say))
-        .service(gets("/history/{session_id}", end_user::history));
+        .service(at(
+            "/messages/stream/{turn_id}",
+            "GET, DELETE",
+            [get().to(messages::resume), delete().to(messages::stop)],
+        ))
+        .service(at(
+            "/widgets/{message_id}",
+            "POST",
+            [post().to(widgets::answer_signed_in)],
+        ))
+        .service(at(
+            "/conversations",
+            "GET, POST",
+            [
+                get().to(conversations::list),
+                post().to(conversations::opening::open),
+            ],
+        ))
+        .service(at(
+            "/conversations/{id}",
+            "GET, PATCH, DELETE",
+            [
+                get().to(conversations::show),
+                patch().to(conversations::change),
+                delete().to(conversations::delete),
+            ],
+        ))
+        .service(at(
+            "/conversations/{id}/messages",
+            "GET",
+            [get().to(conversations::messages::list)],
+        ))
+        .service(at(
+            "/conversations/{id}/events",
+            "GET",
+            [get().to(events::of_conversation)],
+        ))
+        .service(at(
+            "/conversations/{id}/typing",
+            "POST",
+            [post().to(typing::of_user)],
+        ))
+        .service(at("/ws", "GET", [get().to(ws::connect)]))
+        .service(at("/stream", "GET", [get().to(ws::connect)]))
+        .service(at("/expert", "POST", [post().to(end_user::ask)]))
+        .service(at("/passthrough", "POST", [post().to(end_user::pass)]))
+        .service(at("/end-user", "POST", [post().to(end_user::say)]))
+        .service(at(
+            "/history/{session_id}",
+            "GET",
+            [get().to(end_user::history)],
+        ));
 }
 
 /// Routes for experts.
 fn desk(urls: &mut ServiceConfig) {
-    urls.service(gets("/experts/events", events::feed::of_desk))
-        .service(posts("/conversations/{id}/claim", experts::claim))
-        .service(posts("/conversations/{id}/draft", experts::draft))
-        .service(posts("/conversations/{id}/release", experts::release))
-        .service(posts("/conversations/{id}/resolve", experts::resolve))
-        .service(posts("/conversations/{id}/transfer", experts::transfer))
-        .service(gets("/experts/queue", experts::queue))
-        .service(gets("/experts", experts::list))
-        .service(
-            resource("/experts/me")
-                .route(get().to(experts::show))
-                .route(put().to(experts::change))
-                .default_service(only("GET, PUT")),
-        )
-        .service(gets("/evaluations", evaluations::list))
-        .service(posts("/evaluations/{id}/review", evaluations::review))
-        .service(gets("/audit", experts::audit));
+    urls.service(at(
+        "/experts/events",
+        "GET",
+        [get().to(events::feed::of_desk)],
+    ))
+    .service(at(
+        "/conversations/{id}/claim",
+        "POST",
+        [post().to(experts::claim)],
+    ))
+    .service(at(
+        "/conversations/{id}/draft",
+        "POST",
+        [post().to(experts::draft)],
+    ))
+    .service(at(
+        "/conversations/{id}/release",
+        "POST",
+        [post().to(experts::release)],
+    ))
+    .service(at(
+        "/conversations/{id}/resolve",
+        "POST",
+        [post().to(experts::resolve)],
+    ))
+    .service(at(
+        "/conversations/{id}/transfer",
+        "POST",
+        [post().to(experts::transfer)],
+    ))
+    .service(at("/experts/queue", "GET", [get().to(experts::queue)]))
+    .service(at("/experts", "GET", [get().to(experts::list)]))
+    .service(at(
+        "/experts/me",
+        "GET, PUT",
+        [get().to(experts::show), put().to(experts::change)],
+    ))
+    .service(at("/evaluations", "GET", [get().to(evaluations::list)]))
+    .service(at(
+        "/evaluations/{id}/review",
+        "POST",
+        [post().to(evaluations::review)],
+    ))
+    .service(at("/audit", "GET", [get().to(experts::audit)]));
 }
 
-/// A URL that accepts only `GET`.
-fn gets<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    resource(path).get(handler).default_service(only("GET"))
-}
-
-/// A URL that accepts only `POST`.
-fn posts<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    resource(path).post(handler).default_service(only("POST"))
-}
-
-/// A URL that accepts `GET` and `HEAD`.
-fn page<F, Args>(path: &str, handler: F) -> Resource
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    resource(path)
-        .route(get().to(handler.clone()))
-        .route(head().to(handler))
-        .default_service(only("GET, HEAD"))
+/// A URL, the methods that it has, and their handlers. Any other method is refused.
+fn at(path: &str, methods: &'static str, handlers: impl IntoIterator<Item = Route>) -> Resource {
+    let resource = resource(path).default_service(only(methods));
+    handlers.into_iter().fold(resource, Resource::route)
 }
 
 async fn not_found() -> Result<HttpResponse, Error> {

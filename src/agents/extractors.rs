@@ -239,15 +239,17 @@ pub(super) fn yes_or_no(text: &str) -> Option<&'static str> {
         .iter()
         .filter_map(|(phrase, means)| Some((text.find(phrase)?, *means)))
         .min();
+    let is_separator = |c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '’');
     let mut at = 0;
-    for word in text.split(|c: char| !c.is_alphanumeric() && !matches!(c, '\'' | '’')) {
+    for piece in text.split_inclusive(is_separator) {
+        let word = piece.trim_end_matches(is_separator);
         if let Some((_, means)) = phrase.filter(|(start, _)| *start <= at) {
             return means;
         }
         match (YES.contains(&word), NO.contains(&word)) {
             (true, _) => return Some("yes"),
             (_, true) => return Some("no"),
-            _ => at += word.len() + 1,
+            _ => at += piece.len(),
         }
     }
     phrase.and_then(|(_, means)| means)
@@ -342,6 +344,7 @@ mod tests {
             ("Yes, no problem", "yes"),
             ("no, not now", "no"),
             ("no problem", "yes"),
+            ("Well… no problem", "yes"),
             ("why not", "yes"),
             ("I'm not sure", ""),
             ("alright", "yes"),

@@ -46,12 +46,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const PIECE_BYTES: usize = 32 * 1024;
 
 /// Paths that are served even when there are too many connections: health checks, and resumed answers.
-const SERVED_FROM_THE_RESERVE: [&str; 5] = [
+const SERVED_FROM_THE_RESERVE: [&str; 6] = [
     "/healthz",
     "/readyz",
     "/metrics",
     "/chat/stream/",
-    "/messages/stream/",
+    "/api/v1/chat/messages/stream/",
+    "/v1/chat/messages/stream/",
 ];
 
 /// A response extension that marks a stream: the answer to a message, or a standing stream.
@@ -160,7 +161,7 @@ fn held(response: &ServiceResponse<BoxBody>) -> usize {
 fn is_served_from_the_reserve(path: &str) -> bool {
     SERVED_FROM_THE_RESERVE
         .iter()
-        .any(|served| path.contains(served))
+        .any(|served| path.starts_with(served))
 }
 
 fn streams(response: &ServiceResponse<BoxBody>) -> Option<Streams> {

@@ -112,7 +112,7 @@ async fn pass_on(
     output: &mut TurnOutput<'_>,
 ) -> Result<bool, Error> {
     let text = text::cleaned(text);
-    let room = MAX_ANSWER_BYTES - progress.text.len();
+    let room = MAX_ANSWER_BYTES.saturating_sub(progress.text.len());
     let fitting = text
         .get(..text.floor_char_boundary(room))
         .unwrap_or_default();

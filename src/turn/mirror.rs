@@ -137,7 +137,8 @@ impl Mirrors {
     async fn tell_owners(&self, read: &[WatchedMirror]) {
         let turns = read.iter().map(|(turn, ..)| *turn).collect();
         if let Err(error) = self.store.watch(turns, WATCH_TIME).await {
-            tracing::debug!(error.cause = %error, "nobody was told that a turn is read here");
+            tracing::debug!(error.cause = %error, "no instance was told that its turn is read here");
+            self.state.lock().watched = None;
         }
     }
 

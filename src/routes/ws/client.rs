@@ -221,7 +221,8 @@ impl Client {
             match self.app.engine.attach(&self.user.id, turn, place).await {
                 Ok(Some(reply)) => reader = reply.reader,
                 Ok(None) => return,
-                Err(_) => sleep(ATTACH_RETRY_DELAY).await,
+                Err(error) if error.code == Code::Unavailable => sleep(ATTACH_RETRY_DELAY).await,
+                Err(error) => return drop(self.fail(&error, None).await),
             }
         }
         drop(self.fail(&Error::new(Code::Interrupted), None).await);
