@@ -106,9 +106,9 @@ impl Builder {
     }
 
     /// Sets the timeout of the last added tool; the default is 10 s.
-    pub fn patience(mut self, patience: Duration) -> Self {
+    pub fn timeout(mut self, timeout: Duration) -> Self {
         if let Some(tool) = self.tools.last_mut() {
-            tool.patience = patience;
+            tool.timeout = timeout;
         }
         self
     }

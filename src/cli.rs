@@ -225,13 +225,13 @@ async fn usage(settings: &Settings, of: UsageOf) -> Result<(), StartError> {
 async fn tick(settings: Settings) -> Result<(), StartError> {
     let app = App::new(settings, Arc::new(SystemClock))?;
     app.store.migrate().await?;
-    let upkeep = Maintenance::new(
+    let maintenance = Maintenance::new(
         app.store.clone(),
         Sessions::clone(app.engine.sessions()),
         Arc::new(SystemClock),
         &app.settings,
     );
-    let swept = upkeep.sweep(TICK_BATCHES).await?;
+    let swept = maintenance.sweep(TICK_BATCHES).await?;
     let mut jobs = 0;
     loop {
         match app.jobs.work().await? {

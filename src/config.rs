@@ -34,7 +34,7 @@ pub use environment::environment_names;
 pub use judges::{Criterion, JudgeSettings};
 pub use llm::{LlmSettings, ModelSettings, TimeoutSettings, VendorSettings};
 pub use load::{Loaded, Sources, defaults_document};
-pub use mcp::{BETWEEN, McpSettings};
+pub use mcp::{McpSettings, TOOL_SEPARATOR};
 pub use people::{AuthSettings, ExpertSettings, NotifySettings};
 pub use rules::SettingsProblem;
 pub use tools::{HANDOFF, ToolMethod, ToolSettings};

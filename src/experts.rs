@@ -130,7 +130,7 @@ impl Experts {
     /// # Errors
     /// When the database fails.
     pub async fn queue(&self, person: &Person) -> Result<Vec<Conversation>> {
-        let queue = self.store.queue(person.sight(), MAX_QUEUE).await?;
+        let queue = self.store.queue(person.visibility(), MAX_QUEUE).await?;
         let shown = queue.iter().map(|conversation| conversation.id).collect();
         self.shown(person, shown).await?;
         Ok(queue)
@@ -143,7 +143,7 @@ impl Experts {
     pub async fn look(&self, person: &Person, id: ConversationId) -> Result<Conversation> {
         let seen = self
             .store
-            .desk_conversation(person.sight(), id, person.actor("read"));
+            .desk_conversation(person.visibility(), id, person.actor("read"));
         seen.await?.ok_or_else(|| Error::new(Code::NotFound))
     }
 
@@ -162,7 +162,7 @@ impl Experts {
         let page = (before, limit);
         let read = self
             .store
-            .messages_for_desk(person.sight(), id, actor, page);
+            .messages_for_desk(person.visibility(), id, actor, page);
         match read.await? {
             Paged::Page(page) => Ok(Some(page)),
             Paged::NoMessage => Ok(None),
@@ -178,7 +178,7 @@ impl Experts {
         let actor = person.actor("read_stream");
         let found = self
             .store
-            .turn_for_desk(person.sight(), turn, actor)
+            .turn_for_desk(person.visibility(), turn, actor)
             .await?;
         found.ok_or_else(|| Error::new(Code::NotFound))
     }
@@ -331,7 +331,7 @@ impl Experts {
         let actor = person.actor("draft");
         let known = self
             .store
-            .agent_view_for_desk(person.sight(), id, actor, history);
+            .agent_view_for_desk(person.visibility(), id, actor, history);
         let known = known.await?.ok_or_else(|| Error::new(Code::NotFound))?;
         self.engine.draft(id, known).await
     }

@@ -25,7 +25,7 @@ pub(crate) use mcp::McpServer;
 pub use tool::{Call, NewTool, Tool, ToolOutput};
 
 use crate::{
-    config::{BETWEEN, Settings},
+    config::{Settings, TOOL_SEPARATOR},
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
     schema::closed,
@@ -50,7 +50,7 @@ pub struct Tools {
 struct RegisteredTool {
     spec: ToolSpec,
     schema: Arc<Validator>,
-    patience: Duration,
+    timeout: Duration,
     /// The question that the visitor must confirm before a call, if any.
     confirm: Option<String>,
     /// Arguments that come from the context: argument name to context key.
@@ -133,7 +133,7 @@ impl Tools {
             let mut new = NewTool::new(name, Arc::new(tool));
             new.spec.description = settings.description.clone();
             new.spec.parameters = closed(settings.parameters.clone());
-            new.patience = Duration::from_secs(settings.timeout_seconds);
+            new.timeout = Duration::from_secs(settings.timeout_seconds);
             new.confirm = settings.confirm.clone();
             new.inject = settings.inject.clone();
             tools.add(new)?;
@@ -188,7 +188,9 @@ impl Tools {
 
     /// The MCP server of this name, or whose tool has this name.
     fn server(&self, name: &str) -> Option<(&String, &Arc<McpServer>)> {
-        let server = name.split_once(BETWEEN).map_or(name, |(server, _)| server);
+        let server = name
+            .split_once(TOOL_SEPARATOR)
+            .map_or(name, |(server, _)| server);
         self.servers.get_key_value(server)
     }
 
@@ -334,7 +336,7 @@ impl Tools {
         let key = key(turn, &call.name, &arguments);
         let call = Call { arguments, key };
         let calling = std::panic::AssertUnwindSafe(member.tool.call(call)).catch_unwind();
-        match timeout(member.patience, calling).await {
+        match timeout(member.timeout, calling).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err("The tool failed.".to_owned()),
             Err(_) => Err("The tool took too long; it may have done its work.".to_owned()),
@@ -346,7 +348,7 @@ impl RegisteredTool {
     fn new(new: NewTool) -> Result<Self, ToolError> {
         let NewTool {
             mut spec,
-            patience,
+            timeout,
             confirm,
             inject,
             tool,
@@ -373,7 +375,7 @@ impl RegisteredTool {
             schema,
             spec,
             all,
-            patience,
+            timeout,
             confirm,
             inject,
             tool,

@@ -93,11 +93,11 @@ pub struct Engine {
     agents: Arc<Agents>,
     judges: Arc<Judges>,
     sessions: Sessions,
-    upkeep: Maintenance,
+    maintenance: Maintenance,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
-    owner: InstanceId,
+    instance: InstanceId,
     leases: Arc<LeaseKeeper>,
     running: Mutex<HashMap<TurnId, Running>>,
     finished: attach::FinishedLogs,
@@ -168,13 +168,13 @@ impl Engine {
         settings: Arc<Settings>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let owner = InstanceId::new();
+        let instance = InstanceId::new();
         let sessions = Sessions::new(store.clone(), secret, Arc::clone(&agents), &settings);
         let lease = Duration::from_secs(settings.turn.lease_seconds);
         let engine = Arc::new(Self {
-            leases: LeaseKeeper::new(store.clone(), owner, lease),
+            leases: LeaseKeeper::new(store.clone(), instance, lease),
             mirrors: mirror::Mirrors::new(store.clone()),
-            upkeep: Maintenance::new(
+            maintenance: Maintenance::new(
                 store.clone(),
                 sessions.clone(),
                 Arc::clone(&clock),
@@ -187,7 +187,7 @@ impl Engine {
             clock,
             settings,
             metrics,
-            owner,
+            instance,
             running: Mutex::default(),
             finished: attach::FinishedLogs::default(),
             flushing: tokio::sync::Mutex::default(),
@@ -293,19 +293,19 @@ impl Engine {
     pub async fn sweep(self: &Arc<Self>) {
         loop {
             tokio::time::sleep(crate::maintenance::INTERVAL).await;
-            self.keep_up().await;
+            self.run_maintenance().await;
         }
     }
 
-    async fn keep_up(self: &Arc<Self>) {
+    async fn run_maintenance(self: &Arc<Self>) {
         self.adopt_some().await;
-        self.upkeep.piece().await;
+        self.maintenance.piece().await;
     }
 
-    fn nudge_upkeep(self: &Arc<Self>) {
-        if self.upkeep.nudge() {
+    fn nudge_maintenance(self: &Arc<Self>) {
+        if self.maintenance.nudge() {
             let engine = Arc::clone(self);
-            self.spawn(async move { engine.keep_up().await });
+            self.spawn(async move { engine.run_maintenance().await });
         }
     }
 
@@ -315,7 +315,7 @@ impl Engine {
     /// # Errors
     /// When the database fails.
     pub async fn take_all(self: &Arc<Self>) -> std::result::Result<(), StoreError> {
-        let turns = self.store.release_all_turns(self.owner).await?;
+        let turns = self.store.release_all_turns(self.instance).await?;
         tracing::debug!(turns, "turns of a server that died are free");
         let engine = Arc::clone(self);
         self.spawn(async move { engine.adopt_some().await });

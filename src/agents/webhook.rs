@@ -34,7 +34,7 @@ pub(super) struct WebhookAgent {
     clients: Arc<Clients>,
     url: String,
     key: SigningKey,
-    patience: Duration,
+    timeout: Duration,
     context: Option<Shape>,
 }
 
@@ -63,7 +63,7 @@ impl WebhookAgent {
             clients,
             url: settings.url.clone(),
             key: SigningKey::new(&settings.secret),
-            patience: Duration::from_secs(settings.timeout_seconds),
+            timeout: Duration::from_secs(settings.timeout_seconds),
             context,
         }
     }
@@ -118,13 +118,13 @@ impl WebhookAgent {
             .header(header::ACCEPT, "text/event-stream, application/json");
         let call = self.key.sign(call, id, body_text);
         let late = |_| Error::new(Code::UpstreamTimeout).caused_by("the webhook did not answer");
-        let response = timeout(self.patience, call.send()).await.map_err(late)?;
+        let response = timeout(self.timeout, call.send()).await.map_err(late)?;
         let response = response.map_err(|error| failed(error.without_url()))?;
         if !response.status().is_success() {
             return Err(failed(format!("status {}", response.status().as_u16())));
         }
         let known = turn.context.clone();
-        match body(response, self.patience).await? {
+        match body(response, self.timeout).await? {
             ResponseBody::Json(text) => {
                 let said: WebhookEvent = serde_json::from_str(&text).map_err(failed)?;
                 let mut pieces = self.pieces(said, &known)?;

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Separates the server's name from the tool's name in the names that models call.
-pub const BETWEEN: &str = "__";
+pub const TOOL_SEPARATOR: &str = "__";
 
 /// An MCP server, whose tools agents can call.
 #[derive(Debug, Clone, Deserialize)]

@@ -31,7 +31,7 @@ impl Person {
 
     /// Whether they may see a conversation that `expert` has claimed, or that is waiting.
     pub fn sees(&self, expert: Option<ExpertId>, is_waiting: bool) -> bool {
-        match self.sight() {
+        match self.visibility() {
             Visibility::All => true,
             Visibility::Own(id) => is_waiting || expert == Some(id),
         }
@@ -39,10 +39,10 @@ impl Person {
 
     /// Whether they may see all conversations.
     pub(crate) fn sees_all(&self) -> bool {
-        self.sight() == Visibility::All
+        self.visibility() == Visibility::All
     }
 
-    pub(super) fn sight(&self) -> Visibility {
+    pub(super) fn visibility(&self) -> Visibility {
         match self.role {
             Role::Admin => Visibility::All,
             Role::Expert | Role::User => Visibility::Own(self.expert.id),

@@ -92,11 +92,16 @@ impl LiveConversations {
             (ids, watched.work.is_some())
         };
         if !ids.is_empty() {
-            let stands: HashMap<_, _> = self.store.stands(ids.clone()).await?.into_iter().collect();
+            let snapshots: HashMap<_, _> = self
+                .store
+                .snapshots(ids.clone())
+                .await?
+                .into_iter()
+                .collect();
             let watched = self.watched.lock();
             for id in ids {
                 if let Some(conversation) = watched.conversations.get(&id) {
-                    send_if_new(conversation, stands.get(&id).copied());
+                    send_if_new(conversation, snapshots.get(&id).copied());
                 }
             }
         }

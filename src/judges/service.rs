@@ -26,7 +26,7 @@ pub(super) struct Service {
     client: Client,
     url: String,
     key: SigningKey,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// The request to the service.
@@ -53,7 +53,7 @@ impl Service {
             client: clients.outside(None)?,
             url: settings.url.clone(),
             key: SigningKey::new(&settings.secret),
-            patience: Duration::from_secs(settings.timeout_seconds),
+            timeout: Duration::from_secs(settings.timeout_seconds),
         })
     }
 
@@ -70,7 +70,7 @@ impl Service {
         });
         let call = self.client.post(&self.url);
         let call = self.key.sign(call, Uuid::now_v7(), event.to_string());
-        let answer = timeout(self.patience, read(call)).await;
+        let answer = timeout(self.timeout, read(call)).await;
         let answer = answer.map_err(|_| "the service took too long")??;
         let said: OpinionResponse =
             serde_json::from_slice(&answer).map_err(|_| "the service gave no opinion")?;

@@ -178,14 +178,14 @@ pub(super) fn event(data: &str) -> Result<Option<Chunk>, LlmError> {
 
 fn whole(json: &str) -> Result<Chunk, LlmError> {
     #[derive(Deserialize)]
-    struct RequestMessage {
+    struct ResponseMessage {
         #[serde(default)]
         content: Vec<Part>,
         stop_reason: Option<String>,
         usage: Option<TokenCounts>,
         error: Option<Value>,
     }
-    let message: RequestMessage = read(json)?;
+    let message: ResponseMessage = read(json)?;
     if let Some(error) = message.error.filter(is_error) {
         return Err(LlmError::new(Failure::Reported, reported(&error)));
     }

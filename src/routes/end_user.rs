@@ -138,7 +138,7 @@ pub(super) async fn ask(
     let mut newest = newest.unwrap_or_default().messages.into_iter();
     let line = newest.rfind(|message| message.message_type == MessageType::SystemMessage);
     // The place may have changed since that message was stored.
-    let now = place.map(|(position, is_asked)| app.engine.told().text(position, is_asked));
+    let now = place.map(|(position, is_asked)| app.engine.queue_notice().text(position, is_asked));
     let line = line.filter(|line| now.as_ref().is_none_or(|now| *now == line.body));
     Ok(HttpResponse::Ok().json(SaidOut {
         message_id: line.as_ref().map(|line| line.id),

@@ -125,7 +125,7 @@ async fn standing(
     reader: Viewer,
 ) -> Result<HttpResponse> {
     let after: Option<MessageCursor> = last_event_id(request).map(|id| id.parse()).transpose()?;
-    let now = app.store.stands(vec![id]).await?;
+    let now = app.store.snapshots(vec![id]).await?;
     let (_, now) = now.first().ok_or_else(|| Error::new(Code::NotFound))?;
     let seen = match (after, &reader) {
         (Some(after), _) if after.conversation == id => after.seq,

@@ -10,7 +10,7 @@ pub struct Adopt {
     /// The turn.
     pub turn_id: TurnId,
     /// The instance that runs the turn from now on.
-    pub owner: InstanceId,
+    pub instance: InstanceId,
     /// How long the new instance's lease lasts until its first renewal.
     pub lease: Duration,
     /// The maximum number of attempts.
@@ -89,8 +89,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn release_all_turns(&self, owner: InstanceId) -> Result<usize, StoreError> {
-        on_db!(self, write, |conn, db| db::adopt::release_all(conn, owner)
-            .map_err(Into::into))
+    pub async fn release_all_turns(&self, instance: InstanceId) -> Result<usize, StoreError> {
+        on_db!(self, write, |conn, db| db::adopt::release_all(
+            conn, instance
+        )
+        .map_err(Into::into))
     }
 }

@@ -39,7 +39,7 @@ pub struct BeginTurn {
     /// The session lock; its `device` is the session's owner.
     pub lock: LockRequest,
     /// The instance that runs the turn.
-    pub owner: InstanceId,
+    pub instance: InstanceId,
     /// How long the lease lasts until its first renewal.
     pub lease: Duration,
     /// The visitor's message.

@@ -238,12 +238,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn stands(
+    pub async fn snapshots(
         &self,
         ids: Vec<ConversationId>,
     ) -> Result<Vec<(ConversationId, Snapshot)>, StoreError> {
-        on_db!(self, read, |conn, db| db::conversations::stands(conn, &ids)
-            .map_err(Into::into))
+        on_db!(self, read, |conn, db| db::conversations::snapshots(
+            conn, &ids
+        )
+        .map_err(Into::into))
     }
 
     /// The number of a turn's first message.

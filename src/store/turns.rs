@@ -210,14 +210,14 @@ impl Store {
     /// When the database fails.
     pub async fn renew_leases(
         &self,
-        owner: InstanceId,
+        instance: InstanceId,
         turns: Vec<TurnId>,
         lease: Duration,
     ) -> Result<Vec<Renewed>, StoreError> {
         let is_read_committed = self.is_read_committed();
         on_db!(self, renew, |conn, db| db::batches::renew_leases(
             conn,
-            owner,
+            instance,
             &turns,
             lease,
             is_read_committed

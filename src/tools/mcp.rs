@@ -36,7 +36,7 @@ use tokio::{
 
 use super::{Call, NewTool, RegisteredTool, Tool, ToolOutput};
 use crate::{
-    config::{BETWEEN, McpSettings},
+    config::{McpSettings, TOOL_SEPARATOR},
     llm::ToolSpec,
     schema::closed,
 };
@@ -203,7 +203,7 @@ impl McpServer {
 
     /// Converts one of the server's tools; `None` if its name or schema cannot be used.
     fn make(self: &Arc<Self>, told: &Told) -> Option<(String, Arc<RegisteredTool>)> {
-        let name = format!("{}{BETWEEN}{}", self.name, told.name);
+        let name = format!("{}{TOOL_SEPARATOR}{}", self.name, told.name);
         let is_tame = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if name.len() > NAME_BYTES || !name.chars().all(is_tame) {
             tracing::warn!(
@@ -222,7 +222,7 @@ impl McpServer {
         let mut new = NewTool::new(&name, Arc::new(tool));
         new.spec.description = told.description.as_deref().unwrap_or_default().to_owned();
         new.spec.parameters = closed(Value::Object((*told.input_schema).clone()));
-        new.patience = self.patience() + SOONER;
+        new.timeout = self.timeout() + SOONER;
         new.confirm = self.settings.confirm.get(told.name.as_ref()).cloned();
         let member = RegisteredTool::new(new).inspect_err(|error| {
             tracing::warn!(mcp.server = self.name, error.cause = %error, "a tool is left out");
@@ -230,7 +230,7 @@ impl McpServer {
         Some((name, Arc::new(member.ok()?)))
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         Duration::from_secs(self.settings.timeout_seconds)
     }
 
@@ -240,7 +240,7 @@ impl McpServer {
         if let Value::Object(arguments) = arguments {
             call = call.with_arguments(arguments);
         }
-        let called = timeout(self.patience(), connection.service.call_tool(call)).await;
+        let called = timeout(self.timeout(), connection.service.call_tool(call)).await;
         let Ok(called) = called else {
             self.forget(&connection);
             return Err("The tool took too long; it may have done its work.".to_owned());

@@ -52,7 +52,7 @@ pub struct NewTool {
     /// Its spec, with all arguments, including those in `inject`.
     pub spec: ToolSpec,
     /// Time limit for one call.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// The question that the visitor must confirm before a call, if any.
     pub confirm: Option<String>,
     /// Arguments that come from the context, not from the model: argument name to context key.
@@ -70,7 +70,7 @@ impl NewTool {
                 description: String::new(),
                 parameters: closed(json!({"type": "object", "properties": {}})),
             },
-            patience: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
             confirm: None,
             inject: BTreeMap::new(),
             tool,

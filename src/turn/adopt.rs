@@ -33,7 +33,7 @@ impl Engine {
         let since = Instant::now();
         let adoption = self.store.adopt_turn(Adopt {
             turn_id: turn,
-            owner: self.owner,
+            instance: self.instance,
             lease,
             attempts: i32::try_from(settings.attempts).unwrap_or(i32::MAX),
             history: settings.history_messages,

@@ -41,7 +41,7 @@ impl Engine {
         turn: TurnId,
         place: ResumePoint,
     ) -> Result<Option<Reply>> {
-        self.nudge_upkeep();
+        self.nudge_maintenance();
         for _ in 0..ADOPTION_TRIES {
             if let Some(running) = self.running_here(device, turn) {
                 let live = LiveAttempt {

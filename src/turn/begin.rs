@@ -50,7 +50,7 @@ impl Engine {
                 Error::new(Code::UnknownAgent).detail(format!("No agent has the path {agent:?}."))
             );
         }
-        self.nudge_upkeep();
+        self.nudge_maintenance();
         if self.draining.is_cancelled() {
             return Err(shutting_down());
         }

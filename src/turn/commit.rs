@@ -24,8 +24,8 @@ pub(super) async fn write<T, W: Future<Output = Result<T, StoreError>>>(
 ) -> Result<T, Error> {
     let mut pause = Duration::from_millis(50);
     loop {
-        let patience = deadline.min(Instant::now() + TRY_TIMEOUT);
-        let error = match timeout_at(patience, attempt()).await {
+        let until_try = deadline.min(Instant::now() + TRY_TIMEOUT);
+        let error = match timeout_at(until_try, attempt()).await {
             Ok(Ok(written)) => return Ok(written),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),

@@ -95,7 +95,7 @@ impl Engine {
             if renewed.is_some() {
                 running.log.set_flushed(last_seq.count());
             }
-            self.leases.heard(turn, running.fence, renewed);
+            self.leases.note_renewal(turn, running.fence, renewed);
         }
         Ok(mine.values().any(|mine| mine.is_watched))
     }

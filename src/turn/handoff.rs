@@ -19,19 +19,19 @@ use crate::{
 
 impl Engine {
     /// A request for an expert who takes over from this agent.
-    pub(super) fn ask(&self, reason: String, agent: Option<&str>) -> HandoffRequest {
+    pub(super) fn handoff_request(&self, reason: String, agent: Option<&str>) -> HandoffRequest {
         let skill = agent.and_then(|agent| self.agents.skill(agent));
         HandoffRequest {
             // Written by a model: may contain NUL, which PostgreSQL refuses.
             reason: text::cleaned(reason),
             skill: skill.map(str::to_owned),
-            told: self.told(),
+            told: self.queue_notice(),
             notify: self.settings.notify.kinds(),
         }
     }
 
     /// The texts for a visitor who waits for an expert.
-    pub(crate) fn told(&self) -> QueueNotice {
+    pub(crate) fn queue_notice(&self) -> QueueNotice {
         let experts = &self.settings.experts;
         QueueNotice {
             asked: experts.waiting.clone(),
@@ -52,7 +52,7 @@ pub(super) fn asks_for_person(
         true => handoff.reason,
         false => format!("{} {}", handoff.reason, handoff.summary),
     };
-    Some(engine.ask(reason, Some(agent)))
+    Some(engine.handoff_request(reason, Some(agent)))
 }
 
 pub(super) async fn hand_to_person(

@@ -61,17 +61,17 @@ impl Lease {
 #[derive(Debug)]
 pub(super) struct LeaseKeeper {
     store: Store,
-    owner: InstanceId,
+    instance: InstanceId,
     lease: Duration,
     held: Mutex<HashMap<TurnId, Arc<Lease>>>,
     failed: Mutex<Option<Instant>>,
 }
 
 impl LeaseKeeper {
-    pub(super) fn new(store: Store, owner: InstanceId, lease: Duration) -> Arc<Self> {
+    pub(super) fn new(store: Store, instance: InstanceId, lease: Duration) -> Arc<Self> {
         Arc::new(Self {
             store,
-            owner,
+            instance,
             lease,
             held: Mutex::default(),
             failed: Mutex::default(),
@@ -110,7 +110,7 @@ impl LeaseKeeper {
 
     /// Handles a database's answer for a turn and fence: `None` means that the lease is lost; otherwise it may
     /// ask the turn to stop.
-    pub(super) fn heard(&self, turn: TurnId, fence: Fence, renewed: Option<&Renewed>) {
+    pub(super) fn note_renewal(&self, turn: TurnId, fence: Fence, renewed: Option<&Renewed>) {
         let held = self.held();
         let held = held.get(&turn).filter(|held| held.fence == fence);
         match (held, renewed) {
@@ -166,7 +166,7 @@ impl LeaseKeeper {
         let renewed = match self
             .store
             .renew_leases(
-                self.owner,
+                self.instance,
                 turns.iter().map(|(turn, _)| *turn).collect(),
                 self.lease,
             )
@@ -188,7 +188,7 @@ impl LeaseKeeper {
             if let (Some(held), Some(_)) = (self.held().get(&turn), renewed) {
                 held.renew(asked_at + self.sending_time());
             }
-            self.heard(turn, fence, renewed);
+            self.note_renewal(turn, fence, renewed);
         }
         true
     }

@@ -209,7 +209,7 @@ impl Mirrors {
     }
 
     /// Notes that listening has ended, and when it failed.
-    fn is_deaf(&self, tried: Option<Instant>) {
+    fn stop_listening(&self, tried: Option<Instant>) {
         self.hears.store(false, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.is_listening = false;
@@ -231,7 +231,7 @@ fn listen(hub: &Hub<Mirrors>) {
         tracing::debug!(error.cause = %error, "no hints from other instances");
         Instant::now()
     });
-    mirrors.is_deaf(failed);
+    mirrors.stop_listening(failed);
 }
 
 /// Appends new records to a mirror. True if more may come.

@@ -102,7 +102,7 @@ impl TurnRequest {
             turn_id: TurnId::new(),
             new_user: UserId::new(),
             lock,
-            owner: engine.owner,
+            instance: engine.instance,
             lease: Duration::from_secs(engine.settings.turn.lease_seconds),
             said: self.said(),
             context: first.context.clone().map(Value::Object),

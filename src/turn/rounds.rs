@@ -64,7 +64,7 @@ pub(super) async fn answer(
         let calls = match ask_agent(engine, &agent, input, progress, output).await? {
             AgentOutcome::All(reason) => return Ok(reason),
             AgentOutcome::Refused(why) => {
-                let asks = engine.ask(why, Some(&agent));
+                let asks = engine.handoff_request(why, Some(&agent));
                 return hand_to_person(engine, asks, progress, output).await;
             }
             AgentOutcome::Calls(calls) => calls,

@@ -88,7 +88,7 @@ pub(super) async fn run(
     let end = if started.mode == Mode::Expert || asked.is_some() {
         if started.mode == Mode::Ai {
             let reason = "The visitor asked for a person.".to_owned();
-            let mut asks = engine.ask(reason, place.agent);
+            let mut asks = engine.handoff_request(reason, place.agent);
             asks.skill = asked.and_then(|asked| asked.skill).or(asks.skill);
             progress.asks = Some(asks);
         }

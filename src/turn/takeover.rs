@@ -72,7 +72,7 @@ impl Engine {
     /// Ends a turn that runs here and that an expert has taken over, and settles its tokens.
     pub(crate) async fn taken_over(&self, turn: TurnId) {
         if let Some(running) = self.running().get(&turn) {
-            self.leases.heard(turn, running.fence, None);
+            self.leases.note_renewal(turn, running.fence, None);
         }
         self.settle(turn).await;
     }

@@ -151,7 +151,7 @@ async fn call_all<'a>(
                         context: &context,
                         has_consent: wanted.consent == Some(true),
                     };
-                    came_of(engine, agent, engine.agents.call(agent, invocation).await)
+                    outcome_of(engine, agent, engine.agents.call(agent, invocation).await)
                 }
             };
             let mut known = learnt.lock().await;
@@ -250,7 +250,7 @@ fn without_calling(
 
 /// The outcome of a tool call, without a widget that is invalid and without context that the agent may not
 /// have.
-fn came_of(engine: &Engine, agent: &str, done: ToolOutcome) -> CallOutcome {
+fn outcome_of(engine: &Engine, agent: &str, done: ToolOutcome) -> CallOutcome {
     let widget = done.widget.map(|raw| engine.agents.widget(raw));
     if let Some(Err(_)) = &widget {
         tracing::warn!("a tool's widget does not fit and is not shown");
@@ -372,7 +372,7 @@ async fn record(
     let deadline = Instant::now() + FINISH_TIMEOUT;
     let is_mine = write(deadline, || engine.store.record_steps(Arc::clone(&new))).await?;
     if !is_mine {
-        engine.leases.heard(turn.turn_id, turn.fence, None);
+        engine.leases.note_renewal(turn.turn_id, turn.fence, None);
         pending::<()>().await;
     }
     Ok(())

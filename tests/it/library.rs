@@ -139,7 +139,7 @@ async fn a_context_of_a_rust_type_is_made_checked_and_changed(db: Db) {
             Ok(ToolOutput::from(format!("Hello, {name}")))
         })
         .inject("name", "name")
-        .patience(Duration::from_secs(1));
+        .timeout(Duration::from_secs(1));
     let (server, _database) = serve(db, builder).await;
     let conversations = server.conversations();
     let made = conversations.open("count", "d", Map::new()).await.unwrap();

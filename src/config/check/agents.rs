@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     config::{
         AgentSettings, FlowSettings, HUMAN, Settings, SettingsProblem, SlotKind, SlotSettings,
-        mcp::BETWEEN, rules::check_webhook,
+        mcp::TOOL_SEPARATOR, rules::check_webhook,
     },
     context::Shape,
     text,
@@ -157,7 +157,7 @@ impl Checked<'_> {
 
     fn tools(&mut self) {
         for name in &self.agent.tools {
-            let server = name.split_once(BETWEEN);
+            let server = name.split_once(TOOL_SEPARATOR);
             let server = server.map_or(name.as_str(), |(server, _)| server);
             let is_known =
                 self.settings.tools.contains_key(name) || self.settings.mcp.contains_key(server);

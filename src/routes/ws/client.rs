@@ -236,8 +236,8 @@ impl Client {
         };
         loop {
             let whose = self.app.store.conversation(&self.user.id, id).await;
-            let stands = self.app.store.stands(vec![id]).await;
-            let now = match (whose, stands.as_deref()) {
+            let snapshots = self.app.store.snapshots(vec![id]).await;
+            let now = match (whose, snapshots.as_deref()) {
                 (Ok(Some(_)), Ok([(_, now)])) => *now,
                 (Ok(_), Ok(_)) => return,
                 // The database cannot be reached: try again, from the same position.

@@ -144,7 +144,7 @@ fn begin_all(conn: &mut Conn, turns: &[Arc<BeginTurn>]) -> QueryResult<HashMap<T
         .bind::<Array<Binary>, _>(column(turns, |turn| turn.said.request_hash.as_slice()))
         .bind::<Array<Text>, _>(column(turns, |turn| turn.lock.limit_key.0.as_str()))
         .bind::<BigInt, _>(milliseconds(WINDOW))
-        .bind::<Uid, _>(first.owner)
+        .bind::<Uid, _>(first.instance)
         .bind::<BigInt, _>(milliseconds(first.lease))
         .bind::<BigInt, _>(first.lock.limit.map_or(i64::MAX, i64::from));
     let begun: Vec<BegunRow> = cached(statement).load(conn)?;
@@ -297,7 +297,7 @@ pub fn write_logs(
 /// Renews the leases of an instance's turns.
 pub fn renew_leases(
     conn: &mut Conn,
-    owner: InstanceId,
+    instance: InstanceId,
     turns: &[TurnId],
     lease: Duration,
     is_read_committed: bool,
@@ -311,7 +311,7 @@ pub fn renew_leases(
     }
     let statement = sql_query(RENEW_LEASES.call.as_str())
         .bind::<Array<Uid>, _>(turns)
-        .bind::<Uid, _>(owner)
+        .bind::<Uid, _>(instance)
         .bind::<BigInt, _>(milliseconds(lease));
     let own: Vec<Own> = batch(conn, is_read_committed, |conn| cached(statement).load(conn))?;
     let renewed = own.into_iter().map(|own| Renewed {

@@ -42,7 +42,7 @@ fn adopt_within(conn: &mut Conn, adopt: &Adopt) -> Result<Adoption, StoreError> 
     let held: ConversationState =
         diesel::update(conversations::table.filter(conversations::id.eq(conversation)))
             .set((
-                conversations::owner.eq(adopt.owner),
+                conversations::owner.eq(adopt.instance),
                 conversations::lease_until.eq(db_now_plus(milliseconds(adopt.lease)).nullable()),
                 conversations::fence.eq(conversations::fence + 1),
             ))
@@ -110,7 +110,7 @@ pub fn begun(conn: &mut Conn, turn: &BeginTurn) -> QueryResult<Option<Started>> 
         .select(turns::fence);
     let held: Option<ConversationState> = conversations::table
         .filter(conversations::running_turn.eq(turn.turn_id))
-        .filter(conversations::owner.eq(turn.owner))
+        .filter(conversations::owner.eq(turn.instance))
         .filter(conversations::fence.eq_any(first))
         .select(ConversationState::as_select())
         .first(conn)
@@ -152,10 +152,10 @@ pub fn release(
 
 /// Expires the leases of all other instances. For the start of the only instance that uses a
 /// database.
-pub fn release_all(conn: &mut Conn, owner: InstanceId) -> QueryResult<usize> {
+pub fn release_all(conn: &mut Conn, instance: InstanceId) -> QueryResult<usize> {
     let running = conversations::table
         .filter(conversations::running_turn.is_not_null())
-        .filter(conversations::owner.ne(owner));
+        .filter(conversations::owner.ne(instance));
     diesel::update(running)
         .set(conversations::lease_until.eq(db_now().nullable()))
         .execute(conn)

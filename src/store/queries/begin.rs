@@ -125,7 +125,7 @@ fn open_conversation(
             conversations::session_key.eq(turn.lock.within.name()),
             conversations::last_seq.eq(count(turn)),
             conversations::running_turn.eq(turn.turn_id),
-            conversations::owner.eq(turn.owner),
+            conversations::owner.eq(turn.instance),
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
             conversations::fence.eq(Fence(1)),
             conversations::created_at.eq(db_now()),
@@ -213,7 +213,7 @@ fn take_lease(
     let taken = diesel::update(free)
         .set((
             conversations::running_turn.eq(turn.turn_id),
-            conversations::owner.eq(turn.owner),
+            conversations::owner.eq(turn.instance),
             conversations::lease_until.eq(db_now_plus(milliseconds(turn.lease)).nullable()),
             conversations::stop_requested.eq(false),
             conversations::status.eq(Status::Active),

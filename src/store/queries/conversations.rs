@@ -138,11 +138,11 @@ pub fn known(conn: &mut Conn, id: ConversationId, count: i64) -> QueryResult<Opt
     }))
 }
 
-pub fn stands(
+pub fn snapshots(
     conn: &mut Conn,
     ids: &[ConversationId],
 ) -> QueryResult<Vec<(ConversationId, Snapshot)>> {
-    let mut stands: Vec<(ConversationId, Snapshot)> = conversations::table
+    let mut snapshots: Vec<(ConversationId, Snapshot)> = conversations::table
         .filter(conversations::id.eq_any(ids))
         .select((
             conversations::id,
@@ -163,13 +163,16 @@ pub fn stands(
             ),
         ))
         .load(conn)?;
-    if stands.iter().any(|(_, stand)| stand.is_waiting) {
+    if snapshots.iter().any(|(_, snapshot)| snapshot.is_waiting) {
         let places = queue::places(conn)?;
-        for (id, stand) in stands.iter_mut().filter(|(_, stand)| stand.is_waiting) {
-            stand.position = queue::position(&places, *id);
+        for (id, snapshot) in snapshots
+            .iter_mut()
+            .filter(|(_, snapshot)| snapshot.is_waiting)
+        {
+            snapshot.position = queue::position(&places, *id);
         }
     }
-    Ok(stands)
+    Ok(snapshots)
 }
 
 pub fn change(

@@ -76,13 +76,13 @@ pub fn write_logs(
 /// Renews the leases of an instance's turns.
 pub fn renew_leases(
     conn: &mut Conn,
-    owner: InstanceId,
+    instance: InstanceId,
     turns: &[TurnId],
     lease: Duration,
     _: bool,
 ) -> Result<Vec<Renewed>, StoreError> {
     let own = conversations::table
-        .filter(conversations::owner.eq(owner))
+        .filter(conversations::owner.eq(instance))
         .filter(conversations::running_turn.eq_any(turns.iter().map(|turn| Some(*turn))));
     let renewed: Vec<(Option<TurnId>, bool)> = diesel::update(own)
         .set(conversations::lease_until.eq(db_now_plus(milliseconds(lease)).nullable()))

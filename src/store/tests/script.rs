@@ -106,7 +106,7 @@ impl Author {
             82..86 => self.release(),
             86..90 => ScriptStep::Adopt(Adopt {
                 turn_id: self.pick().map_or(TurnId::new(), |turn| turn.turn_id),
-                owner: self.instances[1],
+                instance: self.instances[1],
                 lease: LEASE_TIME,
                 attempts: self.random.random_range(1..=2),
                 history: 20,
@@ -172,7 +172,7 @@ impl Author {
                 messages: 1 + u32::try_from(earlier.len()).unwrap(),
                 limit: Some(LIMIT),
             },
-            owner: self.instances[0],
+            instance: self.instances[0],
             lease: LEASE_TIME,
             said: self.said(&mut keys),
             earlier,
