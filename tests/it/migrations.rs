@@ -160,14 +160,14 @@ async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {
     let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
     store.migrate().await.unwrap();
     let unused = match db {
-        Db::Postgres => 3,
+        Db::Postgres => 4,
         Db::Sqlite => 0,
     };
     assert_eq!(store.unused_functions().await.unwrap(), unused);
     let environment = [("DATABASE_URL", database.url.as_str())];
     let (_, said) = Process::run(&["config", "check"], &environment);
     assert_eq!(
-        said.contains("3 functions of other versions"),
+        said.contains("4 functions of other versions"),
         unused > 0,
         "{said}"
     );
