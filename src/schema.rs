@@ -1,4 +1,4 @@
-//! Makes JSON Schemas strict.
+//! Makes JSON Schemas strict, and takes arguments out of them.
 
 use serde_json::Value;
 
@@ -20,4 +20,14 @@ pub fn closed(mut schema: Value) -> Value {
         schema.insert("additionalProperties".to_owned(), false.into());
     }
     schema
+}
+
+/// Removes an argument from a schema, so that the model does not know of it.
+pub fn leave_out(argument: &str, schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove(argument);
+    }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|name| name != argument);
+    }
 }

@@ -28,7 +28,7 @@ use crate::{
     config::{Settings, TOOL_SEPARATOR},
     http::{Clients, HttpError},
     llm::{ToolCall, ToolResult, ToolSpec},
-    schema::closed,
+    schema::{closed, leave_out},
     store::TurnId,
     text,
     widgets::RawWidget,
@@ -380,16 +380,6 @@ impl RegisteredTool {
             inject,
             tool,
         })
-    }
-}
-
-/// Removes an argument from a schema, so that the model does not know of it.
-fn leave_out(argument: &str, schema: &mut Value) {
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.remove(argument);
-    }
-    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|name| name != argument);
     }
 }
 
