@@ -1,5 +1,5 @@
 //! Housekeeping: expired session locks, turns whose server died, old logs,
-//! conversations past their retention.
+//! conversations past their retention (what goes with one: `erase_old` in `store/queries/data.rs`).
 //!
 //! Nothing depends on a timer alone: on a platform that withdraws the CPU between requests, timers
 //! never fire. So turns do a bounded piece when it is due ([`Maintenance::nudge`]), a sweeper does

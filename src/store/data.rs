@@ -1,4 +1,5 @@
-//! All data that is stored about a visitor: exported, or erased.
+//! All data that is stored about a visitor: exported, or erased. The statements are in `queries/data.rs`;
+//! `turn/stop.rs` stops the visitor's turns first.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The [`Tool`] trait, its input and output, and what is needed to register a tool.
+//! The [`Tool`] trait, its input and output, and what is needed to register a tool. `tools.rs` checks the arguments
+//! before a call.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
 //! Token budgets: a turn reserves tokens before its first model call; when it ends, the tokens that it really
-//! used are charged. If its server dies in between, maintenance does that.
+//! used are charged. If its server dies in between, maintenance does that. The counters are in
+//! `store/queries/budgets.rs`; `llm/retry.rs` counts a call's tokens.
 
 use std::net::IpAddr;
 

@@ -56,7 +56,7 @@ impl Partial {
             self.widgets
                 .retain(|(at, ..)| last.is_some_and(|last| *at <= last));
         }
-        self.content.push_str(record.text);
+        self.content.push_str(record.text());
         let shown = record.frame.and_then(|frame| {
             let widget = frame.widget.clone().zip(frame.message_id);
             widget.map(|(widget, id)| (self.lengths.len(), widget, id))

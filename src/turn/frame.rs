@@ -1,4 +1,5 @@
-//! Frames: the JSON objects that clients see of a turn's records, and the records' ids.
+//! Frames: the JSON objects that clients see of a turn's records, and the records' ids. `routes/sse.rs` and
+//! `routes/ws/client.rs` write their bytes to clients.
 
 use std::{borrow::Cow, fmt, io, str::FromStr};
 

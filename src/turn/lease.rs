@@ -1,7 +1,8 @@
 //! Leases: how an instance shows that it is alive, and how it learns that it has lost a turn.
 //!
 //! One statement renews the leases of all turns of an instance. A turn whose last renewal is too old stops
-//! sending until the next renewal; a turn whose lease is lost ends.
+//! sending until the next renewal; a turn whose lease is lost ends. A session lock's TTL is another matter:
+//! `store/queries/sessions.rs`.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,8 @@
 //! A turn's numbered log: records in one buffer, written once, read by many.
 //!
 //! A record is `{seq, kind, payload}`. The payload is serialised once, when the record is appended; its typed
-//! form is kept with it, so that no reader parses JSON. `routes` frames records for each protocol.
+//! form is kept with it, so that no reader parses JSON. `routes` frames records for each protocol; `flush.rs`
+//! writes them to the durable log.
 
 mod buffer;
 mod ids;
@@ -96,7 +97,7 @@ impl Log {
 
     /// The text of all records.
     pub fn text(&self) -> String {
-        self.lock().text.clone()
+        self.with_records(|records| records.iter().map(|record| record.text()).collect())
     }
 
     /// The final record's frame; none before the turn has ended.
@@ -118,7 +119,7 @@ impl Log {
         if written.closed || written.flushed == written.entries.len() {
             return None;
         }
-        let (start, _) = written.ends_of(written.flushed);
+        let start = written.end_of(written.flushed);
         let records = written.payloads.get(start..)?.to_vec();
         Some((records, written.flushed + 1, written.entries.len()))
     }
@@ -207,7 +208,7 @@ impl Log {
     /// none.
     fn after<'a>(&'a self, written: &'a Buffer, seen: usize) -> Option<Records<'a>> {
         let rest = written.entries.get(seen..)?;
-        let (start, _) = written.ends_of(seen);
+        let start = written.end_of(seen);
         let fits = |(entry, number): &(&buffer::Entry, usize)| {
             entry.payload_end - start + number * FRAMING_BYTES <= READ_BYTES
         };
@@ -259,7 +260,7 @@ mod tests {
         let take = |records: Records<'_>| {
             let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
             assert!(bytes <= READ_BYTES || records.iter().count() == 1);
-            said.extend(records.iter().map(|record| record.text.to_owned()));
+            said.extend(records.iter().map(|record| record.text().to_owned()));
             cursors.extend(records.iter().filter_map(|record| record.cursor()));
         };
         let mut take = take;
@@ -289,6 +290,10 @@ mod tests {
         let again = Arc::new(Log::stored(cursor.turn_id, cursor.attempt, &stored));
         let shown =
             |log: &Log| log.with_records(|all| format!("{:?}", all.iter().collect::<Vec<_>>()));
+        assert_eq!(
+            (again.text(), log.text()),
+            ("one\n".to_owned(), "one\n".to_owned())
+        );
         assert_eq!(shown(&again), shown(&log));
         let mut last = again.reader(2);
         let read = |records: Records<'_>| records.iter().all(|record| record.is_final());
@@ -345,8 +350,12 @@ mod tests {
         let mut ahead = log.reader(2);
         log.append(frame("1"));
         log.append(frame("2"));
-        let text =
-            |records: Records<'_>| records.iter().map(|record| record.text).collect::<String>();
+        let text = |records: Records<'_>| {
+            records
+                .iter()
+                .map(|record| record.text())
+                .collect::<String>()
+        };
         assert!(futures_util::poll!(Box::pin(ahead.read(text))).is_pending());
         log.append(frame("3"));
         assert_eq!(ahead.read(text).await.as_deref(), Some("3"));

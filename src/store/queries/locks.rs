@@ -1,4 +1,5 @@
-//! Locks on a conversation's row. Compiled once for each database.
+//! Locks on a conversation's row. Compiled once for each database. The fence is checked in `fence.rs`; a claim raises
+//! it in `assignments.rs`.
 
 use diesel::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A log's buffers: payloads, text, and where each record ends in both.
+//! A log's buffer: the payloads, where each ends, and where the text is in it.
 
 use std::task::Waker;
 
@@ -9,8 +9,41 @@ use crate::{store::FrameSeq, turn::frame::Frame};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub payload_end: usize,
-    pub text_end: usize,
+    pub text: Text,
     pub frame: Option<Box<Frame<'static>>>,
+}
+
+/// A record's text.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// So many bytes of the payload after [`TEXT_START`]: JSON writes most texts as they are.
+    InPayload(usize),
+    /// A copy, because the JSON has it with escapes.
+    Copied(Box<str>),
+}
+
+/// Where the text of an unescaped `content` begins in a payload: it is the first member.
+const TEXT_START: usize = "{\"content\":\"".len();
+
+impl Text {
+    fn new(text: &str, payload: &[u8]) -> Self {
+        match payload.get(TEXT_START..TEXT_START + text.len()) {
+            Some(written) if written == text.as_bytes() => Self::InPayload(text.len()),
+            _ => Self::Copied(text.into()),
+        }
+    }
+
+    /// The text of a record with this payload.
+    pub(super) fn of<'a>(&'a self, payload: &'a [u8]) -> &'a str {
+        match self {
+            Self::Copied(text) => text,
+            Self::InPayload(length) => {
+                let text = payload.get(TEXT_START..TEXT_START + length);
+                // It was compared with a string.
+                str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
+            }
+        }
+    }
 }
 
 impl Entry {
@@ -23,8 +56,6 @@ impl Entry {
 pub(super) struct Buffer {
     /// The payloads, one per line.
     pub payloads: Vec<u8>,
-    /// The text of all records.
-    pub text: String,
     pub entries: Vec<Entry>,
     /// The final record's id, if it differs from this attempt and the record's number.
     pub closing: Option<(Option<Ids>, FrameSeq)>,
@@ -57,25 +88,22 @@ impl Buffer {
         }
     }
 
-    /// Where the first `records` records end, in payloads and in text.
-    pub(super) fn ends_of(&self, records: usize) -> (usize, usize) {
+    /// Where the first `records` records end in the payloads.
+    pub(super) fn end_of(&self, records: usize) -> usize {
         let last = records.checked_sub(1);
         let last = last.and_then(|last| self.entries.get(last));
-        last.map_or((0, 0), |last| (last.payload_end, last.text_end))
+        last.map_or(0, |last| last.payload_end)
     }
 
     /// Completes the record whose payload was just written.
     pub(super) fn push(&mut self, text: &str, frame: Option<Box<Frame<'static>>>) {
+        let start = self.end_of(self.entries.len());
+        let text = Text::new(text, self.payloads.get(start..).unwrap_or_default());
         self.payloads.push(b'\n');
-        self.text.push_str(text);
         self.entries.push(Entry {
             payload_end: self.payloads.len(),
-            text_end: self.text.len(),
+            text,
             frame,
         });
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.payloads.len() + self.text.len()
     }
 }

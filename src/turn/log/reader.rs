@@ -49,7 +49,7 @@ impl Reader {
     /// it. 0 if others share the log.
     pub fn held(&self) -> usize {
         match Arc::strong_count(&self.log) {
-            1 => self.log.lock().bytes(),
+            1 => self.log.lock().payloads.len(),
             _ => 0,
         }
     }

@@ -1,7 +1,7 @@
 //! The records of a log as readers see them. `routes` frames them for each protocol.
 
 use super::{
-    buffer::{Buffer, Entry},
+    buffer::{Buffer, Entry, Text},
     ids::{Ids, RecordId},
 };
 use crate::{
@@ -16,8 +16,7 @@ pub struct Record<'a> {
     seq: FrameSeq,
     /// The JSON object that clients see, serialised once. It has no line break.
     pub payload: &'a [u8],
-    /// The text that it adds to the answer.
-    pub text: &'a str,
+    text: &'a Text,
     /// The payload in typed form; none if the record only adds text.
     pub frame: Option<&'a Frame<'static>>,
 }
@@ -31,6 +30,11 @@ impl<'a> Record<'a> {
     /// Its id as text; none if nothing is stored.
     pub fn id(&self) -> Option<RecordId<'a>> {
         self.ids.map(|ids| ids.text(self.seq))
+    }
+
+    /// The text that it adds to the answer.
+    pub fn text(&self) -> &'a str {
+        self.text.of(self.payload)
     }
 
     /// True for the turn's last record.
@@ -52,27 +56,22 @@ pub struct Records<'a> {
 impl<'a> Records<'a> {
     /// The records, in order.
     pub fn iter(self) -> impl Iterator<Item = Record<'a>> {
-        let mut before = self.written.ends_of(self.from);
+        let mut start = self.written.end_of(self.from);
         let numbered = self.entries.iter().zip(self.from + 1..);
         numbered.map(move |(entry, number)| {
-            let (payload, text) = before;
-            before = (entry.payload_end, entry.text_end);
             let closing = self.written.closing.as_ref();
             let (ids, seq) = match closing.filter(|_| entry.is_final()) {
                 Some((ids, seq)) => (ids.as_ref(), *seq),
                 None => (self.ids, FrameSeq::of(number)),
             };
             // The payload ends before the line feed.
-            let payload = payload..entry.payload_end.saturating_sub(1);
+            let payload = start..entry.payload_end.saturating_sub(1);
+            start = entry.payload_end;
             Record {
                 ids,
                 seq,
                 payload: self.written.payloads.get(payload).unwrap_or_default(),
-                text: self
-                    .written
-                    .text
-                    .get(text..entry.text_end)
-                    .unwrap_or_default(),
+                text: &entry.text,
                 frame: entry.frame.as_deref(),
             }
         })
