@@ -108,7 +108,7 @@ impl Timestamp {
     }
 
     /// RFC 3339, formatted by hand: every frame has a timestamp, and a format interpreter costs ten times
-    /// as much. Within a second, only the fraction is formatted anew.
+    /// as much. Within the same second, only the fraction is formatted again.
     pub(crate) fn digits(self) -> [u8; 27] {
         thread_local!(static LAST: Cell<(i64, [u8; 27])> = Cell::new((0, date_and_time(0))));
         let (second, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));

@@ -22,6 +22,7 @@ use actix_web::{
 use tokio::{
     net::{TcpSocket, TcpStream},
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, timeout_at},
 };
@@ -58,6 +59,8 @@ pub struct Server {
     app: Arc<App>,
     handle: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
+    /// Why it must not serve, if that turns out once the database is back.
+    refused: oneshot::Receiver<StoreError>,
 }
 
 impl Server {
@@ -98,9 +101,11 @@ impl Server {
         let handle = server.handle();
         let runtime = tokio::runtime::Handle::current();
         let starting = Arc::clone(&app);
+        let (refuse, refused) = oneshot::channel();
         runtime.spawn(async move {
-            if pending {
-                migrate_later(&starting).await;
+            if pending && let Err(error) = migrate_later(&starting).await {
+                drop(refuse.send(error));
+                return;
             }
             while let Err(error) = starting.store.adapt().await {
                 tracing::warn!(error.cause = %error, "statements are prepared anew for each use");
@@ -126,21 +131,25 @@ impl Server {
             app,
             handle,
             serving: runtime.spawn(server),
+            refused,
         })
     }
 
     /// Starts, announces its address, and serves until the process gets SIGTERM or SIGINT.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// As [`Self::start`]; also later, if the database was away at the start and refuses once it is back.
     pub async fn run(app: Arc<App>) -> Result<(), StartError> {
         let pretty = telemetry::is_pretty(&app.settings.log);
-        let server = Self::start(Arc::clone(&app)).await?;
+        let mut server = Self::start(Arc::clone(&app)).await?;
         announcement::announce(&app, server.address, pretty);
-        stop_signal().await;
+        let refused = tokio::select! {
+            () = stop_signal() => None,
+            Ok(error) = &mut server.refused => Some(error),
+        };
         tracing::info!("shutting down");
         server.stop().await;
-        Ok(())
+        refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Refuses new turns, lets running ones finish, and stops, all within `server.shutdown_seconds`.
@@ -245,17 +254,22 @@ async fn stop_signal() {
     }
 }
 
-async fn migrate_later(app: &App) {
+/// Migrates once the database is back.
+///
+/// # Errors
+/// If the database refuses: a later version has migrated it, or a right is missing.
+async fn migrate_later(app: &App) -> Result<(), StoreError> {
     loop {
         tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
         match app.store.migrate().await {
-            Ok(applied) => return report(&applied),
+            Ok(applied) => {
+                report(&applied);
+                return Ok(());
+            }
             Err(error) if may_pass(&error) => {
                 tracing::warn!(error.cause = %error, "the database is still away or busy: not ready");
             }
-            Err(error) => {
-                tracing::error!(error.cause = %error, "the schema could not be brought up to date")
-            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -194,7 +194,7 @@ export class Conversation {
       };
       for await (const change of this.#api.standBy(`${path}/events`, after, this.#aborted.signal, tell)) {
         const { type, message, message_id: id, turn_id: turn } = change;
-        // A stream starts with the mode: whoever was writing before it was interrupted may have stopped.
+        // A new stream starts with a mode event. Clear the typing notice: it may be out of date.
         if (type === "typing" || type === "mode" || message) this.#typing.textContent = change.is_typing ? "The visitor is writing …" : "";
         if (type === "retract" && id) this.#shown.get(id)?.remove();
         if (message) this.#show(message);

@@ -114,8 +114,8 @@ impl Store {
         .map_err(Into::into))
     }
 
-    /// Erases up to `limit` conversations unchanged for at least `kept`, and the users of whom nothing
-    /// else is stored. Returns the number of conversations.
+    /// Erases up to `limit` conversations that have not changed for at least `kept`, and users who have no other
+    /// data. Returns the number of conversations.
     ///
     /// # Errors
     /// When the database fails.

@@ -137,7 +137,7 @@ fn own() -> Result<Vec<String>, StoreError> {
 }
 
 /// The versions of the applied migrations. Plain SQL, because diesel creates its table even to read it.
-fn applied(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+fn applied(conn: &mut PgConnection) -> diesel::QueryResult<Vec<String>> {
     #[derive(QueryableByName)]
     struct Applied {
         #[diesel(sql_type = Text)]
@@ -180,6 +180,7 @@ fn check_rights(conn: &mut PgConnection) -> Result<(), StoreError> {
 /// Runs all pending migrations in one transaction. The first instance to create or lock diesel's table migrates;
 /// the others wait for it and find nothing to do. A table lock, because a transaction pooler breaks advisory locks.
 fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    let own = own()?;
     let mut tries = 0;
     loop {
         let mut transaction = conn.build_transaction().read_committed();
@@ -189,9 +190,13 @@ fn migrate(conn: &mut PgConnection) -> Result<Vec<String>, StoreError> {
                  (version varchar(50) primary key, run_on timestamp not null default current_timestamp); \
                  lock table __diesel_schema_migrations in share row exclusive mode;",
             )?;
-            let applied = run(conn, POSTGRES)?;
+            // Another instance may have migrated while this one waited for the lock.
+            if applied(conn)?.iter().any(|version| !own.contains(version)) {
+                return Err(MigrationFailure::Later);
+            }
+            let done = run(conn, POSTGRES)?;
             functions::create(conn)?;
-            Ok(applied)
+            Ok(done)
         });
         match migrated {
             // `if not exists` does not see a table that another transaction is creating.

@@ -247,11 +247,16 @@ pub(super) struct FinishedLogs(Mutex<HashMap<TurnId, Weak<Log>>>);
 
 impl FinishedLogs {
     fn share(&self, turn: TurnId, kept: &KeptLog) -> Arc<Log> {
-        let mut read = self.0.lock();
-        if let Some(log) = read.get(&turn).and_then(Weak::upgrade) {
+        let known = |read: &HashMap<TurnId, Weak<Log>>| read.get(&turn).and_then(Weak::upgrade);
+        if let Some(log) = known(&self.0.lock()) {
             return log;
         }
+        // Read without the lock, which readers of other turns need.
         let log = Arc::new(Log::stored(turn, kept.attempt, &kept.records));
+        let mut read = self.0.lock();
+        if let Some(log) = known(&read) {
+            return log;
+        }
         read.retain(|_, log| log.strong_count() > 0);
         read.insert(turn, Arc::downgrade(&log));
         log

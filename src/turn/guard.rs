@@ -1,7 +1,7 @@
 //! The guard: a judge checks an answer sentence by sentence before the visitor sees it.
 //!
 //! Text that arrives during a judge call is judged together in the next call, so a slow judge does not delay
-//! every sentence anew. If the judge rejects a sentence, or fails, the visitor does not see it; the
+//! each sentence separately. If the judge rejects a sentence, or fails, the visitor does not see it; the
 //! conversation goes to the expert queue.
 
 use std::{collections::VecDeque, sync::Arc};

@@ -147,13 +147,7 @@ impl Log {
     pub fn append(&self, mut frame: Frame<'_>) {
         self.mirror(&mut frame);
         let mut written = self.lock();
-        frame.write(&mut written.payloads);
-        if frame.is_text() {
-            written.push(&frame.content, None);
-        } else {
-            let frame = Box::new(frame.into_owned());
-            written.push(&frame.content.clone(), Some(frame));
-        }
+        written.append(frame);
         written.wake();
     }
 
@@ -188,15 +182,17 @@ impl Log {
         self.close_as(Some((self.ids.clone(), FrameSeq::START)), last);
     }
 
-    fn close_as(&self, id: Option<(Option<Ids>, FrameSeq)>, last: Frame<'_>) {
+    /// Under one lock: a final record of a log that is open would be flushed like any other.
+    fn close_as(&self, id: Option<(Option<Ids>, FrameSeq)>, mut last: Frame<'_>) {
+        self.mirror(&mut last);
         let mut written = self.lock();
         if written.closed {
             return;
         }
         written.closing = id;
-        drop(written);
-        self.append(last);
-        self.finish();
+        written.append(last);
+        (written.closed, written.complete) = (true, true);
+        written.wake();
     }
 
     /// A reader of the records after this number.

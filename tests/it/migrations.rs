@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use frontdesk::{clock::SystemClock, store::Store};
 
 use reqwest::Method;
+use serde_json::Value;
 
-use crate::support::{Database, Db, Event, FakeLlm, Process, Said, Stream, TestApp, client, until};
+use crate::support::{
+    Database, Db, Event, FakeLlm, Mode, Process, Proxy, Said, Stream, TestApp, client, until,
+};
 
 both! {
     a_database_of_an_earlier_version_goes_on_with_its_data
@@ -118,6 +121,18 @@ async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
         assert_eq!(database.count(log.to_owned()).await, 0, "{log}");
     }
     assert_eq!(database.count(format!("{held} > {soon}")).await, 0);
+    // A renewal needs the owner, any other write the fence: the earlier version's server has neither.
+    let its_own = "conversations as c join turns as t on t.id = c.running_turn where";
+    assert_eq!(
+        database
+            .count(format!("{its_own} c.owner is not null"))
+            .await,
+        0
+    );
+    assert_eq!(
+        database.count(format!("{its_own} c.fence = t.fence")).await,
+        0
+    );
     let app = TestApp::on(Arc::new(database), FakeLlm::start().await, |_| {}).await;
     let resume = async |device: &str, turn: &str, cursor: &str| {
         let path = format!("/chat/stream/{turn}?restart=1");
@@ -135,6 +150,14 @@ async fn running_turns_begin_anew_where_the_logs_change(db: Db) {
     let rest = Said::of(resume("anna", finished, "1:1").await).await;
     assert_eq!(rest.status, 410);
     assert_eq!(rest.json()["code"], "gone");
+    let exported = app.get("anna", "/chat/export").await.json();
+    let said = exported["conversations"][0]["messages"].as_array().unwrap();
+    let answered = |said: &&Value| said["turn_id"] == finished && said["role"] == "assistant";
+    assert!(
+        said.iter()
+            .find(answered)
+            .is_some_and(|said| said["content"] != "")
+    );
 }
 
 async fn a_version_that_knows_less_than_the_database_refuses_to_start(db: Db) {
@@ -153,6 +176,23 @@ async fn a_version_that_knows_less_than_the_database_refuses_to_start(db: Db) {
             "{said}"
         );
     }
+}
+
+/// A server that starts while the database is away stops once it finds a later version there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_version_is_found_when_the_database_is_back() {
+    let database = Database::empty(Db::Postgres).await;
+    let store = Store::open(&database.settings(), Arc::new(SystemClock)).unwrap();
+    store.migrate().await.unwrap();
+    database
+        .execute("insert into __diesel_schema_migrations (version) values ('99999999999999')")
+        .await;
+    let proxy = Proxy::before(&database.url).await;
+    proxy.set(Mode::Cut);
+    let process = Process::start(&[("DATABASE_URL", &proxy.url)]);
+    proxy.set(Mode::Pass);
+    until(async || process.log().contains("shutting down")).await;
+    assert_eq!(process.wait(), Some(1));
 }
 
 async fn functions_of_earlier_versions_are_dropped_after_the_deploy(db: Db) {

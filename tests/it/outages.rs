@@ -243,8 +243,8 @@ async fn a_database_without_a_free_connection_counts_as_away() {
     assert_eq!(app.history("d").await, ["user: 2", "assistant: Very well."]);
 }
 
-/// A database that answers other requests is busy, not away: the client is told to retry, and does not get an
-/// answer that is not stored.
+/// A database that answers other requests is busy, not away: the client gets a 503, not an answer that is not
+/// stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_waits_behind_others_is_refused_for_now() {
     let app = TestApp::with(Db::Postgres, |settings| settings.database.pool_size = 1).await;

@@ -2,4 +2,4 @@ delete from turn_pieces;
 delete from turn_events;
 alter table turn_pieces rename column records to frames;
 alter table turn_events rename column records to frames;
-update conversations set fence = fence + 1, lease_until = cast(unixepoch('subsec') * 1000000 as integer) where running_turn is not null;
+update conversations set fence = fence + 1, owner = null, lease_until = cast(unixepoch('subsec') * 1000000 as integer) where running_turn is not null;

@@ -16,7 +16,7 @@ pub(super) struct Entry {
 /// A record's text.
 #[derive(Debug)]
 pub(super) enum Text {
-    /// So many bytes of the payload after [`TEXT_START`]: JSON writes most texts as they are.
+    /// Length in bytes, from [`TEXT_START`] in the payload, if the JSON has no escapes there.
     InPayload(usize),
     /// A copy, because the JSON has it with escapes.
     Copied(Box<str>),
@@ -39,7 +39,7 @@ impl Text {
             Self::Copied(text) => text,
             Self::InPayload(length) => {
                 let text = payload.get(TEXT_START..TEXT_START + length);
-                // It was compared with a string.
+                // Cannot fail: `new` found these bytes equal to a `str`.
                 str::from_utf8(text.unwrap_or_default()).unwrap_or_default()
             }
         }
@@ -93,6 +93,17 @@ impl Buffer {
         let last = records.checked_sub(1);
         let last = last.and_then(|last| self.entries.get(last));
         last.map_or(0, |last| last.payload_end)
+    }
+
+    /// Adds a record.
+    pub(super) fn append(&mut self, frame: Frame<'_>) {
+        frame.write(&mut self.payloads);
+        if frame.is_text() {
+            self.push(&frame.content, None);
+        } else {
+            let frame = Box::new(frame.into_owned());
+            self.push(&frame.content.clone(), Some(frame));
+        }
     }
 
     /// Completes the record whose payload was just written.

@@ -233,7 +233,7 @@ async fn a_server_that_stops_hands_its_turns_over_at_once() {
     let json = tokio::spawn(json.send());
     fleet.flushed(2).await;
     fleet.first.signal("TERM");
-    // The stream is cut after a whole frame, without a final one; the JSON request is told to retry.
+    // The stream ends after a complete frame, without a final one. The JSON request gets a 503.
     assert_eq!(stream.rest().await.len(), 0);
     let json = json.await.unwrap().unwrap();
     assert_eq!(json.status(), 503);

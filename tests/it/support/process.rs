@@ -108,8 +108,13 @@ impl Process {
     }
 
     /// Sends a signal by its name and waits for the exit; the exit code.
-    pub fn stop(mut self, signal: &str) -> Option<i32> {
+    pub fn stop(self, signal: &str) -> Option<i32> {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for the exit; the exit code.
+    pub fn wait(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
